@@ -1,0 +1,1 @@
+"""headcount: how many attention heads does a summarizer need, and which?"""

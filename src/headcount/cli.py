@@ -1,0 +1,106 @@
+"""The terminal: commands, their help, and one line for every mistake.
+
+Only the command that runs imports what it needs: ``--help`` and a config error never wait for torch.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headcount import config as configs
+from headcount.config import Config, ConfigError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="How many attention heads does a summarizer need, and which?",
+)
+
+Args = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="CONFIG... [KEY=VALUE...]", help="YAML files, merged left to right, then overrides"
+    ),
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, as printed by train")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE...]", help="changes to the run's own config")
+]
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user is one line on standard error and exit code 2."""
+    try:
+        app()
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _load(args: list[str]) -> tuple[Config, dict[str, object]]:
+    files = [a for a in args if "=" not in a or Path(a).is_file()]
+    return configs.load(files, [a for a in args if a not in files])
+
+
+@app.command(
+    epilog="Examples:\n\n- `headcount train configs/docstrings.yaml`\n\n"
+    "- `headcount train configs/docstrings.yaml model.num_heads=8 seed=1`\n\n"
+    "- `headcount train configs/dialogsum.yaml configs/trainer/gpu.yaml data.path=dialogsum/`\n\n"
+    "- `headcount train configs/docstrings.yaml configs/smoke.yaml` tries everything in a minute"
+)
+def train(args: Args) -> None:
+    """Train a summarizer, keep the best checkpoint, write and score the test summaries."""
+    config, plain = _load(args)
+    from headcount.training.run import train
+
+    train(config, plain)
+
+
+@app.command(
+    epilog="Examples:\n\n- `headcount evaluate runs/docstrings-1`\n\n"
+    "- `headcount evaluate runs/docstrings-1 data.test_split=validation`"
+)
+def evaluate(run: Run, args: Overrides = None) -> None:
+    """Write and score the test summaries of a finished run again, with its best checkpoint."""
+    config, plain = configs.load([str(run / "config.yaml")], args or [])
+    from headcount.training.run import evaluate
+
+    evaluate(run, config, plain)
+
+
+@app.command(
+    epilog="Examples:\n\n- `headcount summarize runs/docstrings-1 letter.txt`\n\n"
+    "- `cat notes.txt | headcount summarize runs/docstrings-1`\n\n"
+    "- `headcount summarize runs/docstrings-1 documents.jsonl > summaries.jsonl`"
+)
+def summarize(
+    run: Run,
+    file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="text or JSONL; - is standard input")] = "-",
+) -> None:
+    """Summarize new documents: text, one a line; or JSONL, an object a line, which comes out as JSONL."""
+    config, plain = configs.load([str(run / "config.yaml")], [])
+    from headcount.training.run import summarize
+
+    summarize(run, config, plain, file)
+
+
+@app.command(
+    epilog="Examples:\n\n- `headcount config configs/docstrings.yaml model.num_heads=8`\n\n- `headcount config --schema`"
+)
+def config(
+    args: Annotated[list[str] | None, typer.Argument(metavar="CONFIG... [KEY=VALUE...]")] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="every key with its type, default and meaning")
+    ] = False,
+) -> None:
+    """Print the resolved config, or with --schema every key there is."""
+    if schema:
+        print(configs.schema())
+        return
+    if not args:
+        raise ConfigError("config: no files; legal: CONFIG... [KEY=VALUE...], or --schema")
+    print(configs.to_yaml(_load(args)[1]), end="")

@@ -1,0 +1,384 @@
+"""Every knob of an experiment: its name, type, default and meaning stand here, once.
+
+A config is the schema below, then each YAML file from left to right, then ``key=value`` from the command line.
+Nothing here imports torch, so that a mistake is answered at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib.util
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+Schedule = Literal["cosine", "inverse_sqrt", "constant"]
+Positions = Literal["sinusoidal", "learned"]
+RougeType = Literal["rouge1", "rouge2", "rougeL", "rougeLsum"]
+Unit = Literal["sentence", "line"]
+
+OURS = {
+    "logger",
+    "callbacks",
+    "default_root_dir",
+    "enable_checkpointing",
+    "enable_progress_bar",
+}  # Trainer arguments that we set
+TRAINER_DEFAULTS = {
+    "max_steps": 2000,
+    "max_epochs": -1,
+    "val_check_interval": 200,
+    "check_val_every_n_epoch": None,
+    "gradient_clip_val": 1.0,
+    "log_every_n_steps": 20,
+    "num_sanity_val_steps": 0,
+}
+
+
+class ConfigError(ValueError):
+    """A mistake in a config, said in one line that names the key, the value and what would be legal."""
+
+
+def key(default: Any, meaning: str, *, at_least: float | None = None, below: float | None = None) -> Any:
+    """Declare a knob: its default, its one-line meaning and, for a number, its range."""
+    metadata = {"meaning": meaning, "at_least": at_least, "below": below}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What the sections share: a number outside its declared range is refused."""
+
+    def __post_init__(self) -> None:
+        """Check every number against its range."""
+        prefix = type(self).__name__.removesuffix("Config").lower()
+        for knob in fields(self):
+            value, low, high = getattr(self, knob.name), *map(knob.metadata.get, ("at_least", "below"))
+            if not isinstance(value, int | float):
+                continue
+            if (low is not None and not value >= low) or (high is not None and not value < high):
+                legal = f"at least {low}" + (f" and below {high}" if high is not None else "")
+                name = f"{prefix}.{knob.name}" if prefix else knob.name
+                raise ConfigError(f"{name}={value} is out of range: {legal}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(Section):
+    """The summarizer: a pre-norm Transformer encoder-decoder."""
+
+    embedding_size: int = key(256, "width of every token's vector", at_least=1)
+    num_heads: int = key(4, "heads of every attention block; divides embedding_size", at_least=1)
+    feedforward_size: int = key(1024, "hidden width of the feed-forward blocks", at_least=1)
+    encoder_layers: int = key(3, "layers that read the document", at_least=1)
+    decoder_layers: int = key(3, "layers that write the summary", at_least=1)
+    positions: Positions = key("sinusoidal", "how a token's place is told to the model")
+    dropout: float = key(0.1, "dropout of embeddings and residual branches", at_least=0, below=1)
+    attention_dropout: float = key(
+        0.0, "dropout of attention weights; above 0 is slow on a CPU", at_least=0, below=1
+    )
+    tie_embeddings: bool = key(True, "the output layer is the embedding table")
+
+    def __post_init__(self) -> None:
+        """Check that the heads divide the width."""
+        Section.__post_init__(self)
+        if self.embedding_size % self.num_heads:
+            legal = [n for n in range(1, self.embedding_size + 1) if self.embedding_size % n == 0]
+            raise ConfigError(
+                f"model.num_heads={self.num_heads} does not divide model.embedding_size={self.embedding_size}; "
+                f"legal: {', '.join(map(str, legal))}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(Section):
+    """Where the pairs come from and how they are batched."""
+
+    path: str = key("docstrings", "docstrings, a Hugging Face hub id, or a local file or folder")
+    name: str | None = key(None, "configuration of the hub data set")
+    revision: str | None = key(None, "commit or branch of the hub data set")
+    document_columns: list[str] = key(["document"], "the document is the first of these columns there is")
+    summary_columns: list[str] = key(["summary"], "likewise the summary; a list in it is several references")
+    train_split: str = key("train", "name of the training split")
+    validation_split: str = key("validation", "name of the validation split")
+    test_split: str = key("test", "name of the test split")
+    max_document_tokens: int = key(512, "longer documents are cut, and counted", at_least=2)
+    max_summary_tokens: int = key(64, "longer training summaries are cut, and counted", at_least=2)
+    batch_tokens: int = key(4096, "a training batch holds up to this many tokens of both sides", at_least=1)
+    cache_dir: str = key("~/.cache/headcount", "prepared data and tokenizers, reused by content")
+
+    def __post_init__(self) -> None:
+        """Check that the longest pair fits into a batch."""
+        Section.__post_init__(self)
+        longest = self.max_document_tokens + self.max_summary_tokens
+        if longest > self.batch_tokens:
+            raise ConfigError(
+                f"data.batch_tokens={self.batch_tokens} is too small for one pair of data.max_document_tokens="
+                f"{self.max_document_tokens} and data.max_summary_tokens={self.max_summary_tokens}; legal: at "
+                f"least {longest}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerConfig(Section):
+    """A byte-level BPE, trained on the training split alone."""
+
+    vocabulary_size: int = key(8000, "tokens in the vocabulary, the 256 bytes included", at_least=260)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig(Section):
+    """AdamW and the learning rate over time."""
+
+    learning_rate: float = key(1e-3, "peak learning rate", at_least=0)
+    schedule: Schedule = key("cosine", "what follows the warm-up")
+    warmup_steps: int = key(200, "steps of linear warm-up", at_least=0)
+    weight_decay: float = key(0.01, "AdamW's, on matrices only", at_least=0)
+    beta1: float = key(0.9, "AdamW's", at_least=0, below=1)
+    beta2: float = key(0.98, "AdamW's", at_least=0, below=1)
+    label_smoothing: float = key(
+        0.1, "probability mass spread over the vocabulary in the loss", at_least=0, below=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingConfig(Section):
+    """How summaries are written: greedy, with cached keys and values."""
+
+    max_tokens: int = key("${data.max_summary_tokens}", "longest summary, its end token included", at_least=1)
+    batch_size: int = key(64, "documents decoded together", at_least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig(Section):
+    """Validation and scores."""
+
+    validation_examples: int = key(256, "size of the fixed validation sample", at_least=1)
+    select_by: RougeType = key("rougeL", "validation score that chooses the checkpoint")
+    unit: Unit = key("sentence", "what the lead baseline takes from the head of a document")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig(Section):
+    """Weights & Biases."""
+
+    mode: Literal["auto", "online", "offline", "disabled"] = key(
+        "auto", "auto: online where a key is configured"
+    )
+    project: str = key("headcount", "W&B project")
+    entity: str | None = key(None, "W&B user or team")
+    group: str | None = key(None, "W&B group")
+    name: str | None = key(None, "W&B run name; null: the run folder's")
+    tags: list[str] = key([], "W&B tags")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Section):
+    """The run folder."""
+
+    directory: str = key("runs", "run folders are made in here")
+    name: str | None = key(None, "run folder is NAME-1, NAME-2, ...; null: the names of the config files")
+    resume: str | None = key(None, "run folder whose last checkpoint this run goes on from")
+
+    def __post_init__(self) -> None:
+        """Check that the name stays within the directory."""
+        if self.name is not None and not re.fullmatch(r"\w[\w.-]*", self.name):
+            raise ConfigError(
+                f"run.name={self.name} is not a folder's name; legal: letters, digits, '_', '-' and '.'"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Section):
+    """Everything that a run depends on."""
+
+    seed: int = key(0, "seeds initialization, data order and dropout", at_least=0, below=2**32)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+    trainer: dict[str, Any] = key(TRAINER_DEFAULTS, "handed to pytorch_lightning.Trainer")
+
+    def __post_init__(self) -> None:
+        """Check ``trainer`` against the signature of Lightning's Trainer."""
+        Section.__post_init__(self)
+        _check_trainer(self.trainer)
+        if self.decoding.max_tokens > self.max_positions:
+            raise ConfigError(
+                f"decoding.max_tokens={self.decoding.max_tokens} is beyond the model's positions, the larger of "
+                f"data.max_document_tokens and data.max_summary_tokens; legal: at most {self.max_positions}"
+            )
+
+    @property
+    def max_positions(self) -> int:
+        """Positions that the model must know: the longest document or summary."""
+        return max(self.data.max_document_tokens, self.data.max_summary_tokens)
+
+
+@cache
+def _trainer_signature() -> dict[str, set[str] | None]:
+    """Read the arguments of Lightning's Trainer and their plain types, without importing Lightning (4 s).
+
+    Returns:
+        For each argument the names of its types, or None where one of them is not a plain type.
+    """
+    package = importlib.util.find_spec("pytorch_lightning")
+    if package is None or package.origin is None:
+        raise ConfigError("pytorch-lightning is not installed; see requirements.txt")
+    source = Path(package.origin).parent / "trainer" / "trainer.py"
+    plain = {"int": "int", "float": "float", "str": "str", "bool": "bool", "None": "NoneType", "list": "list"}
+    signature: dict[str, set[str] | None] = {}
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            for argument in node.args.kwonlyargs:
+                text = ast.unparse(argument.annotation) if argument.annotation else "Any"
+                text = re.sub(r"(list|dict)\[[^\]]*\]", r"\1", text)
+                names = set(re.findall(r"\w+", text.replace("Optional", "None"))) - {
+                    "Union",
+                    "timedelta",
+                    "dict",
+                }
+                signature[argument.arg] = {plain[n] for n in names} if names <= plain.keys() else None
+            break
+    return signature
+
+
+def _check_trainer(trainer: dict[str, Any]) -> None:
+    signature = _trainer_signature()
+    for name, value in trainer.items():
+        if name in OURS:
+            raise ConfigError(f"trainer.{name}={value} is not yours to set: headcount sets it")
+        if name not in signature:
+            raise ConfigError(
+                f"trainer.{name}={value}: unknown key; {_legal(name, sorted(set(signature) - OURS))}"
+            )
+        types = signature[name]
+        kind = type(value).__name__
+        if types and not (kind in types or kind == "dict" or (kind == "int" and "float" in types)):
+            legal = " or ".join(sorted(types)).replace("NoneType", "null")
+            raise ConfigError(f"trainer.{name}={value}: wrong type {kind}; legal: {legal}")
+    steps, epochs = trainer.get("max_steps", -1), trainer.get("max_epochs", -1)
+    if steps >= 0 and epochs is not None and epochs >= 0:
+        raise ConfigError(
+            f"trainer.max_steps={steps} and trainer.max_epochs={epochs} are two budgets; set one of them to -1"
+        )
+
+
+def _legal(name: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {near[0]}?" if near else f"legal: {', '.join(names)}"
+
+
+def _knobs(section: Any = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield each knob of the schema as its dotted name, type and dataclass field."""
+    hints = get_type_hints(section)
+    for knob in fields(section):
+        if is_dataclass(hints[knob.name]):
+            yield from _knobs(hints[knob.name], f"{prefix}{knob.name}.")
+        else:
+            yield prefix + knob.name, hints[knob.name], knob
+
+
+def _check_keys(given: Any, schema: Any, source: str, prefix: str = "") -> Iterator[str]:
+    """Refuse what is not in the schema; yield the dotted name of each knob that is set."""
+    if not isinstance(given, dict):
+        what = f"{prefix.rstrip('.')}={given}: wrong type" if prefix else "wrong type"
+        names = ", ".join(knob.name for knob in fields(schema))
+        raise ConfigError(f"{source}: {what} {type(given).__name__}; legal: a mapping of {names}")
+    hints = get_type_hints(schema)
+    for name, value in given.items():
+        full = f"{prefix}{name}"
+        if name not in hints:
+            raise ConfigError(f"{source}: {full}={value}: unknown key; {_legal(str(name), list(hints))}")
+        if is_dataclass(hints[name]):
+            yield from _check_keys(value, hints[name], source, f"{full}.")
+        elif name == "trainer" and isinstance(value, dict):
+            yield from (f"{full}.{argument}" for argument in value)
+        else:
+            yield full
+
+
+def load(files: list[str], overrides: list[str]) -> tuple[Config, dict[str, Any]]:
+    """Merge the schema, the files and the overrides.
+
+    Args:
+        files: YAML files; a later one wins.
+        overrides: ``key=value`` each; they win over the files.
+
+    Returns:
+        The checked config, and the same as a plain nested dict for YAML and checkpoints.
+
+    Raises:
+        ConfigError: one line that says where, which key, which value, and what would be legal.
+    """
+    name = "-".join(Path(f).stem for f in files) or "run"
+    merged = OmegaConf.merge(OmegaConf.structured(Config), {"run": {"name": name}})
+    origins: dict[str, str] = {}
+    for source, is_file in [(f, True) for f in files] + [(o, False) for o in overrides]:
+        where = source if is_file else "command line"
+        try:
+            given = OmegaConf.load(source) if is_file else OmegaConf.from_dotlist([source])
+            names = list(_check_keys(OmegaConf.to_container(given), Config, where))
+            merged = OmegaConf.merge(merged, given)
+        except FileNotFoundError:
+            raise ConfigError(f"{where}: no such file; legal: a YAML file, or key=value") from None
+        except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeError, ValueError) as error:
+            raise _one_line(error, where) from None
+        origins.update(dict.fromkeys(names, where))
+    try:
+        plain = OmegaConf.to_container(merged, resolve=True)
+        config = OmegaConf.to_object(merged)
+    except (OmegaConfBaseException, ConfigError) as error:
+        named = re.findall(r"[a-z]+\.\w+|seed", str(error))
+        raise _one_line(error, ", ".join(dict.fromkeys(origins[n] for n in named if n in origins))) from None
+    assert isinstance(config, Config) and isinstance(plain, dict)
+    return config, {str(k): v for k, v in plain.items()}
+
+
+def _one_line(error: Exception, where: str) -> ConfigError:
+    if isinstance(error, ConfigError):
+        message = str(error)
+        return (
+            error
+            if message.startswith(where) and where
+            else ConfigError(f"{where}: {message}" if where else message)
+        )
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    full_key = getattr(error, "full_key", None)
+    message = f"{full_key}: {lines[0]}" if full_key else "; ".join(lines)
+    return ConfigError(f"{where}: {message}")
+
+
+def schema() -> str:
+    """Return every key with its type, default and meaning, one a line."""
+    rows = []
+    for name, kind, knob in _knobs():
+        default = knob.default if knob.default_factory is MISSING else knob.default_factory()
+        legal = (
+            " | ".join(get_args(kind))
+            if get_origin(kind) is Literal
+            else getattr(kind, "__name__", str(kind))
+        )
+        legal = str(kind) if get_origin(kind) is list else legal
+        shown = yaml.safe_dump(default, default_flow_style=True, sort_keys=False, width=10**6)
+        rows.append((name, legal, shown.splitlines()[0], knob.metadata["meaning"]))
+    widths = [max(len(row[column]) for row in rows if row[0] != "trainer") for column in range(3)]
+    return "\n".join("  ".join([*map(str.ljust, row[:3], widths), row[3]]) for row in rows)
+
+
+def to_yaml(plain: dict[str, Any]) -> str:
+    """Return a resolved config as YAML."""
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)

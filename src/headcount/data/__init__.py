@@ -1,0 +1,1 @@
+"""Documents and summaries: where they come from, their tokens, their batches."""

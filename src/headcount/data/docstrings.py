@@ -1,0 +1,174 @@
+"""The embedded data set: summaries that every Python installation already holds.
+
+PEP 257: a docstring is "a summary line just like a one-line docstring, followed by a blank line, followed by a more
+elaborate description". Document = the description, summary = the summary line. They are read with ``ast``, nothing
+is imported or run, from the standard library and from packages that ``requirements.txt`` installs.
+"""
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import sysconfig
+import tempfile
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.progress import track
+
+FORMAT = 1  # raise it when the pairs that the code below makes change, so that no stale cache is used
+PACKAGES = (
+    "torch", "sympy", "numpy", "matplotlib", "networkx", "pandas", "nltk", "datasets", "wandb", "huggingface_hub",
+    "pytorch_lightning", "torchmetrics", "pyarrow", "fsspec", "aiohttp", "PIL", "pydantic", "rich", "joblib", "httpx",
+    "omegaconf", "mpmath", "fontTools", "click", "urllib3", "requests", "jinja2", "anyio", "google.protobuf", "dill",
+)  # fmt: skip
+DISTRIBUTIONS = {"PIL": "pillow", "google.protobuf": "protobuf"}  # where the name differs from the package's
+SPLITS = {"train": 90, "validation": 95, "test": 100}  # upper ends, in hundredths of the source files
+
+
+def build(cache_dir: Path) -> tuple[Path, dict[str, Any]]:
+    """Build the data set, or find it in the cache.
+
+    Args:
+        cache_dir: where prepared data is kept.
+
+    Returns:
+        The folder of ``train``, ``validation`` and ``test.parquet`` (columns id, document, summary), and its make-up:
+        packages with versions, pairs per split, sha256 of the text.
+    """
+    versions = {"python": platform.python_version()} | dict(_versions())
+    key = hashlib.sha256(json.dumps([FORMAT, versions]).encode()).hexdigest()[:16]
+    folder = cache_dir / f"docstrings-{key}"
+    if not (folder / "info.json").is_file():
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        roots = {"python": Path(sysconfig.get_paths()["stdlib"])} | {
+            name: _root(name) for name in versions if name != "python"
+        }
+        splits = extract(roots)
+        text = json.dumps(splits, ensure_ascii=False, sort_keys=True)
+        info = {
+            "packages": versions,
+            "pairs": {split: len(rows) for split, rows in splits.items()},
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        }
+        with tempfile.TemporaryDirectory(dir=cache_dir) as scratch:
+            built = Path(scratch) / "built"
+            built.mkdir()
+            for split, rows in splits.items():
+                pq.write_table(pa.Table.from_pylist(rows), built / f"{split}.parquet")
+            (built / "info.json").write_text(json.dumps(info, indent=2))
+            if not folder.exists():
+                os.replace(built, folder)
+    return folder, json.loads((folder / "info.json").read_text())
+
+
+def extract(roots: dict[str, Path]) -> dict[str, list[dict[str, str]]]:
+    """Read every docstring below the roots and split the pairs by source file.
+
+    Args:
+        roots: for each package its folder.
+
+    Returns:
+        For each split its rows: ``id`` (file, line and name), ``document`` and ``summary``. No document occurs twice.
+    """
+    files = sorted(
+        (f"{name}/{path.relative_to(root).as_posix()}", path)
+        for name, root in roots.items()
+        for path in _sources(root)
+    )
+    splits: dict[str, list[dict[str, str]]] = {split: [] for split in SPLITS}
+    seen: set[str] = set()
+    workers = min(os.cpu_count() or 1, 8)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        found = pool.map(pairs, [path for _, path in files], chunksize=64)
+        for (name, _), rows in zip(files, track(found, "Reading docstrings", len(files)), strict=True):
+            place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 100
+            split = next(split for split, end in SPLITS.items() if place < end)
+            for where, document, summary in rows:
+                if document not in seen:
+                    seen.add(document)
+                    splits[split].append({"id": f"{name}:{where}", "document": document, "summary": summary})
+    return splits
+
+
+def pairs(path: Path) -> list[tuple[str, str, str]]:
+    """Read the pairs of one source file.
+
+    Returns:
+        For each docstring that has 3-30 words in its summary line, 20 or more in its description, and whose
+        description does not contain the summary: place, document, summary. Nothing for a file that is not Python 3.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, OSError, RecursionError):
+        return []
+    rows = []
+    for node in _definitions(tree):
+        docstring = (ast.get_docstring(node) or "").encode("utf-8", "replace").decode()
+        summary, _, rest = docstring.partition("\n")
+        blank, _, document = rest.partition("\n")
+        summary, document = summary.strip(), document.strip()
+        if blank.strip() or not 3 <= len(summary.split()) <= 30 or len(document.split()) < 20:
+            continue
+        if " ".join(summary.lower().split()).rstrip(".") in " ".join(document.lower().split()):
+            continue
+        where = f"{node.lineno}:{node.name}" if not isinstance(node, ast.Module) else "1"
+        rows.append((where, document, summary))
+    return rows
+
+
+def _definitions(
+    node: ast.AST,
+) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Yield what can hold a docstring; statements alone are visited, which is far less than every node."""
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        yield node
+    for block in ("body", "orelse", "handlers", "finalbody"):
+        inner = getattr(node, block, None)
+        for child in inner if isinstance(inner, list) else ():
+            yield from _definitions(child)
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in PACKAGES:
+        if _spec(name):
+            yield name, importlib.metadata.version(DISTRIBUTIONS.get(name, name))
+
+
+def _spec(name: str) -> Any:
+    try:
+        return importlib.util.find_spec(name)
+    except ModuleNotFoundError:  # the parent of a dotted name
+        return None
+
+
+def _root(name: str) -> Path:
+    return Path(next(iter(_spec(name).submodule_search_locations)))
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    for folder, subfolders, names in os.walk(root):
+        skip = {
+            "site-packages",
+            "dist-packages",
+            "__pycache__",
+            "test",
+            "tests",
+            "testing",
+            "_vendor",
+            "idlelib",
+            "lib2to3",
+        }
+        subfolders[:] = sorted(set(subfolders) - skip)
+        yield from (Path(folder) / name for name in names if name.endswith(".py"))

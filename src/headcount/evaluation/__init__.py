@@ -1,0 +1,1 @@
+"""Scores and baselines of summaries, from text alone."""

@@ -1,0 +1,1 @@
+"""Attention blocks and the summarizers built from them, in pure torch."""

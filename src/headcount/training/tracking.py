@@ -1,0 +1,69 @@
+"""Where a run is followed: ``metrics.csv`` always, Weights & Biases where it can be, and never at the run's cost."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import wandb
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from rich import print
+
+from headcount.config import TrackingConfig
+
+
+def make_loggers(tracking: TrackingConfig, folder: Path, plain: dict[str, Any]) -> list[Logger]:
+    """Start the loggers of a run.
+
+    Args:
+        tracking: the ``tracking`` section.
+        folder: the run folder.
+        plain: the resolved config; all of it is logged.
+
+    Returns:
+        A CSV logger, and a W&B logger unless tracking is disabled.
+    """
+    loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
+    mode = _mode(tracking)
+    if mode == "online":
+        try:
+            loggers.append(_start(tracking, folder, plain, offline=False))
+        except Exception as error:  # whatever keeps W&B away does not keep the run from training
+            print(f"W&B: cannot reach it ({str(error).splitlines()[0]}); this run is tracked offline")
+            mode = "offline"
+    if mode == "offline":
+        loggers.append(_start(tracking, folder, plain, offline=True))
+    return loggers
+
+
+def offline_run(folder: Path) -> Path | None:
+    """Return the folder of the offline W&B run that waits within a run folder, if there is one."""
+    return next(iter(sorted((folder / "wandb").glob("offline-run-*"))), None)
+
+
+def _mode(tracking: TrackingConfig) -> str:
+    mode = os.environ.get("WANDB_MODE", tracking.mode) if tracking.mode == "auto" else tracking.mode
+    if mode != "auto":
+        return mode
+    try:
+        if wandb.login(prompt=False):
+            return "online"
+        print("W&B: no key is configured (wandb login); this run is tracked offline")
+    except wandb.Error as error:
+        print(f"W&B: the key cannot be used ({error}); this run is tracked offline")
+    return "offline"
+
+
+def _start(tracking: TrackingConfig, folder: Path, plain: dict[str, Any], *, offline: bool) -> WandbLogger:
+    logger = WandbLogger(
+        name=tracking.name or folder.name,
+        save_dir=folder,
+        project=tracking.project,
+        offline=offline,
+        entity=tracking.entity,
+        group=tracking.group,
+        tags=tracking.tags,
+        config=plain,
+        settings=wandb.Settings(silent=True, console="off", init_timeout=30, finish_timeout=60),
+    )
+    logger.experiment.define_metric("*", step_metric="trainer/global_step")
+    return logger
