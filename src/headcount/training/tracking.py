@@ -1,4 +1,4 @@
-"""Where a run is followed: ``metrics.csv`` always, Weights & Biases where it can be, and never at the run's cost."""
+"""Where a run is followed: ``metrics.csv`` always, Weights & Biases where it can be, never at the run's cost."""
 
 import os
 from pathlib import Path
@@ -22,6 +22,7 @@ def make_loggers(tracking: TrackingConfig, folder: Path, plain: dict[str, Any]) 
     Returns:
         A CSV logger, and a W&B logger unless tracking is disabled.
     """
+    os.environ.setdefault("WANDB_SILENT", "true")  # what it has to say is said here, in one line
     loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
     mode = _mode(tracking)
     if mode == "online":
@@ -63,7 +64,13 @@ def _start(tracking: TrackingConfig, folder: Path, plain: dict[str, Any], *, off
         group=tracking.group,
         tags=tracking.tags,
         config=plain,
-        settings=wandb.Settings(silent=True, console="off", init_timeout=30, finish_timeout=60),
+        settings=wandb.Settings(
+            mode="offline" if offline else "online",
+            silent=True,
+            console="off",
+            init_timeout=30,
+            finish_timeout=60,
+        ),
     )
     logger.experiment.define_metric("*", step_metric="trainer/global_step")
     return logger
