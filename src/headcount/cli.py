@@ -22,9 +22,7 @@ app = typer.Typer(
 
 Args = Annotated[
     list[str],
-    typer.Argument(
-        metavar="CONFIG... [KEY=VALUE...]", help="YAML files, merged left to right, then overrides"
-    ),
+    typer.Argument(metavar="CONFIG... [KEY=VALUE...]", help="YAML files, merged left to right, then overrides"),
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, as printed by train")]
 Overrides = Annotated[
@@ -78,8 +76,7 @@ def evaluate(run: Run, args: Overrides = None) -> None:
     "- `headcount summarize runs/docstrings-1 documents.jsonl > summaries.jsonl`"
 )
 def summarize(
-    run: Run,
-    file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="text or JSONL; - is standard input")] = "-",
+    run: Run, file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="text or JSONL; - is standard input")] = "-"
 ) -> None:
     """Summarize new documents: text, one a line; or JSONL, an object a line, which comes out as JSONL."""
     config, plain = configs.load([str(run / "config.yaml")], [])
@@ -89,13 +86,12 @@ def summarize(
 
 
 @app.command(
-    epilog="Examples:\n\n- `headcount config configs/docstrings.yaml model.num_heads=8`\n\n- `headcount config --schema`"
+    epilog="Examples:\n\n- `headcount config configs/docstrings.yaml model.num_heads=8`\n\n"
+    "- `headcount config --schema`"
 )
 def config(
     args: Annotated[list[str] | None, typer.Argument(metavar="CONFIG... [KEY=VALUE...]")] = None,
-    schema: Annotated[
-        bool, typer.Option("--schema", help="every key with its type, default and meaning")
-    ] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="every key with its type, default and meaning")] = False,
 ) -> None:
     """Print the resolved config, or with --schema every key there is."""
     if schema:

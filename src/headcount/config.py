@@ -33,6 +33,7 @@ OURS = {
     "enable_progress_bar",
 }  # Trainer arguments that we set
 TRAINER_DEFAULTS = {
+    "devices": 1,
     "max_steps": 2000,
     "max_epochs": -1,
     "val_check_interval": 200,
@@ -83,9 +84,7 @@ class ModelConfig(Section):
     decoder_layers: int = key(3, "layers that write the summary", at_least=1)
     positions: Positions = key("sinusoidal", "how a token's place is told to the model")
     dropout: float = key(0.1, "dropout of embeddings and residual branches", at_least=0, below=1)
-    attention_dropout: float = key(
-        0.0, "dropout of attention weights; above 0 is slow on a CPU", at_least=0, below=1
-    )
+    attention_dropout: float = key(0.0, "dropout of attention weights; above 0 is slow on a CPU", at_least=0, below=1)
     tie_embeddings: bool = key(True, "the output layer is the embedding table")
 
     def __post_init__(self) -> None:
@@ -145,9 +144,7 @@ class OptimizerConfig(Section):
     weight_decay: float = key(0.01, "AdamW's, on matrices only", at_least=0)
     beta1: float = key(0.9, "AdamW's", at_least=0, below=1)
     beta2: float = key(0.98, "AdamW's", at_least=0, below=1)
-    label_smoothing: float = key(
-        0.1, "probability mass spread over the vocabulary in the loss", at_least=0, below=1
-    )
+    label_smoothing: float = key(0.1, "probability mass spread over the vocabulary in the loss", at_least=0, below=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,9 +168,7 @@ class EvaluationConfig(Section):
 class TrackingConfig(Section):
     """Weights & Biases."""
 
-    mode: Literal["auto", "online", "offline", "disabled"] = key(
-        "auto", "auto: online where a key is configured"
-    )
+    mode: Literal["auto", "online", "offline", "disabled"] = key("auto", "auto: online where a key is configured")
     project: str = key("headcount", "W&B project")
     entity: str | None = key(None, "W&B user or team")
     group: str | None = key(None, "W&B group")
@@ -192,9 +187,7 @@ class RunConfig(Section):
     def __post_init__(self) -> None:
         """Check that the name stays within the directory."""
         if self.name is not None and not re.fullmatch(r"\w[\w.-]*", self.name):
-            raise ConfigError(
-                f"run.name={self.name} is not a folder's name; legal: letters, digits, '_', '-' and '.'"
-            )
+            raise ConfigError(f"run.name={self.name} is not a folder's name; legal: letters, digits, '_', '-' and '.'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,11 +239,7 @@ def _trainer_signature() -> dict[str, set[str] | None]:
             for argument in node.args.kwonlyargs:
                 text = ast.unparse(argument.annotation) if argument.annotation else "Any"
                 text = re.sub(r"(list|dict)\[[^\]]*\]", r"\1", text)
-                names = set(re.findall(r"\w+", text.replace("Optional", "None"))) - {
-                    "Union",
-                    "timedelta",
-                    "dict",
-                }
+                names = set(re.findall(r"\w+", text.replace("Optional", "None"))) - {"Union", "timedelta", "dict"}
                 signature[argument.arg] = {plain[n] for n in names} if names <= plain.keys() else None
             break
     return signature
@@ -262,9 +251,7 @@ def _check_trainer(trainer: dict[str, Any]) -> None:
         if name in OURS:
             raise ConfigError(f"trainer.{name}={value} is not yours to set: headcount sets it")
         if name not in signature:
-            raise ConfigError(
-                f"trainer.{name}={value}: unknown key; {_legal(name, sorted(set(signature) - OURS))}"
-            )
+            raise ConfigError(f"trainer.{name}={value}: unknown key; {_legal(name, sorted(set(signature) - OURS))}")
         types = signature[name]
         kind = type(value).__name__
         if types and not (kind in types or kind == "dict" or (kind == "int" and "float" in types)):
@@ -352,9 +339,7 @@ def _one_line(error: Exception, where: str) -> ConfigError:
     if isinstance(error, ConfigError):
         message = str(error)
         return (
-            error
-            if message.startswith(where) and where
-            else ConfigError(f"{where}: {message}" if where else message)
+            error if message.startswith(where) and where else ConfigError(f"{where}: {message}" if where else message)
         )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     full_key = getattr(error, "full_key", None)
@@ -367,11 +352,7 @@ def schema() -> str:
     rows = []
     for name, kind, knob in _knobs():
         default = knob.default if knob.default_factory is MISSING else knob.default_factory()
-        legal = (
-            " | ".join(get_args(kind))
-            if get_origin(kind) is Literal
-            else getattr(kind, "__name__", str(kind))
-        )
+        legal = " | ".join(get_args(kind)) if get_origin(kind) is Literal else getattr(kind, "__name__", str(kind))
         legal = str(kind) if get_origin(kind) is list else legal
         shown = yaml.safe_dump(default, default_flow_style=True, sort_keys=False, width=10**6)
         rows.append((name, legal, shown.splitlines()[0], knob.metadata["meaning"]))

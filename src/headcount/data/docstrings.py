@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import platform
+import shutil
 import sysconfig
 import tempfile
 import warnings
@@ -45,14 +46,15 @@ def build(cache_dir: Path) -> tuple[Path, dict[str, Any]]:
         The folder of ``train``, ``validation`` and ``test.parquet`` (columns id, document, summary), and its make-up:
         packages with versions, pairs per split, sha256 of the text.
     """
-    versions = {"python": platform.python_version()} | dict(_versions())
+    packages = {name: spec for name in PACKAGES if (spec := _spec(name))}
+    versions = {name: importlib.metadata.version(DISTRIBUTIONS.get(name, name)) for name in packages}
+    versions["python"] = platform.python_version()
     key = hashlib.sha256(json.dumps([FORMAT, versions]).encode()).hexdigest()[:16]
     folder = cache_dir / f"docstrings-{key}"
     if not (folder / "info.json").is_file():
         cache_dir.mkdir(parents=True, exist_ok=True)
-        roots = {"python": Path(sysconfig.get_paths()["stdlib"])} | {
-            name: _root(name) for name in versions if name != "python"
-        }
+        roots = {name: Path(next(iter(spec.submodule_search_locations))) for name, spec in packages.items()}
+        roots["python"] = Path(sysconfig.get_paths()["stdlib"])
         splits = extract(roots)
         text = json.dumps(splits, ensure_ascii=False, sort_keys=True)
         info = {
@@ -66,8 +68,8 @@ def build(cache_dir: Path) -> tuple[Path, dict[str, Any]]:
             for split, rows in splits.items():
                 pq.write_table(pa.Table.from_pylist(rows), built / f"{split}.parquet")
             (built / "info.json").write_text(json.dumps(info, indent=2))
-            if not folder.exists():
-                os.replace(built, folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(built, folder)
     return folder, json.loads((folder / "info.json").read_text())
 
 
@@ -81,9 +83,7 @@ def extract(roots: dict[str, Path]) -> dict[str, list[dict[str, str]]]:
         For each split its rows: ``id`` (file, line and name), ``document`` and ``summary``. No document occurs twice.
     """
     files = sorted(
-        (f"{name}/{path.relative_to(root).as_posix()}", path)
-        for name, root in roots.items()
-        for path in _sources(root)
+        (f"{name}/{path.relative_to(root).as_posix()}", path) for name, root in roots.items() for path in _sources(root)
     )
     splits: dict[str, list[dict[str, str]]] = {split: [] for split in SPLITS}
     seen: set[str] = set()
@@ -128,9 +128,7 @@ def pairs(path: Path) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _definitions(
-    node: ast.AST,
-) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+def _definitions(node: ast.AST) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
     """Yield what can hold a docstring; statements alone are visited, which is far less than every node."""
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         yield node
@@ -140,21 +138,11 @@ def _definitions(
             yield from _definitions(child)
 
 
-def _versions() -> Iterator[tuple[str, str]]:
-    for name in PACKAGES:
-        if _spec(name):
-            yield name, importlib.metadata.version(DISTRIBUTIONS.get(name, name))
-
-
 def _spec(name: str) -> Any:
     try:
         return importlib.util.find_spec(name)
     except ModuleNotFoundError:  # the parent of a dotted name
         return None
-
-
-def _root(name: str) -> Path:
-    return Path(next(iter(_spec(name).submodule_search_locations)))
 
 
 def _sources(root: Path) -> Iterator[Path]:

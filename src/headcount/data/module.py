@@ -13,7 +13,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from rich import print
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
@@ -55,9 +54,7 @@ class Batch:
 class EncodedPairs:
     """One split as token ids."""
 
-    def __init__(
-        self, pairs: Pairs, tokenizer: Tokenizer, *, max_document_tokens: int, max_summary_tokens: int
-    ) -> None:
+    def __init__(self, pairs: Pairs, tokenizer: Tokenizer, max_document_tokens: int, max_summary_tokens: int) -> None:
         """Encode the documents and their first references.
 
         Args:
@@ -93,6 +90,12 @@ class EncodedPairs:
             summary_ids=torch.from_numpy(np.concatenate(summaries)),
             summary_lengths=[len(self.summaries[i]) + 1 for i in indices],
         )
+
+
+def by_length(split: EncodedPairs, examples: Sequence[int], size: int) -> list[list[int]]:
+    """Group examples of similar documents, the longest first, into batches of a size: for decoding, which pads."""
+    order = sorted(examples, key=lambda example: -len(split.documents[example]))
+    return [order[begin : begin + size] for begin in range(0, len(order), size)]
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> tuple[list[Ids], int]:
@@ -188,15 +191,9 @@ class SummarizationDataModule(pl.LightningDataModule):
             Path(data.cache_dir).expanduser(),
         )
         for role, split in pairs.items():
-            encoded = EncodedPairs(
-                split,
-                self.tokenizer,
-                max_document_tokens=data.max_document_tokens,
-                max_summary_tokens=data.max_summary_tokens,
-            )
+            encoded = EncodedPairs(split, self.tokenizer, data.max_document_tokens, data.max_summary_tokens)
             self.splits[role] = encoded
-            cuts = {"cut_documents": encoded.cut_documents, "cut_summaries": encoded.cut_summaries}
-            self.origin[role] |= cuts
+            self.origin[role] |= {"cut_documents": encoded.cut_documents, "cut_summaries": encoded.cut_summaries}
             print(
                 f"{role}: {len(encoded):,} pairs; cut to length: {encoded.cut_documents:,} documents, "
                 f"{encoded.cut_summaries:,} summaries"
@@ -205,10 +202,8 @@ class SummarizationDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Return full batches in random order."""
         split = self.splits["train"]
-        sampler = TokenBudgetSampler(
-            split.lengths, budget=self.config.data.batch_tokens, seed=self.config.seed
-        )
-        return DataLoader(range(len(split)), batch_sampler=sampler, collate_fn=split.batch)
+        sampler = TokenBudgetSampler(split.lengths, budget=self.config.data.batch_tokens, seed=self.config.seed)
+        return DataLoader(range(len(split)), batch_sampler=sampler, collate_fn=split.batch)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return the fixed validation sample."""
@@ -222,7 +217,5 @@ class SummarizationDataModule(pl.LightningDataModule):
         return self._by_length(split, list(range(len(split))))
 
     def _by_length(self, split: EncodedPairs, examples: list[int]) -> DataLoader[Any]:
-        size = self.config.decoding.batch_size
-        examples = sorted(examples, key=lambda i: -len(split.documents[i]))
-        batches = [examples[i : i + size] for i in range(0, len(examples), size)]
-        return DataLoader(batches, batch_size=None, collate_fn=split.batch)
+        batches = by_length(split, examples, self.config.decoding.batch_size)
+        return DataLoader(batches, batch_size=None, collate_fn=split.batch)  # type: ignore[arg-type]

@@ -2,11 +2,11 @@
 
 import hashlib
 import json
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from rich import print
+from typing import IO, Any
 
 from headcount.config import ConfigError, DataConfig
 from headcount.data import docstrings
@@ -55,9 +55,7 @@ def load_splits(config: DataConfig, names: dict[str, str]) -> tuple[dict[str, Pa
             "sha256": splits[role].sha256(),
         }
         if dropped:
-            print(
-                f"{config.path}: {name}: dropped {dropped} of {len(table)} rows: document or summary empty or null"
-            )
+            print(f"{config.path}: {name}: dropped {dropped} of {len(table)} rows: document or summary empty or null")
         if not splits[role].ids:
             raise ConfigError(f"data.path={config.path}: no row of {name} has both a document and a summary")
     return splits, origin
@@ -80,9 +78,7 @@ def _read(config: DataConfig, split: str) -> Any:
                 **({"sep": "\t"} if file.suffix == ".tsv" else {}),
             )
         if path.is_file() or path.is_absolute() or config.path.count("/") > 1 or config.path.startswith("."):
-            raise ConfigError(
-                f"data.path={config.path}: no such folder; legal: docstrings, a folder, or a hub id"
-            )
+            raise ConfigError(f"data.path={config.path}: no such folder; legal: docstrings, a folder, or a hub id")
         return datasets.load_dataset(
             config.path, config.name, revision=config.revision, split=split, cache_dir=cache_dir
         )
@@ -103,15 +99,11 @@ def _find(folder: Path, split: str) -> Path:
 
 def _pairs(table: Any, config: DataConfig, split: str) -> tuple[Pairs, int]:
     columns = {}
-    for key, accepted in (
-        ("document_columns", config.document_columns),
-        ("summary_columns", config.summary_columns),
-    ):
+    for key, accepted in (("document_columns", config.document_columns), ("summary_columns", config.summary_columns)):
         columns[key] = next((c for c in accepted if c in table.column_names), None)
         if columns[key] is None:
-            raise ConfigError(
-                f"data.{key}={accepted}: none of them in {split} of {config.path}; there is: {', '.join(table.column_names)}"
-            )
+            there = ", ".join(table.column_names)
+            raise ConfigError(f"data.{key}={accepted}: none of them in {split} of {config.path}; there is: {there}")
     ids = table["id"] if "id" in table.column_names else range(len(table))
     rows = []
     for identifier, document, summary in zip(
@@ -129,3 +121,42 @@ def _pairs(table: Any, config: DataConfig, split: str) -> tuple[Pairs, int]:
 def _text(value: Any) -> str:
     """Return the text of a cell, without blanks around it and without lone surrogates, which no tokenizer takes."""
     return "" if value is None else str(value).encode("utf-8", "replace").decode().strip()
+
+
+def read_documents(file: str, columns: list[str]) -> Iterator[tuple[Any, str]]:
+    """Read documents to summarize, one at a time.
+
+    Args:
+        file: text, a document a line, or JSONL, an object a line; ``-`` is standard input.
+        columns: keys that the document of an object may stand under, beside ``document`` and ``text``.
+
+    Yields:
+        Id and document; the id is None in text, and the number of the line for an object that has none.
+
+    Raises:
+        ConfigError: the file, or a line of it, cannot be read.
+    """
+    columns = list(dict.fromkeys([*columns, "document", "text"]))
+    try:
+        with sys.stdin.buffer if file == "-" else open(file, "rb") as lines:
+            yield from _documents(lines, file, columns)
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}; legal: a file, or - for standard input") from None
+
+
+def _documents(lines: IO[bytes], file: str, columns: list[str]) -> Iterator[tuple[Any, str]]:
+    jsonl = None
+    for number, raw in enumerate(lines, 1):
+        line = raw.decode("utf-8", "replace").rstrip("\r\n")
+        jsonl = line.lstrip().startswith("{") if jsonl is None else jsonl
+        if not jsonl:
+            yield None, line
+        elif line.strip():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ConfigError(f"{file}:{number}: not JSON: {error}") from None
+            column = next((c for c in columns if isinstance(row, dict) and isinstance(row.get(c), str)), None)
+            if column is None:
+                raise ConfigError(f"{file}:{number}: no text under {' or '.join(columns)}")
+            yield row.get("id", number), _text(row[column])

@@ -1,4 +1,4 @@
-"""The tokenizer: a byte-level BPE (Sennrich et al. 2016; bytes as in Radford et al. 2019), trained on the data at hand."""
+"""The tokenizer: a byte-level BPE (Sennrich et al. 2016; bytes: Radford et al. 2019), trained on the data at hand."""
 
 import hashlib
 import os

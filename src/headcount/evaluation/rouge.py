@@ -1,4 +1,4 @@
-"""ROUGE (Lin 2004) by the ``rouge-score`` package, with an interval for each figure and a signature of how it was made."""
+"""ROUGE (Lin 2004) by the ``rouge-score`` package: an interval for each figure, a signature of how it was made."""
 
 from collections.abc import Sequence
 from importlib.metadata import version

@@ -8,6 +8,7 @@ where an example begins and ends. Shapes are suffixes of names:
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -23,11 +24,11 @@ class Rows:
 
     Attributes:
         lengths: tokens of each example; on the host, because splitting needs them there.
-        starts_B1: where each example begins, and where the last one ends; int32, on the device.
+        bounds: where each example begins, and where the last one ends, [B + 1] int32 on the device.
     """
 
     lengths: list[int]
-    starts_B1: Tensor
+    bounds: Tensor
 
     @classmethod
     def of(cls, lengths: list[int], device: torch.device | str = "cpu") -> "Rows":
@@ -36,15 +37,38 @@ class Rows:
 
     def positions(self) -> Tensor:
         """Return each token's place within its own example, [N]."""
-        counts = self.starts_B1.diff()
         total = sum(self.lengths)
-        starts_N = torch.repeat_interleave(self.starts_B1[:-1], counts, output_size=total)
-        return torch.arange(total, device=counts.device) - starts_N
+        begins_N = torch.repeat_interleave(self.bounds[:-1], self.bounds.diff(), output_size=total)
+        return torch.arange(total, device=self.bounds.device) - begins_N
+
+    def pad(self, values_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Lay ragged values out as a rectangle.
+
+        Returns:
+            The values [B, longest, ...], zero where no token is, and a mask [B, longest], True where one is.
+        """
+        longest = torch.arange(max(self.lengths), device=values_N.device)
+        real_BT = longest < self.bounds.diff()[:, None]
+        return pad_sequence(list(values_N.split(self.lengths)), batch_first=True), real_BT
 
 
-def attention_formula(
-    query_THK: Tensor, key_SHK: Tensor, value_SHK: Tensor, *, causal: bool = False
-) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class Projected:
+    """Queries [N, H, K] of some rows; keys and values [M, H, K] of theirs, which differ in cross-attention."""
+
+    query_NHK: Tensor
+    key_MHK: Tensor
+    value_MHK: Tensor
+    rows: Rows
+    memory_rows: Rows
+
+    def examples(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield each example's queries [T, H, K], keys and values [S, H, K]."""
+        keys_MHK, values_MHK = (x.split(self.memory_rows.lengths) for x in (self.key_MHK, self.value_MHK))
+        return zip(self.query_NHK.split(self.rows.lengths), keys_MHK, values_MHK, strict=True)
+
+
+def attention_formula(query_THK: Tensor, key_SHK: Tensor, value_SHK: Tensor, *, causal: bool) -> tuple[Tensor, Tensor]:
     """Attend within one example, as the paper writes it: softmax(Q K^T / sqrt(head_dim)) V.
 
     Args:
@@ -64,122 +88,56 @@ def attention_formula(
     return torch.einsum("hts,shk->thk", weights_HTS, value_SHK), weights_HTS
 
 
-def attend(
-    query_NHK: Tensor,
-    key_MHK: Tensor,
-    value_MHK: Tensor,
-    query_rows: Rows,
-    memory_rows: Rows,
-    *,
-    causal: bool = False,
-    dropout: float = 0.0,
-) -> Tensor:
-    """Attend within each example, by the fastest kernel for the device; all equal ``attention_formula``.
+def attend(x: Projected, *, causal: bool, dropout: float = 0.0) -> Tensor:
+    """Attend within each example by the fastest kernel there is for the device; all equal ``attention_formula``.
 
     Returns:
         The mixed values [N, H, K].
     """
-    on_gpu = query_NHK.device.type != "cpu"
-    half = query_NHK.dtype in (torch.bfloat16, torch.float16)
-    if on_gpu and query_NHK.is_cuda and half and dropout == 0:
-        return attend_varlen(query_NHK, key_MHK, value_MHK, query_rows, memory_rows, causal=causal)
-    one_call = attend_padded if on_gpu else attend_each
-    return one_call(query_NHK, key_MHK, value_MHK, query_rows, memory_rows, causal=causal, dropout=dropout)
+    if x.query_NHK.device.type == "cpu":
+        return attend_each(x, causal=causal, dropout=dropout)
+    if x.query_NHK.is_cuda and x.query_NHK.dtype in (torch.bfloat16, torch.float16) and dropout == 0:
+        return attend_varlen(x, causal=causal)
+    return attend_padded(x, causal=causal, dropout=dropout)
 
 
-def attend_each(
-    query_NHK: Tensor,
-    key_MHK: Tensor,
-    value_MHK: Tensor,
-    query_rows: Rows,
-    memory_rows: Rows,
-    *,
-    causal: bool = False,
-    dropout: float = 0.0,
-) -> Tensor:
+def attend_each(x: Projected, *, causal: bool, dropout: float = 0.0) -> Tensor:
     """Attend by one fused call an example: on a CPU faster than one padded, masked call."""
-    examples = zip(
-        query_NHK.split(query_rows.lengths),
-        key_MHK.split(memory_rows.lengths),
-        value_MHK.split(memory_rows.lengths),
-        strict=True,
-    )
-    mixed = [
-        F.scaled_dot_product_attention(
-            query_THK.transpose(0, 1)[None],
-            key_SHK.transpose(0, 1)[None],
-            value_SHK.transpose(0, 1)[None],
-            dropout_p=dropout,
-            is_causal=causal,
-        )[0].transpose(0, 1)
-        for query_THK, key_SHK, value_SHK in examples
-    ]
+    mixed = []
+    for example in x.examples():
+        query_1HTK, key_1HSK, value_1HSK = (part.transpose(0, 1)[None] for part in example)
+        mixed_1HTK = F.scaled_dot_product_attention(
+            query_1HTK, key_1HSK, value_1HSK, dropout_p=dropout, is_causal=causal
+        )
+        mixed.append(mixed_1HTK[0].transpose(0, 1))
     return torch.cat(mixed)
 
 
-def attend_padded(
-    query_NHK: Tensor,
-    key_MHK: Tensor,
-    value_MHK: Tensor,
-    query_rows: Rows,
-    memory_rows: Rows,
-    *,
-    causal: bool = False,
-    dropout: float = 0.0,
-) -> Tensor:
-    """Attend by one padded, masked call, for devices without a kernel for ragged rows."""
-    query_BTHK, real_BT = pad(query_NHK, query_rows)
-    key_BSHK, real_BS = pad(key_MHK, memory_rows)
-    value_BSHK, _ = pad(value_MHK, memory_rows)
-    allowed_B1TS = real_BS[:, None, None, :]  # True = may attend
-    if causal:
-        size = real_BT.shape[1], real_BS.shape[1]
-        allowed_B1TS = allowed_B1TS & torch.ones(size, dtype=torch.bool, device=real_BS.device).tril()
-    mixed_BHTK = F.scaled_dot_product_attention(
-        query_BTHK.transpose(1, 2),
-        key_BSHK.transpose(1, 2),
-        value_BSHK.transpose(1, 2),
-        attn_mask=allowed_B1TS,
-        dropout_p=dropout,
-    )
-    return mixed_BHTK.transpose(1, 2)[real_BT]
-
-
-def attend_varlen(
-    query_NHK: Tensor,
-    key_MHK: Tensor,
-    value_MHK: Tensor,
-    query_rows: Rows,
-    memory_rows: Rows,
-    *,
-    causal: bool = False,
-) -> Tensor:
+def attend_varlen(x: Projected, *, causal: bool) -> Tensor:
     """Attend by flash attention for ragged rows (Dao 2023): CUDA, bf16 or fp16."""
     from torch.nn.attention.varlen import varlen_attn
 
-    mixed_NHK = varlen_attn(
-        query_NHK,
-        key_MHK,
-        value_MHK,
-        query_rows.starts_B1,
-        memory_rows.starts_B1,
-        max(query_rows.lengths),
-        max(memory_rows.lengths),
-        window_size=(-1, 0) if causal else (-1, -1),
-    )
+    longest, longest_memory = max(x.rows.lengths), max(x.memory_rows.lengths)
+    window = (-1, 0) if causal else (-1, -1)
+    bounds = x.rows.bounds, x.memory_rows.bounds
+    mixed_NHK = varlen_attn(x.query_NHK, x.key_MHK, x.value_MHK, *bounds, longest, longest_memory, window_size=window)
     assert isinstance(mixed_NHK, Tensor)
     return mixed_NHK
 
 
-def pad(values_N: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-    """Lay ragged values out as a rectangle.
-
-    Returns:
-        The values [B, longest, ...], zero where there is no token, and a mask [B, longest], True where there is one.
-    """
-    counts_B1 = rows.starts_B1.diff()[:, None]
-    real_BT = torch.arange(max(rows.lengths), device=values_N.device) < counts_B1
-    return pad_sequence(list(values_N.split(rows.lengths)), batch_first=True), real_BT
+def attend_padded(x: Projected, *, causal: bool, dropout: float = 0.0) -> Tensor:
+    """Attend by one padded, masked call, where no kernel takes ragged rows."""
+    query_BTHK, real_BT = x.rows.pad(x.query_NHK)
+    key_BSHK, real_BS = x.memory_rows.pad(x.key_MHK)
+    value_BSHK, _ = x.memory_rows.pad(x.value_MHK)
+    allowed_B1TS = real_BS[:, None, None, :]  # True = may attend
+    if causal:
+        allowed_B1TS = allowed_B1TS & torch.ones_like(allowed_B1TS[0, 0, 0].expand(real_BT.shape[1], -1)).tril()
+    query_BHTK, key_BHSK, value_BHSK = (part.transpose(1, 2) for part in (query_BTHK, key_BSHK, value_BSHK))
+    mixed_BHTK = F.scaled_dot_product_attention(
+        query_BHTK, key_BHSK, value_BHSK, attn_mask=allowed_B1TS, dropout_p=dropout
+    )
+    return mixed_BHTK.transpose(1, 2)[real_BT]
 
 
 class MultiHeadAttention(nn.Module):
@@ -203,24 +161,20 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         if embedding_size % num_heads:
             raise ValueError(f"num_heads={num_heads} does not divide embedding_size={embedding_size}")
-        self.embedding_size = embedding_size
-        self.num_heads = num_heads
-        self.head_dim = embedding_size // num_heads
+        self.embedding_size, self.num_heads, self.head_dim = embedding_size, num_heads, embedding_size // num_heads
         self.dropout = dropout
         self.input_projection = nn.Linear(embedding_size, 3 * embedding_size)
         self.output_projection = nn.Linear(embedding_size, embedding_size)
-        for weight_DD in self.input_projection.weight.chunk(3):
+        for weight_DD in (*self.input_projection.weight.chunk(3), self.output_projection.weight):
             nn.init.xavier_uniform_(weight_DD)
-        nn.init.xavier_uniform_(self.output_projection.weight)
-        nn.init.zeros_(self.input_projection.bias)
-        nn.init.zeros_(self.output_projection.bias)
+        for linear in (self.input_projection, self.output_projection):
+            nn.init.zeros_(linear.bias)
 
     def forward(
         self,
         x_ND: Tensor,
         rows: Rows,
-        memory_MD: Tensor | None = None,
-        memory_rows: Rows | None = None,
+        memory: tuple[Tensor, Rows] | None = None,
         *,
         causal: bool = False,
         return_weights: bool = False,
@@ -230,60 +184,43 @@ class MultiHeadAttention(nn.Module):
         Args:
             x_ND: the tokens that ask.
             rows: where their examples begin and end.
-            memory_MD: the tokens that are asked; None: the same, self-attention.
-            memory_rows: where the examples of the memory begin and end.
+            memory: the tokens [M, D] that are asked, and their rows; None: the same, self-attention.
             causal: a token sees itself and what stands before it.
             return_weights: use the written-out formula and return its weights, without dropout.
 
         Returns:
-            The tokens [N, D] and, if asked for, for each example its weights [H, T, S].
+            The tokens [N, D] and, if asked for, each example's weights [H, T, S].
         """
-        if memory_MD is None or memory_rows is None:
-            memory_rows = rows
-            query_NHK, key_MHK, value_MHK = (
-                self._heads(part) for part in self.input_projection(x_ND).chunk(3, -1)
-            )
+        if memory is None:
+            query_NHK, key_NHK, value_NHK = map(self._heads, self.input_projection(x_ND).chunk(3, -1))
+            projected = Projected(query_NHK, key_NHK, value_NHK, rows, rows)
         else:
-            query_NHK = self.project_query(x_ND)
-            key_MHK, value_MHK = self.project_memory(memory_MD)
-        if not return_weights:
-            dropout = self.dropout if self.training else 0.0
-            mixed_NHK = attend(
-                query_NHK, key_MHK, value_MHK, rows, memory_rows, causal=causal, dropout=dropout
-            )
-            return self.output_projection(mixed_NHK.flatten(-2)), None
-        examples = zip(
-            query_NHK.split(rows.lengths),
-            key_MHK.split(memory_rows.lengths),
-            value_MHK.split(memory_rows.lengths),
-            strict=True,
-        )
-        results = [attention_formula(*example, causal=causal) for example in examples]
-        mixed_NHK = torch.cat([mixed for mixed, _ in results])
-        return self.output_projection(mixed_NHK.flatten(-2)), [weights for _, weights in results]
+            memory_MD, memory_rows = memory
+            projected = Projected(self.project_query(x_ND), *self.project_memory(memory_MD), rows, memory_rows)
+        weights = None
+        if return_weights:
+            results = [attention_formula(*example, causal=causal) for example in projected.examples()]
+            mixed_NHK, weights = torch.cat([mixed for mixed, _ in results]), [weight for _, weight in results]
+        else:
+            mixed_NHK = attend(projected, causal=causal, dropout=self.dropout if self.training else 0.0)
+        return self.output_projection(mixed_NHK.flatten(-2)), weights
 
     def project_query(self, x_ND: Tensor) -> Tensor:
         """Return the queries [N, H, K]."""
-        weight_DD, bias_D = (
-            p[: self.embedding_size] for p in (self.input_projection.weight, self.input_projection.bias)
-        )
-        return self._heads(F.linear(x_ND, weight_DD, bias_D))
+        weight, bias = self.input_projection.weight, self.input_projection.bias
+        return self._heads(F.linear(x_ND, weight[: self.embedding_size], bias[: self.embedding_size]))
 
     def project_memory(self, memory_MD: Tensor) -> tuple[Tensor, Tensor]:
         """Return the keys and the values, [M, H, K] each."""
-        weight, bias = (
-            p[self.embedding_size :] for p in (self.input_projection.weight, self.input_projection.bias)
-        )
-        key, value = F.linear(memory_MD, weight, bias).chunk(2, -1)
+        weight, bias = self.input_projection.weight, self.input_projection.bias
+        key, value = F.linear(memory_MD, weight[self.embedding_size :], bias[self.embedding_size :]).chunk(2, -1)
         return self._heads(key), self._heads(value)
 
-    def step(
-        self, query_BHK: Tensor, key_BHCK: Tensor, value_BHCK: Tensor, allowed_BC: Tensor | None
-    ) -> Tensor:
+    def step(self, x_BD: Tensor, key_BHCK: Tensor, value_BHCK: Tensor, allowed_BC: Tensor | None = None) -> Tensor:
         """Attend from one new token an example to cached keys and values.
 
         Args:
-            query_BHK: from ``project_query``.
+            x_BD: the new tokens.
             key_BHCK: cached keys.
             value_BHCK: cached values.
             allowed_BC: True = may attend; None: everywhere.
@@ -291,14 +228,13 @@ class MultiHeadAttention(nn.Module):
         Returns:
             The tokens [B, D].
         """
-        mask_B11C = None if allowed_BC is None else allowed_BC[:, None, None, :]
-        mixed_BH1K = F.scaled_dot_product_attention(
-            query_BHK[:, :, None], key_BHCK, value_BHCK, attn_mask=mask_B11C
-        )
+        query_BH1K = self.project_query(x_BD)[:, :, None]
+        mask_B11C = None if allowed_BC is None else allowed_BC[:, None, None]
+        mixed_BH1K = F.scaled_dot_product_attention(query_BH1K, key_BHCK, value_BHCK, attn_mask=mask_B11C)
         return self.output_projection(mixed_BH1K.flatten(1))
 
-    def _heads(self, projected_ND: Tensor) -> Tensor:
-        return projected_ND.unflatten(-1, (self.num_heads, self.head_dim))
+    def _heads(self, projected: Tensor) -> Tensor:
+        return projected.unflatten(-1, (self.num_heads, self.head_dim))
 
     def extra_repr(self) -> str:
         """State the numbers that an ablation varies."""

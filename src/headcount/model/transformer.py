@@ -2,19 +2,19 @@
 
 Shapes are suffixes of names:
 
-    B examples, N document tokens and M summary tokens of all examples together, S the longest document,
+    B examples, N document tokens and M summary tokens of all examples together, T summary and S document tokens,
     D embedding_size, H num_heads, K head_dim, C cache positions, V vocabulary_size
 """
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headcount.model.attention import MultiHeadAttention, Rows, pad
+from headcount.model.attention import MultiHeadAttention, Rows
 
 
 @dataclass
@@ -38,29 +38,26 @@ class DecoderState:
     position: int = 0
 
     def keep(self, examples: Tensor) -> None:
-        """Keep these examples only, [B'] integers: finished ones leave the batch."""
+        """Keep these examples alone: finished ones leave the batch."""
         self.allowed_BS = self.allowed_BS[examples]
         for cache in (self.self_keys, self.self_values, self.cross_keys, self.cross_values):
             cache[:] = [layer[examples] for layer in cache]
 
 
 class FeedForward(nn.Sequential):
-    """Two linear layers with a GELU between them (Vaswani et al. 2017, section 3.3; GELU for its ReLU)."""
+    """Two linear layers with a GELU between them (Vaswani et al. 2017, section 3.3, has a ReLU)."""
 
     def __init__(self, *, embedding_size: int, feedforward_size: int) -> None:
         """Make the two layers, of feedforward_size in the middle."""
-        super().__init__(
-            nn.Linear(embedding_size, feedforward_size),
-            nn.GELU(),
-            nn.Linear(feedforward_size, embedding_size),
-        )
-        for layer in (self[0], self[2]):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        widen, narrow = nn.Linear(embedding_size, feedforward_size), nn.Linear(feedforward_size, embedding_size)
+        super().__init__(widen, nn.GELU(), narrow)
+        for linear in (widen, narrow):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
 
 
-class EncoderLayer(nn.Module):
-    """Self-attention, then feed-forward; each normalized before and added after."""
+class Layer(nn.Module):
+    """Self-attention, cross-attention in a decoder, feed-forward; each normalized before and added after."""
 
     def __init__(
         self,
@@ -70,78 +67,44 @@ class EncoderLayer(nn.Module):
         feedforward_size: int,
         dropout: float,
         attention_dropout: float,
+        decoder: bool,
     ) -> None:
-        """Make the blocks."""
+        """Make the blocks; a decoder's self-attention is causal."""
         super().__init__()
-        self.attention = MultiHeadAttention(
-            embedding_size=embedding_size, num_heads=num_heads, dropout=attention_dropout
-        )
-        self.feedforward = FeedForward(embedding_size=embedding_size, feedforward_size=feedforward_size)
-        self.attention_norm = nn.LayerNorm(embedding_size)
+        self.decoder = decoder
+
+        def attention() -> MultiHeadAttention:
+            return MultiHeadAttention(embedding_size=embedding_size, num_heads=num_heads, dropout=attention_dropout)
+
+        self.attention_norm, self.attention = nn.LayerNorm(embedding_size), attention()
+        if decoder:
+            self.cross_attention_norm, self.cross_attention = nn.LayerNorm(embedding_size), attention()
         self.feedforward_norm = nn.LayerNorm(embedding_size)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x_ND: Tensor, rows: Rows) -> Tensor:
-        """Return the tokens after this layer, [N, D]."""
-        attended_ND, _ = self.attention(self.attention_norm(x_ND), rows)
-        x_ND = x_ND + self.dropout(attended_ND)
-        return x_ND + self.dropout(self.feedforward(self.feedforward_norm(x_ND)))
-
-
-class DecoderLayer(nn.Module):
-    """Causal self-attention, cross-attention to the document, feed-forward; each normalized before and added after."""
-
-    def __init__(
-        self,
-        *,
-        embedding_size: int,
-        num_heads: int,
-        feedforward_size: int,
-        dropout: float,
-        attention_dropout: float,
-    ) -> None:
-        """Make the blocks."""
-        super().__init__()
-        self.attention = MultiHeadAttention(
-            embedding_size=embedding_size, num_heads=num_heads, dropout=attention_dropout
-        )
-        self.cross_attention = MultiHeadAttention(
-            embedding_size=embedding_size, num_heads=num_heads, dropout=attention_dropout
-        )
         self.feedforward = FeedForward(embedding_size=embedding_size, feedforward_size=feedforward_size)
-        self.attention_norm = nn.LayerNorm(embedding_size)
-        self.cross_attention_norm = nn.LayerNorm(embedding_size)
-        self.feedforward_norm = nn.LayerNorm(embedding_size)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x_MD: Tensor, rows: Rows, memory_ND: Tensor, memory_rows: Rows, *, return_weights: bool = False
+        self, x_ND: Tensor, rows: Rows, memory: tuple[Tensor, Rows] | None = None, *, return_weights: bool = False
     ) -> tuple[Tensor, list[Tensor] | None]:
-        """Return the tokens after this layer, [M, D], and if asked for each example's cross-attention [H, T, S]."""
-        attended_MD, _ = self.attention(self.attention_norm(x_MD), rows, causal=True)
-        x_MD = x_MD + self.dropout(attended_MD)
-        attended_MD, weights = self.cross_attention(
-            self.cross_attention_norm(x_MD), rows, memory_ND, memory_rows, return_weights=return_weights
-        )
-        x_MD = x_MD + self.dropout(attended_MD)
-        return x_MD + self.dropout(self.feedforward(self.feedforward_norm(x_MD))), weights
+        """Return the tokens after this layer, [N, D], and, if asked for, each example's cross-attention [H, T, S]."""
+        weights = None
+        attended_ND, _ = self.attention(self.attention_norm(x_ND), rows, causal=self.decoder)
+        x_ND = x_ND + self.dropout(attended_ND)
+        if self.decoder:
+            normed_ND = self.cross_attention_norm(x_ND)
+            attended_ND, weights = self.cross_attention(normed_ND, rows, memory, return_weights=return_weights)
+            x_ND = x_ND + self.dropout(attended_ND)
+        return x_ND + self.dropout(self.feedforward(self.feedforward_norm(x_ND))), weights
 
     def step(self, x_BD: Tensor, state: DecoderState, layer: int) -> Tensor:
-        """Do the same for one new token an example, with the state's keys and values; return [B, D]."""
+        """Do the same for one new token an example, with this layer's caches in the state; return [B, D]."""
         normed_BD = self.attention_norm(x_BD)
         keys_BHCK, values_BHCK = state.self_keys[layer], state.self_values[layer]
-        keys_BHCK[:, :, state.position], values_BHCK[:, :, state.position] = self.attention.project_memory(
-            normed_BD
-        )
+        keys_BHCK[:, :, state.position], values_BHCK[:, :, state.position] = self.attention.project_memory(normed_BD)
         seen = slice(state.position + 1)
-        x_BD = x_BD + self.attention.step(
-            self.attention.project_query(normed_BD), keys_BHCK[:, :, seen], values_BHCK[:, :, seen], None
-        )
+        x_BD = x_BD + self.attention.step(normed_BD, keys_BHCK[:, :, seen], values_BHCK[:, :, seen])
         x_BD = x_BD + self.cross_attention.step(
-            self.cross_attention.project_query(self.cross_attention_norm(x_BD)),
-            state.cross_keys[layer],
-            state.cross_values[layer],
-            state.allowed_BS,
+            self.cross_attention_norm(x_BD), state.cross_keys[layer], state.cross_values[layer], state.allowed_BS
         )
         return x_BD + self.feedforward(self.feedforward_norm(x_BD))
 
@@ -166,69 +129,82 @@ class Transformer(nn.Module):
     ) -> None:
         """Make the layers; the names are those of the config's ``model`` section."""
         super().__init__()
-        self.scale = math.sqrt(embedding_size)
+
+        def layers(number: int, decoder: bool) -> list[Layer]:
+            made = nn.ModuleList(
+                Layer(
+                    embedding_size=embedding_size,
+                    num_heads=num_heads,
+                    feedforward_size=feedforward_size,
+                    dropout=dropout,
+                    attention_dropout=attention_dropout,
+                    decoder=decoder,
+                )
+                for _ in range(number)
+            )
+            return cast(list[Layer], made)
+
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
-        nn.init.normal_(self.embedding.weight, std=embedding_size**-0.5)
+        self.scale = math.sqrt(embedding_size)
         table_CD = sinusoids(max_positions, embedding_size)
         if positions == "learned":
             self.positions = nn.Parameter(torch.randn_like(table_CD) * 0.02)
         else:
             self.register_buffer("positions", table_CD, persistent=False)
-        block = {
-            "embedding_size": embedding_size,
-            "num_heads": num_heads,
-            "feedforward_size": feedforward_size,
-        }
-        rates = {"dropout": dropout, "attention_dropout": attention_dropout}
-        self.encoder = nn.ModuleList(EncoderLayer(**block, **rates) for _ in range(encoder_layers))
-        self.encoder_norm = nn.LayerNorm(embedding_size)
-        self.decoder = nn.ModuleList(DecoderLayer(**block, **rates) for _ in range(decoder_layers))
-        self.decoder_norm = nn.LayerNorm(embedding_size)
         self.dropout = nn.Dropout(dropout)
+        self.encoder, self.encoder_norm = layers(encoder_layers, False), nn.LayerNorm(embedding_size)
+        self.decoder, self.decoder_norm = layers(decoder_layers, True), nn.LayerNorm(embedding_size)
         self.output = nn.Linear(embedding_size, vocabulary_size, bias=False)
         if tie_embeddings:
             self.output.weight = self.embedding.weight
-        else:
-            nn.init.normal_(self.output.weight, std=embedding_size**-0.5)
+        for weight in {self.embedding.weight, self.output.weight}:
+            nn.init.normal_(weight, std=embedding_size**-0.5)
 
-    def forward(
-        self, document_ids_N: Tensor, document_rows: Rows, summary_ids_M: Tensor, summary_rows: Rows
-    ) -> Tensor:
+    def forward(self, document_ids_N: Tensor, document_rows: Rows, summary_ids_M: Tensor, summary_rows: Rows) -> Tensor:
         """Return, for each summary token, the logits of the token that follows it, [M, V]."""
-        memory_ND = self.encode(document_ids_N, document_rows)
-        x_MD = self._embed(summary_ids_M, summary_rows.positions())
-        for layer in self.decoder:
-            x_MD, _ = layer(x_MD, summary_rows, memory_ND, document_rows)
-        return self.output(self.decoder_norm(x_MD))
+        hidden_MD, _ = self.decode(
+            self.encode(document_ids_N, document_rows), document_rows, summary_ids_M, summary_rows
+        )
+        return self.output(hidden_MD)
 
     def encode(self, document_ids_N: Tensor, rows: Rows) -> Tensor:
         """Read the documents; return their tokens in context, [N, D]."""
         x_ND = self._embed(document_ids_N, rows.positions())
         for layer in self.encoder:
-            x_ND = layer(x_ND, rows)
+            x_ND, _ = layer(x_ND, rows)
         return self.encoder_norm(x_ND)
 
-    def cross_attention(
-        self, document_ids_N: Tensor, document_rows: Rows, summary_ids_M: Tensor, summary_rows: Rows
-    ) -> list[list[Tensor]]:
-        """Return for each decoder layer and example where every head looks in the document, [H, T, S]."""
-        memory_ND = self.encode(document_ids_N, document_rows)
+    def decode(
+        self,
+        memory_ND: Tensor,
+        document_rows: Rows,
+        summary_ids_M: Tensor,
+        summary_rows: Rows,
+        *,
+        return_weights: bool = False,
+    ) -> tuple[Tensor, list[list[Tensor]]]:
+        """Read the summaries in the light of the documents.
+
+        Returns:
+            The summaries' tokens in context [M, D] and, if asked for, per layer and example where each head looks in
+            the document, [H, T, S].
+        """
         x_MD = self._embed(summary_ids_M, summary_rows.positions())
-        layers = []
+        per_layer = []
         for layer in self.decoder:
-            x_MD, weights = layer(x_MD, summary_rows, memory_ND, document_rows, return_weights=True)
-            layers.append(weights)
-        return layers
+            x_MD, weights = layer(x_MD, summary_rows, (memory_ND, document_rows), return_weights=return_weights)
+            per_layer.append(weights)
+        return self.decoder_norm(x_MD), per_layer if return_weights else []
 
     def start(self, document_ids_N: Tensor, rows: Rows, *, capacity: int) -> DecoderState:
         """Read the documents and make room to write up to ``capacity`` tokens for each."""
-        memory_BSD, allowed_BS = pad(self.encode(document_ids_N, rows), rows)
+        memory_BSD, allowed_BS = rows.pad(self.encode(document_ids_N, rows))
         cross = [layer.cross_attention.project_memory(memory_BSD) for layer in self.decoder]
-        head = self.decoder[0].attention
-        room = (len(rows.lengths), head.num_heads, capacity, head.head_dim)
+        heads = [layer.attention for layer in self.decoder]
+        rooms = [(len(rows.lengths), head.num_heads, capacity, head.head_dim) for head in heads]
         return DecoderState(
-            self_keys=[memory_BSD.new_empty(room) for _ in self.decoder],
-            self_values=[memory_BSD.new_empty(room) for _ in self.decoder],
+            self_keys=[memory_BSD.new_empty(room) for room in rooms],
+            self_values=[memory_BSD.new_empty(room) for room in rooms],
             cross_keys=[key_BSHK.transpose(1, 2).contiguous() for key_BSHK, _ in cross],
             cross_values=[value_BSHK.transpose(1, 2).contiguous() for _, value_BSHK in cross],
             allowed_BS=allowed_BS,
@@ -243,8 +219,7 @@ class Transformer(nn.Module):
         return self.output(self.decoder_norm(x_BD))
 
     def _embed(self, ids_N: Tensor, positions_N: Tensor) -> Tensor:
-        embedded_ND = F.embedding(ids_N, self.embedding.weight) * self.scale
-        return self.dropout(embedded_ND + F.embedding(positions_N, self.positions))
+        return self.dropout(self.embedding(ids_N) * self.scale + F.embedding(positions_N, self.positions))
 
 
 def sinusoids(length: int, embedding_size: int) -> Tensor:
@@ -273,7 +248,7 @@ def decode_greedily(
     """
     state = model.start(document_ids_N, rows, capacity=max_tokens)
     summaries: list[list[int]] = [[] for _ in rows.lengths]
-    active = list(range(len(rows.lengths)))
+    active = list(range(len(summaries)))
     token_ids_B = torch.full((len(active),), start_id, device=document_ids_N.device)
     for _ in range(max_tokens):
         token_ids_B = model.step(token_ids_B, state).argmax(-1)
@@ -286,6 +261,5 @@ def decode_greedily(
         if len(going) < len(active):
             kept = torch.tensor(going, device=token_ids_B.device)
             state.keep(kept)
-            token_ids_B = token_ids_B[kept]
-            active = [active[row] for row in going]
+            token_ids_B, active = token_ids_B[kept], [active[row] for row in going]
     return summaries

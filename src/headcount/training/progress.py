@@ -6,14 +6,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from headcount.data.module import Batch
 from headcount.evaluation.rouge import ROUGE_TYPES
@@ -22,9 +15,7 @@ from headcount.evaluation.rouge import ROUGE_TYPES
 def bar(console: Console) -> Progress:
     """Return a bar with counts, times and a note."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("<"), TimeRemainingColumn())
-    return Progress(
-        TextColumn("{task.description}"), *columns, TextColumn("{task.fields[note]}"), console=console
-    )
+    return Progress(TextColumn("{task.description}"), *columns, TextColumn("{task.fields[note]}"), console=console)
 
 
 class TrainingProgress(Callback):
@@ -59,9 +50,7 @@ class TrainingProgress(Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the figures of this validation."""
-        figures = self._note(
-            trainer, "train/loss", *(f"validation/{name}" for name in ("loss", *ROUGE_TYPES))
-        )
+        figures = self._note(trainer, "train/loss", *(f"validation/{name}" for name in ("loss", *ROUGE_TYPES)))
         self.console.print(f"step {trainer.global_step:,}  {figures}", highlight=False, soft_wrap=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -88,9 +77,7 @@ class TrainingProgress(Callback):
         """Leave the bar as it is."""
         self.progress.stop()
 
-    def on_exception(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
-    ) -> None:
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Give the terminal back."""
         self.progress.stop()
 

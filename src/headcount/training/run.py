@@ -9,33 +9,33 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 from rich.table import Table
 
 from headcount.config import Config, ConfigError, to_yaml
-from headcount.data.module import EncodedPairs, SummarizationDataModule
-from headcount.data.source import Pairs
+from headcount.data.module import EncodedPairs, SummarizationDataModule, by_length
+from headcount.data.source import Pairs, read_documents
 from headcount.data.tokenizer import load_tokenizer
 from headcount.evaluation.baselines import lead
 from headcount.evaluation.rouge import ROUGE_TYPES, score_all, signature
 from headcount.training.progress import TrainingProgress, bar
 from headcount.training.summarizer import Summarizer
-from headcount.training.tracking import make_loggers, offline_run
+from headcount.training.tracking import offline_run, track
 
 console = Console()
 logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
 for harmless in (
     ".*does not have many workers",  # a batch is a slice of arrays in memory
     "Experiment logs directory .* is not empty",  # it holds the run's config and tokenizer
+    "The dirpath has changed",  # a run that resumes another has its own folder
     ".*LeafSpec.* is deprecated",  # Lightning 2.6 on torch 2.13
 ):
     warnings.filterwarnings("ignore", harmless)
@@ -52,9 +52,7 @@ def train(config: Config, plain: dict[str, Any]) -> None:
         ConfigError: something in the config cannot be had, from the data to an argument of the Trainer.
     """
     pl.seed_everything(config.seed, verbose=False)
-    _make_trainer(
-        config, logger=False, callbacks=[]
-    )  # a wrong argument is answered before the data is prepared
+    _make_trainer(config, logger=False, callbacks=[])  # a wrong argument is answered before the data is prepared
     resume = _checkpoint(Path(config.run.resume), "last") if config.run.resume else None
     data = SummarizationDataModule(config)
     data.setup()
@@ -70,31 +68,24 @@ def train(config: Config, plain: dict[str, Any]) -> None:
     (folder / "config.yaml").write_text(to_yaml(plain))
     (folder / "data.json").write_text(json.dumps(data.origin, indent=2))
     data.tokenizer.save(str(folder / "tokenizer.json"))
-    best = ModelCheckpoint(
-        folder / "checkpoints",
-        filename="best",
-        monitor=f"validation/{config.evaluation.select_by}",
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
-    )
-    loggers = make_loggers(config.tracking, folder, plain)
-    trainer = _make_trainer(config, logger=loggers, callbacks=[best, progress])
-    trainer.fit(summarizer, data, ckpt_path=resume, weights_only=True)
-    if not best.best_model_path:
-        console.print("no validation within this training: the last weights are taken for the best")
-        trainer.save_checkpoint(folder / "checkpoints" / "best.ckpt")
-    scores = _score(trainer, summarizer, data, folder)
-    for logger in loggers:
-        logger.log_metrics(
-            {f"test/{kind}": scores["model"][kind]["f1"] for kind in ROUGE_TYPES}, trainer.global_step
-        )
-        logger.finalize("success")
+    kept = folder / "checkpoints"
+    score = f"validation/{config.evaluation.select_by}"
+    best = ModelCheckpoint(kept, filename="best", monitor=score, mode="max", enable_version_counter=False)
+    last = ModelCheckpoint(kept, filename="last", enable_version_counter=False)
+    with track(config.tracking, folder, plain) as loggers:
+        trainer = _make_trainer(config, logger=loggers, callbacks=[best, last, progress])
+        trainer.fit(summarizer, data, ckpt_path=resume, weights_only=True)
+        if not best.best_model_path:
+            console.print("no validation within this training: the last weights are taken for the best")
+            for name in ("best.ckpt", "last.ckpt"):
+                trainer.save_checkpoint(kept / name)
+        scores = _score(trainer, summarizer, data, folder, folder)
+        figures = {f"test/{kind}": scores["model"][kind]["f1"] for kind in ROUGE_TYPES}
+        for logger in loggers:
+            logger.log_metrics(figures, trainer.global_step)
     console.print(f"\nrun folder: {folder}", highlight=False)
     if waiting := offline_run(folder):
-        console.print(
-            f"to send this run to your W&B account: wandb sync {waiting}", highlight=False, soft_wrap=True
-        )
+        console.print(f"to send this run to your W&B account: wandb sync {waiting}", highlight=False, soft_wrap=True)
 
 
 def evaluate(run: Path, config: Config, plain: dict[str, Any]) -> None:
@@ -106,15 +97,22 @@ def evaluate(run: Path, config: Config, plain: dict[str, Any]) -> None:
         plain: the same as a nested dict.
 
     Raises:
-        ConfigError: the run is not complete, or its data cannot be had.
+        ConfigError: the run is not complete, a key that shaped its model is changed, or its data cannot be had.
     """
-    checkpoint = _checkpoint(run, "best")
+    trained = _load(run, "best")["config"]
+    lengths = "max_document_tokens", "max_summary_tokens"
+    fixed = {"model": plain["model"], "tokenizer": plain["tokenizer"], "data": lengths}
+    for section, names in fixed.items():
+        for name in names:
+            now, then = plain[section][name], trained[section][name]
+            if now != then:
+                raise ConfigError(f"{section}.{name}={now}: {run} was trained with another; legal: {then}")
     data = SummarizationDataModule(config, load_tokenizer(run / "tokenizer.json"))
     data.setup()
     folder = _new_folder(run, "evaluation")
     (folder / "config.yaml").write_text(to_yaml(plain))
     trainer = _make_trainer(config, logger=False, callbacks=[TrainingProgress(console)])
-    _score(trainer, Summarizer(config, plain, data.tokenizer), data, folder, checkpoint)
+    _score(trainer, Summarizer(config, plain, data.tokenizer), data, run, folder)
     console.print(f"\nevaluation folder: {folder}", highlight=False)
 
 
@@ -145,75 +143,30 @@ def summarize(run: Path, config: Config, plain: dict[str, Any], file: str) -> No
     tokenizer = load_tokenizer(run / "tokenizer.json")
     summarizer = Summarizer(config, plain, tokenizer)
     summarizer.configure_model()
-    summarizer.load_state_dict(_load(_checkpoint(run, "best"))["state_dict"])
+    summarizer.load_state_dict(_load(run, "best")["state_dict"])
     summarizer.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    try:
-        lines = sys.stdin.buffer if file == "-" else Path(file).open("rb")
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from None
-    size = config.decoding.batch_size
-    documents = _documents(lines, file, config.data.document_columns)
+    size, limits = config.decoding.batch_size, (config.data.max_document_tokens, config.data.max_summary_tokens)
+    documents = read_documents(file, config.data.document_columns)
     with bar(Console(stderr=True)) as progress:
         task = progress.add_task("writing summaries", total=None, note="", visible=not sys.stdout.isatty())
         while chunk := list(islice(documents, 8 * size)):
-            texts = [document for _, document in chunk]
-            pairs = EncodedPairs(
-                Pairs(ids=[], documents=texts, references=[[""]] * len(texts)),
-                tokenizer,
-                max_document_tokens=config.data.max_document_tokens,
-                max_summary_tokens=config.data.max_summary_tokens,
-            )
-            order = sorted(range(len(texts)), key=lambda i: -len(pairs.documents[i]))
+            texts = [text for _, text in chunk]
+            pairs = EncodedPairs(Pairs(ids=[], documents=texts, references=[[""]] * len(texts)), tokenizer, *limits)
             summaries = [""] * len(texts)
-            for begin in range(0, len(order), size):
-                rows = [i for i in order[begin : begin + size] if texts[i].strip()]
-                batch = pairs.batch(rows).to(summarizer.device) if rows else None
-                for i, summary in zip(rows, summarizer.summarize(batch) if batch else [], strict=True):
-                    summaries[i] = summary
+            for rows in by_length(pairs, [row for row, text in enumerate(texts) if text.strip()], size):
+                for row, summary in zip(rows, summarizer.summarize(pairs.batch(rows)), strict=True):
+                    summaries[row] = summary
             for (identifier, _), summary in zip(chunk, summaries, strict=True):
-                out = (
-                    summary
-                    if identifier is None
-                    else json.dumps({"id": identifier, "summary": summary}, ensure_ascii=False)
-                )
-                print(out, flush=True)
+                out = {"id": identifier, "summary": summary}
+                print(summary if identifier is None else json.dumps(out, ensure_ascii=False), flush=True)
             progress.advance(task, len(chunk))
 
 
-def _documents(lines: Any, file: str, columns: list[str]) -> Iterator[tuple[Any, str]]:
-    """Yield (id, document); the id is None where the file is plain text."""
-    jsonl = None
-    for number, raw in enumerate(lines, 1):
-        line = raw.decode("utf-8", "replace").rstrip("\r\n")
-        if jsonl is None:
-            jsonl = line.lstrip().startswith("{")
-        if not jsonl:
-            yield None, line
-            continue
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"{file}:{number}: not JSON: {error}") from None
-        column = next((c for c in [*columns, "document", "text"] if isinstance(row, dict) and c in row), None)
-        if column is None or not isinstance(row[column], str):
-            raise ConfigError(
-                f"{file}:{number}: no text under {' or '.join(dict.fromkeys([*columns, 'document', 'text']))}"
-            )
-        yield row.get("id", number), row[column].encode("utf-8", "replace").decode()
-
-
 def _score(
-    trainer: pl.Trainer,
-    summarizer: Summarizer,
-    data: SummarizationDataModule,
-    folder: Path,
-    checkpoint: Path | None = None,
+    trainer: pl.Trainer, summarizer: Summarizer, data: SummarizationDataModule, run: Path, folder: Path
 ) -> dict[str, Any]:
-    """Write the summaries of the test split, score them beside the lead baseline, print all that."""
-    checkpoint = checkpoint or folder / "checkpoints" / "best.ckpt"
-    batches = trainer.predict(summarizer, data, ckpt_path=checkpoint, weights_only=True)
+    """Write the test summaries of a run's best checkpoint into a folder, score them beside lead-1, print all that."""
+    batches = trainer.predict(summarizer, data, ckpt_path=_checkpoint(run, "best"), weights_only=True)
     written = sorted(row for batch in batches or [] for row in batch)
     pairs, evaluation = data.splits["test"].pairs, summarizer.config.evaluation
     references = [pairs.references[i] for i, _ in written]
@@ -222,19 +175,15 @@ def _score(
         "split": data.config.data.test_split,
         "examples": len(written),
         "seed": summarizer.config.seed,
-        "step": _load(checkpoint)["global_step"],
+        "step": _load(run, "best")["global_step"],
         "signature": signature(),
         "model": score_all([summary for _, summary in written], references),
         "lead-1": score_all(leads, references),
     }
-    rows = (
-        {"id": pairs.ids[i], "summary": summary, "references": pairs.references[i]} for i, summary in written
-    )
+    rows = ({"id": pairs.ids[i], "summary": summary, "references": pairs.references[i]} for i, summary in written)
     _write(folder / "predictions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     _write(folder / "scores.json", json.dumps(scores, indent=2))
-    title = (
-        f"{data.config.data.path}, {scores['split']}: {len(written):,} examples, F1 x 100 with 95 % interval"
-    )
+    title = f"{data.config.data.path}, {scores['split']}: {len(written):,} examples, F1 x 100 with 95 % interval"
     table = Table("", "ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum", title=title, caption=scores["signature"])
     for name in ("model", "lead-1"):
         cells = (scores[name][kind] for kind in ROUGE_TYPES)
@@ -243,9 +192,7 @@ def _score(
     console.print(table)
     for i, summary in written[:: max(1, len(written) // 5)][:5]:
         console.print(f"\n[bold]{pairs.ids[i]}[/]", highlight=False)
-        console.print(
-            f"  reference  {pairs.references[i][0]}\n  summary    {summary}", highlight=False, markup=False
-        )
+        console.print(f"  reference  {pairs.references[i][0]}\n  summary    {summary}", highlight=False, markup=False)
     return scores
 
 
@@ -270,11 +217,12 @@ def _checkpoint(run: Path, name: str) -> Path:
     return path
 
 
-def _load(checkpoint: Path) -> dict[str, Any]:
+def _load(run: Path, name: str) -> dict[str, Any]:
+    path = _checkpoint(run, name)
     try:
-        content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails in many ways
-        raise ConfigError(f"{checkpoint}: damaged, or not a checkpoint ({type(error).__name__})") from None
+        raise ConfigError(f"{path}: damaged, or not a checkpoint ({type(error).__name__})") from None
     return content
 
 

@@ -34,6 +34,7 @@ class Summarizer(pl.LightningModule):
         self.config = config
         self.plain = plain
         self.tokenizer = tokenizer
+        self.token_ids = tokenizer.get_vocab()
         self.rouge = Rouge()
         self.samples: list[list[str]] = []
 
@@ -91,17 +92,10 @@ class Summarizer(pl.LightningModule):
         scores = torch.zeros(len(ROUGE_TYPES), dtype=torch.float64)
         for index, summary in zip(batch.indices, self.summarize(batch), strict=True):
             scores += torch.tensor(self.rouge.score(summary, pairs.references[index])).double() * 100
-            self.samples.append(
-                [pairs.ids[index], pairs.documents[index], pairs.references[index][0], summary]
-            )
-        means = dict(
-            zip((f"validation/{kind}" for kind in ROUGE_TYPES), scores / len(batch.indices), strict=True)
-        )
-        self.log_dict(
-            {name: value.float() for name, value in means.items()},
-            batch_size=len(batch.indices),
-            sync_dist=True,
-        )
+            self.samples.append([pairs.ids[index], pairs.documents[index], pairs.references[index][0], summary])
+        means = dict(zip((f"validation/{kind}" for kind in ROUGE_TYPES), scores / len(batch.indices), strict=True))
+        means = {name: value.float() for name, value in means.items()}
+        self.log_dict(means, batch_size=len(batch.indices), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Log a table of documents, references and summaries."""
@@ -117,13 +111,13 @@ class Summarizer(pl.LightningModule):
 
     def summarize(self, batch: Batch) -> list[str]:
         """Write the summaries of a batch."""
-        device = batch.document_ids.device
+        batch = batch.to(self.device)
         tokens = decode_greedily(
             self.model,
             batch.document_ids,
-            Rows.of(batch.document_lengths, device),
-            start_id=self.tokenizer.token_to_id(START),
-            end_id=self.tokenizer.token_to_id(END),
+            Rows.of(batch.document_lengths, self.device),
+            start_id=self.token_ids[START],
+            end_id=self.token_ids[END],
             max_tokens=self.config.decoding.max_tokens,
         )
         return [" ".join(text.split()) for text in self.tokenizer.decode_batch(tokens)]
@@ -136,13 +130,8 @@ class Summarizer(pl.LightningModule):
             {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": knobs.weight_decay},
             {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(
-            groups,
-            lr=knobs.learning_rate,
-            betas=(knobs.beta1, knobs.beta2),
-            fused="mixed"
-            not in str(self.trainer.precision),  # Lightning 2.6 does not clip fused steps in mixed precision
-        )
+        fused = "mixed" not in str(self.trainer.precision)  # Lightning 2.6 does not clip fused steps in mixed precision
+        optimizer = torch.optim.AdamW(groups, lr=knobs.learning_rate, betas=(knobs.beta1, knobs.beta2), fused=fused)
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate_factor(step, knobs.schedule, knobs.warmup_steps, total)

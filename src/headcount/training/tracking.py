@@ -1,25 +1,27 @@
 """Where a run is followed: ``metrics.csv`` always, Weights & Biases where it can be, never at the run's cost."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import wandb
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
-from rich import print
 
 from headcount.config import TrackingConfig
 
 
-def make_loggers(tracking: TrackingConfig, folder: Path, plain: dict[str, Any]) -> list[Logger]:
-    """Start the loggers of a run.
+@contextmanager
+def track(tracking: TrackingConfig, folder: Path, plain: dict[str, Any]) -> Iterator[list[Logger]]:
+    """Start the loggers of a run and end them with it.
 
     Args:
         tracking: the ``tracking`` section.
         folder: the run folder.
         plain: the resolved config; all of it is logged.
 
-    Returns:
+    Yields:
         A CSV logger, and a W&B logger unless tracking is disabled.
     """
     os.environ.setdefault("WANDB_SILENT", "true")  # what it has to say is said here, in one line
@@ -33,7 +35,14 @@ def make_loggers(tracking: TrackingConfig, folder: Path, plain: dict[str, Any]) 
             mode = "offline"
     if mode == "offline":
         loggers.append(_start(tracking, folder, plain, offline=True))
-    return loggers
+    exit_code = 1
+    try:
+        yield loggers
+        for logger in loggers:
+            logger.finalize("success")
+        exit_code = 0
+    finally:
+        wandb.finish(exit_code=exit_code)
 
 
 def offline_run(folder: Path) -> Path | None:
@@ -57,7 +66,7 @@ def _mode(tracking: TrackingConfig) -> str:
 def _start(tracking: TrackingConfig, folder: Path, plain: dict[str, Any], *, offline: bool) -> WandbLogger:
     logger = WandbLogger(
         name=tracking.name or folder.name,
-        save_dir=folder,
+        save_dir=folder.resolve(),  # W&B's own process stays where it was started
         project=tracking.project,
         offline=offline,
         entity=tracking.entity,
@@ -65,12 +74,8 @@ def _start(tracking: TrackingConfig, folder: Path, plain: dict[str, Any], *, off
         tags=tracking.tags,
         config=plain,
         settings=wandb.Settings(
-            mode="offline" if offline else "online",
-            silent=True,
-            console="off",
-            init_timeout=30,
-            finish_timeout=60,
+            mode="offline" if offline else "online", silent=True, console="off", init_timeout=30, finish_timeout=60
         ),
     )
-    logger.experiment.define_metric("*", step_metric="trainer/global_step")
+    _ = logger.experiment  # this starts the run, here, where a failure is met
     return logger

@@ -1,0 +1,81 @@
+"""Small made-up data, and an environment in which no test can reach a network, a key or the user's caches."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from headcount.config import Config, load
+
+PEOPLE, THINGS = ["Ada", "Ben", "Cleo", "Dan"], ["a pear", "a kite", "a drum", "a lamp"]
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    torch.set_num_threads(1)  # small models gain nothing from more, and lose much on a busy machine
+
+
+def make_rows(split: str, number: int, document: str, summary: str, *, lists: bool = False) -> list[dict[str, object]]:
+    """Dialogues in which somebody buys something; the summary says who and what."""
+    draw = random.Random(split)
+    rows: list[dict[str, object]] = []
+    for index in range(number):
+        buyer, seller = draw.sample(PEOPLE, 2)
+        thing = draw.choice(THINGS)
+        turns = [f"{seller}: Good day.", f"{buyer}: I would like {thing}.", f"{seller}: Here you are."]
+        turns += [f"{buyer}: Thank you."] * draw.randint(0, 4)
+        told = [f"{buyer} buys {thing} from {seller}.", f"{seller} sells {buyer} {thing}."]
+        rows.append(
+            {
+                "id": f"{split}-{index}",
+                document: turns if lists else "\n".join(turns),
+                summary: told if lists else told[0],
+            }
+        )
+    return rows
+
+
+def write_data(folder: Path, document: str = "document", summary: str = "summary", *, lists: bool = False) -> Path:
+    """Write train, validation and test as JSONL."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, number in (("train", 60), ("validation", 12), ("test", 12)):
+        rows = make_rows(split, number, document, summary, lists=lists)
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+SMALL = [
+    "model.embedding_size=32",
+    "model.num_heads=2",
+    "model.feedforward_size=64",
+    "model.encoder_layers=1",
+    "model.decoder_layers=1",
+    "data.max_document_tokens=96",
+    "data.max_summary_tokens=32",
+    "data.batch_tokens=512",
+    "tokenizer.vocabulary_size=300",
+    "tracking.mode=disabled",
+    "trainer.max_steps=4",
+    "trainer.val_check_interval=2",
+    "trainer.accelerator=cpu",
+]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Callable[..., tuple[Config, dict[str, object]]]:
+    """Load the config of a small model on made-up data, with changes."""
+    data = write_data(tmp_path / "data")
+
+    def make(*overrides: str) -> tuple[Config, dict[str, object]]:
+        where = [f"data.path={data}", f"data.cache_dir={tmp_path / 'cache'}", f"run.directory={tmp_path / 'runs'}"]
+        return load([], [*SMALL, *where, *overrides])
+
+    return make

@@ -1,0 +1,57 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SMALL
+
+REPOSITORY = Path(__file__).parent.parent
+NO_TORCH = (
+    "import sys; sys.argv = ['headcount', *sys.argv[1:]]\n"
+    "from headcount.cli import main\n"
+    "try: main()\n"
+    "finally: print('torch' in sys.modules or 'pytorch_lightning' in sys.modules, file=sys.stderr)\n"
+)
+
+
+def call(*args: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "headcount", *args], input=stdin, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "args", [["--help"], ["train", "--help"], ["config", "--schema"], ["train", "model.num_head=3"]]
+)
+def test_help_and_errors_do_not_wait_for_torch(args: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", NO_TORCH, *args], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "summarize", "config"])
+def test_help_has_examples(command: str) -> None:
+    done = call(command, "--help")
+    assert done.returncode == 0 and "Examples" in done.stdout and f"headcount {command}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["train", "configs/none.yaml"],
+        ["train", "configs/docstrings.yaml", "model.num_heads=3"],
+        ["config"],
+        ["evaluate", "runs/none"],
+        ["summarize", "runs/none"],
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    done = call(*args)
+    assert done.returncode == 2
+    assert done.stdout == "" and len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
+
+
+def test_config_prints_what_it_resolves(tmp_path: Path) -> None:
+    done = call("config", *SMALL, "seed=5")
+    assert done.returncode == 0 and "seed: 5\n" in done.stdout and "  num_heads: 2\n" in done.stdout
+    (tmp_path / "again.yaml").write_text(done.stdout)
+    assert call("config", "again.yaml").stdout == done.stdout

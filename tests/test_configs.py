@@ -1,0 +1,63 @@
+"""Every committed YAML loads, runs fast_dev_run and the smoke overlay, resumes and decodes, on small made-up data."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from headcount.config import ConfigError, load
+from headcount.training import run
+from tests.conftest import write_data
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+FILES = sorted(CONFIGS.rglob("*.yaml"))
+DEFAULT, SMOKE = CONFIGS / "docstrings.yaml", CONFIGS / "smoke.yaml"
+
+
+def with_its_base(file: Path) -> list[str]:
+    """An overlay is one that names no data; it is laid over the default."""
+    alone = "path" in yaml.safe_load(file.read_text()).get("data", {})
+    return [str(file)] if alone else [str(DEFAULT), str(file)]
+
+
+@pytest.fixture
+def overrides(file: Path, tmp_path: Path) -> list[str]:
+    """Made-up data with the first columns that the config names, on whatever machine this is."""
+    data = load(with_its_base(file), [])[0].data
+    document, summary = data.document_columns[0], data.summary_columns[0]
+    path = write_data(tmp_path / "data", document, summary, lists=document == "source")
+    changes = ["trainer.accelerator=cpu", "trainer.precision=32-true", "model.embedding_size=16"]
+    return [f"data.path={path}", f"data.cache_dir={tmp_path / 'cache'}", "tokenizer.vocabulary_size=280", *changes]
+
+
+def test_all_are_found() -> None:
+    assert {f.relative_to(CONFIGS).as_posix() for f in FILES} >= {"docstrings.yaml", "trainer/gpu.yaml", "smoke.yaml"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_loads_and_refuses_a_typo(file: Path, tmp_path: Path) -> None:
+    load(with_its_base(file), [])
+    (tmp_path / "typo.yaml").write_text(file.read_text().replace("trainer:", "trainr:"))
+    with pytest.raises(ConfigError, match="typo.yaml: trainr"):
+        load([str(tmp_path / "typo.yaml")], [])
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_fast_dev_run(file: Path, overrides: list[str], tmp_path: Path) -> None:
+    run.train(*load(with_its_base(file), [*overrides, "trainer.fast_dev_run=true"]))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "data"]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_smoke_run_resumes_and_decodes(file: Path, overrides: list[str], tmp_path: Path) -> None:
+    files = [*with_its_base(file), str(SMOKE)]
+    run.train(*load(files, [*overrides, "run.name=smoke"]))
+    first, second = tmp_path / "runs" / "smoke-1", tmp_path / "runs" / "smoke-2"
+    run.train(*load(files, [*overrides, "run.name=smoke", f"run.resume={first}", "trainer.max_steps=6"]))
+    for folder, step in ((first, 4), (second, 6)):
+        assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == step
+        assert json.loads((folder / "scores.json").read_text())["examples"] == 12
+        assert (folder / "predictions.jsonl").read_text().count("\n") == 12
+        assert list(folder.glob("wandb/offline-run-*/*.wandb"))

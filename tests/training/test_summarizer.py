@@ -1,0 +1,83 @@
+import math
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from headcount.data.module import SummarizationDataModule
+from headcount.model.attention import Rows
+from headcount.training.summarizer import Summarizer, learning_rate_factor
+
+
+def built(small, *overrides: str) -> tuple[Summarizer, SummarizationDataModule]:
+    config, plain = small(*overrides)
+    data = SummarizationDataModule(config)
+    data.setup()
+    pl.seed_everything(0, verbose=False)
+    summarizer = Summarizer(config, plain, data.tokenizer)
+    summarizer.configure_model()
+    return summarizer, data
+
+
+def test_one_batch_overfits_to_its_exact_summaries(small) -> None:
+    summarizer, data = built(small, "model.dropout=0")
+    pairs = data.splits["train"].pairs
+    batch = data.splits["train"].batch(range(12))
+    optimizer = torch.optim.AdamW(summarizer.parameters(), lr=5e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss, accuracy = summarizer.loss(batch)
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.02 and accuracy == 1
+    summarizer.eval()
+    assert summarizer.summarize(batch) == [pairs.references[i][0] for i in range(12)]
+
+
+def test_loss_is_over_real_targets(small) -> None:
+    """Each token of each summary is predicted from those before it, by hand and one at a time."""
+    summarizer, data = built(small)
+    summarizer.eval()
+    batch = data.splits["train"].batch([4, 9, 2])
+    loss, accuracy = summarizer.loss(batch)
+    losses, right = [], []
+    for document, summary in zip(
+        batch.document_ids.split(batch.document_lengths), batch.summary_ids.split(batch.summary_lengths), strict=True
+    ):
+        for t in range(1, len(summary)):
+            logits = summarizer.model(document, Rows.of([len(document)]), summary[:t], Rows.of([t]))[-1]
+            losses.append(-logits.log_softmax(-1)[summary[t]].item())
+            right.append(float(logits.argmax() == summary[t]))
+    assert loss.item() == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+    assert accuracy.item() == pytest.approx(sum(right) / len(right))
+
+
+def test_label_smoothing_is_spread_over_the_vocabulary(small) -> None:
+    summarizer, data = built(small)
+    summarizer.eval()
+    batch = data.splits["train"].batch([0, 1])
+    plain, smooth = (summarizer.loss(batch, label_smoothing=s)[0].item() for s in (0.0, 0.5))
+    assert smooth != pytest.approx(plain, rel=1e-3)
+
+
+def test_weight_decay_is_on_matrices_alone(small) -> None:
+    summarizer, data = built(small, "optimizer.weight_decay=0.3")
+    trainer = pl.Trainer(
+        max_steps=3, logger=False, enable_checkpointing=False, enable_progress_bar=False, limit_val_batches=0
+    )
+    trainer.fit(summarizer, data)
+    groups = trainer.optimizers[0].param_groups
+    assert {p.ndim for p in groups[0]["params"]} == {2} and groups[0]["weight_decay"] == 0.3
+    assert {p.ndim for p in groups[1]["params"]} == {1} and groups[1]["weight_decay"] == 0
+    assert sum(len(g["params"]) for g in groups) == len(list(summarizer.parameters()))
+
+
+def test_learning_rate_over_time() -> None:
+    for schedule in ("cosine", "inverse_sqrt", "constant"):
+        factors = [learning_rate_factor(step, schedule, 10, 110) for step in range(111)]
+        assert factors[:10] == pytest.approx([(n + 1) / 11 for n in range(10)])
+        assert factors[10] == 1
+    assert learning_rate_factor(60, "cosine", 10, 110) == pytest.approx(0.5)
+    assert learning_rate_factor(110, "cosine", 10, 110) == pytest.approx(0)
+    assert learning_rate_factor(43, "inverse_sqrt", 10, 110) == pytest.approx(math.sqrt(11 / 44))
+    assert learning_rate_factor(110, "constant", 10, 110) == 1
