@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SMALL
+from tests.conftest import SMALL, write_data
 
 REPOSITORY = Path(__file__).parent.parent
 NO_TORCH = (
@@ -55,3 +55,17 @@ def test_config_prints_what_it_resolves(tmp_path: Path) -> None:
     assert done.returncode == 0 and "seed: 5\n" in done.stdout and "  num_heads: 2\n" in done.stdout
     (tmp_path / "again.yaml").write_text(done.stdout)
     assert call("config", "again.yaml").stdout == done.stdout
+
+
+def test_from_the_terminal_to_a_summary(tmp_path: Path) -> None:
+    """Nothing stands on standard error, where a library would complain; the printed lines lead on."""
+    data = write_data(tmp_path / "data")
+    smoke = str(REPOSITORY / "configs" / "smoke.yaml")
+    where = [f"data.path={data}", f"data.cache_dir={tmp_path / 'cache'}", "tokenizer.vocabulary_size=280"]
+    done = call("train", smoke, *where, "trainer.accelerator=cpu")
+    assert (done.returncode, done.stderr) == (0, "")
+    folder, sync = done.stdout.splitlines()[-2:]
+    assert folder == "run folder: runs/smoke-1" and sync.startswith("to send this run to your W&B account: wandb sync ")
+    assert list(Path(sync.split()[-1]).glob("*.wandb"))
+    done = call("summarize", "runs/smoke-1", stdin="Ada: Good day.\nBen: Good day.\n")
+    assert done.returncode == 0 and done.stdout.count("\n") == 2

@@ -81,3 +81,19 @@ def test_learning_rate_over_time() -> None:
     assert learning_rate_factor(110, "cosine", 10, 110) == pytest.approx(0)
     assert learning_rate_factor(43, "inverse_sqrt", 10, 110) == pytest.approx(math.sqrt(11 / 44))
     assert learning_rate_factor(110, "constant", 10, 110) == 1
+
+
+def test_draw_shows_where_each_head_of_the_last_layer_looks(small) -> None:
+    summarizer, data = built(small, "model.num_heads=4")
+    summarizer.eval()
+    batch = data.splits["test"].shortest()
+    panels = [axes for axes in summarizer.draw(batch).axes if axes.get_title(loc="left")]
+    assert len(panels) == 4
+    [written] = summarizer._write(batch)
+    for panel in panels:
+        weights = torch.as_tensor(panel.images[0].get_array())
+        assert weights.shape == (len(written) + 1, batch.document_lengths[0])
+        torch.testing.assert_close(weights.sum(-1), torch.ones(len(weights)))
+    labels = [label.get_text() for label in panels[-1].get_xticklabels()]
+    document = data.splits["test"].pairs.documents[batch.indices[0]]
+    assert "".join(labels) == document.replace("\n", "\\n") + "(end)"

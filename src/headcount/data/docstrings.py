@@ -33,6 +33,9 @@ PACKAGES = (
     "omegaconf", "mpmath", "fontTools", "click", "urllib3", "requests", "jinja2", "anyio", "google.protobuf", "dill",
 )  # fmt: skip
 DISTRIBUTIONS = {"PIL": "pillow", "google.protobuf": "protobuf"}  # where the name differs from the package's
+SKIPPED = {  # folders
+    "site-packages", "dist-packages", "__pycache__", "test", "tests", "testing", "_vendor", "idlelib", "lib2to3",
+}  # fmt: skip
 SPLITS = {"train": 90, "validation": 95, "test": 100}  # upper ends, in hundredths of the source files
 
 
@@ -147,16 +150,5 @@ def _spec(name: str) -> Any:
 
 def _sources(root: Path) -> Iterator[Path]:
     for folder, subfolders, names in os.walk(root):
-        skip = {
-            "site-packages",
-            "dist-packages",
-            "__pycache__",
-            "test",
-            "tests",
-            "testing",
-            "_vendor",
-            "idlelib",
-            "lib2to3",
-        }
-        subfolders[:] = sorted(set(subfolders) - skip)
+        subfolders[:] = sorted(set(subfolders) - SKIPPED)
         yield from (Path(folder) / name for name in names if name.endswith(".py"))

@@ -91,6 +91,10 @@ class EncodedPairs:
             summary_lengths=[len(self.summaries[i]) + 1 for i in indices],
         )
 
+    def shortest(self) -> Batch:
+        """Return the example with the shortest document, which a picture has room for."""
+        return self.batch([min(range(len(self)), key=lambda example: len(self.documents[example]))])
+
 
 def by_length(split: EncodedPairs, examples: Sequence[int], size: int) -> list[list[int]]:
     """Group examples of similar documents, the longest first, into batches of a size: for decoding, which pads."""

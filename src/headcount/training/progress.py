@@ -8,14 +8,14 @@ from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from headcount.data.module import Batch
 from headcount.evaluation.rouge import ROUGE_TYPES
 
 
 def bar(console: Console) -> Progress:
     """Return a bar with counts, times and a note."""
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("<"), TimeRemainingColumn())
-    return Progress(TextColumn("{task.description}"), *columns, TextColumn("{task.fields[note]}"), console=console)
+    times = TimeElapsedColumn(), TextColumn("<"), TimeRemainingColumn()
+    note = TextColumn("{task.fields[note]}")
+    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times, note, console=console)
 
 
 class TrainingProgress(Callback):
@@ -25,33 +25,35 @@ class TrainingProgress(Callback):
         """Take the console to draw on."""
         self.console = console
         self.progress = bar(console)
-        self.tokens = 0
-        self.seconds = 0.0
+        self.tokens, self.seconds = 0, 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the bar."""
         self.console.print(f"training: {sum(p.numel() for p in pl_module.parameters()):,} parameters")
-        self._begin("training", trainer.estimated_stepping_batches, trainer.global_step)
+        total = trainer.estimated_stepping_batches
+        self._begin("training", None if total == float("inf") else int(total), trainer.global_step)
 
     def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Start the clock of this step."""
         self.started = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Move the bar; log the speed."""
         self.tokens += len(batch.document_ids) + len(batch.summary_ids)
         self.seconds += time.perf_counter() - self.started
         pl_module.log("train/tokens_per_second", self.tokens / self.seconds)
-        self.progress.update(self.task, completed=trainer.global_step, note=self._note(trainer, "train/loss"))
+        self.progress.update(self.task, completed=trainer.global_step, note=self._training(trainer))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the figures of this validation."""
-        figures = self._note(trainer, "train/loss", *(f"validation/{name}" for name in ("loss", *ROUGE_TYPES)))
-        self.console.print(f"step {trainer.global_step:,}  {figures}", highlight=False, soft_wrap=True)
+        names = ("loss", *ROUGE_TYPES)
+        shown = "  ".join(f"{name} {trainer.callback_metrics[f'validation/{name}']:.2f}" for name in names)
+        line = f"step {trainer.global_step:,}: {self._training(trainer)}; validation {shown}"
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the bar as it is."""
@@ -59,17 +61,9 @@ class TrainingProgress(Callback):
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the bar."""
-        self._begin("writing summaries", sum(trainer.num_predict_batches), 0)
+        self._begin("writing summaries", int(sum(trainer.num_predict_batches)), 0)
 
-    def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def on_predict_batch_end(self, *_: Any) -> None:
         """Move the bar."""
         self.progress.advance(self.task)
 
@@ -81,15 +75,12 @@ class TrainingProgress(Callback):
         """Give the terminal back."""
         self.progress.stop()
 
-    def _begin(self, description: str, total: float, completed: int) -> None:
+    def _begin(self, description: str, total: int | None, completed: int) -> None:
         self.progress = bar(self.console)
         self.progress.start()
-        self.task = self.progress.add_task(
-            description, total=None if total == float("inf") else total, completed=completed, note=""
-        )
+        self.task = self.progress.add_task(description, total=total, completed=completed, note="")
 
-    def _note(self, trainer: pl.Trainer, *names: str) -> str:
-        shown = trainer.callback_metrics
-        figures = [f"{name.replace('/', ' ')} {shown[name]:.2f}" for name in names if name in shown]
-        speed = f"{self.tokens / self.seconds:,.0f} tokens/s" if self.seconds else ""
-        return "  ".join([*figures, speed])
+    def _training(self, trainer: pl.Trainer) -> str:
+        loss = trainer.callback_metrics.get("train/loss")
+        figures = [f"loss {loss:.2f}"] if loss is not None else []
+        return "  ".join([*figures, f"{self.tokens / self.seconds:,.0f} tokens/s"] if self.seconds else figures)

@@ -1,7 +1,7 @@
 """The commands: train, evaluate, summarize; and the folder of a run.
 
 A run folder holds ``config.yaml``, ``data.json`` (what the data is made of), ``tokenizer.json``, ``checkpoints/``,
-``metrics.csv``, ``predictions.jsonl``, ``scores.json`` and ``wandb/``.
+``metrics.csv``, ``predictions.jsonl``, ``scores.json``, ``cross_attention.png`` and ``wandb/``.
 """
 
 import json
@@ -36,6 +36,7 @@ for harmless in (
     ".*does not have many workers",  # a batch is a slice of arrays in memory
     "Experiment logs directory .* is not empty",  # it holds the run's config and tokenizer
     "The dirpath has changed",  # a run that resumes another has its own folder
+    "Glyph .* missing from font",  # a picture shows a box for it
     ".*LeafSpec.* is deprecated",  # Lightning 2.6 on torch 2.13
 ):
     warnings.filterwarnings("ignore", harmless)
@@ -183,6 +184,7 @@ def _score(
     rows = ({"id": pairs.ids[i], "summary": summary, "references": pairs.references[i]} for i, summary in written)
     _write(folder / "predictions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     _write(folder / "scores.json", json.dumps(scores, indent=2))
+    summarizer.draw(data.splits["test"].shortest()).savefig(folder / "cross_attention.png")
     title = f"{data.config.data.path}, {scores['split']}: {len(written):,} examples, F1 x 100 with 95 % interval"
     table = Table("", "ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum", title=title, caption=scores["signature"])
     for name in ("model", "lead-1"):
@@ -190,9 +192,10 @@ def _score(
         table.add_row(name, *(f"{c['f1']:.2f}\n[{c['low']:.2f}, {c['high']:.2f}]" for c in cells))
     console.print()
     console.print(table)
+    as_is: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
     for i, summary in written[:: max(1, len(written) // 5)][:5]:
-        console.print(f"\n[bold]{pairs.ids[i]}[/]", highlight=False)
-        console.print(f"  reference  {pairs.references[i][0]}\n  summary    {summary}", highlight=False, markup=False)
+        console.print(f"\n{pairs.ids[i]}", style="bold", **as_is)
+        console.print(f"  reference  {pairs.references[i][0]}\n  summary    {summary}", **as_is)
     return scores
 
 

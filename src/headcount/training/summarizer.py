@@ -5,6 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from matplotlib.figure import Figure
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from tokenizers import Tokenizer
@@ -17,6 +18,7 @@ from headcount.data.tokenizer import END, START
 from headcount.evaluation.rouge import ROUGE_TYPES, Rouge
 from headcount.model.attention import Rows
 from headcount.model.transformer import Transformer, decode_greedily
+from headcount.training.picture import draw_cross_attention
 
 
 class Summarizer(pl.LightningModule):
@@ -98,11 +100,13 @@ class Summarizer(pl.LightningModule):
         self.log_dict(means, batch_size=len(batch.indices), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
-        """Log a table of documents, references and summaries."""
+        """Log a table of documents, references and summaries, and where each head looked for one of them."""
+        data: SummarizationDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         for logger in self.loggers:
             if isinstance(logger, WandbLogger) and self.trainer.is_global_zero:
                 columns = ["id", "document", "reference", "summary"]
                 logger.log_table("validation/summaries", columns=columns, data=self.samples[:20])
+                logger.log_image("validation/cross_attention", [self.draw(data.splits["validation"].shortest())])
         self.samples.clear()
 
     def predict_step(self, batch: Batch, batch_index: int) -> list[tuple[int, str]]:
@@ -111,16 +115,30 @@ class Summarizer(pl.LightningModule):
 
     def summarize(self, batch: Batch) -> list[str]:
         """Write the summaries of a batch."""
-        batch = batch.to(self.device)
-        tokens = decode_greedily(
+        return [" ".join(text.split()) for text in self.tokenizer.decode_batch(self._write(batch))]
+
+    def _write(self, batch: Batch) -> list[list[int]]:
+        return decode_greedily(
             self.model,
-            batch.document_ids,
+            batch.document_ids.to(self.device),
             Rows.of(batch.document_lengths, self.device),
             start_id=self.token_ids[START],
             end_id=self.token_ids[END],
             max_tokens=self.config.decoding.max_tokens,
         )
-        return [" ".join(text.split()) for text in self.tokenizer.decode_batch(tokens)]
+
+    @torch.inference_mode()
+    def draw(self, batch: Batch) -> Figure:
+        """Write the summary of a batch's one example; draw where the last layer's heads look, a panel a head."""
+        [written] = self._write(batch)
+        document_N, rows = batch.document_ids.to(self.device), Rows.of(batch.document_lengths, self.device)
+        read_M = torch.tensor([self.token_ids[START], *written], device=self.device)
+        memory_ND, read_rows = self.model.encode(document_N, rows), Rows.of([len(read_M)], self.device)
+        _, weights = self.model.decode(memory_ND, rows, read_M, read_rows, return_weights=True)
+        texts = [self.tokenizer.decode([i]) or "(end)" for i in (*document_N.tolist(), *written)]
+        names = [text if text.isprintable() else repr(text)[1:-1] for text in texts]
+        cut = len(document_N)
+        return draw_cross_attention(weights[-1][0], [*names[cut:], "(end)"], names[:cut])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW, which decays matrices only, and the schedule, which moves with every step."""

@@ -11,6 +11,8 @@ from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from headcount.config import TrackingConfig
 
+INIT_TIMEOUT = 30  # seconds that a run waits for W&B before it goes on offline
+
 
 @contextmanager
 def track(tracking: TrackingConfig, folder: Path, plain: dict[str, Any]) -> Iterator[list[Logger]]:
@@ -25,6 +27,7 @@ def track(tracking: TrackingConfig, folder: Path, plain: dict[str, Any]) -> Iter
         A CSV logger, and a W&B logger unless tracking is disabled.
     """
     os.environ.setdefault("WANDB_SILENT", "true")  # what it has to say is said here, in one line
+    wandb.setup()  # reads that
     loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
     mode = _mode(tracking)
     if mode == "online":
@@ -74,7 +77,11 @@ def _start(tracking: TrackingConfig, folder: Path, plain: dict[str, Any], *, off
         tags=tracking.tags,
         config=plain,
         settings=wandb.Settings(
-            mode="offline" if offline else "online", silent=True, console="off", init_timeout=30, finish_timeout=60
+            mode="offline" if offline else "online",
+            silent=True,
+            console="off",
+            init_timeout=INIT_TIMEOUT,
+            finish_timeout=60,
         ),
     )
     _ = logger.experiment  # this starts the run, here, where a failure is met
