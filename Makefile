@@ -22,7 +22,7 @@ check: $(INSTALLED) ## Everything that CI runs: lint, types, import contracts, t
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(MAKE) test
+	@$(MAKE) --no-print-directory test
 
 test: $(INSTALLED) ## Run the tests (no network)
 	$(BIN)/python -m pytest

@@ -79,7 +79,7 @@ def train(config: Config, plain: dict[str, Any]) -> None:
         if not best.best_model_path:
             console.print("no validation within this training: the last weights are taken for the best")
             for name in ("best.ckpt", "last.ckpt"):
-                trainer.save_checkpoint(kept / name)
+                trainer.save_checkpoint(kept / name, weights_only=False)
         scores = _score(trainer, summarizer, data, folder, folder)
         figures = {f"test/{kind}": scores["model"][kind]["f1"] for kind in ROUGE_TYPES}
         for logger in loggers:
@@ -119,14 +119,14 @@ def evaluate(run: Path, config: Config, plain: dict[str, Any]) -> None:
 
 def _make_trainer(config: Config, **ours: Any) -> pl.Trainer:
     keeps = any(isinstance(callback, ModelCheckpoint) for callback in ours["callbacks"])
+    given = {"enable_progress_bar": False, "enable_model_summary": False, **config.trainer}
     try:
-        return pl.Trainer(
-            **{"enable_progress_bar": False, "enable_model_summary": False, **config.trainer},
-            **ours,
-            enable_checkpointing=keeps,
-        )
+        trainer = pl.Trainer(**given, **ours, enable_checkpointing=keeps)
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from None
+    if trainer.world_size > 1:
+        raise ConfigError(f"trainer.devices={given['devices']}: a run is one process; legal: 1")
+    return trainer
 
 
 def summarize(run: Path, config: Config, plain: dict[str, Any], file: str) -> None:
@@ -167,7 +167,10 @@ def _score(
     trainer: pl.Trainer, summarizer: Summarizer, data: SummarizationDataModule, run: Path, folder: Path
 ) -> dict[str, Any]:
     """Write the test summaries of a run's best checkpoint into a folder, score them beside lead-1, print all that."""
-    batches = trainer.predict(summarizer, data, ckpt_path=_checkpoint(run, "best"), weights_only=True)
+    best = _load(run, "best")
+    summarizer.configure_model()
+    summarizer.load_state_dict(best["state_dict"])
+    batches = trainer.predict(summarizer, data)
     written = sorted(row for batch in batches or [] for row in batch)
     pairs, evaluation = data.splits["test"].pairs, summarizer.config.evaluation
     references = [pairs.references[i] for i, _ in written]
@@ -176,7 +179,7 @@ def _score(
         "split": data.config.data.test_split,
         "examples": len(written),
         "seed": summarizer.config.seed,
-        "step": _load(run, "best")["global_step"],
+        "step": best["global_step"],
         "signature": signature(),
         "model": score_all([summary for _, summary in written], references),
         "lead-1": score_all(leads, references),
