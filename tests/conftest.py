@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from headcount.config import Config, load
+from headcount.compose import load
+from headcount.config import Config
 
 PEOPLE, THINGS = ["Ada", "Ben", "Cleo", "Dan"], ["a pear", "a kite", "a drum", "a lamp"]
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 import yaml
 
-from headcount.config import ConfigError, load
+from headcount.compose import load
+from headcount.config import ConfigError
 from headcount.training import run
 from tests.conftest import write_data
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from headcount import config as configs
+from headcount import compose
 from headcount.config import Config, ConfigError
 
 app = typer.Typer(
@@ -41,7 +41,7 @@ def main() -> None:
 
 def _load(args: list[str]) -> tuple[Config, dict[str, object]]:
     files = [a for a in args if "=" not in a or Path(a).is_file()]
-    return configs.load(files, [a for a in args if a not in files])
+    return compose.load(files, [a for a in args if a not in files])
 
 
 @app.command(
@@ -64,7 +64,7 @@ def train(args: Args) -> None:
 )
 def evaluate(run: Run, args: Overrides = None) -> None:
     """Write and score the test summaries of a finished run again, with its best checkpoint."""
-    config, plain = configs.load([str(run / "config.yaml")], args or [])
+    config, plain = compose.load([str(run / "config.yaml")], args or [])
     from headcount.training.run import evaluate
 
     evaluate(run, config, plain)
@@ -79,7 +79,7 @@ def summarize(
     run: Run, file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="text or JSONL; - is standard input")] = "-"
 ) -> None:
     """Summarize new documents: text, one a line; or JSONL, an object a line, which comes out as JSONL."""
-    config, plain = configs.load([str(run / "config.yaml")], [])
+    config, plain = compose.load([str(run / "config.yaml")], [])
     from headcount.training.run import summarize
 
     summarize(run, config, plain, file)
@@ -95,8 +95,8 @@ def config(
 ) -> None:
     """Print the resolved config, or with --schema every key there is."""
     if schema:
-        print(configs.schema())
+        print(compose.schema())
         return
     if not args:
         raise ConfigError("config: no files; legal: CONFIG... [KEY=VALUE...], or --schema")
-    print(configs.to_yaml(_load(args)[1]), end="")
+    print(compose.to_yaml(_load(args)[1]), end="")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from headcount.config import ConfigError, DataConfig, load
+from headcount.compose import load
+from headcount.config import ConfigError, DataConfig
 from headcount.data.source import load_splits
 from tests.conftest import write_data
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from headcount.config import ConfigError, load
+from headcount.compose import load
+from headcount.config import ConfigError
 from headcount.evaluation.rouge import score_all, signature
 from headcount.training import run
 

@@ -20,7 +20,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from rich.console import Console
 from rich.table import Table
 
-from headcount.config import Config, ConfigError, to_yaml
+from headcount.compose import to_yaml
+from headcount.config import Config, ConfigError
 from headcount.data.module import EncodedPairs, SummarizationDataModule, by_length
 from headcount.data.source import Pairs, read_documents
 from headcount.data.tokenizer import load_tokenizer

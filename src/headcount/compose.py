@@ -1,0 +1,111 @@
+"""Make a config: the schema, then each YAML file from left to right, then ``key=value`` from the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from headcount.config import Config, ConfigError, legal_names
+
+
+def _knobs(section: Any = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield each knob of the schema as its dotted name, type and dataclass field."""
+    hints = get_type_hints(section)
+    for knob in fields(section):
+        if is_dataclass(hints[knob.name]):
+            yield from _knobs(hints[knob.name], f"{prefix}{knob.name}.")
+        else:
+            yield prefix + knob.name, hints[knob.name], knob
+
+
+def _check_keys(given: Any, schema: Any, source: str, prefix: str = "") -> Iterator[str]:
+    """Refuse what is not in the schema; yield the dotted name of each knob that is set."""
+    if not isinstance(given, dict):
+        what = f"{prefix.rstrip('.')}={given}: wrong type" if prefix else "wrong type"
+        names = ", ".join(knob.name for knob in fields(schema))
+        raise ConfigError(f"{source}: {what} {type(given).__name__}; legal: a mapping of {names}")
+    hints = get_type_hints(schema)
+    for name, value in given.items():
+        full = f"{prefix}{name}"
+        if name not in hints:
+            raise ConfigError(f"{source}: {full}={value}: unknown key; {legal_names(str(name), list(hints))}")
+        if is_dataclass(hints[name]):
+            yield from _check_keys(value, hints[name], source, f"{full}.")
+        elif name == "trainer" and isinstance(value, dict):
+            yield from (f"{full}.{argument}" for argument in value)
+        else:
+            yield full
+
+
+def load(files: list[str], overrides: list[str]) -> tuple[Config, dict[str, Any]]:
+    """Merge the schema, the files and the overrides.
+
+    Args:
+        files: YAML files; a later one wins.
+        overrides: ``key=value`` each; they win over the files.
+
+    Returns:
+        The checked config, and the same as a plain nested dict for YAML and checkpoints.
+
+    Raises:
+        ConfigError: one line that says where, which key, which value, and what would be legal.
+    """
+    name = "-".join(Path(f).stem for f in files) or "run"
+    merged = OmegaConf.merge(OmegaConf.structured(Config), {"run": {"name": name}})
+    origins: dict[str, str] = {}
+    for source, is_file in [(f, True) for f in files] + [(o, False) for o in overrides]:
+        where = source if is_file else "command line"
+        try:
+            given = OmegaConf.load(source) if is_file else OmegaConf.from_dotlist([source])
+            names = list(_check_keys(OmegaConf.to_container(given), Config, where))
+            merged = OmegaConf.merge(merged, given)
+        except FileNotFoundError:
+            raise ConfigError(f"{where}: no such file; legal: a YAML file, or key=value") from None
+        except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeError, ValueError) as error:
+            raise _one_line(error, where) from None
+        origins.update(dict.fromkeys(names, where))
+    try:
+        plain = OmegaConf.to_container(merged, resolve=True)
+        config = OmegaConf.to_object(merged)
+    except (OmegaConfBaseException, ConfigError) as error:
+        named = re.findall(r"[a-z]+\.\w+|seed", str(error))
+        raise _one_line(error, ", ".join(dict.fromkeys(origins[n] for n in named if n in origins))) from None
+    assert isinstance(config, Config) and isinstance(plain, dict)
+    return config, {str(k): v for k, v in plain.items()}
+
+
+def _one_line(error: Exception, where: str) -> ConfigError:
+    if isinstance(error, ConfigError):
+        message = str(error)
+        return (
+            error if message.startswith(where) and where else ConfigError(f"{where}: {message}" if where else message)
+        )
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    full_key = getattr(error, "full_key", None)
+    message = f"{full_key}: {lines[0]}" if full_key else "; ".join(lines)
+    return ConfigError(f"{where}: {message}")
+
+
+def schema() -> str:
+    """Return every key with its type, default and meaning, one a line."""
+    rows = []
+    for name, kind, knob in _knobs():
+        default = knob.default if knob.default_factory is MISSING else knob.default_factory()
+        legal = " | ".join(get_args(kind)) if get_origin(kind) is Literal else getattr(kind, "__name__", str(kind))
+        legal = str(kind) if get_origin(kind) is list else legal
+        shown = yaml.safe_dump(default, default_flow_style=True, sort_keys=False, width=10**6)
+        rows.append((name, legal, shown.splitlines()[0], knob.metadata["meaning"]))
+    widths = [max(len(row[column]) for row in rows if row[0] != "trainer") for column in range(3)]
+    return "\n".join("  ".join([*map(str.ljust, row[:3], widths), row[3]]) for row in rows)
+
+
+def to_yaml(plain: dict[str, Any]) -> str:
+    """Return a resolved config as YAML."""
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
