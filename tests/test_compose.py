@@ -32,6 +32,11 @@ def test_resolved_config_loads_to_itself(tmp_path: Path) -> None:
 def test_defaults_follow_what_they_name() -> None:
     assert load([], ["data.max_summary_tokens=40"])[0].decoding.max_tokens == 40
     assert load([], ["data.max_summary_tokens=40", "decoding.max_tokens=9"])[0].decoding.max_tokens == 9
+    model = load([], ["model.num_heads=8", "model.cross_heads=2", "model.num_kv_heads=2", "model.encoder_kv_heads=4"])[
+        0
+    ].model
+    assert (model.encoder_heads, model.decoder_heads, model.cross_heads) == (8, 8, 2)
+    assert (model.encoder_kv_heads, model.decoder_kv_heads, model.cross_kv_heads) == (4, 2, 2)
 
 
 MISTAKES = {
@@ -44,7 +49,20 @@ MISTAKES = {
     "model: {num_heads: 0}": "x.yaml: model.num_heads=0 is out of range: at least 1",
     "model: {dropout: 1.0}": "x.yaml: model.dropout=1.0 is out of range: at least 0 and below 1",
     "model: {positions: foo}": "x.yaml: model.positions: Invalid value 'foo', expected one of ['sinusoidal',",
-    "model: 3": "x.yaml: model=3: wrong type int; legal: a mapping of embedding_size,",
+    "model: {positions: rotary, num_heads: 256}": "model.positions=rotary does not go with model.num_heads=256, whose",
+    "model: {num_kv_heads: 3}": "x.yaml: model.num_kv_heads=3 does not divide model.num_heads=4; legal: 1, 2, 4",
+    "model: {cross_heads: 3}": "x.yaml: model.cross_heads=3 does not divide model.embedding_size=256",
+    "model: {encoder_heads: 8, encoder_kv_heads: 3}": "model.encoder_kv_heads=3 does not divide model.encoder_heads=8",
+    "model: {architecture: gpt}": "model.encoder_layers=3 does not go with model.architecture=gpt; legal: 0",
+    "model: {architecture: gpt, encoder_layers: 0, cross_heads: 2}": "model.cross_heads=2 does not go with model.arch",
+    "model: {architecture: gpt, encoder_layers: 0, tie_embeddings: output}": "model.tie_embeddings=output does not go",
+    "model: {architecture: recurrent}": "model.norm=layernorm does not go with model.architecture=recurrent",
+    "model: {architecture: recurrent, norm: none}": "model.positions=sinusoidal does not go with",
+    "model: {architecture: recurrent, norm: none, positions: none, num_kv_heads: 1}": "model.num_kv_heads=1 does not",
+    "model: {encoder_layers: 0}": "model.encoder_layers=0 does not go with model.architecture=transformer; legal: 1",
+    "model: {norm: none}": "model.norm=none does not go with model.architecture=transformer; legal: layernorm, rmsnorm",
+    "model: {coverage: 1.0}": "model.coverage=1.0 does not go with model.copying=False; legal: 0",
+    "model: 3": "x.yaml: model=3: wrong type int; legal: a mapping of architecture,",
     "- 1": "x.yaml: wrong type list; legal: a mapping of seed,",
     "seed: -1": "x.yaml: seed=-1 is out of range",
     "data: {batch_tokens: 100}": "data.batch_tokens=100 is too small for one pair",

@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 Schedule = Literal["cosine", "inverse_sqrt", "constant"]
-Positions = Literal["sinusoidal", "learned"]
+Architecture = Literal["transformer", "gpt", "recurrent"]
+Positions = Literal["sinusoidal", "learned", "rotary", "alibi", "none"]
+Norm = Literal["layernorm", "rmsnorm", "none"]
+Activation = Literal["relu", "gelu", "swiglu"]
+Tie = Literal["all", "output", "none"]
 RougeType = Literal["rouge1", "rouge2", "rougeL", "rougeLsum"]
 Unit = Literal["sentence", "line"]
 
@@ -69,26 +73,89 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Section):
-    """The summarizer: a pre-norm Transformer encoder-decoder."""
+    """The summarizer: its architecture, its heads by place, and what its layers are made of."""
 
+    architecture: Architecture = key("transformer", "encoder-decoder, decoder-only, or recurrent encoder-decoder")
     embedding_size: int = key(256, "width of every token's vector", at_least=1)
-    num_heads: int = key(4, "heads of every attention block; divides embedding_size", at_least=1)
-    feedforward_size: int = key(1024, "hidden width of the feed-forward blocks", at_least=1)
-    encoder_layers: int = key(3, "layers that read the document", at_least=1)
+    num_heads: int = key(4, "heads of every attention block", at_least=1)
+    encoder_heads: int = key("${model.num_heads}", "heads of the encoder's self-attention", at_least=1)
+    decoder_heads: int = key("${model.num_heads}", "heads of the decoder's self-attention", at_least=1)
+    cross_heads: int = key("${model.num_heads}", "heads of cross-attention; of additive attention", at_least=1)
+    head_dim: int | None = key(None, "width of each head; null: embedding_size / heads", at_least=1)
+    num_kv_heads: int | None = key(None, "key-value heads, which divide the heads; null: as many", at_least=1)
+    encoder_kv_heads: int | None = key("${model.num_kv_heads}", "those of the encoder's self-attention", at_least=1)
+    decoder_kv_heads: int | None = key("${model.num_kv_heads}", "those of the decoder's self-attention", at_least=1)
+    cross_kv_heads: int | None = key("${model.num_kv_heads}", "those of cross-attention", at_least=1)
+    encoder_layers: int = key(3, "layers that read the document; gpt has none", at_least=0)
     decoder_layers: int = key(3, "layers that write the summary", at_least=1)
-    positions: Positions = key("sinusoidal", "how a token's place is told to the model")
+    feedforward_size: int = key(1024, "hidden width of a Transformer's feed-forward blocks", at_least=1)
+    activation: Activation = key("gelu", "of a Transformer's feed-forward blocks")
+    norm: Norm = key("layernorm", "kind of norm; recurrent has none")
+    norm_position: Literal["pre", "post"] = key("pre", "where a Transformer's norms stand: before blocks or after")
+    positions: Positions = key("sinusoidal", "how a token's place is told to the model; recurrent knows it")
+    cell: Literal["gru", "lstm"] = key("gru", "cell of recurrent layers")
+    copying: bool = key(False, "pointer-generator: the next token may come from the document by its attention")
+    coverage: float = key(0.0, "weight of the loss on looking at the same token again; needs copying", at_least=0)
     dropout: float = key(0.1, "dropout of embeddings and residual branches", at_least=0, below=1)
-    attention_dropout: float = key(0.0, "dropout of attention weights; above 0 is slow on a CPU", at_least=0, below=1)
-    tie_embeddings: bool = key(True, "the output layer is the embedding table")
+    attention_dropout: float = key(0.0, "dropout of attention weights", at_least=0, below=1)
+    tie_embeddings: Tie = key("all", "one matrix for documents, summaries and output, for the last two, or none")
 
     def __post_init__(self) -> None:
-        """Check that the heads divide the width."""
+        """Check that the settings go together."""
         Section.__post_init__(self)
-        if self.embedding_size % self.num_heads:
+        if isinstance(self.encoder_heads, str):
+            return  # the schema itself, in which it is still to be looked up
+        for name, legal in self._only().items():
+            value = getattr(self, name)
+            if value not in legal:
+                shown = ", ".join("null" if choice is None else str(choice) for choice in legal)
+                raise ConfigError(
+                    f"model.{name}={value} does not go with model.architecture={self.architecture}; legal: {shown}"
+                )
+        if self.coverage and not self.copying:
+            raise ConfigError(f"model.coverage={self.coverage} does not go with model.copying=False; legal: 0")
+        if self.architecture == "recurrent" and self.embedding_size % 2:
+            raise ConfigError(
+                f"model.embedding_size={self.embedding_size} does not go with model.architecture=recurrent, whose "
+                "encoder gives half of it to either direction; legal: even numbers"
+            )
+        for place in ("num", "encoder", "decoder", "cross"):
+            self._check_heads(f"{place}_heads", "num_kv_heads" if place == "num" else f"{place}_kv_heads")
+
+    def _only(self) -> dict[str, tuple[Any, ...]]:
+        """Return, for the keys in which the architecture leaves less than every choice, what is legal."""
+        depths, norms = tuple(range(1, max(2, self.encoder_layers + 1))), ("layernorm", "rmsnorm")
+        if self.architecture == "transformer":
+            return {"encoder_layers": depths, "norm": norms}
+        unused = ["encoder"] + (["cross"] if self.architecture == "gpt" else ["decoder"])
+        following = {f"{place}_heads": (self.num_heads,) for place in unused}
+        following_kv = {f"{place}_kv_heads": (self.num_kv_heads,) for place in unused}
+        if self.architecture == "gpt":
+            choices = {"encoder_layers": (0,), "norm": norms, "tie_embeddings": ("all", "none")}
+            return {**choices, **following, **following_kv}
+        none = ("head_dim", "num_kv_heads", "encoder_kv_heads", "decoder_kv_heads", "cross_kv_heads")
+        fixed = {"encoder_layers": depths, "norm": ("none",), "positions": ("none",), "attention_dropout": (0.0,)}
+        return {**fixed, **following, **dict.fromkeys(none, (None,))}
+
+    def _check_heads(self, heads_key: str, kv_key: str) -> None:
+        heads, kv_heads = getattr(self, heads_key), getattr(self, kv_key)
+        if self.head_dim is None and self.embedding_size % heads:
             legal = [n for n in range(1, self.embedding_size + 1) if self.embedding_size % n == 0]
             raise ConfigError(
-                f"model.num_heads={self.num_heads} does not divide model.embedding_size={self.embedding_size}; "
+                f"model.{heads_key}={heads} does not divide model.embedding_size={self.embedding_size}; "
+                f"legal: {', '.join(map(str, legal))}, or any with a model.head_dim"
+            )
+        if kv_heads is not None and heads % kv_heads:
+            legal = [n for n in range(1, heads + 1) if heads % n == 0]
+            raise ConfigError(
+                f"model.{kv_key}={kv_heads} does not divide model.{heads_key}={heads}; "
                 f"legal: {', '.join(map(str, legal))}"
+            )
+        width = self.head_dim or self.embedding_size // heads
+        if self.positions == "rotary" and width % 2:
+            raise ConfigError(
+                f"model.positions=rotary does not go with model.{heads_key}={heads}, whose heads are {width} wide; "
+                "legal: an even width"
             )
 
 
@@ -203,16 +270,19 @@ class Config(Section):
         """Check ``trainer`` against the signature of Lightning's Trainer."""
         Section.__post_init__(self)
         _check_trainer(self.trainer)
-        if self.decoding.max_tokens > self.max_positions:
+        gpt = self.model.architecture == "gpt"
+        room = self.data.max_summary_tokens if gpt else self.max_positions
+        if self.decoding.max_tokens > room:
             raise ConfigError(
-                f"decoding.max_tokens={self.decoding.max_tokens} is beyond the model's positions, the larger of "
-                f"data.max_document_tokens and data.max_summary_tokens; legal: at most {self.max_positions}"
+                f"decoding.max_tokens={self.decoding.max_tokens} is beyond the model's positions, which data."
+                f"max_document_tokens and data.max_summary_tokens decide; legal: at most {room}"
             )
 
     @property
     def max_positions(self) -> int:
-        """Positions that the model must know: the longest document or summary."""
-        return max(self.data.max_document_tokens, self.data.max_summary_tokens)
+        """Positions that the model must know: the longest document or summary; for gpt, both together."""
+        lengths = self.data.max_document_tokens, self.data.max_summary_tokens
+        return sum(lengths) if self.model.architecture == "gpt" else max(lengths)
 
 
 @cache

@@ -1,130 +1,96 @@
+"""The whole encoder-decoder against torch's own, weight for weight."""
+
+import math
+
 import pytest
 import torch
-from torch.nn import functional as F
+from torch import Tensor, nn
 
-from headcount.model.attention import Rows
-from headcount.model.transformer import Transformer, decode_greedily, sinusoids
-
-DOCUMENTS, SUMMARIES = [7, 1, 12, 4], [3, 6, 1, 5]
+from headcount.model.ragged import Rows
+from tests.model.builds import DOCUMENTS, SUMMARIES, VOCABULARY, batch, make
 
 
-def make(**changes: object) -> Transformer:
-    torch.manual_seed(0)
-    knobs = {
-        "vocabulary_size": 30,
-        "max_positions": 16,
-        "embedding_size": 16,
-        "num_heads": 4,
-        "feedforward_size": 32,
-        "encoder_layers": 2,
-        "decoder_layers": 2,
+def torchs(model: nn.Module, *, norm_first: bool, activation: str) -> nn.Transformer:
+    """A torch.nn.Transformer with the weights of ours."""
+    sizes = {"d_model": 16, "nhead": 4, "dim_feedforward": 32, "dropout": 0.0, "activation": activation}
+    same = {"batch_first": True, "norm_first": norm_first}
+    encoder = nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(**sizes, **same),
+        2,
+        nn.LayerNorm(16) if norm_first else None,
+        enable_nested_tensor=False,
+    )
+    decoder = nn.TransformerDecoder(
+        nn.TransformerDecoderLayer(**sizes, **same), 2, nn.LayerNorm(16) if norm_first else None
+    )
+    theirs = nn.Transformer(**sizes, **same, custom_encoder=encoder, custom_decoder=decoder).double()
+    names = {
+        "attention.input_projection.": "self_attn.in_proj_",
+        "attention.output_projection.": "self_attn.out_proj.",
+        "cross_attention.input_projection.": "multihead_attn.in_proj_",
+        "cross_attention.output_projection.": "multihead_attn.out_proj.",
+        "feedforward.widen.": "linear1.",
+        "feedforward.narrow.": "linear2.",
+        "attention_norm.": "norm1.",
     }
-    return Transformer(**{**knobs, **changes}).double()  # type: ignore[arg-type]
+    weights = {}
+    for name, value in model.state_dict().items():
+        part, _, rest = name.partition(".")
+        if part in ("encoder", "decoder"):
+            index, _, leaf = rest.partition(".")
+            ours = leaf.rpartition(".")[0] + "."
+            norms = {
+                "cross_attention_norm.": "norm2.",
+                "feedforward_norm.": "norm3." if part == "decoder" else "norm2.",
+            }
+            weights[f"{part}.layers.{index}.{ {**names, **norms}[ours] }{leaf.rpartition('.')[2]}"] = value
+        elif part in ("encoder_norm", "decoder_norm"):
+            weights[f"{part[:7]}.norm.{rest}"] = value
+    theirs.load_state_dict(weights)
+    return theirs
 
 
-def ids(lengths: list[int]) -> torch.Tensor:
-    return torch.randint(30, (sum(lengths),), generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize("activation", ["gelu", "relu"])
+@pytest.mark.parametrize("norm_position", ["pre", "post"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equals_torchs_transformer(dtype: torch.dtype, norm_position: str, activation: str) -> None:
+    """Logits and the gradient of every embedding, from padded batches of theirs and ragged ones of ours."""
+    model = make("transformer", f"norm_position={norm_position}", f"activation={activation}").eval()
+    theirs = torchs(model, norm_first=norm_position == "pre", activation=activation).eval().to(dtype)
+    model = model.to(dtype)
+    documents, document_rows, summaries, summary_rows = batch()
+    table = model.summary_embedding.tokens.weight
+
+    def embed(ids: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+        places = model.summary_embedding.places[rows.positions]
+        padded, real = rows.pad(table[ids] * math.sqrt(16) + places)
+        return padded, real
+
+    (source, source_real), (target, target_real) = embed(documents, document_rows), embed(summaries, summary_rows)
+    hidden = theirs(
+        source,
+        target,
+        tgt_mask=torch.ones(target.shape[1], target.shape[1], dtype=torch.bool).triu(1),
+        src_key_padding_mask=~source_real,
+        tgt_key_padding_mask=~target_real,
+        memory_key_padding_mask=~source_real,
+    )
+    expected = hidden[target_real] @ table.T
+    found = model(documents, document_rows, summaries, summary_rows).logits_MV
+    tolerance = {torch.float32: 1e-4, torch.float64: 1e-10}[dtype]
+    torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
+    seed = torch.randn_like(found)
+    (one,), (other,) = (torch.autograd.grad(y, [table], seed) for y in (found, expected))
+    torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+    assert found.shape == (sum(SUMMARIES), VOCABULARY) and len(DOCUMENTS) == len(source)
 
 
-VARIANTS = [{}, {"positions": "learned"}, {"tie_embeddings": False}, {"num_heads": 1}, {"embedding_size": 12}]
-
-
-@pytest.mark.parametrize("changes", VARIANTS, ids=str)
-def test_ragged_batch_equals_its_examples_alone(changes: dict[str, object]) -> None:
-    """Loss and every gradient of a batch are those of its examples one at a time."""
-    model = make(**changes)
-    documents, summaries, targets = ids(DOCUMENTS), ids(SUMMARIES), ids(SUMMARIES).flip(0)
-    logits = model(documents, Rows.of(DOCUMENTS), summaries, Rows.of(SUMMARIES))
-    loss = F.cross_entropy(logits, targets, reduction="sum")
-    together = torch.autograd.grad(loss, list(model.parameters()))
-    alone = [torch.zeros_like(g) for g in together]
-    total = 0.0
-    for document, summary, target in zip(
-        documents.split(DOCUMENTS), summaries.split(SUMMARIES), targets.split(SUMMARIES), strict=True
-    ):
-        one = F.cross_entropy(
-            model(document, Rows.of([len(document)]), summary, Rows.of([len(summary)])), target, reduction="sum"
-        )
-        total += one.item()
-        for gradient, part in zip(alone, torch.autograd.grad(one, list(model.parameters())), strict=True):
-            gradient += part
-    assert loss.item() == pytest.approx(total, rel=1e-12)
-    for one, other in zip(together, alone, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
-
-
-def test_future_tokens_cannot_change_past_logits() -> None:
-    model = make()
-    document, summary = ids([9]), ids([6])
-    changed = summary.clone()
-    changed[4:] = (changed[4:] + 1) % 30
-    logits, others = (model(document, Rows.of([9]), s, Rows.of([6])) for s in (summary, changed))
-    torch.testing.assert_close(logits[:4], others[:4], rtol=0, atol=0)
-    assert not torch.equal(logits[4:], others[4:])
-
-
-def test_the_document_matters() -> None:
-    model = make()
-    summary = ids([6])
-    first, second = (model(d, Rows.of([9]), summary, Rows.of([6])) for d in (ids([9]), ids([9]).flip(0)))
-    assert not torch.allclose(first, second)
-
-
-@pytest.mark.parametrize("changes", VARIANTS, ids=str)
-def test_cached_step_equals_full_forward(changes: dict[str, object]) -> None:
-    model = make(**changes).eval()
-    lengths = [6, 6, 6]
-    documents, summaries = ids(DOCUMENTS[:3]), ids(lengths)
-    full = model(documents, Rows.of(DOCUMENTS[:3]), summaries, Rows.of(lengths)).view(3, 6, -1)
-    state = model.start(documents, Rows.of(DOCUMENTS[:3]), capacity=6)
-    for t in range(6):
-        logits = model.step(summaries.view(3, 6)[:, t], state)
-        torch.testing.assert_close(logits, full[:, t], rtol=0, atol=1e-12)
-
-
-def test_greedy_decoding_equals_recomputing_everything() -> None:
-    """Also when examples end at different steps and leave the batch."""
-    model = make(tie_embeddings=False).eval()
-    documents = ids([*DOCUMENTS, 5, 9])
-    rows = Rows.of([*DOCUMENTS, 5, 9])
-    endless = decode_greedily(model, documents, rows, start_id=0, end_id=-1, max_tokens=12)
-    end = max(range(1, 30), key=lambda token: len({s.index(token) if token in s else -1 for s in endless}))
-    found = decode_greedily(model, documents, rows, start_id=0, end_id=end, max_tokens=12)
-    assert len({len(summary) for summary in found}) > 2
-    for document, summary in zip(documents.split(rows.lengths), found, strict=True):
-        tokens = [0]
-        while len(tokens) < 13:
-            logits = model(document, Rows.of([len(document)]), torch.tensor(tokens), Rows.of([len(tokens)]))
-            tokens.append(int(logits[-1].argmax()))
-            if tokens[-1] == end:
-                break
-        assert summary == [t for t in tokens[1:] if t != end]
-
-
-def test_cross_attention_weights_are_countable() -> None:
-    model = make().eval()
-    memory = model.encode(ids(DOCUMENTS), Rows.of(DOCUMENTS))
-    hidden, weights = model.decode(memory, Rows.of(DOCUMENTS), ids(SUMMARIES), Rows.of(SUMMARIES), return_weights=True)
-    plain, none = model.decode(memory, Rows.of(DOCUMENTS), ids(SUMMARIES), Rows.of(SUMMARIES))
-    torch.testing.assert_close(hidden, plain, rtol=0, atol=1e-12)
-    assert none == [] and len(weights) == 2
-    for layer in weights:
-        assert [tuple(w.shape) for w in layer] == [(4, t, s) for t, s in zip(SUMMARIES, DOCUMENTS, strict=True)]
-        for w in layer:
-            torch.testing.assert_close(w.sum(-1), torch.ones_like(w.sum(-1)))
-
-
-def test_sinusoids_by_the_paper() -> None:
-    table = sinusoids(9, 6)
-    for position in range(9):
-        for i in range(3):
-            angle = torch.tensor(position / 10000 ** (2 * i / 6))
-            torch.testing.assert_close(table[position, 2 * i], angle.sin())
-            torch.testing.assert_close(table[position, 2 * i + 1], angle.cos())
-    assert sinusoids(4, 5).shape == (4, 5)
-
-
-def test_tied_embeddings_are_one_matrix() -> None:
-    tied, untied = make(), make(tie_embeddings=False)
-    assert tied.output.weight is tied.embedding.weight
-    assert sum(p.numel() for p in untied.parameters()) - sum(p.numel() for p in tied.parameters()) == 30 * 16
+@pytest.mark.parametrize(("tie", "matrices"), [("all", 1), ("output", 2), ("none", 3)])
+def test_tied_embeddings_are_one_matrix(tie: str, matrices: int) -> None:
+    model = make("transformer", f"tie_embeddings={tie}")
+    tables = {
+        id(w)
+        for w in (model.document_embedding.tokens.weight, model.summary_embedding.tokens.weight, model.output.weight)
+    }
+    assert len(tables) == matrices
+    assert (model.output.weight is model.summary_embedding.tokens.weight) == (tie != "none")

@@ -72,7 +72,7 @@ def test_same_config_and_seed_give_the_same_run(small) -> None:
         torch.load(f / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for f in (first, second, other)
     ]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert not torch.equal(weights[0]["model.embedding.weight"], weights[2]["model.embedding.weight"])
+    assert not torch.equal(*(each["model.summary_embedding.tokens.weight"] for each in (weights[0], weights[2])))
     assert (first / "predictions.jsonl").read_text() == (second / "predictions.jsonl").read_text()
 
 

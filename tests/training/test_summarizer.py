@@ -5,8 +5,8 @@ import pytorch_lightning as pl
 import torch
 
 from headcount.data.module import SummarizationDataModule
-from headcount.model.attention import Rows
-from headcount.training.summarizer import Summarizer, learning_rate_factor
+from headcount.model.ragged import Rows
+from headcount.training.summarizer import Summarizer, learning_rate_factor, token_accuracy
 
 
 def built(small, *overrides: str) -> tuple[Summarizer, SummarizationDataModule]:
@@ -26,10 +26,11 @@ def test_one_batch_overfits_to_its_exact_summaries(small) -> None:
     optimizer = torch.optim.AdamW(summarizer.parameters(), lr=5e-3)
     for _ in range(150):
         optimizer.zero_grad()
-        loss, accuracy = summarizer.loss(batch)
+        prediction, targets = summarizer.predict_batch(batch)
+        loss = prediction.loss(targets)
         loss.backward()
         optimizer.step()
-    assert loss < 0.02 and accuracy == 1
+    assert loss < 0.02 and token_accuracy(prediction, targets) == 1
     summarizer.eval()
     assert summarizer.summarize(batch) == [pairs.references[i][0] for i in range(12)]
 
@@ -39,13 +40,14 @@ def test_loss_is_over_real_targets(small) -> None:
     summarizer, data = built(small)
     summarizer.eval()
     batch = data.splits["train"].batch([4, 9, 2])
-    loss, accuracy = summarizer.loss(batch)
+    prediction, targets = summarizer.predict_batch(batch)
+    loss, accuracy = prediction.loss(targets), token_accuracy(prediction, targets)
     losses, right = [], []
     for document, summary in zip(
         batch.document_ids.split(batch.document_lengths), batch.summary_ids.split(batch.summary_lengths), strict=True
     ):
         for t in range(1, len(summary)):
-            logits = summarizer.model(document, Rows.of([len(document)]), summary[:t], Rows.of([t]))[-1]
+            logits = summarizer.model(document, Rows.of([len(document)]), summary[:t], Rows.of([t])).logits_MV[-1]
             losses.append(-logits.log_softmax(-1)[summary[t]].item())
             right.append(float(logits.argmax() == summary[t]))
     assert loss.item() == pytest.approx(sum(losses) / len(losses), rel=1e-4)
@@ -56,8 +58,20 @@ def test_label_smoothing_is_spread_over_the_vocabulary(small) -> None:
     summarizer, data = built(small)
     summarizer.eval()
     batch = data.splits["train"].batch([0, 1])
-    plain, smooth = (summarizer.loss(batch, label_smoothing=s)[0].item() for s in (0.0, 0.5))
+    prediction, targets = summarizer.predict_batch(batch)
+    plain, smooth = (prediction.loss(targets, label_smoothing=s).item() for s in (0.0, 0.5))
     assert smooth != pytest.approx(plain, rel=1e-3)
+
+
+def test_coverage_is_a_part_of_the_loss(small) -> None:
+    """Logged beside the loss it is added to."""
+    summarizer, data = built(small, "model.copying=true", "model.coverage=2.0", "optimizer.label_smoothing=0")
+    logged: dict[str, torch.Tensor] = {}
+    summarizer.log_dict = lambda figures, batch_size: logged.update(figures)  # type: ignore[method-assign,assignment]
+    summarizer.eval()
+    total = summarizer.training_step(data.splits["train"].batch([4, 9, 2]), 0)
+    assert logged["train/coverage_loss"] > 0
+    torch.testing.assert_close(total, logged["train/loss"] + 2.0 * logged["train/coverage_loss"])
 
 
 def test_weight_decay_is_on_matrices_alone(small) -> None:

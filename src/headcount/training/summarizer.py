@@ -10,14 +10,15 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from tokenizers import Tokenizer
 from torch import Tensor
-from torch.nn import functional as F
 
 from headcount.config import Config, Schedule
 from headcount.data.module import Batch, SummarizationDataModule
 from headcount.data.tokenizer import END, START
 from headcount.evaluation.rouge import ROUGE_TYPES, Rouge
-from headcount.model.attention import Rows
-from headcount.model.transformer import Transformer, decode_greedily
+from headcount.model.build import build_model
+from headcount.model.copying import Prediction
+from headcount.model.ragged import Rows
+from headcount.model.search import decode_greedily
 from headcount.training.picture import draw_cross_attention
 
 
@@ -43,52 +44,48 @@ class Summarizer(pl.LightningModule):
     def configure_model(self) -> None:
         """Build the layers, once; here, so that a sharded strategy may decide where they live."""
         if not hasattr(self, "model"):
-            model = self.config.model
-            self.model = Transformer(
+            self.model = build_model(
+                self.config.model,
                 vocabulary_size=self.tokenizer.get_vocab_size(),
                 max_positions=self.config.max_positions,
-                embedding_size=model.embedding_size,
-                num_heads=model.num_heads,
-                feedforward_size=model.feedforward_size,
-                encoder_layers=model.encoder_layers,
-                decoder_layers=model.decoder_layers,
-                positions=model.positions,
-                dropout=model.dropout,
-                attention_dropout=model.attention_dropout,
-                tie_embeddings=model.tie_embeddings,
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Put the resolved config into the checkpoint."""
         checkpoint["config"] = self.plain
 
-    def loss(self, batch: Batch, *, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Return the mean loss and the share of right guesses over the real target tokens of a batch."""
+    def predict_batch(self, batch: Batch, *, return_weights: bool = False) -> tuple[Prediction, Tensor]:
+        """Return what is expected to follow each summary token of a batch, and the tokens that do, [M]."""
         device = batch.document_ids.device
-        first_M = Rows.of(batch.summary_lengths, device).positions() == 0
-        logits_MV = self.model(
+        first_M = Rows.of(batch.summary_lengths, device).positions == 0
+        prediction = self.model(
             batch.document_ids,
             Rows.of(batch.document_lengths, device),
             batch.summary_ids[~first_M.roll(-1)],
             Rows.of([length - 1 for length in batch.summary_lengths], device),
+            return_weights=return_weights,
         )
-        targets_M = batch.summary_ids[~first_M].long()
-        accuracy = (logits_MV.argmax(-1) == targets_M).float().mean()
-        return F.cross_entropy(logits_MV, targets_M, label_smoothing=label_smoothing), accuracy
+        return prediction, batch.summary_ids[~first_M].long()
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Return the smoothed loss of a batch."""
-        loss, accuracy = self.loss(batch, label_smoothing=self.config.optimizer.label_smoothing)
-        targets = len(batch.summary_ids) - len(batch.indices)
-        self.log_dict({"train/loss": loss, "train/token_accuracy": accuracy}, batch_size=targets)
+        """Return the smoothed loss of a batch, and what coverage adds to it."""
+        prediction, targets_M = self.predict_batch(batch)
+        loss = prediction.loss(targets_M, label_smoothing=self.config.optimizer.label_smoothing)
+        figures = {"train/loss": loss.detach()}
+        if self.config.model.coverage:
+            coverage = prediction.coverage_loss()
+            loss = loss + self.config.model.coverage * coverage
+            figures["train/coverage_loss"] = coverage.detach()
+        figures["train/token_accuracy"] = token_accuracy(prediction, targets_M)
+        self.log_dict(figures, batch_size=len(targets_M))
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Log the loss without smoothing and the ROUGE of greedy summaries."""
-        loss, accuracy = self.loss(batch)
-        targets = len(batch.summary_ids) - len(batch.indices)
-        losses = {"validation/loss": loss, "validation/token_accuracy": accuracy}
-        self.log_dict(losses, batch_size=targets, sync_dist=True)
+        prediction, targets_M = self.predict_batch(batch)
+        accuracy = token_accuracy(prediction, targets_M)
+        losses = {"validation/loss": prediction.loss(targets_M), "validation/token_accuracy": accuracy}
+        self.log_dict(losses, batch_size=len(targets_M), sync_dist=True)
         data: SummarizationDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
         pairs = data.splits["validation"].pairs
         scores = torch.zeros(len(ROUGE_TYPES), dtype=torch.float64)
@@ -133,12 +130,11 @@ class Summarizer(pl.LightningModule):
         [written] = self._write(batch)
         document_N, rows = batch.document_ids.to(self.device), Rows.of(batch.document_lengths, self.device)
         read_M = torch.tensor([self.token_ids[START], *written], device=self.device)
-        memory_ND, read_rows = self.model.encode(document_N, rows), Rows.of([len(read_M)], self.device)
-        _, weights = self.model.decode(memory_ND, rows, read_M, read_rows, return_weights=True)
+        prediction = self.model(document_N, rows, read_M, Rows.of([len(read_M)], self.device), return_weights=True)
         texts = [self.tokenizer.decode([i]) or "(end)" for i in (*document_N.tolist(), *written)]
         names = [text if text.isprintable() else repr(text)[1:-1] for text in texts]
         cut = len(document_N)
-        return draw_cross_attention(weights[-1][0], [*names[cut:], "(end)"], names[:cut])
+        return draw_cross_attention(prediction.weights[-1][0], [*names[cut:], "(end)"], names[:cut])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW, which decays matrices only, and the schedule, which moves with every step."""
@@ -155,6 +151,12 @@ class Summarizer(pl.LightningModule):
             optimizer, lambda step: learning_rate_factor(step, knobs.schedule, knobs.warmup_steps, total)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+@torch.no_grad()
+def token_accuracy(prediction: Prediction, targets_M: Tensor) -> Tensor:
+    """Return the share of summary tokens that are the likeliest by the prediction."""
+    return (prediction.likeliest() == targets_M).float().mean()
 
 
 def learning_rate_factor(step: int, schedule: Schedule, warmup_steps: int, total_steps: int) -> float:

@@ -1,0 +1,57 @@
+"""Our encoder-decoder behind the plain interface that a comparison of libraries measures everybody by.
+
+``build_model(cfg)`` gives a module with ``loss(src, tgt)`` and ``generate(src, ...)`` on right-padded ids; ``cfg`` has
+the sizes, special ids and the number format. Padding is taken off at the door, within what is measured.
+"""
+
+import os
+
+import torch
+from torch import Tensor, nn
+
+from headcount.compose import load
+from headcount.model.build import build_model as build
+from headcount.model.ragged import Rows
+
+OWN_BF16 = False
+ATTENTION_DROPOUT = os.environ.get("ATTENTION_DROPOUT", "0")
+
+
+class Ours(nn.Module):
+    """Padded batches in, ragged ones inside."""
+
+    def __init__(self, cfg) -> None:
+        super().__init__()
+        self.cfg = cfg
+        changes = [
+            f"embedding_size={cfg.d_model}",
+            f"num_heads={cfg.heads}",
+            f"feedforward_size={cfg.ffn}",
+            f"encoder_layers={cfg.enc_layers}",
+            f"decoder_layers={cfg.dec_layers}",
+            f"dropout={cfg.dropout}",
+            f"attention_dropout={ATTENTION_DROPOUT}",
+        ]
+        config, _ = load([], [f"model.{change}" for change in changes])
+        positions = max(cfg.max_src, cfg.max_tgt)
+        self.model = build(config.model, vocabulary_size=cfg.vocab, max_positions=positions)
+
+    def rows(self, padded: Tensor) -> tuple[Tensor, Rows]:
+        real = padded != self.cfg.pad
+        return padded[real], Rows.of(real.sum(1).tolist(), padded.device)
+
+    def loss(self, src: Tensor, tgt: Tensor) -> Tensor:
+        documents, targets = self.rows(src), tgt[:, 1:]
+        targets_real = targets != self.cfg.pad
+        rows = Rows.of(targets_real.sum(1).tolist(), tgt.device)
+        return self.model(*documents, tgt[:, :-1][targets_real], rows).loss(targets[targets_real])
+
+
+def build_model(cfg) -> Ours:
+    """Return our model at the sizes of cfg."""
+    return Ours(cfg)
+
+
+def build_optimizer(model: nn.Module) -> torch.optim.Optimizer:
+    """Return AdamW, as our training uses it."""
+    return torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)

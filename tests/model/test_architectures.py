@@ -1,0 +1,239 @@
+"""What holds for every architecture with every kind of part: the properties that make a summarizer one."""
+
+import itertools
+
+import pytest
+import torch
+
+from headcount.model.ragged import Rows
+from headcount.model.search import decode_greedily
+from tests.model.builds import ARCHITECTURES, DOCUMENTS, SUMMARIES, VOCABULARY, batch, ids, make
+
+POSITIONS = ["sinusoidal", "learned", "rotary", "alibi", "none"]
+NORMS = ["layernorm", "rmsnorm"]
+# Pairwise, not all: each kind of part meets each architecture, with and without copying. All: test_every_combination.
+PARTS = [
+    *(f"positions={kind}" for kind in POSITIONS),
+    "norm=rmsnorm norm_position=post",
+    "norm_position=post activation=relu",
+    "activation=swiglu tie_embeddings=none",
+    "num_kv_heads=2",
+    "num_kv_heads=1 positions=rotary",
+    "num_heads=1 decoder_layers=1",
+    "head_dim=6 positions=alibi num_kv_heads=1",
+]
+TRANSFORMERS = itertools.product(("transformer", "gpt"), PARTS, (False, True))
+PLACES = [
+    ("transformer", "encoder_heads=2 decoder_heads=8 cross_heads=1", True),
+    ("transformer", "encoder_kv_heads=1 cross_kv_heads=2 tie_embeddings=output", False),
+]
+RECURRENTS = itertools.product(
+    ("recurrent",), ("cell=gru", "cell=lstm", "num_heads=1 tie_embeddings=output"), (False, True)
+)
+ALL = [(a, *parts.split(), f"copying={copying}") for a, parts, copying in (*TRANSFORMERS, *PLACES, *RECURRENTS)]
+every = pytest.mark.parametrize("kind", ALL, ids=" ".join)
+
+
+@every
+def test_ragged_batch_equals_its_examples_alone(kind: tuple[str, ...]) -> None:
+    """Neighbours change nothing: loss and every gradient of a batch are those of its examples one at a time."""
+    model = make(*kind)
+    parameters = list(model.parameters())
+    documents, document_rows, summaries, summary_rows = batch()
+    targets = summaries.flip(0)
+    loss = model(documents, document_rows, summaries, summary_rows).loss(targets) * len(targets)
+    together = torch.autograd.grad(loss, parameters, allow_unused=True)
+    alone = [torch.zeros_like(p) for p in parameters]
+    total = 0.0
+    for document, summary, target in zip(
+        documents.split(DOCUMENTS), summaries.split(SUMMARIES), targets.split(SUMMARIES), strict=True
+    ):
+        one = model(document, Rows.of([len(document)]), summary, Rows.of([len(summary)])).loss(target) * len(target)
+        total += one.item()
+        for gradient, part in zip(alone, torch.autograd.grad(one, parameters, allow_unused=True), strict=True):
+            gradient += 0 if part is None else part
+    assert loss.item() == pytest.approx(total, rel=1e-6)
+    for one, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(torch.zeros_like(other) if one is None else one, other, rtol=1e-5, atol=1e-6)
+
+
+@every
+def test_future_tokens_cannot_change_past_predictions(kind: tuple[str, ...]) -> None:
+    model = make(*kind).eval()
+    document, summary = ids([9]), ids([6], 2)
+    changed = summary.clone()
+    changed[4:] = (changed[4:] + 1) % VOCABULARY
+    first, other = (
+        model(document, Rows.of([9]), text, Rows.of([6])).log_probabilities() for text in (summary, changed)
+    )
+    torch.testing.assert_close(first[:4], other[:4], rtol=0, atol=1e-6)
+    assert not torch.allclose(first[4:], other[4:], atol=1e-4)
+
+
+@every
+def test_the_document_matters(kind: tuple[str, ...]) -> None:
+    model, summary = make(*kind).eval(), ids([6], 2)
+    first, other = (
+        model(document, Rows.of([9]), summary, Rows.of([6])).log_probabilities()
+        for document in (ids([9]), (ids([9]) + 1) % VOCABULARY)
+    )
+    assert not torch.allclose(first, other, atol=1e-4)
+
+
+@every
+def test_cached_steps_equal_the_full_forward(kind: tuple[str, ...]) -> None:
+    """Also after documents have left the batch."""
+    model, lengths = make(*kind).eval(), [6, 6, 6]
+    documents, rows, summaries, summary_rows = batch(DOCUMENTS[:3], lengths)
+    full = model(documents, rows, summaries, summary_rows).log_probabilities().view(3, 6, -1)
+    state, tokens = model.start(documents, rows, capacity=6), summaries.view(3, 6)
+    for t in range(6):
+        if t == 3:
+            state.keep(torch.tensor([2, 0]))
+            full, tokens = full[[2, 0]], tokens[[2, 0]]
+        logits = model.step(tokens[:, t, None], state)[:, 0]
+        torch.testing.assert_close(logits.float().log_softmax(-1), full[:, t].float(), rtol=1e-5, atol=1e-5)
+
+
+@every
+def test_hypotheses_share_a_document_and_keep_their_own_past(kind: tuple[str, ...]) -> None:
+    """Three hypotheses a document that branch at each step end where they would be if written alone."""
+    model, width, draw = make(*kind).eval(), 3, torch.Generator().manual_seed(3)
+    documents, rows, _, _ = batch()
+    state = model.start(documents, rows, capacity=5, width=width)
+    pasts: list[list[list[int]]] = [[[] for _ in range(width)] for _ in DOCUMENTS]
+    for t in range(5):
+        tokens = torch.randint(VOCABULARY, (len(DOCUMENTS), width), generator=draw)
+        logits = model.step(tokens, state)
+        for past, new in zip(pasts, tokens.tolist(), strict=True):
+            for hypothesis, token in zip(past, new, strict=True):
+                hypothesis.append(token)
+        if t < 4:
+            parents = torch.randint(width, (len(DOCUMENTS), width), generator=draw)
+            state.branch(parents)
+            pasts = [[list(past[p]) for p in chosen] for past, chosen in zip(pasts, parents.tolist(), strict=True)]
+    for index, document in enumerate(documents.split(DOCUMENTS)):
+        for w in range(width):
+            text = torch.tensor(pasts[index][w])
+            expected = model(document, Rows.of([len(document)]), text, Rows.of([5])).log_probabilities()[-1]
+            found = logits[index, w].float().log_softmax(-1)
+            torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=1e-5)
+
+
+@every
+def test_weights_are_countable(kind: tuple[str, ...]) -> None:
+    """Where each head of each layer looks in each document, when asked; asking changes nothing."""
+    model = make(*kind).eval()
+    asked, plain = model(*batch(), return_weights=True), model(*batch())
+    torch.testing.assert_close(asked.log_probabilities(), plain.log_probabilities(), rtol=0, atol=1e-6)
+    assert plain.weights == []
+    for layer in asked.weights:
+        assert [w.shape[1:] for w in layer] == [(t, s) for t, s in zip(SUMMARIES, DOCUMENTS, strict=True)]
+        for w in layer:
+            torch.testing.assert_close(w.sum(-1), torch.ones_like(w.sum(-1)))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("copying", [False, True])
+def test_greedy_decoding_equals_recomputing_everything(architecture: str, copying: bool) -> None:
+    """Also when examples end at different steps and leave the batch."""
+    model = make(architecture, f"copying={copying}", "tie_embeddings=none").eval()
+    lengths = [*DOCUMENTS, 5, 9]
+    documents, rows = ids(lengths), Rows.of(lengths)
+    endless = decode_greedily(model, documents, rows, start_id=0, end_id=-1, max_tokens=12)
+    end = max(range(1, VOCABULARY), key=lambda token: len({s.index(token) if token in s else -1 for s in endless}))
+    found = decode_greedily(model, documents, rows, start_id=0, end_id=end, max_tokens=12)
+    assert len({len(summary) for summary in found}) > 1
+    for document, summary in zip(documents.split(lengths), found, strict=True):
+        tokens = [0]
+        while len(tokens) < 13:
+            prediction = model(document, Rows.of([len(document)]), torch.tensor(tokens), Rows.of([len(tokens)]))
+            tokens.append(int(prediction.likeliest()[-1]))
+            if tokens[-1] == end:
+                break
+        assert summary == [t for t in tokens[1:] if t != end]
+
+
+@pytest.mark.parametrize("architecture", ["transformer", "gpt", "recurrent"])
+def test_head_gates(architecture: str) -> None:
+    """Gates of one change nothing, a closed one changes much, and a gate's gradient says what its head is worth."""
+    model = make(architecture, "copying=true").eval()
+    attentions = [m for m in model.modules() if hasattr(m, "head_gates")]
+    assert len(attentions) == {"transformer": 6, "gpt": 2, "recurrent": 1}[architecture]
+    before = model(*batch()).log_probabilities()
+    attentions[-1].head_gates = torch.ones(4, dtype=torch.float64, requires_grad=True)
+    after = model(*batch()).log_probabilities()
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-6)
+    (gradient,) = torch.autograd.grad(after[:, 0].sum(), attentions[-1].head_gates)
+    step = torch.tensor([0.0, 1e-3, 0.0, 0.0], dtype=torch.float64)
+    attentions[-1].head_gates = torch.ones(4, dtype=torch.float64) + step
+    moved = model(*batch()).log_probabilities()
+    assert (moved - before)[:, 0].sum().item() / 1e-3 == pytest.approx(gradient[1].item(), rel=0.1, abs=2e-2)
+    attentions[-1].head_gates = torch.tensor([1.0, 0.0, 1.0, 1.0], dtype=torch.float64)
+    assert not torch.allclose(model(*batch()).log_probabilities(), before, atol=1e-3)
+    state = model.start(ids(DOCUMENTS), Rows.of(DOCUMENTS), capacity=2)
+    assert model.step(torch.zeros(4, 1, dtype=torch.long), state).isfinite().all()
+
+
+@pytest.mark.parametrize("architecture", ["transformer", "gpt"])
+def test_a_closed_gate_is_a_head_that_says_nothing(architecture: str) -> None:
+    model = make(architecture).eval()
+    attention = [m for m in model.modules() if hasattr(m, "head_gates")][-1]
+    attention.head_gates = torch.tensor([1.0, 0.0, 1.0, 1.0], dtype=torch.float64)
+    closed = model(*batch()).log_probabilities()
+    attention.head_gates = None
+    with torch.no_grad():
+        attention.output_projection.weight[:, 4:8] = 0.0
+    torch.testing.assert_close(model(*batch()).log_probabilities(), closed, rtol=0, atol=1e-6)
+
+
+def overfits(kind: tuple[str, ...], steps: int, rate: float) -> bool:
+    """Train on four pairs until they are known by heart; say whether greedy decoding writes them."""
+    model = make(*kind, dtype=torch.float32)
+    torch.manual_seed(0)
+    for module in model.modules():
+        if module is not model and hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    documents, rows = ids(DOCUMENTS), Rows.of(DOCUMENTS)
+    texts = [[0, *text.tolist(), 1] for text in (ids(SUMMARIES, 5) % (VOCABULARY - 2) + 2).split(SUMMARIES)]
+    read = torch.tensor([token for text in texts for token in text[:-1]])
+    targets = torch.tensor([token for text in texts for token in text[1:]])
+    summary_rows = Rows.of([len(text) - 1 for text in texts])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = model(documents, rows, read, summary_rows).loss(targets)
+        loss.backward()
+        optimizer.step()
+        if loss < 0.02:
+            break
+    written = decode_greedily(model.eval(), documents, rows, start_id=0, end_id=1, max_tokens=10)
+    return written == [text[1:-1] for text in texts]
+
+
+@pytest.mark.parametrize("kind", ALL[::3], ids=" ".join)  # with copying and without in turn
+def test_overfits_one_batch(kind: tuple[str, ...]) -> None:
+    assert overfits(kind, steps=300, rate=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_heads", [1, 2, 4, 8])
+@pytest.mark.parametrize("copying", [False, True])
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("norm_position", ["pre", "post"])
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("architecture", ["transformer", "gpt"])
+def test_every_combination_overfits(
+    architecture: str, positions: str, norm_position: str, norm: str, copying: bool, num_heads: int
+) -> None:
+    parts = (f"positions={positions}", f"norm={norm}", f"norm_position={norm_position}", f"copying={copying}")
+    assert overfits((architecture, *parts, f"num_heads={num_heads}"), steps=300, rate=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_heads", [1, 2, 4, 8])
+@pytest.mark.parametrize("copying", [False, True])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_every_recurrent_combination_overfits(cell: str, copying: bool, num_heads: int) -> None:
+    kind = ("recurrent", f"cell={cell}", f"copying={copying}", f"num_heads={num_heads}")
+    assert overfits(kind, steps=300, rate=1e-2)
