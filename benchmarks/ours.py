@@ -4,8 +4,6 @@
 the sizes, special ids and the number format. Padding is taken off at the door, within what is measured.
 """
 
-import os
-
 import torch
 from torch import Tensor, nn
 
@@ -13,14 +11,11 @@ from headcount.compose import load
 from headcount.model.build import build_model as build
 from headcount.model.ragged import Rows
 
-OWN_BF16 = False
-ATTENTION_DROPOUT = os.environ.get("ATTENTION_DROPOUT", "0")
-
 
 class Ours(nn.Module):
     """Padded batches in, ragged ones inside."""
 
-    def __init__(self, cfg) -> None:
+    def __init__(self, cfg, *, attention_dropout: float = 0.0) -> None:
         super().__init__()
         self.cfg = cfg
         changes = [
@@ -30,7 +25,7 @@ class Ours(nn.Module):
             f"encoder_layers={cfg.enc_layers}",
             f"decoder_layers={cfg.dec_layers}",
             f"dropout={cfg.dropout}",
-            f"attention_dropout={ATTENTION_DROPOUT}",
+            f"attention_dropout={attention_dropout}",
         ]
         config, _ = load([], [f"model.{change}" for change in changes])
         positions = max(cfg.max_src, cfg.max_tgt)

@@ -100,3 +100,15 @@ def config(
     if not args:
         raise ConfigError("config: no files; legal: CONFIG... [KEY=VALUE...], or --schema")
     print(compose.to_yaml(_load(args)[1]), end="")
+
+
+@app.command(
+    epilog="Examples:\n\n- `headcount model configs/docstrings.yaml`\n\n"
+    "- `headcount model configs/docstrings.yaml configs/model/gpt.yaml model.num_kv_heads=1`"
+)
+def model(args: Args) -> None:
+    """Print the model as a table: heads and parameters by place, FLOPs and cache."""
+    config, _ = _load(args)
+    from headcount.training.describe import describe
+
+    describe(config)
