@@ -39,6 +39,7 @@ def test_defaults_follow_what_they_name() -> None:
     assert (model.encoder_kv_heads, model.decoder_kv_heads, model.cross_kv_heads) == (4, 2, 2)
 
 
+RECURRENT = "architecture: recurrent, attention: additive"
 MISTAKES = {
     "model: {num_head: 3}": "x.yaml: model.num_head=3: unknown key; did you mean num_heads?",
     "modle: {}": "x.yaml: modle={}: unknown key; did you mean model?",
@@ -56,10 +57,11 @@ MISTAKES = {
     "model: {architecture: gpt}": "model.encoder_layers=3 does not go with model.architecture=gpt; legal: 0",
     "model: {architecture: gpt, encoder_layers: 0, cross_heads: 2}": "model.cross_heads=2 does not go with model.arch",
     "model: {architecture: gpt, encoder_layers: 0, tie_embeddings: output}": "model.tie_embeddings=output does not go",
-    "model: {architecture: recurrent}": "model.norm=layernorm does not go with model.architecture=recurrent",
-    "model: {architecture: recurrent, norm: none}": "model.positions=sinusoidal does not go with",
-    "model: {architecture: recurrent, norm: none, positions: none, num_kv_heads: 1}": "model.num_kv_heads=1 does not",
+    "model: {architecture: recurrent}": "model.attention=dot_product does not go with model.architecture=recurrent; l",
+    f"model: {{{RECURRENT}, norm: none}}": "model.positions=sinusoidal does not go with",
+    f"model: {{{RECURRENT}, norm: none, positions: none, head_dim: 8}}": "model.head_dim=8 does not go with",
     "model: {encoder_layers: 0}": "model.encoder_layers=0 does not go with model.architecture=transformer; legal: 1",
+    "model: {attention: additive}": "model.attention=additive does not go with model.architecture=transformer",
     "model: {norm: none}": "model.norm=none does not go with model.architecture=transformer; legal: layernorm, rmsnorm",
     "model: {coverage: 1.0}": "model.coverage=1.0 does not go with model.copying=False; legal: 0",
     "model: 3": "x.yaml: model=3: wrong type int; legal: a mapping of architecture,",

@@ -12,14 +12,17 @@ import re
 from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Schedule = Literal["cosine", "inverse_sqrt", "constant"]
 Architecture = Literal["transformer", "gpt", "recurrent"]
+Attention = Literal["dot_product", "query_key_norm", "additive"]
 Positions = Literal["sinusoidal", "learned", "rotary", "alibi", "none"]
 Norm = Literal["layernorm", "rmsnorm", "none"]
 Activation = Literal["relu", "gelu", "swiglu"]
 Tie = Literal["all", "output", "none"]
+Cell = Literal["gru", "lstm"]
+NormPosition = Literal["pre", "post"]
 RougeType = Literal["rouge1", "rouge2", "rougeL", "rougeLsum"]
 Unit = Literal["sentence", "line"]
 
@@ -76,6 +79,7 @@ class ModelConfig(Section):
     """The summarizer: its architecture, its heads by place, and what its layers are made of."""
 
     architecture: Architecture = key("transformer", "encoder-decoder, decoder-only, or recurrent encoder-decoder")
+    attention: Attention = key("dot_product", "how a query is matched with a key; recurrent is additive")
     embedding_size: int = key(256, "width of every token's vector", at_least=1)
     num_heads: int = key(4, "heads of every attention block", at_least=1)
     encoder_heads: int = key("${model.num_heads}", "heads of the encoder's self-attention", at_least=1)
@@ -91,9 +95,9 @@ class ModelConfig(Section):
     feedforward_size: int = key(1024, "hidden width of a Transformer's feed-forward blocks", at_least=1)
     activation: Activation = key("gelu", "of a Transformer's feed-forward blocks")
     norm: Norm = key("layernorm", "kind of norm; recurrent has none")
-    norm_position: Literal["pre", "post"] = key("pre", "where a Transformer's norms stand: before blocks or after")
+    norm_position: NormPosition = key("pre", "where a Transformer's norms stand: before blocks or after")
     positions: Positions = key("sinusoidal", "how a token's place is told to the model; recurrent knows it")
-    cell: Literal["gru", "lstm"] = key("gru", "cell of recurrent layers")
+    cell: Cell = key("gru", "cell of recurrent layers")
     copying: bool = key(False, "pointer-generator: the next token may come from the document by its attention")
     coverage: float = key(0.0, "weight of the loss on looking at the same token again; needs copying", at_least=0)
     dropout: float = key(0.1, "dropout of embeddings and residual branches", at_least=0, below=1)
@@ -124,18 +128,22 @@ class ModelConfig(Section):
 
     def _only(self) -> dict[str, tuple[Any, ...]]:
         """Return, for the keys in which the architecture leaves less than every choice, what is legal."""
-        depths, norms = tuple(range(1, max(2, self.encoder_layers + 1))), ("layernorm", "rmsnorm")
+        depths = tuple(range(1, max(2, self.encoder_layers + 1)))
+        stacked = {
+            "norm": tuple(norm for norm in get_args(Norm) if norm != "none"),
+            "attention": tuple(kind for kind in get_args(Attention) if kind != "additive"),
+        }
         if self.architecture == "transformer":
-            return {"encoder_layers": depths, "norm": norms}
+            return {"encoder_layers": depths, **stacked}
         unused = ["encoder"] + (["cross"] if self.architecture == "gpt" else ["decoder"])
         following = {f"{place}_heads": (self.num_heads,) for place in unused}
         following_kv = {f"{place}_kv_heads": (self.num_kv_heads,) for place in unused}
         if self.architecture == "gpt":
-            choices = {"encoder_layers": (0,), "norm": norms, "tie_embeddings": ("all", "none")}
-            return {**choices, **following, **following_kv}
+            choices = {"encoder_layers": (0,), "tie_embeddings": ("all", "none")}
+            return {**choices, **stacked, **following, **following_kv}
         none = ("head_dim", "num_kv_heads", "encoder_kv_heads", "decoder_kv_heads", "cross_kv_heads")
-        fixed = {"encoder_layers": depths, "norm": ("none",), "positions": ("none",), "attention_dropout": (0.0,)}
-        return {**fixed, **following, **dict.fromkeys(none, (None,))}
+        alone = {"attention": ("additive",), "norm": ("none",), "positions": ("none",), "attention_dropout": (0.0,)}
+        return {"encoder_layers": depths, **alone, **following, **dict.fromkeys(none, (None,))}
 
     def _check_heads(self, heads_key: str, kv_key: str) -> None:
         heads, kv_heads = getattr(self, heads_key), getattr(self, kv_key)

@@ -21,7 +21,12 @@ SMALL = [
 ARCHITECTURES = {
     "transformer": [],
     "gpt": ["model.architecture=gpt", "model.encoder_layers=0"],
-    "recurrent": ["model.architecture=recurrent", "model.norm=none", "model.positions=none"],
+    "recurrent": [
+        "model.architecture=recurrent",
+        "model.attention=additive",
+        "model.norm=none",
+        "model.positions=none",
+    ],
 }
 
 

@@ -18,6 +18,7 @@ PARTS = [
     "norm_position=post activation=relu",
     "activation=swiglu tie_embeddings=none",
     "num_kv_heads=2",
+    "attention=query_key_norm positions=rotary",
     "num_kv_heads=1 positions=rotary",
     "num_heads=1 decoder_layers=1",
     "head_dim=6 positions=alibi num_kv_heads=1",

@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
 
-from headcount.model.attention import MultiHeadAttention, Projected, attend_each, attend_padded, attention_formula
+from headcount.model.attention import MultiHeadAttention, QueryKeyNormAttention
+from headcount.model.kernels import attention_formula
 from headcount.model.positions import alibi, alibi_slopes, rotate
 from headcount.model.ragged import Rows
 
@@ -63,38 +63,6 @@ def test_equals_torch(num_heads: int, dtype: torch.dtype, kind: str, return_weig
         )
 
 
-@pytest.mark.parametrize("kv_heads", [4, 2, 1])
-@pytest.mark.parametrize("alibi_too", [False, True])
-@pytest.mark.parametrize("kind", ["all", "causal", "causal ends"])
-@pytest.mark.parametrize("way", [attend_each, attend_padded])
-def test_every_fast_way_equals_the_formula(way: object, kind: str, alibi_too: bool, kv_heads: int) -> None:
-    """Written out with a mask made by hand; causal queries that are fewer than the keys are the last ones."""
-    torch.manual_seed(0)
-    causal = kind != "all"
-    lengths = {"all": LENGTHS if alibi_too else MEMORY_LENGTHS, "causal": LENGTHS, "causal ends": [8, 4, 10, 6]}[kind]
-    query = torch.randn(sum(LENGTHS), 4, 8, dtype=torch.float64, requires_grad=True)
-    key, value = (torch.randn(sum(lengths), kv_heads, 8, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    x = Projected(query, key, value, Rows.of(LENGTHS), Rows.of(lengths))
-    slopes = alibi_slopes(4).double() if alibi_too else None
-    expected = []
-    for q, k, v in x.examples():
-        ahead = len(k) - len(q)
-        mask = torch.zeros(4, len(q), len(k), dtype=torch.float64)
-        for t in range(len(q)):
-            for s in range(len(k)):
-                if slopes is not None:
-                    mask[:, t, s] = -slopes * abs(t + ahead - s)
-                if causal and s > t + ahead:
-                    mask[:, t, s] = -math.inf
-        expected.append(attention_formula(q, k, v, mask_HTS=mask)[0])
-    mixed = way(x, causal=causal, slopes_H=slopes)  # type: ignore[operator]
-    torch.testing.assert_close(mixed, torch.cat(expected), rtol=0, atol=1e-12)
-    seed = torch.randn_like(mixed)
-    both = (torch.autograd.grad(y, [query, key, value], seed) for y in (mixed, torch.cat(expected)))
-    for one, other in zip(*both, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
-
-
 @pytest.mark.parametrize("num_kv_heads", [1, 2, 4])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -146,16 +114,14 @@ def test_places_are_told_by_the_attention(dtype: torch.dtype, positions: str) ->
         torch.testing.assert_close(one, other, rtol=0, atol=10 * TOLERANCE[dtype])
 
 
-def test_formula_with_a_loop() -> None:
-    torch.manual_seed(0)
-    query, key, value = torch.randn(3, 1, 4), torch.randn(5, 1, 4), torch.randn(5, 1, 4)
-    mixed, weights = attention_formula(query, key, value)
-    for t in range(3):
-        scores = [math.exp(float(query[t, 0] @ key[s, 0]) / 2) for s in range(5)]
-        for s in range(5):
-            assert weights[0, t, s].item() == pytest.approx(scores[s] / sum(scores), rel=1e-5)
-        by_hand: Tensor = sum(scores[s] / sum(scores) * value[s, 0] for s in range(5))  # type: ignore[assignment]
-        torch.testing.assert_close(mixed[t, 0], by_hand)
+def test_query_key_norm_bounds_the_scores() -> None:
+    """However large its input and weights, no query matches a key better than by sqrt(head_dim)."""
+    attention = QueryKeyNormAttention(embedding_size=16, num_heads=4).double()
+    x = 100 * torch.randn(7, 16, dtype=torch.float64)
+    _, [weights] = attention(x, Rows.of([7]), return_weights=True)
+    query, key, _ = (p.unflatten(-1, (4, 4)) for p in attention.input_projection(x).chunk(3, -1))
+    cosines = torch.einsum("thk,shk->hts", *(part / part.norm(dim=-1, keepdim=True) for part in (query, key)))
+    torch.testing.assert_close(weights, (2 * cosines).softmax(-1))
 
 
 def test_attention_dropout_acts_in_training_alone() -> None:
@@ -164,26 +130,6 @@ def test_attention_dropout_acts_in_training_alone() -> None:
     assert not torch.equal(attention(x, rows)[0], attention(x, rows)[0])
     attention.eval()
     assert torch.equal(attention(x, rows)[0], attention(x, rows)[0])
-
-
-def test_bf16_on_a_cpu_attends_in_fp32() -> None:
-    """Close to fp32 by rounding what goes in and out alone."""
-    torch.manual_seed(0)
-    parts = (torch.randn(sum(LENGTHS), 4, 8).bfloat16() for _ in range(3))
-    x = Projected(*parts, Rows.of(LENGTHS), Rows.of(LENGTHS))
-    wide = Projected(x.query_NHK.float(), x.key_MJK.float(), x.value_MJK.float(), x.rows, x.memory_rows)
-    with torch.autocast("cpu", torch.bfloat16):
-        found = attend_each(x, causal=True)
-    assert torch.equal(found, attend_each(wide, causal=True).bfloat16())
-
-
-def test_dropout_of_weights_keeps_their_mean() -> None:
-    torch.manual_seed(0)
-    query, key, value = (torch.randn(6, 2, 8) for _ in range(3))
-    x = Projected(query, key, value, Rows.of([6]), Rows.of([6]))
-    draws = torch.stack([attend_each(x, causal=True, dropout_share=0.3) for _ in range(3000)])
-    torch.testing.assert_close(draws.mean(0), attend_each(x, causal=True), rtol=0, atol=0.12)
-    assert draws.std(0).max() > 0.1
 
 
 def test_head_width_is_a_knob_of_its_own() -> None:

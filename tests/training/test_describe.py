@@ -29,6 +29,8 @@ def test_heads_and_parameters_by_place() -> None:
 
 def test_every_architecture_is_described() -> None:
     gpt = described("model.architecture=gpt", "model.encoder_layers=0")
-    recurrent = described("model.architecture=recurrent", "model.norm=none", "model.positions=none")
+    recurrent = described(
+        "model.architecture=recurrent", "model.attention=additive", "model.norm=none", "model.positions=none"
+    )
     assert "cross" not in gpt and "decoder" in gpt
     assert "cross" in recurrent and "encoder" not in recurrent

@@ -7,19 +7,17 @@ those of one example, W hypotheses of one document, D embedding_size, H num_head
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from headcount.config import Positions, Tie
 from headcount.model.copying import Prediction, mixture, pointer
 from headcount.model.dropout import Dropout
 from headcount.model.positions import sinusoids
 from headcount.model.ragged import Rows
-
-Tie = Literal["all", "output", "none"]
-Positions = Literal["sinusoidal", "learned", "rotary", "alibi", "none"]
 
 
 class State(Protocol):

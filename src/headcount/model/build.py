@@ -39,9 +39,9 @@ def build_model(config: ModelConfig, *, vocabulary_size: int, max_positions: int
         return Heads(num_heads=number, num_kv_heads=kv_heads, head_dim=config.head_dim)
 
     def stack(layers: int, self_heads: Heads, cross_heads: Heads | None) -> Stack:
-        assert config.norm != "none"
         return Stack(
             layers=layers,
+            attention=config.attention,
             embedding_size=config.embedding_size,
             self_heads=self_heads,
             cross_heads=cross_heads,

@@ -11,18 +11,17 @@ from typing import Literal, cast
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headcount.model.attention import MultiHeadAttention
+from headcount.config import Activation, Attention, Norm, NormPosition
+from headcount.model.attention import ATTENTIONS, MultiHeadAttention
 from headcount.model.dropout import Dropout
 from headcount.model.ragged import Rows
 from headcount.model.state import DecoderState
 
-Norm = Literal["layernorm", "rmsnorm"]
-Activation = Literal["relu", "gelu", "swiglu"]
-NORMS: dict[str, Callable[[int], nn.Module]] = {
+NORMS: dict[Norm, Callable[[int], nn.Module]] = {
     "layernorm": nn.LayerNorm,  # Ba et al. 2016
     "rmsnorm": lambda size: nn.RMSNorm(size, eps=1e-5),  # Zhang and Sennrich 2019
 }
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "swiglu": F.silu}
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "swiglu": F.silu}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +60,7 @@ class Stack:
 
     Attributes:
         layers: their number.
+        attention: how queries are matched with keys.
         embedding_size: width of every token's vector.
         self_heads: of self-attention.
         cross_heads: of cross-attention; None: the layers have none.
@@ -75,13 +75,14 @@ class Stack:
     """
 
     layers: int
+    attention: Attention
     embedding_size: int
     self_heads: Heads
     cross_heads: Heads | None = None
     feedforward_size: int
     activation: Activation
     norm: Norm
-    norm_position: Literal["pre", "post"]
+    norm_position: NormPosition
     positions: Literal["none", "rotary", "alibi"]
     max_positions: int
     dropout: float
@@ -95,9 +96,9 @@ class Stack:
         """Make the norm after the last layer, which pre-norm layers need."""
         return NORMS[self.norm](self.embedding_size) if self.norm_position == "pre" else nn.Identity()
 
-    def attention(self, heads: Heads, positions: Literal["none", "rotary", "alibi"]) -> MultiHeadAttention:
+    def make_attention(self, heads: Heads, positions: Literal["none", "rotary", "alibi"]) -> MultiHeadAttention:
         """Make an attention block."""
-        return MultiHeadAttention(
+        return ATTENTIONS[self.attention](
             embedding_size=self.embedding_size,
             num_heads=heads.num_heads,
             num_kv_heads=heads.num_kv_heads,
@@ -116,10 +117,10 @@ class Layer(nn.Module):
         super().__init__()
         self.causal, self.norm_position = causal, stack.norm_position
         norm, size = NORMS[stack.norm], stack.embedding_size
-        self.attention_norm, self.attention = norm(size), stack.attention(stack.self_heads, stack.positions)
+        self.attention_norm, self.attention = norm(size), stack.make_attention(stack.self_heads, stack.positions)
         if stack.cross_heads is not None:
             self.cross_attention_norm = norm(size)
-            self.cross_attention = stack.attention(stack.cross_heads, "none")
+            self.cross_attention = stack.make_attention(stack.cross_heads, "none")
         self.feedforward_norm = norm(size)
         self.feedforward = FeedForward(
             embedding_size=size, feedforward_size=stack.feedforward_size, activation=stack.activation

@@ -9,12 +9,13 @@ those of one example, W hypotheses of one document, D embedding_size, H num_head
 """
 
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from headcount.config import Cell
 from headcount.model.additive import AdditiveAttention
 from headcount.model.base import SummaryModel, Vocabulary
 from headcount.model.copying import Prediction
@@ -22,7 +23,6 @@ from headcount.model.dropout import Dropout
 from headcount.model.ragged import Rows
 from headcount.model.state import additive_mask
 
-Cell = Literal["gru", "lstm"]
 CELLS: dict[Cell, tuple[type[nn.GRU | nn.LSTM], type[nn.GRUCell | nn.LSTMCell]]] = {
     "gru": (nn.GRU, nn.GRUCell),
     "lstm": (nn.LSTM, nn.LSTMCell),
