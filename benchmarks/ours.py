@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from headcount.compose import load
 from headcount.model.build import build_model as build
+from headcount.model.constraints import Constraints
 from headcount.model.ragged import Rows
+from headcount.model.search import Search, beam_search, write
 
 
 class Ours(nn.Module):
@@ -40,6 +42,14 @@ class Ours(nn.Module):
         targets_real = targets != self.cfg.pad
         rows = Rows.of(targets_real.sum(1).tolist(), tgt.device)
         return self.model(*documents, tgt[:, :-1][targets_real], rows).loss(targets[targets_real])
+
+    def generate(self, src: Tensor, *, max_new_tokens: int, num_beams: int, suppress_eos: bool) -> Tensor:
+        never = Constraints(min_tokens=max_new_tokens + 1 if suppress_eos else 0)
+        search = Search(
+            start_id=self.cfg.bos, end_id=self.cfg.eos, max_tokens=max_new_tokens, constraints=never, width=num_beams
+        )
+        found = (write if num_beams == 1 else beam_search)(self.model, *self.rows(src), search)
+        return torch.tensor([hypotheses[0].tokens for hypotheses in found])
 
 
 def build_model(cfg) -> Ours:

@@ -218,10 +218,40 @@ class OptimizerConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingConfig(Section):
-    """How summaries are written: greedy, with cached keys and values."""
+    """How summaries are written; validation writes greedily."""
 
+    strategy: Literal["greedy", "beam", "sample"] = key("greedy", "the likeliest token, the likeliest text, or drawn")
     max_tokens: int = key("${data.max_summary_tokens}", "longest summary, its end token included", at_least=1)
+    min_tokens: int = key(0, "shortest summary, its end token included", at_least=0)
+    no_repeat_ngram: int = key(0, "no run of this many tokens twice in a summary; 3 is trigram blocking", at_least=0)
+    repetition_penalty: float = key(1.0, "multiplies the log-probability of tokens written before", at_least=1)
+    beams: int = key(4, "beam: hypotheses kept of each document", at_least=1)
+    groups: int = key(1, "beam: groups of diverse beam search; they divide beams", at_least=1)
+    diversity: float = key(0.0, "beam: taken off a token's score for each group that just chose it", at_least=0)
+    length_penalty: Literal["wu", "average", "none"] = key("wu", "beam: what a score is divided by")
+    length_alpha: float = key(1.0, "beam: exponent of the length penalty", at_least=0)
+    coverage_penalty: float = key(0.0, "beam: weight of what of the document was not looked at", at_least=0)
+    temperature: float = key(1.0, "sample: below 1 sharpens, above 1 flattens", at_least=1e-3)
+    top_k: int = key(0, "sample: only the likeliest k; 0: all", at_least=0)
+    top_p: float = key(1.0, "sample: only the likeliest that reach p together", at_least=0)
+    returned: int = key(1, "summaries of each document, with scores", at_least=1)
     batch_size: int = key(64, "documents decoded together", at_least=1)
+
+    def __post_init__(self) -> None:
+        """Check that the settings go together."""
+        Section.__post_init__(self)
+        if self.beams % self.groups:
+            legal = [n for n in range(1, self.beams + 1) if self.beams % n == 0]
+            raise ConfigError(
+                f"decoding.groups={self.groups} does not divide decoding.beams={self.beams}; "
+                f"legal: {', '.join(map(str, legal))}"
+            )
+        most = {"greedy": 1, "beam": self.beams, "sample": self.returned}[self.strategy]
+        if self.returned > most:
+            raise ConfigError(
+                f"decoding.returned={self.returned} is more than decoding.strategy={self.strategy} finds; "
+                f"legal: at most {most}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

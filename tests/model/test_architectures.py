@@ -4,9 +4,11 @@ import itertools
 
 import pytest
 import torch
+from torch import Tensor
 
+from headcount.model.base import SummaryModel
 from headcount.model.ragged import Rows
-from headcount.model.search import decode_greedily
+from headcount.model.search import Search, write
 from tests.model.builds import ARCHITECTURES, DOCUMENTS, SUMMARIES, VOCABULARY, batch, ids, make
 
 POSITIONS = ["sinusoidal", "learned", "rotary", "alibi", "none"]
@@ -141,9 +143,9 @@ def test_greedy_decoding_equals_recomputing_everything(architecture: str, copyin
     model = make(architecture, f"copying={copying}", "tie_embeddings=none").eval()
     lengths = [*DOCUMENTS, 5, 9]
     documents, rows = ids(lengths), Rows.of(lengths)
-    endless = decode_greedily(model, documents, rows, start_id=0, end_id=-1, max_tokens=12)
+    endless = greedily(model, documents, rows, end_id=-1, max_tokens=12)
     end = max(range(1, VOCABULARY), key=lambda token: len({s.index(token) if token in s else -1 for s in endless}))
-    found = decode_greedily(model, documents, rows, start_id=0, end_id=end, max_tokens=12)
+    found = greedily(model, documents, rows, end_id=end, max_tokens=12)
     assert len({len(summary) for summary in found}) > 1
     for document, summary in zip(documents.split(lengths), found, strict=True):
         tokens = [0]
@@ -188,6 +190,11 @@ def test_a_closed_gate_is_a_head_that_says_nothing(architecture: str) -> None:
     torch.testing.assert_close(model(*batch()).log_probabilities(), closed, rtol=0, atol=1e-6)
 
 
+def greedily(model: SummaryModel, documents: Tensor, rows: Rows, *, end_id: int, max_tokens: int) -> list[list[int]]:
+    search = Search(start_id=0, end_id=end_id, max_tokens=max_tokens)
+    return [best.tokens for [best] in write(model, documents, rows, search)]
+
+
 def overfits(kind: tuple[str, ...], steps: int, rate: float) -> bool:
     """Train on four pairs until they are known by heart; say whether greedy decoding writes them."""
     model = make(*kind, dtype=torch.float32)
@@ -208,7 +215,7 @@ def overfits(kind: tuple[str, ...], steps: int, rate: float) -> bool:
         optimizer.step()
         if loss < 0.02:
             break
-    written = decode_greedily(model.eval(), documents, rows, start_id=0, end_id=1, max_tokens=10)
+    written = greedily(model.eval(), documents, rows, end_id=1, max_tokens=10)
     return written == [text[1:-1] for text in texts]
 
 

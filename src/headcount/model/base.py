@@ -24,6 +24,9 @@ class State(Protocol):
     """What a search may do with the memory of decoding; each model has a kind of its own."""
 
     document_ids_BS: Tensor
+    document_mask_B11S: Tensor
+    track_attention: bool  # set by a search that asks where hypotheses look
+    look_BWS: Tensor | None  # where the last step looked, if it was asked
 
     def keep(self, documents: Tensor) -> None:
         """Keep these documents alone."""
@@ -166,11 +169,13 @@ class SummaryModel(nn.Module, Generic[AnyState]):
     ) -> Tensor:
         """Return the logits [B, W, V] of what follows each hypothesis; with copying, mixed with the document's."""
         logits_BWV = self.output(hidden_BWD)
+        if weights_BHWS is not None:
+            state.look_BWS = pointer(weights_BHWS, gates_H)
         if self.copy_gate is None:
             return logits_BWV
-        assert weights_BHWS is not None
+        assert state.look_BWS is not None
         documents, width, _ = logits_BWV.shape
         ids_RS = state.document_ids_BS[:, None].expand(-1, width, -1).flatten(0, 1)
-        pointer_RS = pointer(weights_BHWS, gates_H).flatten(0, 1)
         gate_R = self.copy_gate(hidden_BWD).flatten()
+        pointer_RS = state.look_BWS.flatten(0, 1)
         return mixture(logits_BWV.flatten(0, 1), gate_R, pointer_RS, ids_RS).view(documents, width, -1)

@@ -102,7 +102,7 @@ class GPT(SummaryModel[DecoderState]):
         state.begin_step()
         x_BWD = self.summary_embedding(token_ids_BW, state.places_B[:, None].expand_as(token_ids_BW))
         for index, layer in enumerate(self.decoder):
-            wanted = self.copy_gate is not None and layer is self.decoder[-1]
+            wanted = (self.copy_gate is not None or state.track_attention) and layer is self.decoder[-1]
             x_BWD, weights_BHWC = layer.step(x_BWD, state, index, return_weights=wanted)
         state.end_step()
         weights_BHWS = None

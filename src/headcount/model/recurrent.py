@@ -39,6 +39,8 @@ class RecurrentState:
         value_BHSK: likewise.
         document_ids_BS: the document's tokens.
         document_mask_B11S: added to scores, -inf where no token is.
+        track_attention: additive attention always says where it looks.
+        look_BWS: where the last step looked.
     """
 
     hidden: list[Tensor]
@@ -46,6 +48,8 @@ class RecurrentState:
     value_BHSK: Tensor
     document_ids_BS: Tensor
     document_mask_B11S: Tensor
+    track_attention: bool = False
+    look_BWS: Tensor | None = None
 
     def keep(self, documents: Tensor | slice) -> None:
         """Keep these documents alone."""

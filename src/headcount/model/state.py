@@ -33,6 +33,8 @@ class DecoderState:
         places_B: where the next token will stand.
         prefix: slots that the document fills.
         written: tokens written so far.
+        track_attention: whether steps say where they look, though nothing is copied.
+        look_BWS: where the last step looked, if it said so.
     """
 
     self_keys: list[Tensor]
@@ -46,6 +48,8 @@ class DecoderState:
     places_B: Tensor
     prefix: int
     written: int = 0
+    track_attention: bool = False
+    look_BWS: Tensor | None = None
 
     @property
     def width(self) -> int:

@@ -89,7 +89,7 @@ class Transformer(SummaryModel[DecoderState]):
         state.begin_step()
         x_BWD = self.summary_embedding(token_ids_BW, state.places_B[:, None].expand_as(token_ids_BW))
         for index, layer in enumerate(self.decoder):
-            wanted = self.copy_gate is not None and layer is self.decoder[-1]
+            wanted = (self.copy_gate is not None or state.track_attention) and layer is self.decoder[-1]
             x_BWD, weights_BHWS = layer.step(x_BWD, state, index, return_weights=wanted)
         state.end_step()
         gates_H = self.decoder[-1].cross_attention.head_gates

@@ -1,0 +1,74 @@
+"""What a summary may not say next: too short an end, a phrase again, a word too eagerly.
+
+Shapes are suffixes of names: B documents, W hypotheses of each, T tokens written, V vocabulary_size.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constraints:
+    """Limits on what is written.
+
+    Attributes:
+        min_tokens: no summary ends before it has this many tokens, the end token included.
+        no_repeat_ngram: no run of this many tokens stands in a summary twice (Paulus et al. 2018, section 2.5, block
+            trigrams); 0: any may.
+        repetition_penalty: the log-probability of a token that was written before is multiplied by this (after Keskar
+            et al. 2019, section 4.1); 1: nothing.
+    """
+
+    min_tokens: int = 0
+    no_repeat_ngram: int = 0
+    repetition_penalty: float = 1.0
+
+    def apply(self, logits_BWV: Tensor, written_BWT: Tensor, end_id: int) -> Tensor:
+        """Return the logits with what may not come next at -inf.
+
+        Args:
+            logits_BWV: of the next token; they are changed in place.
+            written_BWT: the tokens so far, without the start token.
+            end_id: token that ends a summary.
+
+        Returns:
+            The same logits; what is left of a probability is not spread over the others.
+        """
+        written = written_BWT.shape[2]
+        if self.repetition_penalty != 1.0 and written:
+            total_BW1 = logits_BWV.float().logsumexp(-1, keepdim=True)
+            log_BWT = logits_BWV.gather(-1, written_BWT).float() - total_BW1
+            logits_BWV.scatter_(-1, written_BWT, (log_BWT * self.repetition_penalty + total_BW1).to(logits_BWV.dtype))
+        if self.no_repeat_ngram and written >= self.no_repeat_ngram:
+            runs_BWRN = written_BWT.unfold(-1, self.no_repeat_ngram, 1)
+            last_BWN = written_BWT[:, :, written - self.no_repeat_ngram + 1 :]
+            again_BWR = (runs_BWRN[..., :-1] == last_BWN[:, :, None]).all(-1)
+            document, hypothesis, run = again_BWR.nonzero(as_tuple=True)
+            logits_BWV[document, hypothesis, runs_BWRN[document, hypothesis, run, -1]] = -math.inf
+        if written + 1 < self.min_tokens:
+            logits_BWV[..., end_id] = -math.inf
+        return logits_BWV
+
+
+def nucleus(logits_RV: Tensor, *, temperature: float, top_k: int, top_p: float) -> Tensor:
+    """Return the logits that sampling draws from.
+
+    Args:
+        logits_RV: of the next token.
+        temperature: below 1 sharpens, above 1 flattens.
+        top_k: only the likeliest k stay (Fan et al. 2018); 0: all.
+        top_p: only the likeliest whose probabilities reach p together stay (Holtzman et al. 2020); 1: all.
+    """
+    logits_RV = logits_RV.float() / temperature
+    if top_k:
+        least_R1 = logits_RV.topk(min(top_k, logits_RV.shape[-1])).values[:, -1:]
+        logits_RV = logits_RV.masked_fill(logits_RV < least_R1, -math.inf)
+    if top_p < 1.0:
+        sorted_RV, order_RV = logits_RV.sort(descending=True)
+        before_RV = sorted_RV.softmax(-1).cumsum(-1) - sorted_RV.softmax(-1)
+        dropped_RV = torch.zeros_like(before_RV, dtype=torch.bool).scatter_(1, order_RV, before_RV >= top_p)
+        logits_RV = logits_RV.masked_fill(dropped_RV, -math.inf)
+    return logits_RV
