@@ -69,7 +69,7 @@ MISTAKES = {
     "seed: -1": "x.yaml: seed=-1 is out of range",
     "data: {batch_tokens: 100}": "data.batch_tokens=100 is too small for one pair",
     "decoding: {max_tokens: 513}": "decoding.max_tokens=513 is beyond the model's positions",
-    "decoding: {strategy: beam, beams: 4, groups: 3}": "decoding.groups=3 does not divide decoding.beams=4; legal: 1, 2, 4",
+    "decoding: {strategy: beam, beams: 4, groups: 3}": "decoding.groups=3 does not divide decoding.beams=4; legal: 1",
     "decoding: {returned: 2}": "decoding.returned=2 is more than decoding.strategy=greedy finds; legal: at most 1",
     "run: {name: ../x}": "run.name=../x is not a folder's name",
     "trainer: {max_epoch: 3}": "x.yaml: trainer.max_epoch=3: unknown key; did you mean max_epochs?",

@@ -84,7 +84,8 @@ class Summarizer(pl.LightningModule):
         return loss
 
     def _is_logged(self) -> bool:
-        return (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0
+        every: int = self.config.trainer["log_every_n_steps"]
+        return (self.trainer.global_step + 1) % every == 0
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Log the loss without smoothing and the ROUGE of greedy summaries."""
