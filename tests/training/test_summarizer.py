@@ -104,7 +104,7 @@ def test_draw_shows_where_each_head_of_the_last_layer_looks(small) -> None:
     batch = data.splits["test"].shortest()
     panels = [axes for axes in summarizer.draw(batch).axes if axes.get_title(loc="left")]
     assert len(panels) == 4
-    [written] = summarizer._write(batch)
+    written = summarizer.write(batch)[0][0].tokens
     for panel in panels:
         weights = torch.as_tensor(panel.images[0].get_array())
         assert weights.shape == (len(written) + 1, batch.document_lengths[0])
