@@ -119,7 +119,7 @@ class MultiHeadAttention(nn.Module):
         x = Projected(query_NHK, key_MJK, value_MJK, rows, memory_rows)
         weights = None
         if return_weights:
-            masks = Masks(memory_rows, causal=causal, slopes_H=self.slopes_H, dtype=query_NHK.dtype)
+            masks = Masks(memory_rows, causal, self.slopes_H, query_NHK.dtype)
             results = [attention_formula(q, k, v, mask_HTS=masks.of(len(q), len(k))) for q, k, v in x.examples()]
             mixed_NHK, weights = torch.cat([mixed for mixed, _ in results]), [weight for _, weight in results]
         else:

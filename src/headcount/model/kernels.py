@@ -9,6 +9,7 @@ Shapes are suffixes of names:
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -59,36 +60,41 @@ def attention_formula(
     return mixed_JGTK.permute(2, 0, 1, 3).flatten(1, 2), weights_HTS
 
 
+@dataclass(frozen=True)
 class Masks:
     """What is added to the scores of an example, cut from one mask that is as large as the longest example needs.
 
     A causal token sees itself and what stands before it; where an example has fewer queries than keys, they are its
     last.
+
+    Attributes:
+        memory_rows: where the examples that are asked begin and end.
+        causal: whether tokens may not see what stands behind them.
+        slopes_H: of ALiBi, or None.
+        dtype: of the scores.
     """
 
-    def __init__(self, memory_rows: Rows, *, causal: bool, slopes_H: Tensor | None, dtype: torch.dtype) -> None:
-        """Make the mask [1 or H, S, S] of the longest example.
-
-        Args:
-            memory_rows: where the examples that are asked begin and end.
-            causal: whether tokens may not see what stands behind them.
-            slopes_H: of ALiBi, or None.
-            dtype: of the scores.
-        """
-        self.mask: Tensor | None = None
-        if causal or slopes_H is not None:
-            longest, device = memory_rows.longest, memory_rows.bounds.device
-            mask_HSS = torch.zeros(1, longest, longest, dtype=dtype, device=device)
-            if slopes_H is not None:
-                places = torch.arange(longest, device=device)
-                mask_HSS = alibi(slopes_H, places, places).to(dtype)
-            if causal:
-                mask_HSS = mask_HSS.masked_fill(torch.ones_like(mask_HSS[0], dtype=torch.bool).triu(1), -math.inf)
-            self.mask = mask_HSS
+    memory_rows: Rows
+    causal: bool
+    slopes_H: Tensor | None
+    dtype: torch.dtype
 
     def of(self, targets: int, sources: int) -> Tensor | None:
         """Return the mask [1 or H, T, S] of an example, or None where there is nothing to add."""
-        return None if self.mask is None else self.mask[:, sources - targets : sources, :sources]
+        if not self.causal and self.slopes_H is None:
+            return None
+        return self.longest[:, sources - targets : sources, :sources]
+
+    @cached_property
+    def longest(self) -> Tensor:
+        """The mask [1 or H, S, S] of the longest example; made where a kernel needs one."""
+        places = torch.arange(self.memory_rows.longest, device=self.memory_rows.bounds.device)
+        mask_HSS = torch.zeros(1, len(places), len(places), dtype=self.dtype, device=places.device)
+        if self.slopes_H is not None:
+            mask_HSS = alibi(self.slopes_H, places, places).to(self.dtype)
+        if self.causal:
+            mask_HSS = mask_HSS.masked_fill(places > places[:, None], -math.inf)
+        return mask_HSS
 
 
 def attend(x: Projected, *, causal: bool, slopes_H: Tensor | None = None, dropout_share: float = 0.0) -> Tensor:
@@ -113,7 +119,7 @@ def attend_each(x: Projected, *, causal: bool, slopes_H: Tensor | None = None, d
     """
     dtype, mixed = x.query_NHK.dtype, []
     with torch.autocast("cpu", enabled=False):
-        masks = Masks(x.memory_rows, causal=causal, slopes_H=slopes_H, dtype=torch.promote_types(dtype, torch.float32))
+        masks = Masks(x.memory_rows, causal, slopes_H, torch.promote_types(dtype, torch.float32))
         for query_THK, key_SJK, value_SJK in x.examples():
             if dtype == torch.bfloat16:
                 query_THK, key_SJK, value_SJK = query_THK.float(), key_SJK.float(), value_SJK.float()
