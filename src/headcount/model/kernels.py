@@ -6,18 +6,22 @@ Shapes are suffixes of names:
     H num_heads, J num_kv_heads, G heads that share a key-value head (H = J x G), K head_dim
 """
 
+import inspect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention.varlen import varlen_attn
 
 from headcount.model.dropout import dropout
 from headcount.model.positions import alibi
 from headcount.model.ragged import Rows
+
+VARLEN_TAKES_GROUPS = "enable_gqa" in inspect.signature(varlen_attn).parameters  # older ones do not
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,11 @@ class Projected:
     value_MJK: Tensor
     rows: Rows
     memory_rows: Rows
+
+    @property
+    def grouped(self) -> bool:
+        """Whether several heads share a key-value head."""
+        return self.key_MJK.shape[1] != self.query_NHK.shape[1]
 
     def examples(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield each example's queries [T, H, K], keys and values [S, J, K]."""
@@ -106,7 +115,13 @@ def attend(x: Projected, *, causal: bool, slopes_H: Tensor | None = None, dropou
     if x.query_NHK.device.type == "cpu":
         return attend_each(x, causal=causal, slopes_H=slopes_H, dropout_share=dropout_share)
     half = x.query_NHK.dtype in (torch.bfloat16, torch.float16)
-    if x.query_NHK.is_cuda and half and slopes_H is None and dropout_share == 0:
+    if (
+        x.query_NHK.is_cuda
+        and half
+        and slopes_H is None
+        and not dropout_share
+        and (not x.grouped or VARLEN_TAKES_GROUPS)
+    ):
         return attend_varlen(x, causal=causal)
     return attend_padded(x, causal=causal, slopes_H=slopes_H, dropout_share=dropout_share)
 
@@ -141,14 +156,10 @@ def attend_each(x: Projected, *, causal: bool, slopes_H: Tensor | None = None, d
 
 def attend_varlen(x: Projected, *, causal: bool) -> Tensor:
     """Attend by flash attention for ragged rows (Dao 2023): CUDA, bf16 or fp16."""
-    from torch.nn.attention.varlen import varlen_attn
-
     window = (-1, 0) if causal else (-1, -1)
-    bounds, longest = (x.rows.bounds, x.memory_rows.bounds), (x.rows.longest, x.memory_rows.longest)
-    grouped = x.key_MJK.shape[1] != x.query_NHK.shape[1]
-    mixed_NHK = varlen_attn(
-        x.query_NHK, x.key_MJK, x.value_MJK, *bounds, *longest, window_size=window, enable_gqa=grouped
-    )
+    sizes = x.rows.bounds, x.memory_rows.bounds, x.rows.longest, x.memory_rows.longest
+    attend_ragged = partial(varlen_attn, enable_gqa=True) if x.grouped else varlen_attn
+    mixed_NHK = attend_ragged(x.query_NHK, x.key_MJK, x.value_MJK, *sizes, window_size=window)
     assert isinstance(mixed_NHK, Tensor)
     return mixed_NHK
 
