@@ -1,27 +1,31 @@
 """The decoder-only form against Hugging Face's GPT-2 with the same weights."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from headcount.model.ragged import interleave
-from tests.model.builds import DOCUMENTS, POSITIONS, SUMMARIES, VOCABULARY, batch, make
+from headcount.model.constraints import Constraints
+from headcount.model.gpt import GPT
+from headcount.model.ragged import Rows, interleave
+from headcount.model.search import LengthPenalty, Search, beam_search, write
+from tests.model.builds import POSITIONS, SUMMARIES, VOCABULARY, batch, ids, make
 
 transformers = pytest.importorskip("transformers", reason="pip install headcount[parity]")
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_equals_gpt2(dtype: torch.dtype) -> None:
-    """Logits on the summary and the gradient of every embedding, example by example."""
-    model = make("gpt", "positions=learned", dtype=dtype).eval()
+def gpt2(model: GPT, dtype: torch.dtype) -> torch.nn.Module:
+    """Return Hugging Face's model with the weights of ours; its logits are ours, too."""
     config = transformers.GPT2Config(
         vocab_size=VOCABULARY, n_positions=POSITIONS, n_embd=16, n_layer=2, n_head=4, n_inner=32, attn_pdrop=0.0,
-        resid_pdrop=0.0, embd_pdrop=0.0, activation_function="gelu",
+        resid_pdrop=0.0, embd_pdrop=0.0, activation_function="gelu", tie_word_embeddings=False,
     )  # fmt: skip
     theirs = transformers.GPT2LMHeadModel(config).to(dtype).eval()
     embedding = model.summary_embedding
     with torch.no_grad():
         theirs.transformer.wte.weight.copy_(embedding.tokens.weight * embedding.scale)
         theirs.transformer.wpe.weight.copy_(embedding.places)
+        theirs.lm_head.weight.copy_(model.output.weight)
         theirs.transformer.ln_f.load_state_dict(model.decoder_norm.state_dict())
         for ours, block in zip(model.decoder, theirs.transformer.h, strict=True):
             block.ln_1.load_state_dict(ours.attention_norm.state_dict())
@@ -35,19 +39,71 @@ def test_equals_gpt2(dtype: torch.dtype) -> None:
             for convolution, linear in pairs:  # GPT-2 keeps its weights the other way round
                 convolution.weight.copy_(linear.weight.T)
                 convolution.bias.copy_(linear.bias)
+    return theirs
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_equals_gpt2(dtype: torch.dtype) -> None:
+    """Logits on the summary and the gradient of every place, example by example."""
+    model = make("gpt", "positions=learned", dtype=dtype).eval()
+    theirs = gpt2(model, dtype)
     documents, document_rows, summaries, summary_rows = batch()
     found = model(documents, document_rows, summaries, summary_rows).logits_MV
     texts, rows = interleave([(documents, document_rows), (summaries, summary_rows)])
-    expected = torch.cat(
-        [
-            theirs(text[None]).logits[0, -length:] / embedding.scale
-            for text, length in zip(texts.split(rows.lengths), SUMMARIES, strict=True)
-        ]
-    )
+    parts = zip(texts.split(rows.lengths), SUMMARIES, strict=True)
+    expected = torch.cat([theirs(text[None]).logits[0, -length:] for text, length in parts])
     tolerance = {torch.float32: 1e-4, torch.float64: 1e-10}[dtype]
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
     seed = torch.randn_like(found)
-    (one,) = torch.autograd.grad(found, [embedding.places], seed)
+    (one,) = torch.autograd.grad(found, [model.summary_embedding.places], seed)
     (other,) = torch.autograd.grad(expected, [theirs.transformer.wpe.weight], seed)
     torch.testing.assert_close(one, other, rtol=0, atol=10 * tolerance)
-    assert len(DOCUMENTS) == len(rows.lengths)
+
+
+RULES = {
+    "greedy": ({}, {}),
+    "beam": ({"width": 4}, {"num_beams": 4}),
+    "beam, sum": ({"width": 4, "length_penalty": LengthPenalty(kind="none")}, {"num_beams": 4, "length_penalty": 0.0}),
+    "beam, long": (
+        {"width": 3, "length_penalty": LengthPenalty(kind="average", alpha=2.0)},
+        {"num_beams": 3, "length_penalty": 2.0},
+    ),
+    "min_tokens": ({"width": 4, "constraints": Constraints(min_tokens=6)}, {"num_beams": 4, "min_new_tokens": 5}),
+    "no bigram": (
+        {"width": 4, "constraints": Constraints(no_repeat_ngram=2)},
+        {"num_beams": 4, "no_repeat_ngram_size": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_equals_their_generate(rule: str) -> None:
+    """Token for token where the definitions agree: average length penalty, and a search that never stops too early.
+
+    Where they do not: their n-gram rule counts the document of a decoder-only model, too, so here that is empty; their
+    repetition penalty likewise, and in greedy search it works on logits; wu and coverage penalties they have not.
+    """
+    model = make("gpt", "positions=learned").eval()
+    torch.nn.init.normal_(model.output.weight, generator=torch.Generator().manual_seed(2))
+    theirs = gpt2(model, torch.float64)
+    ours, settings = RULES[rule]
+    endless = Search(start_id=0, end_id=-1, max_tokens=12, **{"length_penalty": LengthPenalty(kind="average"), **ours})
+    ended = 0
+    for seed in range(20):
+        document = ids([9], seed)
+        if "no_repeat_ngram_size" in settings:
+            document = document[:0]
+        joined = torch.cat([document, torch.tensor([0])])
+        if not len(document):  # our documents are never empty; one token of it stands in
+            document, joined = torch.tensor([seed]), torch.tensor([seed, 0])
+        rows = Rows.of([len(document)])
+        end = write(model, document, rows, endless)[0][0].tokens[4]  # a token that the model does come to
+        found = (write if rule == "greedy" else beam_search)(model, document, rows, replace(endless, end_id=end))[0][0]
+        expected = theirs.generate(
+            joined[None], max_new_tokens=12, eos_token_id=end, pad_token_id=end, do_sample=False, early_stopping="never"
+            if "num_beams" in settings else False, **settings,
+        )  # fmt: skip
+        text = expected[0, len(joined) :].tolist()
+        assert found.tokens == (text[: text.index(end)] if end in text else text)
+        ended += found.ended
+    assert ended > 3
