@@ -1,0 +1,55 @@
+"""Training speed of the architectures, with and without copying, at the sizes of configs/docstrings.yaml.
+
+    python benchmarks/architectures.py
+
+All go through the same batches in turn; a figure is the median over batches of real document and summary tokens a
+second, forward, backward and optimizer together.
+"""
+
+import statistics
+import time
+from pathlib import Path
+
+import torch
+
+from headcount.compose import load
+from headcount.model.build import build_model
+from headcount.model.ragged import Rows
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+KINDS = {"transformer": [], "gpt": ["model/gpt.yaml"], "recurrent": ["model/recurrent.yaml"]}
+
+
+def main() -> None:
+    models = {}
+    for name, overlays in KINDS.items():
+        for copying in (False, True):
+            files = [str(CONFIGS / file) for file in ("docstrings.yaml", *overlays)]
+            config, _ = load(files, [f"model.copying={copying}"])
+            torch.manual_seed(0)
+            model = build_model(config.model, vocabulary_size=8000, max_positions=config.max_positions)
+            optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+            models[name, copying] = model, optimizer, sum(p.numel() for p in model.parameters())
+    speeds: dict[tuple[str, bool], list[float]] = {kind: [] for kind in models}
+    generator = torch.Generator().manual_seed(0)
+    for index in range(12):
+        documents = torch.randint(40, 129, (19,), generator=generator).tolist()
+        summaries = torch.randint(6, 31, (19,), generator=generator).tolist()
+        ids = torch.randint(2, 8000, (sum(documents),), generator=generator)
+        read, targets = torch.randint(2, 8000, (2, sum(summaries)), generator=generator)
+        for kind, (model, optimizer, _) in models.items():
+            begin = time.perf_counter()
+            loss = model(ids, Rows.of(documents), read, Rows.of(summaries)).loss(targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if index >= 2:
+                speeds[kind].append((len(ids) + len(read)) / (time.perf_counter() - begin))
+    for (name, copying), measured in speeds.items():
+        median, spread = statistics.median(measured), f"{min(measured):,.0f}-{max(measured):,.0f}"
+        size = models[name, copying][2]
+        print(f"{name:12} copying={copying!s:5} {size:>10,} parameters {median:>8,.0f} tokens/s ({spread})")
+
+
+if __name__ == "__main__":
+    main()
