@@ -20,14 +20,15 @@ def call(*args: str, stdin: str | None = None) -> subprocess.CompletedProcess[st
 
 
 @pytest.mark.parametrize(
-    "args", [["--help"], ["train", "--help"], ["config", "--schema"], ["train", "model.num_head=3"]]
+    "args",
+    [["--help"], ["train", "--help"], ["config", "--schema"], ["train", "model.num_head=3"], ["compare", "a", "b"]],
 )
 def test_help_and_errors_do_not_wait_for_torch(args: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", NO_TORCH, *args], capture_output=True, text=True)
     assert done.stderr.splitlines()[-1] == "False"
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "summarize", "config", "model"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "baselines", "compare", "summarize", "config", "model"])
 def test_help_has_examples(command: str) -> None:
     done = call(command, "--help")
     assert done.returncode == 0 and "Examples" in done.stdout and f"headcount {command}" in done.stdout
@@ -40,6 +41,8 @@ def test_help_has_examples(command: str) -> None:
         ["train", "configs/docstrings.yaml", "model.num_heads=3"],
         ["config"],
         ["evaluate", "runs/none"],
+        ["baselines", "configs/docstrings.yaml", "evaluation.baselines=[lead]"],
+        ["compare", "runs/none", "runs/none"],
         ["summarize", "runs/none"],
     ],
 )

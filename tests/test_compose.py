@@ -71,6 +71,8 @@ MISTAKES = {
     "decoding: {max_tokens: 513}": "decoding.max_tokens=513 is beyond the model's positions",
     "decoding: {strategy: beam, beams: 4, groups: 3}": "decoding.groups=3 does not divide decoding.beams=4; legal: 1",
     "decoding: {returned: 2}": "decoding.returned=2 is more than decoding.strategy=greedy finds; legal: at most 1",
+    "evaluation: {baselines: [lead-0]}": "evaluation.baselines=lead-0 is not a baseline; legal: lead-K, longest-K,",
+    "evaluation: {references: best}": "x.yaml: evaluation.references: Invalid value 'best', expected one of ['mean',",
     "run: {name: ../x}": "run.name=../x is not a folder's name",
     "trainer: {max_epoch: 3}": "x.yaml: trainer.max_epoch=3: unknown key; did you mean max_epochs?",
     "trainer: {max_epochs: abc}": "x.yaml: trainer.max_epochs=abc: wrong type str; legal: null or int",

@@ -60,14 +60,47 @@ def train(args: Args) -> None:
 
 @app.command(
     epilog="Examples:\n\n- `headcount evaluate runs/docstrings-1`\n\n"
-    "- `headcount evaluate runs/docstrings-1 data.test_split=validation`"
+    "- `headcount evaluate runs/docstrings-1 data.test_split=validation`\n\n"
+    "- `headcount evaluate runs/docstrings-1 --shuffle-sources`"
 )
-def evaluate(run: Run, args: Overrides = None) -> None:
+def evaluate(
+    run: Run,
+    args: Overrides = None,
+    shuffle_sources: Annotated[
+        bool, typer.Option("--shuffle-sources", help="score also what the model writes for other documents")
+    ] = False,
+) -> None:
     """Write and score the test summaries of a finished run again, with its best checkpoint."""
     config, plain = compose.load([str(run / "config.yaml")], args or [])
-    from headcount.training.run import evaluate
+    from headcount.training.evaluate import evaluate
 
-    evaluate(run, config, plain)
+    evaluate(run, config, plain, shuffle_sources=shuffle_sources)
+
+
+@app.command(
+    epilog="Examples:\n\n- `headcount baselines configs/docstrings.yaml`\n\n"
+    "- `headcount baselines configs/dialogsum.yaml data.path=dialogsum/ evaluation.references=max`\n\n"
+    "- `headcount baselines configs/scitldr.yaml 'evaluation.baselines=[lead-2,oracle-2]'`"
+)
+def baselines(args: Args) -> None:
+    """Score what takes no learning on the test split: lead, longest, random and oracle extracts, and people."""
+    config, _ = _load(args)
+    from headcount.training.baselines import baselines
+
+    baselines(config)
+
+
+@app.command(
+    epilog="Examples:\n\n- `headcount compare runs/docstrings-1 runs/docstrings-2`\n\n"
+    "- `headcount compare runs/docstrings-1 runs/docstrings-1/evaluation-1 runs/docstrings-2`"
+)
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="run folders, or evaluations within them")],
+) -> None:
+    """Compare runs on the same test examples: the first with each of the others, with intervals and p-values."""
+    from headcount.training.compare import compare
+
+    compare(runs)
 
 
 @app.command(

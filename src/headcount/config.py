@@ -24,8 +24,10 @@ Tie = Literal["all", "output", "none"]
 Cell = Literal["gru", "lstm"]
 NormPosition = Literal["pre", "post"]
 RougeType = Literal["rouge1", "rouge2", "rougeL", "rougeLsum"]
+ReferenceRule = Literal["mean", "max", "best-by-rouge1"]
 Unit = Literal["sentence", "line"]
 
+BASELINES = ["lead-1", "lead-3", "longest-3", "random-3", "oracle-3"]
 OURS = {
     "logger",
     "callbacks",
@@ -260,7 +262,18 @@ class EvaluationConfig(Section):
 
     validation_examples: int = key(256, "size of the fixed validation sample", at_least=1)
     select_by: RougeType = key("rougeL", "validation score that chooses the checkpoint")
-    unit: Unit = key("sentence", "what the lead baseline takes from the head of a document")
+    references: ReferenceRule = key("mean", "what several references make of a score")
+    baselines: list[str] = key(BASELINES, "in the table of scores; K is a number of units")
+    unit: Unit = key("sentence", "what baselines take from a document")
+
+    def __post_init__(self) -> None:
+        """Check the names of the baselines."""
+        Section.__post_init__(self)
+        for name in self.baselines:
+            if not re.fullmatch(r"(lead|longest|random|oracle)-[1-9]\d*", name):
+                raise ConfigError(
+                    f"evaluation.baselines={name} is not a baseline; legal: lead-K, longest-K, random-K and oracle-K"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

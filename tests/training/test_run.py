@@ -7,7 +7,6 @@ import torch
 
 from headcount.compose import load
 from headcount.config import ConfigError
-from headcount.evaluation.rouge import score_all, signature
 from headcount.training import run
 
 
@@ -24,8 +23,8 @@ def rows(path: Path) -> list[dict[str, object]]:
 def test_a_run_leaves_all_that_it_promises(small, capsys: pytest.CaptureFixture[str]) -> None:
     _, plain = small("trainer.log_every_n_steps=1")
     folder = trained(small, "trainer.log_every_n_steps=1")
-    promised = "checkpoints config.yaml cross_attention.png data.json metrics.csv predictions.jsonl scores.json"
-    assert sorted(p.name for p in folder.iterdir()) == [*promised.split(), "tokenizer.json"]
+    promised = "checkpoints config.yaml cross_attention.png data.json figures.csv metrics.csv predictions.jsonl"
+    assert sorted(p.name for p in folder.iterdir()) == [*promised.split(), "scores.json", "tokenizer.json"]
     assert load([str(folder / "config.yaml")], [])[1] == plain
     checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
     assert checkpoint["config"] == plain
@@ -33,14 +32,8 @@ def test_a_run_leaves_all_that_it_promises(small, capsys: pytest.CaptureFixture[
         logged = list(csv.DictReader(file))
     assert [r["step"] for r in logged if r["validation/rougeL"]] == ["1", "3"]
     assert {"train/loss", "train/token_accuracy", "train/tokens_per_second", "test/rouge1"} <= logged[0].keys()
-
-    predictions, scores = rows(folder / "predictions.jsonl"), json.loads((folder / "scores.json").read_text())
-    assert [p["id"] for p in predictions] == [f"test-{n}" for n in range(12)]
-    again = score_all([p["summary"] for p in predictions], [p["references"] for p in predictions])
-    assert scores["model"] == again and scores["signature"] == signature() and scores["examples"] == 12
-    assert scores["lead-1"]["rouge1"]["f1"] > 0
     said = capsys.readouterr().out
-    for text in ("ROUGE-Lsum", "lead-1", signature(), "reference", "run folder"):
+    for text in ("ROUGE-Lsum", "lead-1", "rouge-score:0.1.2|nrefs:1|", "reference", "run folder"):
         assert text in said
     assert said.count("  summary    ") == 5
 
@@ -49,7 +42,6 @@ def test_the_best_checkpoint_by_validation_is_kept_and_used(small, monkeypatch: 
     """Validation scores are made to fall, so that the first checkpoint is the best."""
     falling = iter(range(100, 0, -1))
     monkeypatch.setattr("headcount.evaluation.rouge.Rouge.score", lambda *_: [next(falling) / 100] * 4)
-    monkeypatch.setattr(run, "score_all", lambda *_: dict.fromkeys(run.ROUGE_TYPES, {"f1": 1, "low": 1, "high": 1}))
     folder = trained(small, "trainer.max_steps=6")
     steps = {
         n: torch.load(folder / "checkpoints" / f"{n}.ckpt", weights_only=True)["global_step"] for n in ("best", "last")
@@ -74,28 +66,6 @@ def test_same_config_and_seed_give_the_same_run(small) -> None:
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert not torch.equal(*(each["model.summary_embedding.tokens.weight"] for each in (weights[0], weights[2])))
     assert (first / "predictions.jsonl").read_text() == (second / "predictions.jsonl").read_text()
-
-
-def test_evaluate_repeats_the_run(small) -> None:
-    folder = trained(small)
-    config, plain = load([str(folder / "config.yaml")], [])
-    run.evaluate(folder, config, plain)
-    for name in ("predictions.jsonl", "scores.json"):
-        assert (folder / "evaluation-1" / name).read_text() == (folder / name).read_text()
-    config, plain = load([str(folder / "config.yaml")], ["data.test_split=validation"])
-    run.evaluate(folder, config, plain)
-    assert rows(folder / "evaluation-2" / "predictions.jsonl")[0]["id"] == "validation-0"
-
-
-@pytest.mark.parametrize(
-    "override", ["model.num_heads=1", "tokenizer.vocabulary_size=270", "data.max_document_tokens=90"]
-)
-def test_evaluate_refuses_another_model(override: str, small) -> None:
-    folder = trained(small)
-    config, plain = load([str(folder / "config.yaml")], [override])
-    with pytest.raises(ConfigError, match=override.split("=")[0]):
-        run.evaluate(folder, config, plain)
-    assert not (folder / "evaluation-1").exists()
 
 
 def test_resume_goes_on_from_the_last_step(small) -> None:
@@ -186,5 +156,3 @@ def test_a_damaged_checkpoint_is_named(damage: bytes, small, tmp_path: Path) -> 
     config, plain = load([str(folder / "config.yaml")], [])
     with pytest.raises(ConfigError, match=r"best.ckpt: damaged, or not a checkpoint"):
         run.summarize(folder, config, plain, "-")
-    with pytest.raises(ConfigError, match=r"best.ckpt: damaged, or not a checkpoint"):
-        run.evaluate(folder, config, plain)

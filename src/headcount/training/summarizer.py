@@ -1,7 +1,7 @@
 """The LightningModule: loss, optimizer, validation by ROUGE, greedy summaries."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -23,6 +23,14 @@ from headcount.model.search import Hypothesis, LengthPenalty, Sampling, Search, 
 from headcount.training.picture import draw_cross_attention
 
 
+class Written(NamedTuple):
+    """A summary: its example's row in the split, its text, and whether it ended because it was as long as allowed."""
+
+    row: int
+    summary: str
+    cut: bool
+
+
 class Summarizer(pl.LightningModule):
     """Trains a summarizer and writes summaries with it."""
 
@@ -39,7 +47,7 @@ class Summarizer(pl.LightningModule):
         self.plain = plain
         self.tokenizer = tokenizer
         self.token_ids = tokenizer.get_vocab()
-        self.rouge = Rouge()
+        self.rouge = Rouge(config.evaluation.references)
         self.sampler: torch.Generator | None = None
         self.samples: list[list[str]] = []
 
@@ -113,9 +121,13 @@ class Summarizer(pl.LightningModule):
                 logger.log_image("validation/cross_attention", [self.draw(data.splits["validation"].shortest())])
         self.samples.clear()
 
-    def predict_step(self, batch: Batch, batch_index: int) -> list[tuple[int, str]]:
-        """Return for each example its row and its summary."""
-        return list(zip(batch.indices, self.summarize(batch), strict=True))
+    def predict_step(self, batch: Batch, batch_index: int) -> list[Written]:
+        """Write the best summary of each document of a batch."""
+        best = [found[0] for found in self.write(batch)]
+        return [
+            Written(row=row, summary=self.text_of(hypothesis), cut=not hypothesis.ended)
+            for row, hypothesis in zip(batch.indices, best, strict=True)
+        ]
 
     def summarize(self, batch: Batch, *, greedily: bool = False) -> list[str]:
         """Write the best summary of each document of a batch, as the config says or greedily."""

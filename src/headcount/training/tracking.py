@@ -1,7 +1,7 @@
 """Where a run is followed: ``metrics.csv`` always, Weights & Biases where it can be, never at the run's cost."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import wandb
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
 from headcount.config import TrackingConfig
+from headcount.evaluation.report import Report
 
 INIT_TIMEOUT = 30  # seconds that a run waits for W&B before it goes on offline
 
@@ -51,6 +52,24 @@ def track(tracking: TrackingConfig, folder: Path, plain: dict[str, Any]) -> Iter
 def offline_run(folder: Path) -> Path | None:
     """Return the folder of the offline W&B run that waits within a run folder, if there is one."""
     return next(iter(sorted((folder / "wandb").glob("offline-run-*"))), None)
+
+
+def log_report(loggers: Sequence[Logger], report: Report, step: int) -> None:
+    """Log the model's means; in W&B also a table of all systems, the signature and the alarms."""
+    figures = report.systems[0].figures
+    means = {f"test/{name}": figure.mean for name, figure in figures.items() if figure is not None}
+    columns = ["system", "figure", "mean", "low", "high", "signature"]
+    rows = [
+        [system.name, name, figure.mean, figure.low, figure.high, report.signature]
+        for system in report.systems
+        for name, figure in system.figures.items()
+        if figure is not None
+    ]
+    for logger in loggers:
+        logger.log_metrics(means, step)
+        if isinstance(logger, WandbLogger):
+            logger.experiment.summary.update({"test/signature": report.signature, "test/alarms": report.alarms})
+            logger.log_table("test/scores", columns=columns, data=rows)
 
 
 def _mode(tracking: TrackingConfig) -> str:

@@ -1,0 +1,99 @@
+"""The command that evaluates, and how a test split is written and scored.
+
+An evaluation leaves ``predictions.jsonl`` (the summaries), ``figures.csv`` (what they score, example by example),
+``scores.json`` (means with intervals, of baselines too, and what is wrong) and ``cross_attention.png``.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.console import Console
+
+from headcount.compose import to_yaml
+from headcount.config import Config, ConfigError
+from headcount.data.module import SummarizationDataModule
+from headcount.data.tokenizer import load_tokenizer
+from headcount.evaluation.report import Report, report
+from headcount.evaluation.table import print_report, say
+from headcount.training.checkpoint import load_checkpoint
+from headcount.training.folder import new_folder, write_whole
+from headcount.training.progress import TrainingProgress
+from headcount.training.results import write_results
+from headcount.training.summarizer import Summarizer
+from headcount.training.trainer import make_trainer
+
+
+def evaluate(run: Path, config: Config, plain: dict[str, Any], *, shuffle_sources: bool = False) -> None:
+    """Write and score the test summaries of a run again, into a new folder ``RUN/evaluation-N``.
+
+    Args:
+        run: the run folder.
+        config: the run's config, perhaps changed.
+        plain: the same as a nested dict.
+        shuffle_sources: score beside the summaries those of other documents, which a model that reads falls short of.
+
+    Raises:
+        ConfigError: the run is not complete, a key that shaped its model is changed, or its data cannot be had.
+    """
+    trained = load_checkpoint(run, "best")["config"]
+    lengths = "max_document_tokens", "max_summary_tokens"
+    fixed = {"model": plain["model"], "tokenizer": plain["tokenizer"], "data": lengths}
+    for section, names in fixed.items():
+        for name in names:
+            now, then = plain[section][name], trained[section][name]
+            if now != then:
+                raise ConfigError(f"{section}.{name}={now}: {run} was trained with another; legal: {then}")
+    data = SummarizationDataModule(config, load_tokenizer(run / "tokenizer.json"))
+    data.setup()
+    folder = new_folder(run, "evaluation")
+    write_whole(folder / "config.yaml", to_yaml(plain))
+    console = Console()
+    trainer = make_trainer(config, loggers=[], callbacks=[TrainingProgress(console)])
+    summarizer = Summarizer(config, plain, data.tokenizer)
+    score_test(trainer, summarizer, data, run, folder, shuffle_sources=shuffle_sources)
+    console.print(f"\nevaluation folder: {folder}", highlight=False)
+
+
+def score_test(
+    trainer: pl.Trainer,
+    summarizer: Summarizer,
+    data: SummarizationDataModule,
+    run: Path,
+    folder: Path,
+    *,
+    shuffle_sources: bool = False,
+) -> Report:
+    """Write the test summaries of a run's best checkpoint into a folder, judge them, print all that."""
+    best = load_checkpoint(run, "best")
+    summarizer.configure_model()
+    summarizer.load_state_dict(best["state_dict"])
+    batches = trainer.predict(summarizer, data)
+    written = sorted(each for batch in batches or [] for each in batch)
+    pairs, config = data.splits["test"].pairs, data.config
+    ids = [pairs.ids[each.row] for each in written]
+    references = [pairs.references[each.row] for each in written]
+    rows = (
+        {"id": identifier, "summary": each.summary, "cut": each.cut, "references": texts}
+        for identifier, each, texts in zip(ids, written, references, strict=True)
+    )
+    write_whole(folder / "predictions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    summarizer.draw(data.splits["test"].shortest()).savefig(folder / "cross_attention.png")
+    judged = report(
+        [each.summary for each in written],
+        [each.cut for each in written],
+        [pairs.documents[each.row] for each in written],
+        references,
+        evaluation=config.evaluation,
+        seed=config.seed,
+        shuffle_sources=shuffle_sources,
+    )
+    split = config.data.test_split
+    write_results(folder, judged, ids, split=split, seed=config.seed, step=best["global_step"])
+    console = Console()
+    print_report(console, f"{config.data.path}, {split}: {len(ids):,} examples", judged)
+    for each in written[:: max(1, len(written) // 5)][:5]:
+        say(console, f"\n{pairs.ids[each.row]}", style="bold")
+        say(console, f"  reference  {pairs.references[each.row][0]}\n  summary    {each.summary}")
+    return judged

@@ -1,0 +1,34 @@
+"""Lightning's Trainer from the config, and which of its warnings are harmless here."""
+
+import logging
+import warnings
+
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+
+from headcount.config import Config, ConfigError
+
+logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+for harmless in (
+    ".*does not have many workers",  # a batch is a slice of arrays in memory
+    "Experiment logs directory .* is not empty",  # it holds the run's config and tokenizer
+    "The dirpath has changed",  # a run that resumes another has its own folder
+    "Glyph .* missing from font",  # a picture shows a box for it
+    ".*LeafSpec.* is deprecated",  # Lightning 2.6 on torch 2.13
+):
+    warnings.filterwarnings("ignore", harmless)
+
+
+def make_trainer(config: Config, *, loggers: list[Logger], callbacks: list[Callback]) -> pl.Trainer:
+    """Make the Trainer of a config; ConfigError where it refuses an argument or is not one process."""
+    keeps = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
+    given = {"enable_progress_bar": False, "enable_model_summary": False, **config.trainer}
+    try:
+        trainer = pl.Trainer(**given, logger=loggers, callbacks=callbacks, enable_checkpointing=keeps)
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from None
+    if trainer.world_size > 1:
+        raise ConfigError(f"trainer.devices={given['devices']}: a run is one process; legal: 1")
+    return trainer

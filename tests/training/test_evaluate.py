@@ -1,0 +1,112 @@
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from pytorch_lightning.loggers import WandbLogger
+
+from headcount.compose import load
+from headcount.config import ConfigError
+from headcount.evaluation.report import report
+from headcount.evaluation.systems import FIGURES
+from headcount.training import run
+from headcount.training.evaluate import evaluate
+from tests.training.test_run import rows, trained
+
+
+def test_results_are_those_of_the_predictions(small) -> None:
+    folder = trained(small, "decoding.max_tokens=5")
+    config, _ = load([str(folder / "config.yaml")], [])
+    predictions, scores = rows(folder / "predictions.jsonl"), json.loads((folder / "scores.json").read_text())
+    assert [p["id"] for p in predictions] == [f"test-{n}" for n in range(12)]
+    again = report(
+        [p["summary"] for p in predictions],
+        [p["cut"] for p in predictions],
+        [r["document"] for r in rows(Path(config.data.path) / "test.jsonl")],
+        [p["references"] for p in predictions],
+        evaluation=config.evaluation,
+        seed=0,
+    )
+    assert (scores["split"], scores["examples"], scores["seed"]) == ("test", 12, 0)
+    assert (scores["signature"], scores["alarms"]) == (again.signature, again.alarms)
+    assert list(scores["systems"]) == ["model", *config.evaluation.baselines, "human"]
+    for system in again.systems:
+        for name, figure in system.figures.items():
+            expected = figure and {"mean": figure.mean, "low": figure.low, "high": figure.high}
+            assert scores["systems"][system.name][name] == expected
+    assert scores["systems"]["lead-1"]["rouge1"]["mean"] > 0 and scores["systems"]["human"]["rouge1"] is None
+    with (folder / "figures.csv").open(newline="") as file:
+        figures = list(csv.DictReader(file))
+    assert [row["id"] for row in figures] == [p["id"] for p in predictions]
+    assert [float(row["words"]) for row in figures] == again.systems[0].values[:, FIGURES.index("words")].tolist()
+
+
+def test_cut_summaries_are_those_that_fill_the_room(small) -> None:
+    folder = trained(small, "decoding.max_tokens=3")
+    scores = json.loads((folder / "scores.json").read_text())
+    assert {p["cut"] for p in rows(folder / "predictions.jsonl")} == {True}  # it has hardly learned to end
+    assert scores["systems"]["model"]["cut"]["mean"] == 100
+    assert any("cut at the longest" in alarm for alarm in scores["alarms"])
+
+
+def test_evaluate_repeats_the_run(small) -> None:
+    folder = trained(small)
+    config, plain = load([str(folder / "config.yaml")], [])
+    evaluate(folder, config, plain)
+    for name in ("predictions.jsonl", "scores.json", "figures.csv"):
+        assert (folder / "evaluation-1" / name).read_text() == (folder / name).read_text()
+    config, plain = load([str(folder / "config.yaml")], ["data.test_split=validation", "evaluation.references=max"])
+    evaluate(folder, config, plain)
+    assert rows(folder / "evaluation-2" / "predictions.jsonl")[0]["id"] == "validation-0"
+    assert "references:max" in (folder / "evaluation-2" / "scores.json").read_text()
+
+
+def test_shuffled_sources_stand_in_the_table(small, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(small)
+    assert "shuffled " not in capsys.readouterr().out.replace("documents are shuffled", "")
+    evaluate(folder, *load([str(folder / "config.yaml")], []), shuffle_sources=True)
+    assert "\n shuffled " in capsys.readouterr().out
+    assert "shuffled" in json.loads((folder / "evaluation-1" / "scores.json").read_text())["systems"]
+
+
+@pytest.mark.parametrize(
+    "override", ["model.num_heads=1", "tokenizer.vocabulary_size=270", "data.max_document_tokens=90"]
+)
+def test_evaluate_refuses_another_model(override: str, small) -> None:
+    folder = trained(small)
+    config, plain = load([str(folder / "config.yaml")], [override])
+    with pytest.raises(ConfigError, match=override.split("=")[0]):
+        evaluate(folder, config, plain)
+    assert not (folder / "evaluation-1").exists()
+
+
+def test_a_damaged_checkpoint_is_named(small) -> None:
+    folder = trained(small)
+    (folder / "checkpoints" / "best.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ConfigError, match=r"best.ckpt: damaged, or not a checkpoint"):
+        evaluate(folder, *load([str(folder / "config.yaml")], []))
+    assert not (folder / "evaluation-1").exists()
+
+
+def test_scores_go_to_wandb_with_their_signature(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+
+    def remember(self: WandbLogger, key: str, columns: list[str], data: list[list[object]]) -> None:
+        seen[key] = (columns, data, dict(self.experiment.summary))
+
+    monkeypatch.setattr(WandbLogger, "log_table", remember)
+    folder = trained(small, "tracking.mode=offline", "evaluation.baselines=[lead-1]")
+    columns, data, summary = seen["test/scores"]
+    scores = json.loads((folder / "scores.json").read_text())
+    assert [row for row in data if row[:2] == ["lead-1", "rouge2"]] == [
+        ["lead-1", "rouge2", *scores["systems"]["lead-1"]["rouge2"].values(), scores["signature"]]
+    ]
+    assert columns[-1] == "signature" and summary["test/signature"] == scores["signature"]
+    assert summary["test/rouge1"] == scores["systems"]["model"]["rouge1"]["mean"]
+
+
+def test_validation_is_scored_by_the_configured_rule(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = []
+    monkeypatch.setattr("headcount.evaluation.rouge.Rouge.score", lambda self, *_: rules.append(self.rule) or [0.0] * 4)
+    run.train(*small("evaluation.references=best-by-rouge1"))
+    assert set(rules) == {"best-by-rouge1"}
