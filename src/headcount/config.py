@@ -176,14 +176,21 @@ class DataConfig(Section):
     path: str = key("docstrings", "docstrings, a Hugging Face hub id, or a local file or folder")
     name: str | None = key(None, "configuration of the hub data set")
     revision: str | None = key(None, "commit or branch of the hub data set")
-    document_columns: list[str] = key(["document"], "the document is the first of these columns there is")
+    document_columns: list[str] = key(["document"], "the document is the first of these there is; a.b is nested")
     summary_columns: list[str] = key(["summary"], "likewise the summary; a list in it is several references")
+    reference_columns: list[str] = key([], "all of these columns that there are hold further references")
     train_split: str = key("train", "name of the training split")
-    validation_split: str = key("validation", "name of the validation split")
-    test_split: str = key("test", "name of the test split")
+    validation_split: str | None = key("validation", "name of the validation split; null: carved out of training")
+    test_split: str | None = key("test", "name of the test split; null: carved out of training")
+    carved_examples: int = key(1000, "examples of a carved split", at_least=1)
+    carving_seed: int = key(0, "decides which examples are carved out", at_least=0)
     max_document_tokens: int = key(512, "longer documents are cut, and counted", at_least=2)
     max_summary_tokens: int = key(64, "longer training summaries are cut, and counted", at_least=2)
     batch_tokens: int = key(4096, "a training batch holds up to this many tokens of both sides", at_least=1)
+    length_pools: int = key(
+        0, "sort by length within pools of this many batches, for a model that has to pad; 0: no sorting", at_least=0
+    )
+    num_workers: int = key(0, "processes that make batches ahead; 0: made when asked for", at_least=0)
     cache_dir: str = key("~/.cache/headcount", "prepared data and tokenizers, reused by content")
 
     def __post_init__(self) -> None:
@@ -200,9 +207,12 @@ class DataConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerConfig(Section):
-    """A byte-level BPE, trained on the training split alone."""
+    """Byte-level, trained on the training split alone; or one that is there."""
 
+    algorithm: Literal["bpe", "unigram"] = key("bpe", "how pieces of words are chosen")
     vocabulary_size: int = key(8000, "tokens in the vocabulary, the 256 bytes included", at_least=260)
+    training_pairs: int = key(200_000, "pairs of the training split that it is trained on, from the first", at_least=1)
+    path: str | None = key(None, "tokenizer.json of a pretrained model, to take instead of training one")
 
 
 @dataclass(frozen=True, kw_only=True)

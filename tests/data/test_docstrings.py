@@ -83,7 +83,7 @@ def test_splits_by_file_without_duplicates(tmp_path: Path) -> None:
 def test_built_once_with_its_make_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library = make_package(tmp_path / "library", 60)
     monkeypatch.setattr(docstrings, "PACKAGES", ("omegaconf", "not_installed"))
-    monkeypatch.setattr("sysconfig.get_paths", lambda: {"stdlib": str(library)})
+    monkeypatch.setattr("sysconfig.get_paths", lambda *_: {"stdlib": str(library)})
     folder, info = docstrings.build(tmp_path / "cache")
     assert set(info["packages"]) == {"python", "omegaconf"} and len(info["sha256"]) == 64
     assert {s: pq.read_table(folder / f"{s}.parquet").num_rows for s in info["pairs"]} == info["pairs"]

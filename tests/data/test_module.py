@@ -1,47 +1,10 @@
-import numpy as np
 import pytest
 import torch
 
-from headcount.data.module import EncodedPairs, SummarizationDataModule, TokenBudgetSampler
-from headcount.data.source import Pairs
+from headcount.data.batches import EncodedPairs
+from headcount.data.module import SummarizationDataModule
+from headcount.data.pairs import Pairs
 from headcount.data.tokenizer import END, START
-
-
-def lengths(number: int = 500, longest: int = 60) -> list[int]:
-    return np.random.default_rng(0).integers(1, longest, number).tolist()
-
-
-@pytest.mark.parametrize(("number", "budget"), [(500, 60), (500, 400), (3, 1000), (1, 60)])
-def test_every_example_once_within_the_budget(number: int, budget: int) -> None:
-    sampler = TokenBudgetSampler(lengths(number), budget=budget, seed=0)
-    for epoch in range(20):
-        sampler.set_epoch(epoch)
-        batches = list(sampler)
-        assert len(batches) == len(sampler)
-        assert sorted(example for batch in batches for example in batch) == list(range(number))
-        assert all(batches) and max(sum(sampler.lengths[e] for e in batch) for batch in batches) <= budget
-
-
-def test_batches_are_nearly_full() -> None:
-    sampler = TokenBudgetSampler(lengths(5000), budget=1000, seed=0)
-    assert sum(sampler.lengths) / (len(sampler) * 1000) > 0.95
-
-
-def test_order_depends_on_seed_and_epoch_alone() -> None:
-    first, second = (TokenBudgetSampler(lengths(), budget=400, seed=0) for _ in range(2))
-    list(first)
-    first.set_epoch(1)
-    second.set_epoch(1)
-    assert list(first) == list(second)
-    second.set_epoch(2)
-    assert list(first) != list(second)
-    assert list(first) != list(TokenBudgetSampler(lengths(), budget=400, seed=1))
-
-
-def test_neighbours_are_not_sorted_by_length() -> None:
-    sampler = TokenBudgetSampler(lengths(5000), budget=1000, seed=0)
-    order = np.array([sampler.lengths[e] for batch in sampler for e in batch])
-    assert abs(np.corrcoef(order[1:], order[:-1])[0, 1]) < 0.05
 
 
 def test_batch_is_its_examples_end_to_end(small) -> None:
@@ -79,11 +42,10 @@ def test_tokenizer_sees_the_training_split_alone(small, monkeypatch: pytest.Monk
     from headcount.data import module
 
     real = module.prepare_tokenizer
-    monkeypatch.setattr(module, "prepare_tokenizer", lambda texts, *rest: seen.extend(texts) or real(texts, *rest))
+    monkeypatch.setattr(module, "prepare_tokenizer", lambda pairs, *rest: seen.extend(pairs.ids) or real(pairs, *rest))
     data = SummarizationDataModule(small()[0])
     data.setup()
-    train = data.splits["train"].pairs
-    assert seen == train.documents + [references[0] for references in train.references]
+    assert seen == [f"train-{n}" for n in range(60)]
 
 
 def test_decoding_goes_by_length_and_covers_everything(small) -> None:

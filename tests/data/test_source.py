@@ -2,10 +2,13 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from headcount.compose import load
 from headcount.config import ConfigError, DataConfig
+from headcount.data import source
 from headcount.data.source import load_splits
 from tests.conftest import write_data
 
@@ -33,9 +36,6 @@ def test_lists_are_lines_and_references(data: DataConfig, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
 def test_every_kind_of_file(suffix: str, data: DataConfig, tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     rows = [{"id": "x", "document": "one\ttwo, three", "summary": "four"}, {"id": "y", "document": "é", "summary": "5"}]
     if suffix == "parquet":
         (tmp_path / "data").mkdir()
@@ -47,8 +47,8 @@ def test_every_kind_of_file(suffix: str, data: DataConfig, tmp_path: Path) -> No
         body = [sep.join(f'"{cell}"' for cell in row.values()) for row in rows]
         write(tmp_path, f"test.{suffix}", "\n".join([sep.join(rows[0]), *body]))
     pairs = load_splits(data, {"test": "test"})[0]["test"]
-    assert pairs.ids == ["x", "y"]
-    assert pairs.documents == ["one\ttwo, three", "é"] and pairs.references == [["four"], ["5"]]
+    assert list(pairs.ids) == ["x", "y"]
+    assert list(pairs.documents) == ["one\ttwo, three", "é"] and list(pairs.references) == [["four"], ["5"]]
 
 
 def test_empty_and_null_rows_are_dropped_and_counted(
@@ -57,7 +57,8 @@ def test_empty_and_null_rows_are_dropped_and_counted(
     rows = [{"document": "a", "summary": "b"}, {"document": None, "summary": "b"}, {"document": "a", "summary": " "}]
     write(tmp_path, "test.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     splits, origin = load_splits(data, {"test": "test"})
-    assert splits["test"].ids == ["0"] and origin["test"]["dropped"] == 2
+    assert list(splits["test"].ids) == ["0"] and origin["test"]["dropped"] == 2
+    assert origin["test"]["dropped_rows"] == {"test.jsonl:2": "no document", "test.jsonl:3": "no summary"}
     assert "dropped 2 of 3 rows" in capsys.readouterr().out
 
 
@@ -68,9 +69,14 @@ def test_empty_and_null_rows_are_dropped_and_counted(
         ("test.jsonl", '{"text": "a", "summary": "b"}', "data.document_columns=.* there is: text, summary"),
         ("test.jsonl", '{"document": "a", "abstract": "b"}', "data.summary_columns=.* there is: document, abstract"),
         ("test.jsonl", '{"document": "", "summary": ""}', "no row of test has both"),
-        ("test.jsonl", '{"document": "a"', "cannot read test: "),
-        ("test.jsonl", "", "cannot read test: "),
-        ("test.parquet", "not parquet", "cannot read test: "),
+        ("test.jsonl", '{"document": "a", "summary": "b"}\n\n{"document": "a"', "test.jsonl:3: not JSON: "),
+        ("test.jsonl", '{"document": "a", "summary": "b"}\n[1]', "test.jsonl:2: not a JSON object but list"),
+        ("test.jsonl", '{"document": {"en": "a"}, "summary": "b"}', "column document holds dict"),
+        ("test.jsonl", "", "test.jsonl: the file is empty"),
+        ("test.csv", "document,summary", "test has no rows"),
+        ("test.csv", 'document,summary\n"a\nb",c\nd,e,f', "test.csv:4: more cells than the 2 of the header"),
+        ("test.csv", 'document,summary\na,b\n"c" d,e', "test.csv:3: not CSV: "),
+        ("test.parquet", "not parquet", "test.parquet: not readable as Parquet: "),
     ],
 )
 def test_bad_data_is_one_line(name: str, text: str, said: str, data: DataConfig, tmp_path: Path) -> None:
@@ -84,3 +90,123 @@ def test_bad_data_is_one_line(name: str, text: str, said: str, data: DataConfig,
 def test_what_is_not_there(path: str, data: DataConfig) -> None:
     with pytest.raises(ConfigError, match="data.path=" + path):
         load_splits(replace(data, path=path), {"test": "test"})
+
+
+def write_rows(tmp_path: Path, name: str, rows: list[dict[str, object]]) -> None:
+    write(tmp_path, name, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_nested_columns(data: DataConfig, tmp_path: Path) -> None:
+    """A translation set is a sequence-to-sequence set like any other; a dot may also be part of a name."""
+    rows = [{"translation": {"de": "Hallo", "en": "Hello"}, "v1.0": "x"}]
+    write_rows(tmp_path, "test.jsonl", rows)
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data" / "train.parquet")
+    config = replace(data, document_columns=["translation.de"], summary_columns=["translation.en"])
+    for pairs in load_splits(config, {"train": "train", "test": "test"})[0].values():
+        assert list(pairs.documents) == ["Hallo"] and list(pairs.references) == [["Hello"]]
+    dotted = load_splits(replace(config, summary_columns=["v1.0"]), {"test": "test"})[0]
+    assert list(dotted["test"].references) == [["x"]]
+    with pytest.raises(ConfigError, match="there is: translation.de, translation.en, v1.0"):
+        load_splits(replace(config, document_columns=["translation.fr"]), {"test": "test"})
+
+
+def test_several_reference_columns(data: DataConfig, tmp_path: Path) -> None:
+    write_rows(tmp_path, "train.jsonl", [{"document": "a", "summary": "b"}])
+    write_rows(tmp_path, "test.jsonl", [{"document": "a", "s1": "b", "s2": "", "s3": ["c", "d"]}])
+    config = replace(data, summary_columns=["summary", "s1"], reference_columns=["s2", "s3"])
+    splits, _ = load_splits(config, {"train": "train", "test": "test"})
+    assert list(splits["train"].references) == [["b"]] and list(splits["test"].references) == [["b", "c", "d"]]
+    with pytest.raises(ConfigError, match=r"data.reference_columns=\['s4'\]: in no split"):
+        load_splits(replace(config, reference_columns=["s2", "s4"]), {"train": "train", "test": "test"})
+
+
+@pytest.mark.parametrize("names", [["test-0.jsonl", "test-1.jsonl"], ["test/a.jsonl", "test/b.jsonl"]])
+def test_a_split_of_several_files(names: list[str], data: DataConfig, tmp_path: Path) -> None:
+    (tmp_path / "data" / "test").mkdir(parents=True)
+    for name in names:
+        write_rows(tmp_path, name, [{"id": name, "document": name, "summary": "b"}])
+    assert list(load_splits(data, {"test": "test"})[0]["test"].ids) == names
+
+
+def test_carving(data: DataConfig, tmp_path: Path) -> None:
+    """Null splits come out of the training split: disjoint, all of it, the same each time, others by another seed."""
+    write_rows(tmp_path, "train.jsonl", [{"document": f"d{n}", "summary": "s"} for n in range(50)])
+    config = replace(data, validation_split=None, test_split=None, carved_examples=5)
+    roles = {"train": "train", "validation": None, "test": None}
+    splits, _ = load_splits(config, roles)
+    documents = {role: list(pairs.documents) for role, pairs in splits.items()}
+    assert [len(documents[role]) for role in roles] == [40, 5, 5]
+    assert sorted(sum(documents.values(), [])) == sorted(f"d{n}" for n in range(50))
+    assert list(load_splits(config, {"test": None})[0]["test"].documents) == documents["test"]
+    other = load_splits(replace(config, carving_seed=1), roles)[0]
+    assert list(other["test"].documents) != documents["test"]
+    one_file = replace(config, path=str(tmp_path / "data" / "train.jsonl"))
+    assert list(load_splits(one_file, roles)[0]["train"].documents) == documents["train"]
+    with pytest.raises(ConfigError, match="is one file, the training split: set data.test_split to null"):
+        load_splits(replace(one_file, test_split="test"), {**roles, "test": "test"})
+    with pytest.raises(ConfigError, match="data.carved_examples=25: .* legal: at most 24"):
+        load_splits(replace(config, carved_examples=25), roles)
+
+
+def test_what_is_not_utf8_is_mended_and_named(data: DataConfig, tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "test.jsonl",
+        '{"document": "a \\ud800 b", "summary": "c"}\n{"document": "a", "summary": "nul \\u0000"}\n',
+    )
+    (tmp_path / "data" / "train.csv").write_bytes(b"document,summary\nfine,fine\nna\xefve,b\n")
+    raw = pa.array([b"fine", b"na\xefve"]), pa.array(["b", "c"])
+    broken = pa.Table.from_arrays([raw[0].view(pa.string()), raw[1]], ["document", "summary"])
+    pq.write_table(broken, tmp_path / "data" / "validation.parquet")
+    splits, origin = load_splits(data, {"train": "train", "validation": "validation", "test": "test"})
+    assert [pairs.documents[-1] for pairs in splits.values()] == ["na\ufffdve", "na\ufffdve", "a"]
+    assert splits["test"].documents[0] == "a \ufffd b"
+    assert [origin[role]["mended_rows"] for role in splits] == [
+        ["train.csv:3"],
+        ["validation.parquet:2"],
+        ["test.jsonl:1"],
+    ]
+    assert [origin[role]["nul_rows"] for role in splits] == [[], [], ["test.jsonl:2"]]
+
+
+def test_prepared_once_by_content(data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_rows(tmp_path, "test.jsonl", [{"document": "a", "summary": "b", "title": "c"}])
+    first, origin = load_splits(data, {"test": "test"})
+    (tmp_path / "data" / "test.jsonl").rename(tmp_path / "data" / "dev.jsonl")
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "write_pairs", lambda *_: pytest.fail("prepared again"))
+        again = load_splits(replace(data, batch_tokens=8192, max_document_tokens=64), {"test": "dev"})
+        assert list(again[0]["test"].documents) == ["a"] and again[1]["test"]["sha256"] == origin["test"]["sha256"]
+        with pytest.raises(pytest.fail.Exception):
+            load_splits(replace(data, summary_columns=["title"]), {"test": "dev"})
+        write_rows(tmp_path, "dev.jsonl", [{"document": "a", "summary": "B"}])
+        with pytest.raises(pytest.fail.Exception):
+            load_splits(data, {"test": "dev"})
+
+
+def test_a_hub_data_set(data: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    from datasets import Dataset  # not before the test's environment says that there is no hub
+
+    rows = {"text": [["one", "two"], None], "summary": ["b", "c"], "picture": [b"", b""]}
+    asked = {}
+
+    def load_dataset(path: str, name: str | None, *, revision: str | None, split: str, cache_dir: str) -> Dataset:
+        asked.update(path=path, name=name, revision=revision, split=split)
+        return Dataset.from_dict(rows)
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    config = replace(data, path="some/set", name="small", revision="abc", document_columns=["text"])
+    splits, origin = load_splits(config, {"test": "ca_test"})
+    assert asked == {"path": "some/set", "name": "small", "revision": "abc", "split": "ca_test"}
+    assert list(splits["test"].documents) == ["one\ntwo"] and origin["test"]["dropped_rows"] == {
+        "ca_test:2": "no document"
+    }
+
+
+def test_a_script_on_the_hub_is_named_with_the_way_out(data: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("Dataset scripts are no longer supported, but found set.py")
+
+    monkeypatch.setattr("datasets.load_dataset", refuse)
+    with pytest.raises(ConfigError, match=r"scripts are no longer .* try data.revision=refs/convert/parquet$"):
+        load_splits(replace(data, path="some/set"), {"test": "test"})

@@ -1,16 +1,25 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from headcount.config import ConfigError
+from headcount.config import ConfigError, TokenizerConfig
 from headcount.data import tokenizer as tokenizers
+from headcount.data.pairs import Pairs
 from headcount.data.tokenizer import END, START, load_tokenizer, prepare_tokenizer
+from headcount.data.tokens import encode
 
 TEXTS = ["the cat sat on the mat", "the dog sat on the log"] * 5
+PAIRS = Pairs(ids=TEXTS, documents=TEXTS, references=[[text] for text in TEXTS])
+SMALL = TokenizerConfig(vocabulary_size=280)
 
 
-def test_any_text_comes_back(tmp_path: Path) -> None:
-    tokenizer = prepare_tokenizer(TEXTS, 280, tmp_path)
+@pytest.mark.parametrize("algorithm", ["bpe", "unigram"])
+def test_any_text_comes_back(algorithm: str, tmp_path: Path) -> None:
+    tokenizer = prepare_tokenizer(PAIRS, "sha", replace(SMALL, algorithm=algorithm), str(tmp_path))
+    assert algorithm == json.loads(tokenizer.to_str())["model"]["type"].lower()
     for text in (
         "the cat",
         "  two  blanks\n",
@@ -25,13 +34,43 @@ def test_any_text_comes_back(tmp_path: Path) -> None:
 
 
 def test_cached_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = prepare_tokenizer(TEXTS, 280, tmp_path)
+    def prepare(sha256: str = "sha", config: TokenizerConfig = SMALL) -> Tokenizer:
+        return prepare_tokenizer(PAIRS, sha256, config, str(tmp_path))
+
+    first = prepare()
     with monkeypatch.context() as patch:
         patch.setattr(tokenizers, "train_tokenizer", lambda *_: pytest.fail("trained again"))
-        assert prepare_tokenizer(TEXTS, 280, tmp_path).to_str() == first.to_str()
-    assert prepare_tokenizer([*TEXTS, "more"], 280, tmp_path).get_vocab_size() <= 280
-    assert prepare_tokenizer(TEXTS, 270, tmp_path).get_vocab_size() == 270
-    assert len(list(tmp_path.iterdir())) == 3
+        assert prepare().to_str() == first.to_str()
+        prepare(config=replace(SMALL, training_pairs=10))  # all that there are, either way
+        for other in (replace(SMALL, vocabulary_size=270), replace(SMALL, algorithm="unigram")):
+            with pytest.raises(pytest.fail.Exception):
+                prepare(config=other)
+        with pytest.raises(pytest.fail.Exception):
+            prepare("other texts")
+    assert prepare(config=replace(SMALL, vocabulary_size=270)).get_vocab_size() == 270
+
+
+def pretrained(path: Path) -> Path:
+    """Write a tokenizer like that of a pretrained encoder: lower case, words, its own special tokens, truncation."""
+    words = ["[UNK]", "[CLS]", "the", "cat", "sat", END]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, "[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    tokenizer.add_special_tokens(["[CLS]", END])
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A", None, [("[CLS]", 1)])
+    tokenizer.enable_truncation(2)
+    tokenizer.enable_padding(length=9)
+    tokenizer.save(str(path))
+    return path
+
+
+def test_a_pretrained_tokenizer_is_taken_as_it_is_but_for_what_we_say(tmp_path: Path) -> None:
+    path = pretrained(tmp_path / "theirs.json")
+    tokenizer = prepare_tokenizer(PAIRS, "sha", TokenizerConfig(path=str(path)), str(tmp_path))
+    assert encode(tokenizer, ["The cat sat"]).to_pylist() == [[2, 3, 4]]
+    assert tokenizer.token_to_id(END) == 5 and tokenizer.token_to_id(START) == 6
+    assert tokenizer.decode([6, 2, 3, 5]) == "the cat"
+    tokenizer.save(str(tmp_path / "ours.json"))
+    assert encode(load_tokenizer(tmp_path / "ours.json"), ["The cat sat"]).to_pylist() == [[2, 3, 4]]
 
 
 def test_not_a_tokenizer(tmp_path: Path) -> None:
@@ -39,3 +78,5 @@ def test_not_a_tokenizer(tmp_path: Path) -> None:
     for name in ("tokenizer.json", "none.json"):
         with pytest.raises(ConfigError, match="not a tokenizer"):
             load_tokenizer(tmp_path / name)
+        with pytest.raises(ConfigError, match=r"^tokenizer.path=[^\n]*$"):
+            prepare_tokenizer(PAIRS, "sha", TokenizerConfig(path=str(tmp_path / name)), str(tmp_path))

@@ -1,6 +1,5 @@
-"""Pairs of documents and summaries, from wherever the config says."""
+"""Sources: pairs of documents and summaries, from wherever the config says."""
 
-import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -8,31 +7,107 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
-from headcount.config import ConfigError, DataConfig
-from headcount.data import docstrings
+import numpy as np
 
-SUFFIXES = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".tsv": "csv"}
+from headcount.config import ConfigError, DataConfig
+from headcount.data import docstrings, files
+from headcount.data.cache import cached
+from headcount.data.files import Row
+from headcount.data.pairs import Columns, Pairs, cell, clean, names, take, write_pairs
+
+__all__ = ["Pairs", "Source", "load_splits", "open_source", "read_documents", "read_info"]
+
+FORMAT = 1  # raise it when the pairs that the code below makes change, so that no stale cache is used
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pairs:
-    """One split: for each example its id, document and references; a summary to learn from is the first reference."""
+class Source:
+    """One split where it comes from: local files, or a data set of the hub.
 
-    ids: list[str]
-    documents: list[str]
-    references: list[list[str]]
+    Attributes:
+        config: the ``data`` section.
+        split: the split's name.
+        key: what its content is known by: the files' sha256, or the fingerprint of the hub data set.
+        files: the local files.
+        hub: the hub data set, where there are no local files.
+    """
 
-    def sha256(self) -> str:
-        """Return a fingerprint of the texts."""
-        return hashlib.sha256(json.dumps([self.documents, self.references]).encode()).hexdigest()
+    config: DataConfig
+    split: str
+    key: list[str]
+    files: list[Path]
+    hub: Any = None
+
+    def rows(self, wanted: list[str]) -> Iterator[Row]:
+        """Yield the rows, with the wanted columns at least; all of them where none is wanted."""
+        if self.files:
+            yield from files.read(self.files, wanted)
+            return
+        number, chosen = 0, files.heads(self.hub.column_names or [], wanted)
+        hub = self.hub.select_columns(chosen) if chosen else self.hub
+        for batch in hub.with_format("arrow").iter(1000):
+            for row in files.rows_of(batch):
+                number += 1
+                yield f"{self.split}:{number}", row
+
+    def columns(self) -> Columns:
+        """Choose the columns, by the first row.
+
+        Raises:
+            ConfigError: there is no row, or none of the columns.
+        """
+        first = next(self.rows([]), None)
+        if first is None:
+            raise ConfigError(f"data.path={self.config.path}: {self.split} has no rows")
+        there, chosen = names(first[1]), {}
+        for key in ("document_columns", "summary_columns"):
+            accepted = getattr(self.config, key)
+            found = [name for name in accepted if _has(first[1], name)]
+            if not found:
+                where = f"{self.split} of {self.config.path}"
+                raise ConfigError(f"data.{key}={accepted}: none of them in {where}; there is: {', '.join(there)}")
+            chosen[key] = found[0]
+        further = [name for name in self.config.reference_columns if _has(first[1], name)]
+        return Columns(document=chosen["document_columns"], summary=chosen["summary_columns"], references=further)
+
+    def prepare(self) -> Path:
+        """Return the cached folder of the pairs, made by ``write_pairs``.
+
+        Raises:
+            ConfigError: a column is missing, a line is broken, or no row has both a document and a summary.
+        """
+        columns = self.columns()
+        wanted = ["id", columns.document, columns.summary, *columns.references]
+        key = [FORMAT, self.key, wanted]
+        folder = cached(self.config.cache_dir, "pairs", key, lambda to: write_pairs(to, self.rows(wanted), columns))
+        info = read_info(folder)
+        if info["dropped"]:
+            places = ", ".join(list(info["dropped"])[:3]) + (", ..." if len(info["dropped"]) > 3 else "")
+            print(
+                f"{self.config.path}: {self.split}: dropped {len(info['dropped'])} of {info['rows']} rows: document or "
+                f"summary empty or null ({places})"
+            )
+        if not info["pairs"]:
+            raise ConfigError(f"data.path={self.config.path}: no row of {self.split} has both a document and a summary")
+        return folder
 
 
-def load_splits(config: DataConfig, names: dict[str, str]) -> tuple[dict[str, Pairs], dict[str, Any]]:
+def _has(row: dict[str, Any], name: str) -> bool:
+    return name in row or cell(row, name) is not None
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """Return what ``write_pairs`` noted about its pairs."""
+    info: dict[str, Any] = json.loads((folder / "info.json").read_text())
+    return info
+
+
+def load_splits(config: DataConfig, roles: dict[str, str | None]) -> tuple[dict[str, Pairs], dict[str, Any]]:
     """Load some splits of the configured data set.
 
     Args:
         config: the ``data`` section.
-        names: for each role (train, validation, test) the name of its split.
+        roles: for each role (train, validation, test) the name of its split; None: carved out of the training split.
 
     Returns:
         For each role its pairs, and the make-up of the data: where it came from, pairs and dropped rows.
@@ -44,83 +119,77 @@ def load_splits(config: DataConfig, names: dict[str, str]) -> tuple[dict[str, Pa
     if config.path == "docstrings":
         folder, origin["docstrings"] = docstrings.build(Path(config.cache_dir).expanduser())
         config = replace(config, path=str(folder))
-    splits = {}
-    for role, name in names.items():
-        table = _read(config, name)
-        splits[role], dropped = _pairs(table, config, name)
+    named = [f"data.{role}_split" for role, split in roles.items() if split and role != "train"]
+    if "train" in roles and named and Path(config.path).expanduser().is_file():
+        raise ConfigError(f"data.path={config.path} is one file, the training split: set {' and '.join(named)} to null")
+    splits, there = {}, set()
+    for role, split in roles.items():
+        folder = open_source(config, split or config.train_split).prepare()
+        info = read_info(folder)
+        there.update(info["columns"]["references"])
+        folder = _carve(config, folder, role)
+        splits[role] = Pairs.open(folder)
         origin[role] = {
-            "split": name,
-            "pairs": len(splits[role].ids),
-            "dropped": dropped,
-            "sha256": splits[role].sha256(),
+            "split": split or f"{role}, {config.carved_examples} of {config.train_split}",
+            "pairs": len(splits[role]),
+            "rows": info["rows"],
+            "dropped": len(info["dropped"]),
+            "dropped_rows": info["dropped"],
+            "mended_rows": info["mended"],
+            "nul_rows": info["nul"],
+            "sha256": read_info(folder)["sha256"],
         }
-        if dropped:
-            print(f"{config.path}: {name}: dropped {dropped} of {len(table)} rows: document or summary empty or null")
-        if not splits[role].ids:
-            raise ConfigError(f"data.path={config.path}: no row of {name} has both a document and a summary")
+    if missing := [name for name in config.reference_columns if name not in there]:
+        raise ConfigError(f"data.reference_columns={missing}: in no split of {config.path}")
     return splits, origin
 
 
-def _read(config: DataConfig, split: str) -> Any:
+def _carve(config: DataConfig, folder: Path, role: str) -> Path:
+    """Return the folder of the part of a training split that a role has, where splits are carved out of it."""
+    carved = [r for r, s in (("validation", config.validation_split), ("test", config.test_split)) if s is None]
+    if not carved or role not in ("train", *carved):
+        return folder
+    pairs, size = Pairs.open(folder), config.carved_examples
+    if len(pairs) <= size * len(carved):
+        raise ConfigError(
+            f"data.carved_examples={size}: {' and '.join(carved)} would take all the {len(pairs)} pairs of "
+            f"{config.train_split}; legal: at most {(len(pairs) - 1) // len(carved)}"
+        )
+    order = np.random.default_rng(config.carving_seed).permutation(len(pairs))
+    begin = size * (carved.index(role) if role in carved else len(carved))
+    part = np.sort(order[begin : begin + size] if role in carved else order[begin:])
+    key = [FORMAT, read_info(folder)["sha256"], begin, size, role in carved, config.carving_seed]
+    return cached(config.cache_dir, "pairs", key, lambda to: take(pairs, part.tolist(), to))
+
+
+def open_source(config: DataConfig, split: str) -> Source:
+    """Find a split.
+
+    Raises:
+        ConfigError: it is not there, or cannot be reached.
+    """
+    path = Path(config.path).expanduser()
+    if path.exists():
+        found = files.find(path, split)
+        try:
+            return Source(config=config, split=split, key=[files.digest(file) for file in found], files=found)
+        except OSError as error:
+            raise ConfigError(f"data.path={config.path}: cannot read {split}: {error}") from None
+    if path.is_absolute() or config.path.count("/") > 1 or config.path.startswith(".") or path.suffix in files.SUFFIXES:
+        raise ConfigError(f"data.path={config.path}: no such file or folder; legal: docstrings, one of those, a hub id")
     import datasets
 
     datasets.disable_progress_bars()
-    path = Path(config.path).expanduser()
     cache_dir = str(Path(config.cache_dir).expanduser() / "datasets")
     try:
-        if path.is_dir():
-            file = _find(path, split)
-            return datasets.load_dataset(
-                SUFFIXES[file.suffix],
-                data_files={split: str(file)},
-                split=split,
-                cache_dir=cache_dir,
-                **({"sep": "\t"} if file.suffix == ".tsv" else {}),
-            )
-        if path.is_file() or path.is_absolute() or config.path.count("/") > 1 or config.path.startswith("."):
-            raise ConfigError(f"data.path={config.path}: no such folder; legal: docstrings, a folder, or a hub id")
-        return datasets.load_dataset(
+        hub = datasets.load_dataset(
             config.path, config.name, revision=config.revision, split=split, cache_dir=cache_dir
         )
-    except ConfigError:
-        raise
+        return Source(config=config, split=split, key=[hub._fingerprint], files=[], hub=hub)
     except Exception as error:  # the library raises many kinds, often with the reason only in their cause
         reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-        raise ConfigError(f"data.path={config.path}: cannot read {split}: {reason}") from None
-
-
-def _find(folder: Path, split: str) -> Path:
-    for suffix in SUFFIXES:
-        if (folder / f"{split}{suffix}").is_file():
-            return folder / f"{split}{suffix}"
-    there = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
-    raise ConfigError(f"data.path={folder}: no {split} ({'|'.join(SUFFIXES)}) in it; there is: {there}")
-
-
-def _pairs(table: Any, config: DataConfig, split: str) -> tuple[Pairs, int]:
-    columns = {}
-    for key, accepted in (("document_columns", config.document_columns), ("summary_columns", config.summary_columns)):
-        columns[key] = next((c for c in accepted if c in table.column_names), None)
-        if columns[key] is None:
-            there = ", ".join(table.column_names)
-            raise ConfigError(f"data.{key}={accepted}: none of them in {split} of {config.path}; there is: {there}")
-    ids = table["id"] if "id" in table.column_names else range(len(table))
-    rows = []
-    for identifier, document, summary in zip(
-        ids, table[columns["document_columns"]], table[columns["summary_columns"]], strict=True
-    ):
-        document = _text("\n".join(map(str, document)) if isinstance(document, list) else document)
-        references = [_text(r) for r in (summary if isinstance(summary, list) else [summary])]
-        references = [r for r in references if r]
-        if document and references:
-            rows.append((str(identifier), document, references))
-    pairs = Pairs(ids=[r[0] for r in rows], documents=[r[1] for r in rows], references=[r[2] for r in rows])
-    return pairs, len(table) - len(rows)
-
-
-def _text(value: Any) -> str:
-    """Return the text of a cell, without blanks around it and without lone surrogates, which no tokenizer takes."""
-    return "" if value is None else str(value).encode("utf-8", "replace").decode().strip()
+        hint = "; try data.revision=refs/convert/parquet" if "scripts are no longer supported" in reason else ""
+        raise ConfigError(f"data.path={config.path}: cannot read {split}: {reason}{hint}") from None
 
 
 def read_documents(file: str, columns: list[str]) -> Iterator[tuple[Any, str]]:
@@ -156,7 +225,7 @@ def _documents(lines: IO[bytes], file: str, columns: list[str]) -> Iterator[tupl
                 row = json.loads(line)
             except json.JSONDecodeError as error:
                 raise ConfigError(f"{file}:{number}: not JSON: {error}") from None
-            column = next((c for c in columns if isinstance(row, dict) and isinstance(row.get(c), str)), None)
+            column = next((c for c in columns if isinstance(row, dict) and isinstance(cell(row, c), str)), None)
             if column is None:
                 raise ConfigError(f"{file}:{number}: no text under {' or '.join(columns)}")
-            yield row.get("id", number), _text(row[column])
+            yield row.get("id", number), clean(cell(row, column))

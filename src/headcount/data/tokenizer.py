@@ -1,45 +1,73 @@
-"""The tokenizer: a byte-level BPE (Sennrich et al. 2016; bytes: Radford et al. 2019), trained on the data at hand."""
+"""Tokenizers over bytes, trained on the data at hand, or a pretrained one.
 
-import hashlib
-import os
-import tempfile
-from collections.abc import Sequence
+BPE: Sennrich et al. 2016; over bytes: Radford et al. 2019, section 2.2. Unigram: Kudo 2018, section 3.2.
+"""
+
+from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from headcount.config import ConfigError
+from headcount.config import ConfigError, TokenizerConfig
+from headcount.data.cache import cached
+from headcount.data.pairs import Pairs
 
+FORMAT = 2  # raise it when the training below changes
 START, END = "<s>", "</s>"  # every special token there is: a summary starts from START; END closes both sides
 
 
-def prepare_tokenizer(texts: Sequence[str], vocabulary_size: int, cache_dir: Path) -> Tokenizer:
-    """Train a tokenizer on these texts, or find it in the cache by their content."""
-    content = hashlib.sha256(f"1 {vocabulary_size}".encode())
-    for text in texts:
-        content.update(text.encode() + b"\0")
-    path = cache_dir / f"tokenizer-{content.hexdigest()[:16]}.json"
-    if not path.is_file():
-        tokenizer = train_tokenizer(texts, vocabulary_size)
-        cache_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache_dir) as scratch:
-            tokenizer.save(f"{scratch}/tokenizer.json")
-            os.replace(f"{scratch}/tokenizer.json", path)
-    return load_tokenizer(path)
+def prepare_tokenizer(pairs: Pairs, sha256: str, config: TokenizerConfig, cache_dir: str) -> Tokenizer:
+    """Return the configured tokenizer, from the cache where the same texts trained the same before.
+
+    Args:
+        pairs: the training split.
+        sha256: of its texts.
+        config: the ``tokenizer`` section.
+        cache_dir: the ``data.cache_dir`` of the config.
+
+    Raises:
+        ConfigError: there is no tokenizer at ``tokenizer.path``.
+    """
+    if config.path is not None:
+        return adopt_tokenizer(config.path)
+
+    def build(folder: Path) -> None:
+        texts = pairs.texts(config.training_pairs)
+        train_tokenizer(texts, config.algorithm, config.vocabulary_size).save(str(folder / "tokenizer.json"))
+
+    key = [FORMAT, sha256, config.algorithm, config.vocabulary_size, min(config.training_pairs, len(pairs))]
+    return load_tokenizer(cached(cache_dir, "tokenizer", key, build) / "tokenizer.json")
 
 
-def train_tokenizer(texts: Sequence[str], vocabulary_size: int) -> Tokenizer:
-    """Train a byte-level BPE; any text can be encoded with it and decoded without loss."""
-    tokenizer = Tokenizer(models.BPE())
+def train_tokenizer(texts: Iterable[str], algorithm: str, vocabulary_size: int) -> Tokenizer:
+    """Train a tokenizer over bytes; any text can be encoded with it and decoded without loss."""
+    model, trainer = {"bpe": (models.BPE, trainers.BpeTrainer), "unigram": (models.Unigram, trainers.UnigramTrainer)}[
+        algorithm
+    ]
+    tokenizer = Tokenizer(model())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary_size,
-        special_tokens=[START, END],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    given = trainer(
+        vocab_size=vocabulary_size, special_tokens=[START, END], initial_alphabet=alphabet, show_progress=False
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(texts, given)
+    return tokenizer
+
+
+def adopt_tokenizer(path: str) -> Tokenizer:
+    """Load the tokenizer of a pretrained model; what it lacks of START and END is added to it.
+
+    Raises:
+        ConfigError: there is no tokenizer at the path.
+    """
+    try:
+        tokenizer = load_tokenizer(Path(path).expanduser())
+    except ConfigError as error:
+        raise ConfigError(f"tokenizer.path={path}: {error}; legal: the tokenizer.json of a model") from None
+    tokenizer.no_truncation()  # lengths are ours to limit, and nothing is padded
+    tokenizer.no_padding()
+    tokenizer.add_special_tokens([START, END])
     return tokenizer
 
 

@@ -18,7 +18,8 @@ from rich.console import Console
 from headcount.compose import to_yaml
 from headcount.config import Config
 from headcount.data.module import EncodedPairs, SummarizationDataModule, by_length
-from headcount.data.source import Pairs, read_documents
+from headcount.data.pairs import Pairs
+from headcount.data.source import read_documents
 from headcount.data.tokenizer import load_tokenizer
 from headcount.training.checkpoint import checkpoint_path, load_checkpoint
 from headcount.training.evaluate import score_test

@@ -1,0 +1,118 @@
+"""Loaders: training that can go on from any batch, on any process; decoding that covers every example once."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from headcount.config import ConfigError
+from headcount.data.batches import Batch, EncodedPairs, longest_first
+from headcount.data.sampler import Examples, TokenBudgetSampler
+
+
+class TrainingLoader:
+    """The training batches of one process, epoch after epoch.
+
+    Lightning keeps ``state_dict`` in a checkpoint and gives it back on resume; the next batch is then the one that was
+    not handed out yet. The state holds nothing of a process or worker, so that all processes share that of the first.
+    """
+
+    def __init__(
+        self,
+        split: EncodedPairs,
+        sampler: TokenBudgetSampler,
+        *,
+        made_of: Mapping[str, Any],
+        num_workers: int = 0,
+        process: int = 0,
+        processes: int = 1,
+    ) -> None:
+        """Take the examples and their order.
+
+        Args:
+            split: the training split.
+            sampler: its batches, those of all processes.
+            made_of: what the order depends on, by name; a state that was made of anything else is refused.
+            num_workers: processes that make batches ahead; 0: they are made when asked for.
+            process: which process this is.
+            processes: how many there are.
+        """
+        self.split, self.order, self.made_of = split, sampler, {**made_of, "processes": processes}
+        self.num_workers, self.process, self.processes = num_workers, process, processes
+        self.epoch, self.done, self.skip = 0, 0, 0
+        self.sampler = self  # Lightning calls set_epoch on a loader's sampler
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order; what a state says to skip is skipped in its own epoch alone."""
+        if epoch != self.epoch:
+            self.epoch, self.done, self.skip = epoch, 0, 0
+
+    def __len__(self) -> int:
+        """Return the number of batches that each process has in an epoch."""
+        return len(self.order) // self.processes
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of this epoch that were not handed out before."""
+        self.done, self.skip = self.skip, 0
+        batches = self.order.batches(self.epoch)[self.process :: self.processes][self.done :]
+        for batch in _loader(self.split, batches, self.num_workers):
+            self.done += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place in the data: the end of an epoch is the beginning of the next."""
+        done = self.skip or self.done
+        ended = done == len(self)
+        place = {"epoch": self.epoch + ended, "batches": 0 if ended else done}
+        return {**place, "made_of": dict(self.made_of)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a place.
+
+        Raises:
+            ConfigError: the state belongs to another order.
+        """
+        for name, value in state["made_of"].items():
+            if self.made_of[name] != value:
+                raise ConfigError(
+                    f"run.resume: that run had {name}={value}, this one has {self.made_of[name]}, and would not find "
+                    f"its place in the data; legal: {value}"
+                )
+        self.epoch, self.skip = state["epoch"], state["batches"]
+
+
+def decoding_loader(
+    split: EncodedPairs, examples: list[int], size: int, *, num_workers: int = 0, process: int = 0, processes: int = 1
+) -> DataLoader[Any]:
+    """Return batches of similar documents, the longest first, for decoding.
+
+    Every example comes once, on one process; each process has the same number of batches.
+
+    Args:
+        split: the split.
+        examples: those of it to decode.
+        size: examples of a batch; with several processes a batch may hold one more.
+        num_workers: processes that make batches ahead.
+        process: which process this is.
+        processes: how many there are.
+
+    Raises:
+        ConfigError: there are fewer examples than processes.
+    """
+    if len(examples) < processes:
+        raise ConfigError(f"trainer.devices={processes}: too many processes to decode {len(examples)} examples")
+    mine = longest_first(split, examples)[process::processes]
+    number = -(-(len(examples) // processes) // size)
+    return _loader(split, np.array_split(np.array(mine), number), num_workers)
+
+
+def _loader(split: EncodedPairs, batches: list[Examples], num_workers: int) -> DataLoader[Any]:
+    context = "fork" if num_workers else None  # the mapped files need not be copied
+    return DataLoader(
+        batches,  # type: ignore[arg-type]
+        batch_size=None,
+        collate_fn=split.batch,
+        num_workers=num_workers,
+        multiprocessing_context=context,
+    )
