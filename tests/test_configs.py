@@ -14,6 +14,7 @@ from tests.conftest import write_data
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
+RUNS = [f for f in FILES if f.parent.name != "data"]  # presets of data are tried in tests/data/test_presets.py
 DEFAULT, SMOKE = CONFIGS / "docstrings.yaml", CONFIGS / "smoke.yaml"
 
 
@@ -46,13 +47,13 @@ def test_loads_and_refuses_a_typo(file: Path, tmp_path: Path) -> None:
         load([str(tmp_path / "typo.yaml")], [])
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", RUNS, ids=lambda f: f.stem)
 def test_fast_dev_run(file: Path, overrides: list[str], tmp_path: Path) -> None:
     run.train(*load(with_its_base(file), [*overrides, "trainer.fast_dev_run=true"]))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "data"]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", RUNS, ids=lambda f: f.stem)
 def test_smoke_run_resumes_and_decodes(file: Path, overrides: list[str], tmp_path: Path) -> None:
     files = [*with_its_base(file), str(SMOKE)]
     run.train(*load(files, [*overrides, "run.name=smoke"]))

@@ -1,0 +1,51 @@
+"""Each preset reads a small made-up set with the columns and splits that the real one has on the hub."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from headcount.compose import load
+from headcount.data.source import load_splits
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+TEXT, LINES = "A first sentence. A second one.", ["A first sentence.", "A second one."]
+THREE = ("train", "validation", "test")
+REAL = {
+    "cnn_dailymail": (THREE, {"article": TEXT, "highlights": "news", "id": "x"}),
+    "xsum": (THREE, {"document": TEXT, "summary": "news", "id": "x"}),
+    "samsum": (THREE, {"id": "x", "dialogue": TEXT, "summary": "news"}),
+    "dialogsum": (THREE, {"id": "x", "dialogue": TEXT, "summary": "news", "topic": "talk"}),
+    "scitldr": (THREE, {"source": LINES, "source_labels": [1, 0], "target": ["news", "olds"], "title": "t"}),
+    "billsum": (("train", "test", "ca_test"), {"text": TEXT, "summary": "news", "title": "t"}),
+    "arxiv": (THREE, {"article": TEXT, "abstract": "news"}),
+    "gigaword": (THREE, {"document": TEXT, "summary": "news"}),
+}
+
+
+def test_all_are_tried() -> None:
+    assert {file.stem for file in (CONFIGS / "data").glob("*.yaml")} == REAL.keys()
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_reads_the_real_columns(name: str, tmp_path: Path) -> None:
+    splits, row = REAL[name]
+    (tmp_path / "data").mkdir()
+    for split in splits:
+        pq.write_table(pa.Table.from_pylist([row] * 5), tmp_path / "data" / f"{split}.parquet")
+    data = load([str(CONFIGS / "data" / f"{name}.yaml")], [])[0].data
+    local = replace(data, path=str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"), carved_examples=2)
+    roles = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
+    pairs, origin = load_splits(local, roles)
+    assert pairs["test"].documents[0] == ("\n".join(LINES) if name == "scitldr" else TEXT)
+    assert pairs["test"].references[0] == (["news", "olds"] if name == "scitldr" else ["news"])
+    assert len(pairs["validation"]) == (2 if name == "billsum" else 5) and not origin["test"]["dropped"]
+
+
+@pytest.mark.parametrize("name", ["dialogsum", "scitldr"])
+def test_a_recipe_reads_what_its_preset_reads(name: str) -> None:
+    recipe, preset = (load([str(CONFIGS / folder / f"{name}.yaml")], [])[0] for folder in ("", "data"))
+    assert replace(recipe.data, batch_tokens=preset.data.batch_tokens) == preset.data
+    assert recipe.evaluation.unit == preset.evaluation.unit
