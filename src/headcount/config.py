@@ -34,6 +34,7 @@ OURS = {
     "default_root_dir",
     "enable_checkpointing",
     "enable_progress_bar",
+    "use_distributed_sampler",
 }  # Trainer arguments that we set
 TRAINER_DEFAULTS = {
     "devices": 1,

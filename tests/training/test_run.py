@@ -91,7 +91,8 @@ def test_no_validation_within_the_budget_still_ends_with_scores(small) -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["trainer.accelerator=abacus", "trainer.precision=7", "trainer.strategy=none", "trainer.devices=2"]
+    "override",
+    ["trainer.accelerator=abacus", "trainer.precision=7", "trainer.strategy=none", "trainer.strategy=ddp_fork"],
 )
 def test_a_wrong_trainer_value_is_answered_before_anything_is_made(override: str, small, tmp_path: Path) -> None:
     config, plain = small(override)

@@ -18,7 +18,8 @@ from headcount.data.tokenizer import load_tokenizer
 from headcount.evaluation.report import Report, report
 from headcount.evaluation.table import print_report, say
 from headcount.training.checkpoint import load_checkpoint
-from headcount.training.folder import new_folder, write_whole
+from headcount.training.folder import write_whole
+from headcount.training.processes import of_all, shared_folder, silence_all_but_the_first
 from headcount.training.progress import TrainingProgress
 from headcount.training.results import write_results
 from headcount.training.summarizer import Summarizer
@@ -45,12 +46,14 @@ def evaluate(run: Path, config: Config, plain: dict[str, Any], *, shuffle_source
             now, then = plain[section][name], trained[section][name]
             if now != then:
                 raise ConfigError(f"{section}.{name}={now}: {run} was trained with another; legal: {then}")
+    silence_all_but_the_first()
     data = SummarizationDataModule(config, load_tokenizer(run / "tokenizer.json"))
     data.setup()
-    folder = new_folder(run, "evaluation")
-    write_whole(folder / "config.yaml", to_yaml(plain))
     console = Console()
     trainer = make_trainer(config, loggers=[], callbacks=[TrainingProgress(console)])
+    folder = shared_folder(trainer, run, "evaluation")
+    if trainer.is_global_zero:
+        write_whole(folder / "config.yaml", to_yaml(plain))
     summarizer = Summarizer(config, plain, data.tokenizer)
     score_test(trainer, summarizer, data, run, folder, shuffle_sources=shuffle_sources)
     console.print(f"\nevaluation folder: {folder}", highlight=False)
@@ -64,13 +67,18 @@ def score_test(
     folder: Path,
     *,
     shuffle_sources: bool = False,
-) -> Report:
-    """Write the test summaries of a run's best checkpoint into a folder, judge them, print all that."""
+) -> Report | None:
+    """Write the test summaries of a run's best checkpoint into a folder, judge them, print all that.
+
+    With several processes the first does that for all, and the others return None.
+    """
     best = load_checkpoint(run, "best")
     summarizer.configure_model()
     summarizer.load_state_dict(best["state_dict"])
-    batches = trainer.predict(summarizer, data)
-    written = sorted(each for batch in batches or [] for each in batch)
+    batches = of_all(trainer, trainer.predict(summarizer, data) or [])
+    if not trainer.is_global_zero:
+        return None
+    written = sorted(each for batch in batches for each in batch)
     pairs, config = data.splits["test"].pairs, data.config
     ids = [pairs.ids[each.row] for each in written]
     references = [pairs.references[each.row] for each in written]

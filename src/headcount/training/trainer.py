@@ -9,6 +9,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 
 from headcount.config import Config, ConfigError
+from headcount.training.processes import check_strategy
 
 logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
 for harmless in (
@@ -22,13 +23,14 @@ for harmless in (
 
 
 def make_trainer(config: Config, *, loggers: list[Logger], callbacks: list[Callback]) -> pl.Trainer:
-    """Make the Trainer of a config; ConfigError where it refuses an argument or is not one process."""
+    """Make the Trainer of a config; ConfigError where it refuses an argument. Our loaders share the data themselves."""
     keeps = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
     given = {"enable_progress_bar": False, "enable_model_summary": False, **config.trainer}
     try:
-        trainer = pl.Trainer(**given, logger=loggers, callbacks=callbacks, enable_checkpointing=keeps)
+        trainer = pl.Trainer(
+            **given, logger=loggers, callbacks=callbacks, enable_checkpointing=keeps, use_distributed_sampler=False
+        )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from None
-    if trainer.world_size > 1:
-        raise ConfigError(f"trainer.devices={given['devices']}: a run is one process; legal: 1")
+    check_strategy(trainer)
     return trainer

@@ -1,0 +1,93 @@
+import pytest
+
+from headcount.config import ConfigError
+from headcount.data.batches import EncodedPairs
+from headcount.data.loader import TrainingLoader, decoding_loader
+from headcount.data.pairs import Pairs
+from headcount.data.sampler import TokenBudgetSampler
+from headcount.data.tokenizer import train_tokenizer
+
+TEXTS = [f"document {n} " * (n % 5 + 1) for n in range(40)]
+PAIRS = Pairs(ids=TEXTS, documents=TEXTS, references=[["a summary"]] * len(TEXTS))
+SPLIT = EncodedPairs(PAIRS, train_tokenizer(TEXTS, "bpe", 280), 64, 32)
+
+
+def loader(process: int = 0, processes: int = 1, *, num_workers: int = 0, budget: int = 120) -> TrainingLoader:
+    sampler = TokenBudgetSampler(SPLIT.lengths, budget=budget, seed=0, processes=processes)
+    where = {"process": process, "processes": processes}
+    return TrainingLoader(SPLIT, sampler, made_of={"data.batch_tokens": budget}, num_workers=num_workers, **where)
+
+
+def epochs(given: TrainingLoader, number: int, first: int = 0) -> list[list[list[int]]]:
+    """The examples of each batch of some epochs, as Lightning asks for them."""
+    found = []
+    for epoch in range(first, first + number):
+        given.sampler.set_epoch(epoch)
+        found.append([batch.indices for batch in given])
+    return found
+
+
+def test_every_epoch_has_every_example_once_in_another_order() -> None:
+    given = loader()
+    found = epochs(given, 3)
+    assert all(sorted(sum(epoch, [])) == list(range(40)) and len(epoch) == len(given) for epoch in found)
+    assert found[0] != found[1] != found[2]
+    assert found == epochs(loader(), 3)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_cut_at_every_batch_of_two_epochs(num_workers: int) -> None:
+    whole = epochs(loader(), 3)
+    for epoch in range(2):
+        for cut in range(1, len(whole[0]) + 1)[:: 4 if num_workers else 1]:
+            killed = loader()
+            epochs(killed, epoch)
+            killed.sampler.set_epoch(epoch)
+            batches = iter(killed)
+            for _ in range(cut):
+                next(batches)
+            resumed = loader(num_workers=num_workers)
+            resumed.load_state_dict(killed.state_dict())
+            assert resumed.state_dict() == killed.state_dict()  # also before the first batch
+            ended = cut == len(whole[0])
+            rest = epochs(resumed, 3 - epoch - ended, epoch + ended)
+            assert rest == ([] if ended else [whole[epoch][cut:]]) + whole[epoch + 1 :]
+
+
+def test_what_is_to_be_skipped_is_skipped_in_its_own_epoch_alone() -> None:
+    given = loader()
+    given.load_state_dict({"epoch": 0, "batches": 3, "made_of": {}})
+    assert epochs(given, 1, first=1) == epochs(loader(), 1, first=1)
+
+
+def test_processes_share_an_epoch() -> None:
+    shares = [epochs(loader(process, 3), 1)[0] for process in range(3)]
+    assert {len(share) for share in shares} == {len(loader(0, 3))}
+    assert sorted(example for share in shares for batch in share for example in batch) == list(range(40))
+
+
+def test_another_order_is_refused() -> None:
+    state = loader(budget=120).state_dict()
+    with pytest.raises(ConfigError, match=r"^run.resume: that run had data.batch_tokens=120, this one has 200[^\n]*$"):
+        loader(budget=200).load_state_dict(state)
+    with pytest.raises(ConfigError, match=r"that run had processes=1, this one has 2"):
+        loader(0, 2).load_state_dict(state)
+
+
+@pytest.mark.parametrize(("size", "processes"), [(7, 1), (7, 3), (1, 3), (64, 2)])
+def test_decoding_covers_everything_once_in_equal_shares(size: int, processes: int) -> None:
+    shares = [
+        list(decoding_loader(SPLIT, list(range(40)), size, process=process, processes=processes))
+        for process in range(processes)
+    ]
+    assert len({len(share) for share in shares}) == 1
+    assert sorted(i for share in shares for batch in share for i in batch.indices) == list(range(40))
+    assert all(0 < len(batch.indices) <= size + (processes > 1) for share in shares for batch in share)
+    for share in shares:
+        lengths = [length for batch in share for length in batch.document_lengths]
+        assert lengths == sorted(lengths, reverse=True)
+
+
+def test_fewer_examples_to_decode_than_processes() -> None:
+    with pytest.raises(ConfigError, match="trainer.devices=3: too many processes to decode 2 examples"):
+        decoding_loader(SPLIT, [0, 1], 8, process=0, processes=3)

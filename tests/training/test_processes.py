@@ -1,0 +1,81 @@
+"""Two processes on the CPU share a run: its data, its checkpoints, its folder."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from headcount.compose import to_yaml
+
+# Trains twice, the second time from the end of the first, and writes down what each process was given.
+SCRIPT = """
+import json, sys
+from pytorch_lightning.callbacks import Callback
+from headcount.compose import load
+from headcount.training import run
+
+class Recorder(Callback):
+    def __init__(self):
+        self.seen = {"train": [], "validation": [], "test": []}
+
+    def on_train_batch_start(self, trainer, module, batch, *_):
+        self.seen["train"].append([trainer.current_epoch, batch.indices])
+
+    def on_validation_batch_start(self, trainer, module, batch, *_):
+        self.seen["validation"].append([trainer.global_step, batch.indices])
+
+    def on_predict_batch_start(self, trainer, module, batch, *_):
+        self.seen["test"].append([0, batch.indices])
+
+    def on_predict_end(self, trainer, module):
+        with open(f"{name}-{trainer.global_rank}.json", "w") as file:
+            json.dump({**self.seen, "batches": trainer.num_training_batches}, file)
+
+made = run.make_trainer
+run.make_trainer = lambda config, **ours: made(config, **{**ours, "callbacks": [*ours["callbacks"], Recorder()]})
+for name, *changes in (("whole", "trainer.max_steps=9"), ("cut", "trainer.max_steps=3"),
+                       ("rest", "trainer.max_steps=9", "run.resume=runs/run-2")):
+    run.train(*load(["config.yaml"], ["run.name=run", *changes]))
+"""
+
+
+@pytest.fixture
+def runs(small, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
+    """What each of two processes was given in a whole run, a cut one and the rest of it."""
+    two = ["trainer.devices=2", "trainer.max_steps=9", "trainer.val_check_interval=3", "optimizer.schedule=constant"]
+    _, plain = small(*two, "model.dropout=0.2", "decoding.batch_size=5", "evaluation.validation_examples=9")
+    (tmp_path / "config.yaml").write_text(to_yaml(plain))
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("run folder: ") == 3  # one process speaks
+    names = ("whole", "cut", "rest")
+    return {name: [json.loads((tmp_path / f"{name}-{rank}.json").read_text()) for rank in (0, 1)] for name in names}
+
+
+def test_two_processes(runs: dict[str, list[dict[str, Any]]], tmp_path: Path) -> None:
+    whole = runs["whole"]
+    per_epoch = whole[0]["batches"]
+    assert len(whole[0]["train"]) == len(whole[1]["train"]) == 9 and whole[1]["batches"] == per_epoch == 4
+    epochs = [
+        [b for process in whole for e, batch in process["train"] for b in batch if e == epoch] for epoch in (0, 1)
+    ]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(60)) and epochs[0] != epochs[1]
+    for split, number in (("validation", 9), ("test", 12)):
+        steps = {step for process in whole for step, _ in process[split]}
+        for step in steps:
+            shares = [[batch for s, batch in process[split] if s == step] for process in whole]
+            assert len(shares[0]) == len(shares[1]) > 0
+            rows = [row for share in shares for batch in share for row in batch]
+            assert len(rows) == len(set(rows)) == number
+    predictions = (tmp_path / "runs/run-1/predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in predictions] == [f"test-{n}" for n in range(12)]
+
+    for process in (0, 1):  # cut within the first epoch, on both processes
+        assert runs["cut"][process]["train"] + runs["rest"][process]["train"] == whole[process]["train"]
+    ends = [torch.load(tmp_path / f"runs/run-{n}/checkpoints/last.ckpt", weights_only=True) for n in (1, 3)]
+    assert all(torch.equal(ends[0]["state_dict"][name], value) for name, value in ends[1]["state_dict"].items())
