@@ -119,6 +119,23 @@ def summarize(
 
 
 @app.command(
+    epilog="Examples:\n\n- `headcount data configs/dialogsum.yaml`\n\n"
+    "- `headcount data configs/data/xsum.yaml tokenizer.vocabulary_size=16000`\n\n"
+    "- `headcount data configs/docstrings.yaml data.path=all.jsonl data.validation_split=null data.test_split=null`"
+)
+def data(args: Args) -> None:
+    """Prepare a data set and show what is in it: sizes, lengths, novelty, repeats, dropped rows."""
+    config, _ = _load(args)
+    from rich.console import Console
+
+    from headcount.data.module import SummarizationDataModule
+
+    module = SummarizationDataModule(config)
+    module.setup()
+    print(f"figures and picture: {module.audit(Console(), always=True)}")
+
+
+@app.command(
     epilog="Examples:\n\n- `headcount config configs/docstrings.yaml model.num_heads=8`\n\n"
     "- `headcount config --schema`"
 )

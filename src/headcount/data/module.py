@@ -1,13 +1,16 @@
 """The data of a run."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+from rich.console import Console
 from tokenizers import Tokenizer
 from torch.utils.data import DataLoader
 
 from headcount.config import Config
+from headcount.data.audit import prepare_audit, show
 from headcount.data.batches import Batch, EncodedPairs, by_length
 from headcount.data.loader import TrainingLoader, decoding_loader
 from headcount.data.sampler import TokenBudgetSampler
@@ -55,6 +58,15 @@ class SummarizationDataModule(pl.LightningDataModule):
                 f"{role}: {len(encoded):,} pairs; cut to length: {encoded.cut_documents:,} documents, "
                 f"{encoded.cut_summaries:,} summaries"
             )
+
+    def audit(self, console: Console, *, always: bool = False) -> Path:
+        """Print what is in the data, at its first use or always; return the folder of audit.json and lengths.png."""
+        data = self.config.data
+        key = [fingerprint(self.tokenizer), data.max_document_tokens, data.max_summary_tokens]
+        folder, figures, made = prepare_audit(self.splits, self.origin, data.cache_dir, key)
+        if made or always:
+            show(figures, console)
+        return folder
 
     def train_dataloader(self) -> TrainingLoader:
         """Return this process's share of full batches in random order."""

@@ -97,7 +97,7 @@ def score_test(
         seed=config.seed,
         shuffle_sources=shuffle_sources,
     )
-    split = config.data.test_split
+    split = config.data.test_split or "test"
     write_results(folder, judged, ids, split=split, seed=config.seed, step=best["global_step"])
     console = Console()
     print_report(console, f"{config.data.path}, {split}: {len(ids):,} examples", judged)

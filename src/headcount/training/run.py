@@ -1,10 +1,12 @@
 """The commands that train and summarize.
 
-A run folder holds ``config.yaml``, ``data.json`` (what the data is made of), ``tokenizer.json``, ``checkpoints/``,
-``metrics.csv``, what an evaluation leaves (see ``evaluate``), and ``wandb/``.
+A run folder holds ``config.yaml``, ``data.json`` (what the data is made of), ``audit.json`` and ``lengths.png`` (what
+is in it), ``tokenizer.json``, ``checkpoints/``, ``metrics.csv``, what an evaluation leaves (see ``evaluate``), and
+``wandb/``.
 """
 
 import json
+import shutil
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
@@ -66,6 +68,7 @@ def train(config: Config, plain: dict[str, Any]) -> None:
         write_whole(folder / "config.yaml", to_yaml(plain))
         write_whole(folder / "data.json", json.dumps(data.origin, indent=2))
         data.tokenizer.save(str(folder / "tokenizer.json"))
+        shutil.copytree(data.audit(console), folder, dirs_exist_ok=True)
         tracked = track(config.tracking, folder, plain)
     kept = folder / "checkpoints"
     score = f"validation/{config.evaluation.select_by}"
