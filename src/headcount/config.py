@@ -185,6 +185,8 @@ class DataConfig(Section):
     test_split: str | None = key("test", "name of the test split; null: carved out of training")
     carved_examples: int = key(1000, "examples of a carved split", at_least=1)
     carving_seed: int = key(0, "decides which examples are carved out", at_least=0)
+    streaming: bool = key(False, "read training pairs as they come, for a set larger than memory or disk")
+    shuffle_buffer: int = key(10_000, "pairs of a stream among which the next one is drawn", at_least=1)
     max_document_tokens: int = key(512, "longer documents are cut, and counted", at_least=2)
     max_summary_tokens: int = key(64, "longer training summaries are cut, and counted", at_least=2)
     batch_tokens: int = key(4096, "a training batch holds up to this many tokens of both sides", at_least=1)
@@ -204,6 +206,10 @@ class DataConfig(Section):
                 f"{self.max_document_tokens} and data.max_summary_tokens={self.max_summary_tokens}; legal: at "
                 f"least {longest}"
             )
+        whole = {"length_pools": self.length_pools > 0}
+        whole |= {name: getattr(self, name) is None for name in ("validation_split", "test_split")}
+        for name in [name for name, needed in whole.items() if needed and self.streaming]:
+            raise ConfigError(f"data.{name}={getattr(self, name)} needs the whole split; legal: data.streaming=False")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,6 +338,10 @@ class Config(Section):
         """Check ``trainer`` against the signature of Lightning's Trainer."""
         Section.__post_init__(self)
         _check_trainer(self.trainer)
+        if self.data.streaming and self.trainer.get("max_steps", -1) < 0:
+            raise ConfigError(
+                "trainer.max_steps=-1 does not go with data.streaming=True, which has no end; legal: steps"
+            )
         gpt = self.model.architecture == "gpt"
         room = self.data.max_summary_tokens if gpt else self.max_positions
         if self.decoding.max_tokens > room:

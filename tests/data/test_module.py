@@ -1,3 +1,5 @@
+from collections.abc import Iterable
+
 import pytest
 import torch
 
@@ -42,10 +44,21 @@ def test_tokenizer_sees_the_training_split_alone(small, monkeypatch: pytest.Monk
     from headcount.data import module
 
     real = module.prepare_tokenizer
-    monkeypatch.setattr(module, "prepare_tokenizer", lambda pairs, *rest: seen.extend(pairs.ids) or real(pairs, *rest))
+
+    def keep(texts: Iterable[str]) -> list[str]:
+        seen.extend(texts)
+        return seen
+
+    monkeypatch.setattr(module, "prepare_tokenizer", lambda texts, *rest: real(keep(texts), *rest))
     data = SummarizationDataModule(small()[0])
     data.setup()
-    assert seen == [f"train-{n}" for n in range(60)]
+    train = data.splits["train"].pairs
+    texts = [text for pair in zip(train.documents, train.references, strict=True) for text in (pair[0], pair[1][0])]
+    assert seen == texts and len(texts) == 120
+    seen.clear()
+    data = SummarizationDataModule(small("tokenizer.training_pairs=3")[0])
+    data.setup()
+    assert seen == texts[:6]
 
 
 def test_decoding_goes_by_length_and_covers_everything(small) -> None:

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -184,23 +185,28 @@ def test_prepared_once_by_content(data: DataConfig, tmp_path: Path, monkeypatch:
             load_splits(data, {"test": "dev"})
 
 
-def test_a_hub_data_set(data: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_hub_data_set(streaming: bool, data: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     from datasets import Dataset  # not before the test's environment says that there is no hub
 
-    rows = {"text": [["one", "two"], None], "summary": ["b", "c"], "picture": [b"", b""]}
     asked = {}
 
-    def load_dataset(path: str, name: str | None, *, revision: str | None, split: str, cache_dir: str) -> Dataset:
-        asked.update(path=path, name=name, revision=revision, split=split)
-        return Dataset.from_dict(rows)
+    def load_dataset(path: str, name: str, *, revision: str, split: str, cache_dir: str, streaming: bool) -> Any:
+        asked.update(path=path, name=name, revision=revision, split=split, streaming=streaming)
+        rows = Dataset.from_dict({"text": [["one", "two"], None], "summary": ["b", "c"], "picture": [b"", b""]})
+        return rows.to_iterable_dataset() if streaming else rows
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    config = replace(data, path="some/set", name="small", revision="abc", document_columns=["text"])
+    monkeypatch.setattr(source, "_commit", lambda config: "the commit")
+    config = replace(
+        data, path="some/set", name="small", revision="abc", document_columns=["text"], streaming=streaming
+    )
     splits, origin = load_splits(config, {"test": "ca_test"})
-    assert asked == {"path": "some/set", "name": "small", "revision": "abc", "split": "ca_test"}
-    assert list(splits["test"].documents) == ["one\ntwo"] and origin["test"]["dropped_rows"] == {
-        "ca_test:2": "no document"
-    }
+    assert asked == {"path": "some/set", "name": "small", "revision": "abc", "split": "ca_test", "streaming": streaming}
+    assert list(splits["test"].documents) == ["one\ntwo"]
+    assert origin["test"]["dropped_rows"] == {"ca_test:2": "no document"}
+    parts = [[place for place, _ in source.open_source(config, "ca_test").rows([], part, 2)] for part in (0, 1)]
+    assert [len(part) for part in parts] == [1, 1]
 
 
 def test_a_script_on_the_hub_is_named_with_the_way_out(data: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,18 +7,16 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from headcount.config import ConfigError, TokenizerConfig
 from headcount.data import tokenizer as tokenizers
-from headcount.data.pairs import Pairs
 from headcount.data.tokenizer import END, START, load_tokenizer, prepare_tokenizer
 from headcount.data.tokens import encode
 
 TEXTS = ["the cat sat on the mat", "the dog sat on the log"] * 5
-PAIRS = Pairs(ids=TEXTS, documents=TEXTS, references=[[text] for text in TEXTS])
 SMALL = TokenizerConfig(vocabulary_size=280)
 
 
 @pytest.mark.parametrize("algorithm", ["bpe", "unigram"])
 def test_any_text_comes_back(algorithm: str, tmp_path: Path) -> None:
-    tokenizer = prepare_tokenizer(PAIRS, "sha", replace(SMALL, algorithm=algorithm), str(tmp_path))
+    tokenizer = prepare_tokenizer(TEXTS, "sha", replace(SMALL, algorithm=algorithm), str(tmp_path))
     assert algorithm == json.loads(tokenizer.to_str())["model"]["type"].lower()
     for text in (
         "the cat",
@@ -35,14 +33,17 @@ def test_any_text_comes_back(algorithm: str, tmp_path: Path) -> None:
 
 def test_cached_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def prepare(sha256: str = "sha", config: TokenizerConfig = SMALL) -> Tokenizer:
-        return prepare_tokenizer(PAIRS, sha256, config, str(tmp_path))
+        return prepare_tokenizer(TEXTS, sha256, config, str(tmp_path))
 
     first = prepare()
     with monkeypatch.context() as patch:
         patch.setattr(tokenizers, "train_tokenizer", lambda *_: pytest.fail("trained again"))
         assert prepare().to_str() == first.to_str()
-        prepare(config=replace(SMALL, training_pairs=10))  # all that there are, either way
-        for other in (replace(SMALL, vocabulary_size=270), replace(SMALL, algorithm="unigram")):
+        for other in (
+            replace(SMALL, vocabulary_size=270),
+            replace(SMALL, algorithm="unigram"),
+            replace(SMALL, training_pairs=5),
+        ):
             with pytest.raises(pytest.fail.Exception):
                 prepare(config=other)
         with pytest.raises(pytest.fail.Exception):
@@ -65,7 +66,7 @@ def pretrained(path: Path) -> Path:
 
 def test_a_pretrained_tokenizer_is_taken_as_it_is_but_for_what_we_say(tmp_path: Path) -> None:
     path = pretrained(tmp_path / "theirs.json")
-    tokenizer = prepare_tokenizer(PAIRS, "sha", TokenizerConfig(path=str(path)), str(tmp_path))
+    tokenizer = prepare_tokenizer(TEXTS, "sha", TokenizerConfig(path=str(path)), str(tmp_path))
     assert encode(tokenizer, ["The cat sat"]).to_pylist() == [[2, 3, 4]]
     assert tokenizer.token_to_id(END) == 5 and tokenizer.token_to_id(START) == 6
     assert tokenizer.decode([6, 2, 3, 5]) == "the cat"
@@ -79,4 +80,4 @@ def test_not_a_tokenizer(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="not a tokenizer"):
             load_tokenizer(tmp_path / name)
         with pytest.raises(ConfigError, match=r"^tokenizer.path=[^\n]*$"):
-            prepare_tokenizer(PAIRS, "sha", TokenizerConfig(path=str(tmp_path / name)), str(tmp_path))
+            prepare_tokenizer(TEXTS, "sha", TokenizerConfig(path=str(tmp_path / name)), str(tmp_path))

@@ -81,3 +81,12 @@ def test_killed_and_resumed(small, tmp_path: Path) -> None:
         assert (last.parents[2] / f"run-{number}").is_dir()
     ends = [torch.load(last.parents[2] / f"run-{n}/checkpoints/last.ckpt", weights_only=True) for n in (2, 3)]
     assert all(torch.equal(ends[0]["state_dict"][name], value) for name, value in ends[1]["state_dict"].items())
+
+
+def test_a_stream_goes_on_too(small, tmp_path: Path) -> None:
+    more = "data.streaming=true", "data.shuffle_buffer=8", STEADY, "model.dropout=0.2", "trainer.val_check_interval=3"
+    for changes in (["trainer.max_steps=9"], ["trainer.max_steps=3"], [f"run.resume={tmp_path / 'runs' / 'run-2'}"]):
+        run.train(*small(*more, "trainer.max_steps=9", *changes))
+    ends = [torch.load(tmp_path / f"runs/run-{n}/checkpoints/last.ckpt", weights_only=True) for n in (1, 3)]
+    assert ends[0]["global_step"] == ends[1]["global_step"] == 9
+    assert all(torch.equal(ends[0]["state_dict"][name], value) for name, value in ends[1]["state_dict"].items())

@@ -68,6 +68,10 @@ class Layout:
             max_summary_tokens=max_summary_tokens,
         )
 
+    def tokens(self, document: Ids, summary: Ids) -> int:
+        """Return the tokens of an example's two sides once they are cut."""
+        return min(len(document) + 1, self.max_document_tokens) + min(len(summary) + 2, self.max_summary_tokens)
+
     def batch(self, indices: Sequence[int], documents: Sequence[Ids], summaries: Sequence[Ids]) -> Batch:
         """Lay examples end to end, given their uncut token ids."""
         start, end = np.array([self.start_id], np.int32), np.array([self.end_id], np.int32)

@@ -73,13 +73,22 @@ class TrainingLoader:
         Raises:
             ConfigError: the state belongs to another order.
         """
-        for name, value in state["made_of"].items():
-            if self.made_of[name] != value:
-                raise ConfigError(
-                    f"run.resume: that run had {name}={value}, this one has {self.made_of[name]}, and would not find "
-                    f"its place in the data; legal: {value}"
-                )
+        check_made_of(state["made_of"], self.made_of)
         self.epoch, self.skip = state["epoch"], state["batches"]
+
+
+def check_made_of(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to look for a place in another order.
+
+    Raises:
+        ConfigError: the two differ.
+    """
+    for name, value in then.items():
+        if name not in now or now[name] != value:
+            raise ConfigError(
+                f"run.resume: that run had {name}={value}, this one has {now.get(name)}, and would not find its place "
+                f"in the data; legal: {value}"
+            )
 
 
 def decoding_loader(

@@ -1,5 +1,6 @@
 """The data of a run."""
 
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from torch.utils.data import DataLoader
 
 from headcount.config import Config
 from headcount.data.audit import prepare_audit, show
-from headcount.data.batches import Batch, EncodedPairs, by_length
+from headcount.data.batches import Batch, EncodedPairs, Layout, by_length
 from headcount.data.loader import TrainingLoader, decoding_loader
+from headcount.data.pairs import Pairs
 from headcount.data.sampler import TokenBudgetSampler
-from headcount.data.source import load_splits
+from headcount.data.source import load_splits, open_source
+from headcount.data.stream import Stream, StreamLoader, read_pairs
 from headcount.data.tokenizer import prepare_tokenizer
 from headcount.data.tokens import fingerprint, prepare_tokens
 
@@ -44,10 +47,10 @@ class SummarizationDataModule(pl.LightningDataModule):
         roles = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
         if self.given_tokenizer is not None:
             roles = {"test": data.test_split}
+        if data.streaming:
+            roles.pop("train", None)
         pairs, self.origin = load_splits(data, roles)
-        self.tokenizer = self.given_tokenizer or prepare_tokenizer(
-            pairs["train"], self.origin["train"]["sha256"], self.config.tokenizer, data.cache_dir
-        )
+        self.tokenizer = self.given_tokenizer or self._prepare_tokenizer(pairs)
         for role, split in pairs.items():
             tokens = prepare_tokens(split, self.origin[role]["sha256"], self.tokenizer, data.cache_dir)
             limits = data.max_document_tokens, data.max_summary_tokens
@@ -68,21 +71,47 @@ class SummarizationDataModule(pl.LightningDataModule):
             show(figures, console)
         return folder
 
-    def train_dataloader(self) -> TrainingLoader:
+    def _prepare_tokenizer(self, pairs: dict[str, Pairs]) -> Tokenizer:
+        config, cache_dir = self.config.tokenizer, self.config.data.cache_dir
+        if self.config.data.streaming:
+            self.streamed = open_source(self.config.data, self.config.data.train_split, streaming=True)
+            self.origin["train"] = {"split": self.streamed.split, "sha256": self.streamed.sha256, "streamed": True}
+            examples = ((document, summary) for _, document, summary in read_pairs(self.streamed))
+        else:
+            train = pairs["train"]
+            examples = ((d, r[0]) for d, r in zip(train.documents, train.references, strict=True))
+        texts = chain.from_iterable(islice(examples, config.training_pairs))
+        return prepare_tokenizer(texts, self.origin["train"]["sha256"], config, cache_dir)
+
+    def train_dataloader(self) -> TrainingLoader | StreamLoader:
         """Return this process's share of full batches in random order."""
-        split, data, (process, processes) = self.splits["train"], self.config.data, self._place()
-        sampler = TokenBudgetSampler(
-            split.lengths, budget=data.batch_tokens, seed=self.config.seed, pools=data.length_pools, processes=processes
-        )
-        made_of = {
+        data, (process, processes) = self.config.data, self._place()
+        made_of: dict[str, Any] = {
             "training data": self.origin["train"]["sha256"],
             "tokenizer": fingerprint(self.tokenizer),
             "data.max_document_tokens": data.max_document_tokens,
             "data.max_summary_tokens": data.max_summary_tokens,
             "data.batch_tokens": data.batch_tokens,
-            "data.length_pools": data.length_pools,
             "seed": self.config.seed,
         }
+        if data.streaming:
+            stream = Stream(
+                source=self.streamed,
+                tokenizer=self.tokenizer,
+                layout=Layout.of(self.tokenizer, data.max_document_tokens, data.max_summary_tokens),
+                budget=data.batch_tokens,
+                buffer=data.shuffle_buffer,
+                seed=self.config.seed,
+                process=process,
+                processes=processes,
+            )
+            made_of["data.shuffle_buffer"] = data.shuffle_buffer
+            return StreamLoader(stream, made_of=made_of, num_workers=data.num_workers)
+        split = self.splits["train"]
+        sampler = TokenBudgetSampler(
+            split.lengths, budget=data.batch_tokens, seed=self.config.seed, pools=data.length_pools, processes=processes
+        )
+        made_of["data.length_pools"] = data.length_pools
         return TrainingLoader(
             split, sampler, made_of=made_of, num_workers=data.num_workers, process=process, processes=processes
         )

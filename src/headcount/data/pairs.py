@@ -38,13 +38,6 @@ class Pairs:
         """Return the number of pairs."""
         return len(self.documents)
 
-    def texts(self, most: int) -> Iterator[str]:
-        """Yield the texts that a tokenizer learns from: documents and first references of up to so many pairs."""
-        for row, (document, references) in enumerate(zip(self.documents, self.references, strict=True)):
-            if row == most:
-                return
-            yield from (document, references[0])
-
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
@@ -53,6 +46,10 @@ class Columns:
     document: str
     summary: str
     references: list[str]
+
+    def names(self) -> list[str]:
+        """Return the names of all columns that are read."""
+        return ["id", self.document, self.summary, *self.references]
 
     def pair(self, row: dict[str, Any]) -> tuple[str, list[str], bool]:
         """Return the document and the references of a row, empty where there are none, and whether one was mended.

@@ -1,9 +1,11 @@
 """Sources: pairs of documents and summaries, from wherever the config says."""
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,13 +40,28 @@ class Source:
     files: list[Path]
     hub: Any = None
 
-    def rows(self, wanted: list[str]) -> Iterator[Row]:
-        """Yield the rows, with the wanted columns at least; all of them where none is wanted."""
+    @property
+    def sha256(self) -> str:
+        """Return one name for the key."""
+        return hashlib.sha256("\n".join(self.key).encode()).hexdigest()
+
+    def rows(self, wanted: list[str], part: int = 0, parts: int = 1) -> Iterator[Row]:
+        """Yield the rows of a part, with the wanted columns at least; all of them where none is wanted.
+
+        Whole files go to the parts where their number allows it, else rows in turn.
+        """
         if self.files:
-            yield from files.read(self.files, wanted)
+            if len(self.files) % parts == 0:
+                yield from files.read(self.files[part::parts], wanted)
+            else:
+                yield from islice(files.read(self.files, wanted), part, None, parts)
             return
         number, chosen = 0, files.heads(self.hub.column_names or [], wanted)
         hub = self.hub.select_columns(chosen) if chosen else self.hub
+        if parts > 1:
+            from datasets.distributed import split_dataset_by_node
+
+            hub = split_dataset_by_node(hub, rank=part, world_size=parts)
         for batch in hub.with_format("arrow").iter(1000):
             for row in files.rows_of(batch):
                 number += 1
@@ -77,7 +94,7 @@ class Source:
             ConfigError: a column is missing, a line is broken, or no row has both a document and a summary.
         """
         columns = self.columns()
-        wanted = ["id", columns.document, columns.summary, *columns.references]
+        wanted = columns.names()
         key = [FORMAT, self.key, wanted]
         folder = cached(self.config.cache_dir, "pairs", key, lambda to: write_pairs(to, self.rows(wanted), columns))
         info = read_info(folder)
@@ -162,8 +179,8 @@ def _carve(config: DataConfig, folder: Path, role: str) -> Path:
     return cached(config.cache_dir, "pairs", key, lambda to: take(pairs, part.tolist(), to))
 
 
-def open_source(config: DataConfig, split: str) -> Source:
-    """Find a split.
+def open_source(config: DataConfig, split: str, *, streaming: bool = False) -> Source:
+    """Find a split; the content of local files is not read where it is to be streamed.
 
     Raises:
         ConfigError: it is not there, or cannot be reached.
@@ -172,7 +189,8 @@ def open_source(config: DataConfig, split: str) -> Source:
     if path.exists():
         found = files.find(path, split)
         try:
-            return Source(config=config, split=split, key=[files.digest(file) for file in found], files=found)
+            known_by = (lambda file: f"{file}, {file.stat().st_size} bytes") if streaming else files.digest
+            return Source(config=config, split=split, key=[known_by(file) for file in found], files=found)
         except OSError as error:
             raise ConfigError(f"data.path={config.path}: cannot read {split}: {error}") from None
     if path.is_absolute() or config.path.count("/") > 1 or config.path.startswith(".") or path.suffix in files.SUFFIXES:
@@ -183,13 +201,25 @@ def open_source(config: DataConfig, split: str) -> Source:
     cache_dir = str(Path(config.cache_dir).expanduser() / "datasets")
     try:
         hub = datasets.load_dataset(
-            config.path, config.name, revision=config.revision, split=split, cache_dir=cache_dir
+            config.path,
+            config.name,
+            revision=config.revision,
+            split=split,
+            cache_dir=cache_dir,
+            streaming=config.streaming,
         )
-        return Source(config=config, split=split, key=[hub._fingerprint], files=[], hub=hub)
+        key = [hub._fingerprint] if not config.streaming else [config.path, config.name or "", split, _commit(config)]
+        return Source(config=config, split=split, key=key, files=[], hub=hub)
     except Exception as error:  # the library raises many kinds, often with the reason only in their cause
         reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
         hint = "; try data.revision=refs/convert/parquet" if "scripts are no longer supported" in reason else ""
         raise ConfigError(f"data.path={config.path}: cannot read {split}: {reason}{hint}") from None
+
+
+def _commit(config: DataConfig) -> str:
+    from huggingface_hub import HfApi
+
+    return str(HfApi().dataset_info(config.path, revision=config.revision).sha)
 
 
 def read_documents(file: str, columns: list[str]) -> Iterator[tuple[Any, str]]:

@@ -10,18 +10,17 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from headcount.config import ConfigError, TokenizerConfig
 from headcount.data.cache import cached
-from headcount.data.pairs import Pairs
 
 FORMAT = 2  # raise it when the training below changes
 START, END = "<s>", "</s>"  # every special token there is: a summary starts from START; END closes both sides
 
 
-def prepare_tokenizer(pairs: Pairs, sha256: str, config: TokenizerConfig, cache_dir: str) -> Tokenizer:
+def prepare_tokenizer(texts: Iterable[str], sha256: str, config: TokenizerConfig, cache_dir: str) -> Tokenizer:
     """Return the configured tokenizer, from the cache where the same texts trained the same before.
 
     Args:
-        pairs: the training split.
-        sha256: of its texts.
+        texts: what it is trained on; they are read where that is to be done.
+        sha256: what they are known by.
         config: the ``tokenizer`` section.
         cache_dir: the ``data.cache_dir`` of the config.
 
@@ -32,10 +31,9 @@ def prepare_tokenizer(pairs: Pairs, sha256: str, config: TokenizerConfig, cache_
         return adopt_tokenizer(config.path)
 
     def build(folder: Path) -> None:
-        texts = pairs.texts(config.training_pairs)
         train_tokenizer(texts, config.algorithm, config.vocabulary_size).save(str(folder / "tokenizer.json"))
 
-    key = [FORMAT, sha256, config.algorithm, config.vocabulary_size, min(config.training_pairs, len(pairs))]
+    key = [FORMAT, sha256, config.algorithm, config.vocabulary_size, config.training_pairs]
     return load_tokenizer(cached(cache_dir, "tokenizer", key, build) / "tokenizer.json")
 
 

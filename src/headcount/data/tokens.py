@@ -57,6 +57,11 @@ def fingerprint(tokenizer: Tokenizer) -> str:
     return hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
 
 
+def views(cells: pa.ListArray) -> list[Ids]:
+    """Return the token ids of each text, as views."""
+    return np.split(cells.values.to_numpy(zero_copy_only=True), cells.offsets.to_numpy()[1:-1])
+
+
 class TokenColumn:
     """A column of token ids: each example's are a view of the mapped file, and their numbers are in memory."""
 
