@@ -92,9 +92,7 @@ def epoch(cache_dir: str) -> None:
             prediction, targets = summarizer.predict_batch(batch)
             prediction.loss(targets).backward()
     number, lengths = len(data.splits["train"]), data.splits["train"].lengths[order]
-    print(
-        f"batches: {len(full)}, promised {len(loader)}; full on average: {np.mean(full):.2%}, at most {max(full):.2%}"
-    )
+    print(f"batches: {len(full)}, promised {len(loader)}; filled {np.mean(full):.2%}, at most {max(full):.2%}")
     print(f"examples: {len(order):,}; every one of {number:,} once: {sorted(order) == list(range(number))}")
     print(f"correlation of neighbours' lengths: {np.corrcoef(lengths[1:], lengths[:-1])[0, 1]:+.4f}")
     print(f"layer calls forward, backward: {calls}; padded positions in them: {padded}")

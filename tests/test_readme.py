@@ -21,7 +21,7 @@ def test_our_commands(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(ROOT)
     command, args = words[1], [word for word in words[2:] if word not in ("|", ">")]
     assert command in {c.callback.__name__ for c in cli.app.registered_commands if c.callback}
-    if command in ("train", "config", "baselines") and "--schema" not in args:
+    if command in ("train", "config", "baselines", "data") and "--schema" not in args:
         files = [a for a in args if "=" not in a]
         assert files and all(Path(f).is_file() for f in files)
         load(files, [a for a in args if "=" in a])
