@@ -109,3 +109,9 @@ def test_a_broken_line_is_one_line(workers: int, data: DataConfig) -> None:
 def test_what_does_not_go_with_a_stream(value: str) -> None:
     with pytest.raises(ConfigError, match=value.replace("null", "None")):
         load([], ["data.streaming=true", value])
+
+
+def test_the_embedded_data_set_streams_too(data: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headcount.data.docstrings.build", lambda cache_dir: (Path(data.path), {}))
+    source = open_source(replace(data, path="docstrings"), "train", streaming=True)
+    assert len(list(read_pairs(source))) == 54

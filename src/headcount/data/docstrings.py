@@ -12,9 +12,7 @@ import importlib.util
 import json
 import os
 import platform
-import shutil
 import sysconfig
-import tempfile
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +23,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.progress import track
+
+from headcount.data.cache import cached
 
 FORMAT = 1  # raise it when the pairs that the code below makes change, so that no stale cache is used
 PACKAGES = (
@@ -39,11 +39,11 @@ SKIPPED = {  # folders
 SPLITS = {"train": 90, "validation": 95, "test": 100}  # upper ends, in hundredths of the source files
 
 
-def build(cache_dir: Path) -> tuple[Path, dict[str, Any]]:
+def build(cache_dir: str) -> tuple[Path, dict[str, Any]]:
     """Build the data set, or find it in the cache.
 
     Args:
-        cache_dir: where prepared data is kept.
+        cache_dir: the ``data.cache_dir`` of the config.
 
     Returns:
         The folder of ``train``, ``validation`` and ``test.parquet`` (columns id, document, summary), and its make-up:
@@ -52,10 +52,8 @@ def build(cache_dir: Path) -> tuple[Path, dict[str, Any]]:
     packages = {name: spec for name in PACKAGES if (spec := _spec(name))}
     versions = {name: importlib.metadata.version(DISTRIBUTIONS.get(name, name)) for name in packages}
     versions["python"] = platform.python_version()
-    key = hashlib.sha256(json.dumps([FORMAT, versions]).encode()).hexdigest()[:16]
-    folder = cache_dir / f"docstrings-{key}"
-    if not (folder / "info.json").is_file():
-        cache_dir.mkdir(parents=True, exist_ok=True)
+
+    def fill(folder: Path) -> None:
         roots = {name: Path(next(iter(spec.submodule_search_locations))) for name, spec in packages.items()}
         roots["python"] = Path(sysconfig.get_paths()["stdlib"])
         splits = extract(roots)
@@ -65,14 +63,11 @@ def build(cache_dir: Path) -> tuple[Path, dict[str, Any]]:
             "pairs": {split: len(rows) for split, rows in splits.items()},
             "sha256": hashlib.sha256(text.encode()).hexdigest(),
         }
-        with tempfile.TemporaryDirectory(dir=cache_dir) as scratch:
-            built = Path(scratch) / "built"
-            built.mkdir()
-            for split, rows in splits.items():
-                pq.write_table(pa.Table.from_pylist(rows), built / f"{split}.parquet")
-            (built / "info.json").write_text(json.dumps(info, indent=2))
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(built, folder)
+        for split, rows in splits.items():
+            pq.write_table(pa.Table.from_pylist(rows), folder / f"{split}.parquet")
+        (folder / "info.json").write_text(json.dumps(info, indent=2))
+
+    folder = cached(cache_dir, "docstrings", [FORMAT, versions], fill)
     return folder, json.loads((folder / "info.json").read_text())
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -134,8 +134,7 @@ def load_splits(config: DataConfig, roles: dict[str, str | None]) -> tuple[dict[
     """
     origin: dict[str, Any] = {"path": config.path, "name": config.name, "revision": config.revision}
     if config.path == "docstrings":
-        folder, origin["docstrings"] = docstrings.build(Path(config.cache_dir).expanduser())
-        config = replace(config, path=str(folder))
+        origin["docstrings"] = docstrings.build(config.cache_dir)[1]
     named = [f"data.{role}_split" for role, split in roles.items() if split and role != "train"]
     if "train" in roles and named and Path(config.path).expanduser().is_file():
         raise ConfigError(f"data.path={config.path} is one file, the training split: set {' and '.join(named)} to null")
@@ -185,7 +184,7 @@ def open_source(config: DataConfig, split: str, *, streaming: bool = False) -> S
     Raises:
         ConfigError: it is not there, or cannot be reached.
     """
-    path = Path(config.path).expanduser()
+    path = docstrings.build(config.cache_dir)[0] if config.path == "docstrings" else Path(config.path).expanduser()
     if path.exists():
         found = files.find(path, split)
         try:
