@@ -44,7 +44,7 @@ class TrainingLoader:
         self.sampler = self  # Lightning calls set_epoch on a loader's sampler
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order; what a state says to skip is skipped in its own epoch alone."""
+        """Choose the order; what a state says to skip is skipped in its own epoch alone, which may have ended."""
         if epoch != self.epoch:
             self.epoch, self.done, self.skip = epoch, 0, 0
 
@@ -61,11 +61,8 @@ class TrainingLoader:
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place in the data: the end of an epoch is the beginning of the next."""
-        done = self.skip or self.done
-        ended = done == len(self)
-        place = {"epoch": self.epoch + ended, "batches": 0 if ended else done}
-        return {**place, "made_of": dict(self.made_of)}
+        """Return the place in the data: an epoch, and how many of its batches were handed out."""
+        return {"epoch": self.epoch, "batches": self.skip or self.done, "made_of": dict(self.made_of)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a place.
