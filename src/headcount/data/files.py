@@ -70,7 +70,7 @@ def read(files: Sequence[Path], wanted: Sequence[str]) -> Iterator[Row]:
 
 def _parquet(file: Path, wanted: Sequence[str]) -> Iterator[Row]:
     try:
-        with pq.ParquetFile(file, buffer_size=1 << 20) as content:
+        with pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as content:  # memory stays flat
             number, chosen = 0, heads(content.schema_arrow.names, wanted)
             for batch in content.iter_batches(1000, columns=chosen or None):
                 for row in rows_of(batch):
