@@ -22,5 +22,5 @@ def draw_lengths(splits: dict[str, EncodedPairs], path: Path) -> None:
             axes.hist(some, bins=50, range=(0, end * 1.05), density=True, histtype="step", label=role)
         axes.axvline(cut, color="black", linestyle=":", label=limit)
         axes.set(xlabel=f"tokens of {side}", yticks=[])
-        axes.legend(frameon=False)
+        axes.legend(framealpha=1, edgecolor="none")
     figure.savefig(path, dpi=120)
