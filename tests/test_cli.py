@@ -28,7 +28,9 @@ def test_help_and_errors_do_not_wait_for_torch(args: list[str]) -> None:
     assert done.stderr.splitlines()[-1] == "False"
 
 
-@pytest.mark.parametrize("command", ["train", "data", "evaluate", "baselines", "compare", "summarize", "config", "model"])
+@pytest.mark.parametrize(
+    "command", ["train", "data", "evaluate", "baselines", "compare", "summarize", "config", "model"]
+)
 def test_help_has_examples(command: str) -> None:
     done = call(command, "--help")
     assert done.returncode == 0 and "Examples" in done.stdout and f"headcount {command}" in done.stdout
