@@ -40,8 +40,13 @@ def main() -> None:
 
 
 def _load(args: list[str]) -> tuple[Config, dict[str, object]]:
+    return compose.load(*_sort(args))
+
+
+def _sort(args: list[str]) -> tuple[list[str], list[str]]:
+    """Return the files and the overrides among arguments."""
     files = [a for a in args if "=" not in a or Path(a).is_file()]
-    return compose.load(files, [a for a in args if a not in files])
+    return files, [a for a in args if a not in files]
 
 
 @app.command(
@@ -106,16 +111,24 @@ def compare(
 @app.command(
     epilog="Examples:\n\n- `headcount summarize runs/docstrings-1 letter.txt`\n\n"
     "- `cat notes.txt | headcount summarize runs/docstrings-1`\n\n"
-    "- `headcount summarize runs/docstrings-1 documents.jsonl > summaries.jsonl`"
+    "- `headcount summarize runs/docstrings-1 documents.jsonl > summaries.jsonl`\n\n"
+    "- `headcount summarize runs/docstrings-1 documents.jsonl decoding.strategy=beam decoding.returned=4`"
 )
 def summarize(
-    run: Run, file: Annotated[str, typer.Argument(metavar="[FILE|-]", help="text or JSONL; - is standard input")] = "-"
+    run: Run,
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE|-] [KEY=VALUE...]", help="text or JSONL, - is standard input; then changes"),
+    ] = None,
 ) -> None:
     """Summarize new documents: text, one a line; or JSONL, an object a line, which comes out as JSONL."""
-    config, plain = compose.load([str(run / "config.yaml")], [])
+    files, overrides = _sort(args or [])
+    if len(files) > 1:
+        raise ConfigError(f"summarize: {files[1]}: a second file; legal: one, or - for standard input")
+    config, plain = compose.load([str(run / "config.yaml")], overrides)
     from headcount.training.run import summarize
 
-    summarize(run, config, plain, file)
+    summarize(run, config, plain, files[0] if files else "-")
 
 
 @app.command(

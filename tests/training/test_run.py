@@ -143,6 +143,22 @@ def test_summarize_jsonl(small, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [o["summary"] for o in out[:12]] == [p["summary"] for p in rows(folder / "predictions.jsonl")]
 
 
+def test_summarize_as_told(small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Several hypotheses with their scores, the best first; a key that shaped the model is refused."""
+    folder = trained(small)
+    config, plain = load([str(folder / "config.yaml")], ["decoding.strategy=beam", "decoding.returned=3"])
+    (tmp_path / "in.jsonl").write_text(json.dumps({"document": DOCUMENT}) + '\n{"document": " "}')
+    capsys.readouterr()
+    run.summarize(folder, config, plain, "in.jsonl")
+    first, empty = map(json.loads, capsys.readouterr().out.splitlines())
+    scores = [each["score"] for each in first["summaries"]]
+    assert len(scores) == 3 and scores == sorted(scores, reverse=True)
+    assert first["summary"] == first["summaries"][0]["summary"] and empty["summary"] == ""
+    config, plain = load([str(folder / "config.yaml")], ["model.num_heads=1"])
+    with pytest.raises(ConfigError, match="model.num_heads=1: .* was trained with another; legal: 2"):
+        run.summarize(folder, config, plain, "in.jsonl")
+
+
 @pytest.mark.parametrize("line", ['{"document": "a"', '{"other": "a"}', '{"document": 3}', "[1]"])
 def test_summarize_names_the_broken_line(line: str, small, tmp_path: Path) -> None:
     folder = trained(small)

@@ -24,3 +24,19 @@ def load_checkpoint(run: Path, name: str) -> dict[str, Any]:
     except Exception as error:  # a damaged file fails in many ways
         raise ConfigError(f"{path}: damaged, or not a checkpoint ({type(error).__name__})") from None
     return content
+
+
+def check_unchanged(run: Path, plain: dict[str, Any]) -> None:
+    """Refuse a config that has another model, tokenizer or lengths than the run was trained with.
+
+    Raises:
+        ConfigError: it has; the key, its value and the run's.
+    """
+    trained = load_checkpoint(run, "best")["config"]
+    lengths = "max_document_tokens", "max_summary_tokens"
+    fixed = {"model": plain["model"], "tokenizer": plain["tokenizer"], "data": lengths}
+    for section, names in fixed.items():
+        for name in names:
+            now, then = plain[section][name], trained[section][name]
+            if now != then:
+                raise ConfigError(f"{section}.{name}={now}: {run} was trained with another; legal: {then}")

@@ -12,12 +12,12 @@ import pytorch_lightning as pl
 from rich.console import Console
 
 from headcount.compose import to_yaml
-from headcount.config import Config, ConfigError
+from headcount.config import Config
 from headcount.data.module import SummarizationDataModule
 from headcount.data.tokenizer import load_tokenizer
 from headcount.evaluation.report import Report, report
 from headcount.evaluation.table import print_report, say
-from headcount.training.checkpoint import load_checkpoint
+from headcount.training.checkpoint import check_unchanged, load_checkpoint
 from headcount.training.folder import write_whole
 from headcount.training.processes import of_all, shared_folder, silence_all_but_the_first
 from headcount.training.progress import TrainingProgress
@@ -38,14 +38,7 @@ def evaluate(run: Path, config: Config, plain: dict[str, Any], *, shuffle_source
     Raises:
         ConfigError: the run is not complete, a key that shaped its model is changed, or its data cannot be had.
     """
-    trained = load_checkpoint(run, "best")["config"]
-    lengths = "max_document_tokens", "max_summary_tokens"
-    fixed = {"model": plain["model"], "tokenizer": plain["tokenizer"], "data": lengths}
-    for section, names in fixed.items():
-        for name in names:
-            now, then = plain[section][name], trained[section][name]
-            if now != then:
-                raise ConfigError(f"{section}.{name}={now}: {run} was trained with another; legal: {then}")
+    check_unchanged(run, plain)
     silence_all_but_the_first()
     data = SummarizationDataModule(config, load_tokenizer(run / "tokenizer.json"))
     data.setup()

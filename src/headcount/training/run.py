@@ -25,7 +25,8 @@ from headcount.data.module import EncodedPairs, SummarizationDataModule, by_leng
 from headcount.data.pairs import Pairs
 from headcount.data.source import read_documents
 from headcount.data.tokenizer import load_tokenizer
-from headcount.training.checkpoint import checkpoint_path, load_checkpoint
+from headcount.model.search import Hypothesis
+from headcount.training.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
 from headcount.training.evaluate import score_test
 from headcount.training.folder import write_whole
 from headcount.training.processes import shared_folder, silence_all_but_the_first
@@ -96,13 +97,15 @@ def summarize(run: Path, config: Config, plain: dict[str, Any], file: str) -> No
 
     Args:
         run: the run folder.
-        config: the run's config.
+        config: the run's config, perhaps changed.
         plain: the same as a nested dict.
-        file: text, a document a line, or JSONL, an object a line; ``-`` is standard input.
+        file: text, a document a line, or JSONL, an object a line; ``-`` is standard input. JSONL comes out with all
+            ``decoding.returned`` summaries and their scores, if those are several.
 
     Raises:
-        ConfigError: the run is not complete, or a line of the file cannot be read.
+        ConfigError: the run is not complete, a key that shaped its model is changed, or a line cannot be read.
     """
+    check_unchanged(run, plain)
     tokenizer = load_tokenizer(run / "tokenizer.json")
     summarizer = Summarizer(config, plain, tokenizer)
     summarizer.configure_model()
@@ -115,11 +118,14 @@ def summarize(run: Path, config: Config, plain: dict[str, Any], file: str) -> No
         while chunk := list(islice(documents, 8 * size)):
             texts = [text for _, text in chunk]
             pairs = EncodedPairs(Pairs(ids=[], documents=texts, references=[[""]] * len(texts)), tokenizer, *limits)
-            summaries = [""] * len(texts)
+            found: list[list[Hypothesis]] = [[Hypothesis([], 0.0, ended=True)] for _ in texts]  # of an empty document
             for rows in by_length(pairs, [row for row, text in enumerate(texts) if text.strip()], size):
-                for row, summary in zip(rows, summarizer.summarize(pairs.batch(rows)), strict=True):
-                    summaries[row] = summary
-            for (identifier, _), summary in zip(chunk, summaries, strict=True):
-                out = {"id": identifier, "summary": summary}
-                print(summary if identifier is None else json.dumps(out, ensure_ascii=False), flush=True)
+                for row, hypotheses in zip(rows, summarizer.write(pairs.batch(rows)), strict=True):
+                    found[row] = hypotheses
+            for (identifier, _), hypotheses in zip(chunk, found, strict=True):
+                summaries = [{"summary": summarizer.text_of(each), "score": each.score} for each in hypotheses]
+                out = {"id": identifier, "summary": summaries[0]["summary"]}
+                if config.decoding.returned > 1:
+                    out["summaries"] = summaries
+                print(out["summary"] if identifier is None else json.dumps(out, ensure_ascii=False), flush=True)
             progress.advance(task, len(chunk))
