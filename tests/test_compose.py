@@ -29,6 +29,13 @@ def test_resolved_config_loads_to_itself(tmp_path: Path) -> None:
     assert again == config and plain_again == plain
 
 
+def test_a_place_that_is_not_there_has_no_say() -> None:
+    """Cross-attention is not rotary, so its heads may be odd; num_heads need not fit where no place has that number."""
+    load([], ["model.positions=rotary", "model.embedding_size=12", "model.num_heads=2", "model.cross_heads=4"])
+    places = ["model.encoder_heads=3", "model.decoder_heads=3", "model.cross_heads=3"]
+    load([], ["model.embedding_size=18", *places])
+
+
 def test_defaults_follow_what_they_name() -> None:
     assert load([], ["data.max_summary_tokens=40"])[0].decoding.max_tokens == 40
     assert load([], ["data.max_summary_tokens=40", "decoding.max_tokens=9"])[0].decoding.max_tokens == 9
@@ -77,6 +84,10 @@ MISTAKES = {
     "trainer: {max_epoch: 3}": "x.yaml: trainer.max_epoch=3: unknown key; did you mean max_epochs?",
     "trainer: {max_epochs: abc}": "x.yaml: trainer.max_epochs=abc: wrong type str; legal: null or int",
     "trainer: {max_epochs: 3}": "trainer.max_steps=2000 and trainer.max_epochs=3 are two budgets",
+    "trainer: {max_steps: -1}": "trainer.max_steps=-1 and trainer.max_epochs=-1 are no budget; set one of them",
+    "decoding: {top_p: 1.5}": "decoding.top_p=1.5 is out of range",
+    "decoding: {diversity: 0.5}": "decoding.diversity=0.5 does nothing with decoding.groups=1; legal: 0",
+    "decoding: {min_tokens: 65}": "decoding.min_tokens=65 is more than decoding.max_tokens=64; legal: at most 64",
     "trainer: {logger: true}": "x.yaml: trainer.logger=True is not yours to set",
     "trainer: 3": "x.yaml: trainer: Cannot assign int",
     "model: {num_heads: 4": "x.yaml: while parsing a flow mapping",

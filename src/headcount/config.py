@@ -126,8 +126,9 @@ class ModelConfig(Section):
                 f"model.embedding_size={self.embedding_size} does not go with model.architecture=recurrent, whose "
                 "encoder gives half of it to either direction; legal: even numbers"
             )
-        for place in ("num", "encoder", "decoder", "cross"):
-            self._check_heads(f"{place}_heads", "num_kv_heads" if place == "num" else f"{place}_kv_heads")
+        used = {"transformer": ("encoder", "decoder", "cross"), "gpt": ("decoder",), "recurrent": ("cross",)}
+        for place in used[self.architecture]:
+            self._check_heads(place)
 
     def _only(self) -> dict[str, tuple[Any, ...]]:
         """Return, for the keys in which the architecture leaves less than every choice, what is legal."""
@@ -148,8 +149,10 @@ class ModelConfig(Section):
         alone = {"attention": ("additive",), "norm": ("none",), "positions": ("none",), "attention_dropout": (0.0,)}
         return {"encoder_layers": depths, **alone, **following, **dict.fromkeys(none, (None,))}
 
-    def _check_heads(self, heads_key: str, kv_key: str) -> None:
-        heads, kv_heads = getattr(self, heads_key), getattr(self, kv_key)
+    def _check_heads(self, place: str) -> None:
+        heads, kv_heads = getattr(self, f"{place}_heads"), getattr(self, f"{place}_kv_heads")
+        heads_key = "num_heads" if heads == self.num_heads else f"{place}_heads"
+        kv_key = "num_kv_heads" if kv_heads == self.num_kv_heads else f"{place}_kv_heads"
         if self.head_dim is None and self.embedding_size % heads:
             legal = [n for n in range(1, self.embedding_size + 1) if self.embedding_size % n == 0]
             raise ConfigError(
@@ -163,7 +166,7 @@ class ModelConfig(Section):
                 f"legal: {', '.join(map(str, legal))}"
             )
         width = self.head_dim or self.embedding_size // heads
-        if self.positions == "rotary" and width % 2:
+        if self.positions == "rotary" and width % 2 and place != "cross":
             raise ConfigError(
                 f"model.positions=rotary does not go with model.{heads_key}={heads}, whose heads are {width} wide; "
                 "legal: an even width"
@@ -252,13 +255,15 @@ class DecodingConfig(Section):
     coverage_penalty: float = key(0.0, "beam: weight of what of the document was not looked at", at_least=0)
     temperature: float = key(1.0, "sample: below 1 sharpens, above 1 flattens", at_least=1e-3)
     top_k: int = key(0, "sample: only the likeliest k; 0: all", at_least=0)
-    top_p: float = key(1.0, "sample: only the likeliest that reach p together", at_least=0)
+    top_p: float = key(1.0, "sample: only the likeliest that reach p together; 1: all", at_least=0, below=1.0001)
     returned: int = key(1, "summaries of each document, with scores", at_least=1)
     batch_size: int = key(64, "documents decoded together", at_least=1)
 
     def __post_init__(self) -> None:
         """Check that the settings go together."""
         Section.__post_init__(self)
+        if self.diversity and self.groups == 1:
+            raise ConfigError(f"decoding.diversity={self.diversity} does nothing with decoding.groups=1; legal: 0")
         if self.beams % self.groups:
             legal = [n for n in range(1, self.beams + 1) if self.beams % n == 0]
             raise ConfigError(
@@ -344,6 +349,11 @@ class Config(Section):
             )
         gpt = self.model.architecture == "gpt"
         room = self.data.max_summary_tokens if gpt else self.max_positions
+        if self.decoding.min_tokens > self.decoding.max_tokens:
+            raise ConfigError(
+                f"decoding.min_tokens={self.decoding.min_tokens} is more than decoding.max_tokens="
+                f"{self.decoding.max_tokens}; legal: at most {self.decoding.max_tokens}"
+            )
         if self.decoding.max_tokens > room:
             raise ConfigError(
                 f"decoding.max_tokens={self.decoding.max_tokens} is beyond the model's positions, which data."
@@ -400,6 +410,8 @@ def _check_trainer(trainer: dict[str, Any]) -> None:
         raise ConfigError(
             f"trainer.max_steps={steps} and trainer.max_epochs={epochs} are two budgets; set one of them to -1"
         )
+    if steps < 0 and (epochs is None or epochs < 0) and not trainer.get("fast_dev_run"):
+        raise ConfigError(f"trainer.max_steps={steps} and trainer.max_epochs={epochs} are no budget; set one of them")
 
 
 def legal_names(name: str, names: list[str]) -> str:

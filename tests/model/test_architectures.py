@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from headcount.model.attention import MultiHeadAttention
 from headcount.model.base import SummaryModel
 from headcount.model.ragged import Rows
 from headcount.model.search import Search, write
@@ -58,6 +59,27 @@ def test_ragged_batch_equals_its_examples_alone(kind: tuple[str, ...]) -> None:
     assert loss.item() == pytest.approx(total, rel=1e-6)
     for one, other in zip(together, alone, strict=True):
         torch.testing.assert_close(torch.zeros_like(other) if one is None else one, other, rtol=1e-5, atol=1e-6)
+
+
+@every
+def test_every_parameter_has_a_say(kind: tuple[str, ...]) -> None:
+    model = make(*kind)
+    documents, document_rows, summaries, summary_rows = batch()
+    model(documents, document_rows, summaries, summary_rows).loss(summaries.flip(0)).backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+@pytest.mark.parametrize("architecture", ["transformer", "gpt"])
+@pytest.mark.parametrize("copying", [False, True])
+def test_attention_dropout_acts_in_every_layer(copying: bool, architecture: str) -> None:
+    """Also in the one whose weights copying reads."""
+    model = make(architecture, f"copying={copying}", "decoder_layers=1", "attention_dropout=0.5")
+    last = model.decoder[0].cross_attention if architecture == "transformer" else model.decoder[0].attention
+    for module in model.modules():
+        if isinstance(module, MultiHeadAttention) and module is not last:
+            module.dropout = 0.0
+    first, other = (model(*batch()).log_probabilities() for _ in range(2))
+    assert not torch.allclose(first, other)
 
 
 @every

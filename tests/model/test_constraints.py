@@ -58,5 +58,6 @@ def test_what_sampling_draws_from() -> None:
     assert kept() == [[0.5, 0.25, 0.15, 0.1], [0.1, 0.2, 0.3, 0.4]]
     assert kept(top_k=1) == [[1, 0, 0, 0], [0, 0, 0, 1]]
     assert kept(top_p=0.5) == [[1, 0, 0, 0], [0, 0, 0.4286, 0.5714]]
+    assert kept(top_p=0.0) == [[1, 0, 0, 0], [0, 0, 0, 1]]
     assert kept(top_p=0.7) == [[0.6667, 0.3333, 0, 0], [0, 0, 0.4286, 0.5714]]
     assert kept(temperature=0.5)[0] == [round(p**2 / 0.345, 4) for p in (0.5, 0.25, 0.15, 0.1)]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from headcount.model.kernels import Projected, attend_each, attend_padded, attention_formula
+from headcount.model.kernels import Projected, attend, attend_each, attend_padded, attention_formula, flash_takes
 from headcount.model.positions import alibi_slopes
 from headcount.model.ragged import Rows
 
@@ -53,6 +53,46 @@ def test_every_fast_way_equals_the_formula(way: object, kind: str, alibi_too: bo
     both = (torch.autograd.grad(y, [query, key, value], seed) for y in (mixed, torch.cat(expected)))
     for one, other in zip(*both, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "head_dim", "capability", "taken"),
+    [
+        (torch.bfloat16, 64, (9, 0), True),
+        (torch.float16, 256, (8, 0), True),
+        (torch.float32, 64, (9, 0), False),
+        (torch.bfloat16, 4, (9, 0), False),  # 64 heads of 256
+        (torch.bfloat16, 12, (9, 0), False),
+        (torch.bfloat16, 512, (9, 0), False),  # one head of 512
+        (torch.float16, 64, (7, 5), False),
+    ],
+)
+def test_what_flash_attention_takes(
+    dtype: torch.dtype, head_dim: int, capability: tuple[int, int], taken: bool
+) -> None:
+    assert flash_takes(dtype, head_dim, capability) == taken
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("head_dim", [4, 8, 64])
+@pytest.mark.parametrize("causal", [False, True])
+def test_on_a_gpu_it_is_the_formula_too(causal: bool, head_dim: int) -> None:
+    torch.manual_seed(0)
+    parts = [torch.randn(sum(LENGTHS), 4, head_dim, device="cuda").bfloat16() for _ in range(3)]
+    x = Projected(*parts, Rows.of(LENGTHS, "cuda"), Rows.of(LENGTHS, "cuda"))
+    wide = Projected(*(part.float().cpu() for part in parts), Rows.of(LENGTHS), Rows.of(LENGTHS))
+    torch.testing.assert_close(
+        attend(x, causal=causal).float().cpu(), attend_each(wide, causal=causal), rtol=0, atol=3e-2
+    )
+
+
+def test_padded_dropout_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(6, 2, 8) for _ in range(3))
+    x = Projected(query, key, value, Rows.of([4, 2]), Rows.of([4, 2]))
+    draws = torch.stack([attend_padded(x, causal=True, dropout_share=0.3) for _ in range(2000)])
+    torch.testing.assert_close(draws.mean(0), attend_padded(x, causal=True), rtol=0, atol=0.15)
+    assert draws.std(0).max() > 0.1
 
 
 def test_bf16_on_a_cpu_attends_in_fp32() -> None:

@@ -47,3 +47,14 @@ def test_alibi_by_the_paper() -> None:
     for h, slope in enumerate((2**-4, 2**-8)):
         for t, query in enumerate((3, 4)):
             assert bias[h, t].tolist() == pytest.approx([-slope * abs(query - s) for s in range(6)])
+
+
+def test_tables_do_not_depend_on_the_default_dtype() -> None:
+    """A model that is built for bf16 knows the same places as one that is built for fp32."""
+    expected = sinusoids(512, 64), rotation_table(512, 64), alibi_slopes(8)
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = sinusoids(512, 64), rotation_table(512, 64), alibi_slopes(8)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))

@@ -22,7 +22,7 @@ SEARCH = Search(start_id=START, end_id=END, max_tokens=LONGEST)
 
 
 def tiny(architecture: str = "transformer", *changes: str) -> SummaryModel:
-    """A model of five words, START and END among them."""
+    """A model of four words, START and END among them."""
     torch.manual_seed(1)
     overrides = [*SMALL, *ARCHITECTURES[architecture], *(f"model.{change}" for change in changes)]
     model = build_model(load([], overrides)[0].model, vocabulary_size=WORDS, max_positions=20).double().eval()

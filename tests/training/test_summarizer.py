@@ -98,16 +98,37 @@ def test_learning_rate_over_time() -> None:
     assert learning_rate_factor(110, "constant", 10, 110) == 1
 
 
+def test_draw_where_a_summary_is_cut(small) -> None:
+    """It has as many rows as tokens, and reads no place beyond those that the model knows."""
+    lengths = ["data.max_document_tokens=20", "data.max_summary_tokens=20", "decoding.min_tokens=20"]
+    summarizer, data = built(small, *lengths)
+    summarizer.eval()
+    panel = summarizer.draw(data.splits["test"].shortest()).axes[0]
+    assert panel.images[0].get_array().shape[0] == 20
+    assert len(panel.get_yticklabels()) == 20
+
+
+def test_samples_do_not_depend_on_what_was_drawn_before(small) -> None:
+    summarizer, data = built(small, "decoding.strategy=sample")
+    summarizer.eval()
+    batch = data.splits["test"].batch(range(6))
+    summarizer.on_predict_start()
+    first = summarizer.predict_step(batch, 0)
+    assert summarizer.predict_step(batch, 0) != first
+    summarizer.on_predict_start()
+    assert summarizer.predict_step(batch, 0) == first
+
+
 def test_draw_shows_where_each_head_of_the_last_layer_looks(small) -> None:
     summarizer, data = built(small, "model.num_heads=4")
     summarizer.eval()
     batch = data.splits["test"].shortest()
     panels = [axes for axes in summarizer.draw(batch).axes if axes.get_title(loc="left")]
     assert len(panels) == 4
-    written = summarizer.write(batch)[0][0].tokens
+    best = summarizer.write(batch)[0][0]
     for panel in panels:
         weights = torch.as_tensor(panel.images[0].get_array())
-        assert weights.shape == (len(written) + 1, batch.document_lengths[0])
+        assert weights.shape == (len(best.tokens) + best.ended, batch.document_lengths[0])
         torch.testing.assert_close(weights.sum(-1), torch.ones(len(weights)))
     labels = [label.get_text() for label in panels[-1].get_xticklabels()]
     document = data.splits["test"].pairs.documents[batch.indices[0]]

@@ -101,7 +101,7 @@ class MultiHeadAttention(nn.Module):
             rows: where their examples begin and end.
             memory: the tokens [M, D] that are asked, and their rows; None: the same, self-attention.
             causal: a token sees itself and what stands before it; with a memory, its examples end with x's.
-            return_weights: use the written-out formula and return its weights, without dropout.
+            return_weights: use the written-out formula and return its weights, before dropout.
 
         Returns:
             The tokens [N, D] and, if asked for, each example's weights [H, T, S].
@@ -117,13 +117,15 @@ class MultiHeadAttention(nn.Module):
             query_NHK = self.rotate(query_NHK, rows.positions_at_end_of(memory_rows))
             key_MJK = self.rotate(key_MJK, memory_rows.positions)
         x = Projected(query_NHK, key_MJK, value_MJK, rows, memory_rows)
-        weights = None
+        weights, share = None, self.dropout if self.training else 0.0
         if return_weights:
             masks = Masks(memory_rows, causal, self.slopes_H, query_NHK.dtype)
-            results = [attention_formula(q, k, v, mask_HTS=masks.of(len(q), len(k))) for q, k, v in x.examples()]
+            results = [
+                attention_formula(q, k, v, mask_HTS=masks.of(len(q), len(k)), dropout_share=share)
+                for q, k, v in x.examples()
+            ]
             mixed_NHK, weights = torch.cat([mixed for mixed, _ in results]), [weight for _, weight in results]
         else:
-            share = self.dropout if self.training else 0.0
             mixed_NHK = attend(x, causal=causal, slopes_H=self.slopes_H, dropout_share=share)
         return self.project_output(mixed_NHK), weights
 
@@ -205,11 +207,11 @@ class QueryKeyNormAttention(MultiHeadAttention):
 
     def shape_query(self, query_NHK: Tensor) -> Tensor:
         """Give each query the length sqrt(head_dim)."""
-        return F.rms_norm(query_NHK, (self.head_dim,))
+        return F.rms_norm(query_NHK, (self.head_dim,)).to(query_NHK.dtype)
 
     def shape_key(self, key_NJK: Tensor) -> Tensor:
         """Give each key the length sqrt(head_dim)."""
-        return F.rms_norm(key_NJK, (self.head_dim,))
+        return F.rms_norm(key_NJK, (self.head_dim,)).to(key_NJK.dtype)
 
 
 ATTENTIONS: dict[Attention, type[MultiHeadAttention]] = {

@@ -69,6 +69,8 @@ def nucleus(logits_RV: Tensor, *, temperature: float, top_k: int, top_p: float) 
     if top_p < 1.0:
         sorted_RV, order_RV = logits_RV.sort(descending=True)
         before_RV = sorted_RV.softmax(-1).cumsum(-1) - sorted_RV.softmax(-1)
-        dropped_RV = torch.zeros_like(before_RV, dtype=torch.bool).scatter_(1, order_RV, before_RV >= top_p)
+        dropped_RV = torch.zeros_like(before_RV, dtype=torch.bool).scatter_(
+            1, order_RV, (before_RV >= top_p) & (before_RV > 0)
+        )
         logits_RV = logits_RV.masked_fill(dropped_RV, -math.inf)
     return logits_RV

@@ -96,8 +96,12 @@ def _mix(log_generated: Tensor, copied: Tensor, gate: Tensor) -> Tensor:
 
 
 def pointer(weights_HTS: Tensor, gates_H: Tensor | None) -> Tensor:
-    """Return the mean of the heads' attention, [..., T, S]; a gated head has its gate's share in it."""
+    """Return the mean of the heads' attention, [..., T, S]; a gated head has its gate's share in it.
+
+    Where all gates are closed nothing decides among the heads, and all have the same share.
+    """
     if gates_H is None:
         return weights_HTS.mean(-3)
-    shares_H = gates_H / gates_H.sum().clamp_min(LEAST)
+    open_H = gates_H.clamp_min(0.0)
+    shares_H = torch.where(open_H.sum() > 0, open_H / open_H.sum().clamp_min(LEAST), 1 / len(open_H))
     return (weights_HTS * shares_H[:, None, None]).sum(-3)

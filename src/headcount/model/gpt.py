@@ -28,6 +28,7 @@ class GPT(SummaryModel[DecoderState]):
             copying: mix in the document's tokens, by what the last layer's self-attention gives to the document.
         """
         super().__init__(vocabulary, copying=copying)
+        self.document_embedding = self.summary_embedding  # one text
         self.decoder, self.decoder_norm = decoder.build(causal=True), decoder.final_norm()
 
     def forward(

@@ -114,16 +114,18 @@ def attend(x: Projected, *, causal: bool, slopes_H: Tensor | None = None, dropou
     """
     if x.query_NHK.device.type == "cpu":
         return attend_each(x, causal=causal, slopes_H=slopes_H, dropout_share=dropout_share)
-    half = x.query_NHK.dtype in (torch.bfloat16, torch.float16)
-    if (
-        x.query_NHK.is_cuda
-        and half
-        and slopes_H is None
-        and not dropout_share
-        and (not x.grouped or VARLEN_TAKES_GROUPS)
-    ):
-        return attend_varlen(x, causal=causal)
+    plain = slopes_H is None and not dropout_share and (not x.grouped or VARLEN_TAKES_GROUPS)
+    if plain and x.query_NHK.is_cuda:
+        capability = torch.cuda.get_device_capability(x.query_NHK.device)
+        if flash_takes(x.query_NHK.dtype, x.query_NHK.shape[-1], capability):
+            return attend_varlen(x, causal=causal)
     return attend_padded(x, causal=causal, slopes_H=slopes_H, dropout_share=dropout_share)
+
+
+def flash_takes(dtype: torch.dtype, head_dim: int, capability: tuple[int, int]) -> bool:
+    """Return whether flash attention for ragged rows takes heads of this kind on a GPU of this compute capability."""
+    half = dtype in (torch.bfloat16, torch.float16)
+    return half and head_dim % 8 == 0 and head_dim <= 256 and capability >= (8, 0)
 
 
 def attend_each(x: Projected, *, causal: bool, slopes_H: Tensor | None = None, dropout_share: float = 0.0) -> Tensor:

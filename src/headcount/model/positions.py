@@ -11,15 +11,15 @@ from torch import Tensor
 
 def sinusoids(length: int, embedding_size: int) -> Tensor:
     """Return the position table of Vaswani et al. 2017, section 3.5: [length, embedding_size]."""
-    rates = torch.exp(torch.arange(0, embedding_size, 2) * (-math.log(10_000) / embedding_size))
-    angles = torch.arange(length)[:, None] * rates
+    rates = torch.exp(torch.arange(0, embedding_size, 2, dtype=torch.float32) * (-math.log(10_000) / embedding_size))
+    angles = torch.arange(length, dtype=torch.float32)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :embedding_size]
 
 
 def rotation_table(length: int, head_dim: int) -> Tensor:
     """Return the cosines and sines of rotary positions (Su et al. 2021, section 3.2.2): [2, length, head_dim / 2]."""
-    rates = 10_000.0 ** (-torch.arange(0, head_dim, 2) / head_dim)
-    angles = torch.arange(length)[:, None] * rates
+    rates = 10_000.0 ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+    angles = torch.arange(length, dtype=torch.float32)[:, None] * rates
     return torch.stack([angles.cos(), angles.sin()])
 
 
@@ -48,7 +48,7 @@ def alibi_slopes(num_heads: int) -> Tensor:
     power = 2 ** int(math.log2(num_heads))
     slopes = [2 ** (-8 * (head + 1) / power) for head in range(power)]
     slopes += [2 ** (-4 * (2 * head + 1) / power) for head in range(num_heads - power)]
-    return torch.tensor(slopes)
+    return torch.tensor(slopes, dtype=torch.float32)
 
 
 def alibi(slopes_H: Tensor, query_positions: Tensor, key_positions: Tensor) -> Tensor:

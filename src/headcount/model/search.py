@@ -162,7 +162,7 @@ class _Beams:
 
     Attributes:
         token_BW: last token of each.
-        score_BW: log-probability of each.
+        score_BW: log-probability of each, less what diversity took off.
         written_BWT: tokens of each.
         looked_BWS: attention that each has given to the document's tokens; zero without a coverage penalty.
         ended_score_BW: score of the best that ended, -inf where none did.

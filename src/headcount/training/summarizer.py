@@ -92,8 +92,8 @@ class Summarizer(pl.LightningModule):
         return loss
 
     def _is_logged(self) -> bool:
-        every: int = self.config.trainer["log_every_n_steps"]
-        return (self.trainer.global_step + 1) % every == 0
+        every: int = self.config.trainer["log_every_n_steps"] or 0
+        return every > 0 and (self.trainer.global_step + 1) % every == 0
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Log the loss without smoothing and the ROUGE of greedy summaries."""
@@ -118,8 +118,14 @@ class Summarizer(pl.LightningModule):
             if isinstance(logger, WandbLogger) and self.trainer.is_global_zero:
                 columns = ["id", "document", "reference", "summary"]
                 logger.log_table("validation/summaries", columns=columns, data=self.samples[:20])
-                logger.log_image("validation/cross_attention", [self.draw(data.splits["validation"].shortest())])
+                logger.log_image(
+                    "validation/cross_attention", [self.draw(data.splits["validation"].shortest(), greedily=True)]
+                )
         self.samples.clear()
+
+    def on_predict_start(self) -> None:
+        """Draw the same samples whatever was drawn before."""
+        self.sampler = None
 
     def predict_step(self, batch: Batch, batch_index: int) -> list[Written]:
         """Write the best summary of each document of a batch."""
@@ -170,17 +176,17 @@ class Summarizer(pl.LightningModule):
         return [hypotheses[: knobs.returned] for hypotheses in found]
 
     @torch.inference_mode()
-    def draw(self, batch: Batch) -> Figure:
+    def draw(self, batch: Batch, *, greedily: bool = False) -> Figure:
         """Write the summary of a batch's one example; draw where the last layer's heads look, a panel a head."""
-        [[best, *_]] = self.write(batch)
-        written = best.tokens
+        [[best, *_]] = self.write(batch, greedily=greedily)
+        written, end = (best.tokens, ["(end)"]) if best.ended else (best.tokens[:-1], [])
         document_N, rows = batch.document_ids.to(self.device), Rows.of(batch.document_lengths, self.device)
         read_M = torch.tensor([self.token_ids[START], *written], device=self.device)
         prediction = self.model(document_N, rows, read_M, Rows.of([len(read_M)], self.device), return_weights=True)
-        texts = [self.tokenizer.decode([i]) or "(end)" for i in (*document_N.tolist(), *written)]
+        texts = [self.tokenizer.decode([i]) or "(end)" for i in (*document_N.tolist(), *best.tokens)]
         names = [text if text.isprintable() else repr(text)[1:-1] for text in texts]
         cut = len(document_N)
-        return draw_cross_attention(prediction.weights[-1][0], [*names[cut:], "(end)"], names[:cut])
+        return draw_cross_attention(prediction.weights[-1][0], [*names[cut:], *end], names[:cut])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW, which decays matrices only, and the schedule, which moves with every step."""
