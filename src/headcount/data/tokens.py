@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from headcount.data.cache import cached
 from headcount.data.pairs import Pairs
@@ -21,7 +21,10 @@ SCHEMA = pa.schema({"document": pa.list_(pa.int32()), "summary": pa.list_(pa.int
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> pa.ListArray:
     """Return the token ids of some texts, encoded in parallel, without special tokens."""
-    encodings = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    return _ids_of(tokenizer.encode_batch_fast(texts, add_special_tokens=False))
+
+
+def _ids_of(encodings: Sequence[Encoding]) -> pa.ListArray:
     ids = np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), np.int32)
     bounds = np.cumsum([0, *map(len, encodings)], dtype=np.int32)
     return pa.ListArray.from_arrays(bounds, ids)
@@ -32,7 +35,8 @@ def tokenize(pairs: Pairs, tokenizer: Tokenizer) -> Iterator[pa.RecordBatch]:
     for begin in range(0, len(pairs), CHUNK):
         documents = pairs.documents[begin : begin + CHUNK]
         summaries = [references[0] for references in pairs.references[begin : begin + CHUNK]]
-        yield pa.record_batch([encode(tokenizer, documents), encode(tokenizer, summaries)], schema=SCHEMA)
+        both = tokenizer.encode_batch_fast([*documents, *summaries], add_special_tokens=False)
+        yield pa.record_batch([_ids_of(both[: len(documents)]), _ids_of(both[len(documents) :])], schema=SCHEMA)
 
 
 def prepare_tokens(pairs: Pairs, sha256: str, tokenizer: Tokenizer, cache_dir: str) -> pa.Table:
