@@ -56,9 +56,9 @@ def test_ragged_batch_equals_its_examples_alone(kind: tuple[str, ...]) -> None:
         total += one.item()
         for gradient, part in zip(alone, torch.autograd.grad(one, parameters, allow_unused=True), strict=True):
             gradient += 0 if part is None else part
-    assert loss.item() == pytest.approx(total, rel=1e-6)
+    assert loss.item() == pytest.approx(total, rel=1e-12)
     for one, other in zip(together, alone, strict=True):
-        torch.testing.assert_close(torch.zeros_like(other) if one is None else one, other, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(torch.zeros_like(other) if one is None else one, other, rtol=0, atol=1e-10)
 
 
 @every
@@ -91,7 +91,7 @@ def test_future_tokens_cannot_change_past_predictions(kind: tuple[str, ...]) -> 
     first, other = (
         model(document, Rows.of([9]), text, Rows.of([6])).log_probabilities() for text in (summary, changed)
     )
-    torch.testing.assert_close(first[:4], other[:4], rtol=0, atol=1e-6)
+    torch.testing.assert_close(first[:4], other[:4], rtol=0, atol=1e-12)
     assert not torch.allclose(first[4:], other[4:], atol=1e-4)
 
 
@@ -117,7 +117,7 @@ def test_cached_steps_equal_the_full_forward(kind: tuple[str, ...]) -> None:
             state.keep(torch.tensor([2, 0]))
             full, tokens = full[[2, 0]], tokens[[2, 0]]
         logits = model.step(tokens[:, t, None], state)[:, 0]
-        torch.testing.assert_close(logits.float().log_softmax(-1), full[:, t].float(), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(logits.log_softmax(-1), full[:, t], rtol=0, atol=1e-10)
 
 
 @every
@@ -141,8 +141,8 @@ def test_hypotheses_share_a_document_and_keep_their_own_past(kind: tuple[str, ..
         for w in range(width):
             text = torch.tensor(pasts[index][w])
             expected = model(document, Rows.of([len(document)]), text, Rows.of([5])).log_probabilities()[-1]
-            found = logits[index, w].float().log_softmax(-1)
-            torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=1e-5)
+            found = logits[index, w].log_softmax(-1)
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
 
 
 @every
@@ -150,7 +150,7 @@ def test_weights_are_countable(kind: tuple[str, ...]) -> None:
     """Where each head of each layer looks in each document, when asked; asking changes nothing."""
     model = make(*kind).eval()
     asked, plain = model(*batch(), return_weights=True), model(*batch())
-    torch.testing.assert_close(asked.log_probabilities(), plain.log_probabilities(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(asked.log_probabilities(), plain.log_probabilities(), rtol=0, atol=1e-12)
     assert plain.weights == []
     for layer in asked.weights:
         assert [w.shape[1:] for w in layer] == [(t, s) for t, s in zip(SUMMARIES, DOCUMENTS, strict=True)]
@@ -188,7 +188,7 @@ def test_head_gates(architecture: str) -> None:
     before = model(*batch()).log_probabilities()
     attentions[-1].head_gates = torch.ones(4, dtype=torch.float64, requires_grad=True)
     after = model(*batch()).log_probabilities()
-    torch.testing.assert_close(after, before, rtol=0, atol=1e-6)
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-12)
     (gradient,) = torch.autograd.grad(after[:, 0].sum(), attentions[-1].head_gates)
     step = torch.tensor([0.0, 1e-3, 0.0, 0.0], dtype=torch.float64)
     attentions[-1].head_gates = torch.ones(4, dtype=torch.float64) + step
@@ -209,7 +209,7 @@ def test_a_closed_gate_is_a_head_that_says_nothing(architecture: str) -> None:
     attention.head_gates = None
     with torch.no_grad():
         attention.output_projection.weight[:, 4:8] = 0.0
-    torch.testing.assert_close(model(*batch()).log_probabilities(), closed, rtol=0, atol=1e-6)
+    torch.testing.assert_close(model(*batch()).log_probabilities(), closed, rtol=0, atol=1e-12)
 
 
 def greedily(model: SummaryModel, documents: Tensor, rows: Rows, *, end_id: int, max_tokens: int) -> list[list[int]]:

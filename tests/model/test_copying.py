@@ -23,11 +23,11 @@ def test_distribution_sums_to_one_and_equals_a_dense_one(architecture: str) -> N
     model = make(architecture, "copying=true").eval()
     prediction = model(*batch())
     found = prediction.log_probabilities().exp()
-    torch.testing.assert_close(found.sum(-1), torch.ones(len(found)), rtol=0, atol=1e-5)
-    torch.testing.assert_close(found, dense_reference(prediction).float(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found.sum(-1), torch.ones_like(found[:, 0]), rtol=0, atol=1e-12)
+    torch.testing.assert_close(found, dense_reference(prediction), rtol=0, atol=1e-12)
     targets = ids(SUMMARIES, 4)
     expected = -dense_reference(prediction).log().gather(1, targets[:, None]).mean()
-    assert prediction.loss(targets).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert prediction.loss(targets).item() == pytest.approx(expected.item(), rel=1e-10)
     assert torch.equal(prediction.likeliest(), dense_reference(prediction).argmax(-1))
 
 

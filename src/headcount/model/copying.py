@@ -40,8 +40,8 @@ class Prediction:
     def loss(self, targets_M: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean cross-entropy; smoothing spreads its share over the vocabulary alone."""
         if self.gate_M is None:
-            return F.cross_entropy(self.logits_MV.float(), targets_M, label_smoothing=label_smoothing)
-        log_vocabulary_MV = self.logits_MV.float().log_softmax(-1)
+            return F.cross_entropy(widen(self.logits_MV), targets_M, label_smoothing=label_smoothing)
+        log_vocabulary_MV = widen(self.logits_MV).log_softmax(-1)
         generated_M = log_vocabulary_MV.gather(1, targets_M[:, None])[:, 0]
         likelihood_M = _mix(generated_M, self._copied(targets_M), self.gate_M)
         smooth = log_vocabulary_MV.mean() if label_smoothing else 0.0
@@ -55,7 +55,7 @@ class Prediction:
     def log_probabilities(self) -> Tensor:
         """Return the logarithms of the whole distribution, [M, V]."""
         if self.gate_M is None:
-            return self.logits_MV.float().log_softmax(-1)
+            return widen(self.logits_MV).log_softmax(-1)
         parts = self.logits_MV.split([len(pointer_TS) for pointer_TS in self.pointers])
         gates = self.gate_M.split([len(pointer_TS) for pointer_TS in self.pointers])
         return torch.cat(list(map(mixture, parts, gates, self.pointers, self.document_ids)))
@@ -69,7 +69,7 @@ class Prediction:
         targets = targets_M.split([len(pointer_TS) for pointer_TS in self.pointers])
         return torch.cat(
             [
-                (pointer_TS.float() * (target_T[:, None] == ids_S)).sum(1)
+                (widen(pointer_TS) * (target_T[:, None] == ids_S)).sum(1)
                 for pointer_TS, target_T, ids_S in zip(self.pointers, targets, self.document_ids, strict=True)
             ]
         )
@@ -84,15 +84,20 @@ def mixture(logits_RV: Tensor, gate_R: Tensor, pointer_RS: Tensor, ids_S: Tensor
         pointer_RS: attention on the document.
         ids_S: the document's tokens; where rows have documents of their own, [R, S].
     """
-    copied_RV = torch.zeros_like(logits_RV, dtype=torch.float32)
-    copied_RV.scatter_add_(1, ids_S.expand(pointer_RS.shape).long(), pointer_RS.float())
-    return _mix(logits_RV.float().log_softmax(-1), copied_RV, gate_R[:, None])
+    copied_RV = torch.zeros_like(widen(logits_RV))
+    copied_RV.scatter_add_(1, ids_S.expand(pointer_RS.shape).long(), pointer_RS.to(copied_RV.dtype))
+    return _mix(widen(logits_RV).log_softmax(-1), copied_RV, gate_R[:, None])
 
 
 def _mix(log_generated: Tensor, copied: Tensor, gate: Tensor) -> Tensor:
     """Return log(p_gen x generated + (1 - p_gen) x copied)."""
-    gate = gate.float()
+    gate = widen(gate)
     return torch.logaddexp(F.logsigmoid(-gate) + log_generated, F.logsigmoid(gate) + copied.clamp_min(LEAST).log())
+
+
+def widen(x: Tensor) -> Tensor:
+    """Return half precision as fp32, in which probabilities are safe, and anything wider as it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def pointer(weights_HTS: Tensor, gates_H: Tensor | None) -> Tensor:
