@@ -222,7 +222,16 @@ class TokenizerConfig(Section):
     algorithm: Literal["bpe", "unigram"] = key("bpe", "how pieces of words are chosen")
     vocabulary_size: int = key(8000, "tokens in the vocabulary, the 256 bytes included", at_least=260)
     training_pairs: int = key(200_000, "pairs of the training split that it is trained on, from the first", at_least=1)
+    words: str | None = key(None, "regular expression of what is one word though it has more than letters in it")
     path: str | None = key(None, "tokenizer.json of a pretrained model, to take instead of training one")
+
+    def __post_init__(self) -> None:
+        """Check that the regular expression is one."""
+        Section.__post_init__(self)
+        try:
+            re.compile(self.words or "")
+        except re.error as error:
+            raise ConfigError(f"tokenizer.words={self.words} is not a regular expression: {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)

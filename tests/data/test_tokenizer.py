@@ -31,18 +31,31 @@ def test_any_text_comes_back(algorithm: str, tmp_path: Path) -> None:
         assert tokenizer.token_to_id(END) not in ids and tokenizer.token_to_id(START) not in ids
 
 
+@pytest.mark.parametrize("algorithm", ["bpe", "unigram"])
+def test_words_of_more_than_letters(algorithm: str, tmp_path: Path) -> None:
+    texts = ["#Person1#: Hi\n#Person2#: #Person1#, it's me"] * 5
+    config = replace(SMALL, algorithm=algorithm, words=r"#Person\d+#")
+    tokenizer = prepare_tokenizer(texts, "sha", config, str(tmp_path))
+    encoded = tokenizer.encode("#Person2#: it's  #Person1#!")
+    assert algorithm == "unigram" or (encoded.tokens[0] == "#Person2#" and "Ġ#Person1#" in encoded.tokens)
+    assert tokenizer.decode(encoded.ids) == "#Person2#: it's  #Person1#!"
+    with pytest.raises(ConfigError, match=r"tokenizer.words=\( is not a regular expression"):
+        replace(config, words="(")
+
+
 def test_cached_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def prepare(sha256: str = "sha", config: TokenizerConfig = SMALL) -> Tokenizer:
         return prepare_tokenizer(TEXTS, sha256, config, str(tmp_path))
 
     first = prepare()
     with monkeypatch.context() as patch:
-        patch.setattr(tokenizers, "train_tokenizer", lambda *_: pytest.fail("trained again"))
+        patch.setattr(tokenizers, "train_tokenizer", lambda *_, **__: pytest.fail("trained again"))
         assert prepare().to_str() == first.to_str()
         for other in (
             replace(SMALL, vocabulary_size=270),
             replace(SMALL, algorithm="unigram"),
             replace(SMALL, training_pairs=5),
+            replace(SMALL, words="the cat"),
         ):
             with pytest.raises(pytest.fail.Exception):
                 prepare(config=other)

@@ -6,12 +6,13 @@ BPE: Sennrich et al. 2016; over bytes: Radford et al. 2019, section 2.2. Unigram
 from collections.abc import Iterable
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from headcount.config import ConfigError, TokenizerConfig
 from headcount.data.cache import cached
 
 FORMAT = 2  # raise it when the training below changes
+PIECES = r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"  # of GPT-2
 START, END = "<s>", "</s>"  # every special token there is: a summary starts from START; END closes both sides
 
 
@@ -31,19 +32,33 @@ def prepare_tokenizer(texts: Iterable[str], sha256: str, config: TokenizerConfig
         return adopt_tokenizer(config.path)
 
     def build(folder: Path) -> None:
-        train_tokenizer(texts, config.algorithm, config.vocabulary_size).save(str(folder / "tokenizer.json"))
+        tokenizer = train_tokenizer(texts, config.algorithm, config.vocabulary_size, words=config.words)
+        tokenizer.save(str(folder / "tokenizer.json"))
 
-    key = [FORMAT, sha256, config.algorithm, config.vocabulary_size, config.training_pairs]
+    key = [FORMAT, sha256, config.algorithm, config.vocabulary_size, config.training_pairs, config.words]
     return load_tokenizer(cached(cache_dir, "tokenizer", key, build) / "tokenizer.json")
 
 
-def train_tokenizer(texts: Iterable[str], algorithm: str, vocabulary_size: int) -> Tokenizer:
-    """Train a tokenizer over bytes; any text can be encoded with it and decoded without loss."""
+def train_tokenizer(
+    texts: Iterable[str], algorithm: str, vocabulary_size: int, *, words: str | None = None
+) -> Tokenizer:
+    """Train a tokenizer over bytes; any text can be encoded with it and decoded without loss.
+
+    Args:
+        texts: what it is trained on.
+        algorithm: bpe or unigram.
+        vocabulary_size: tokens, the 256 bytes included.
+        words: regular expression of what is a word though it has more in it than letters.
+    """
     model, trainer = {"bpe": (models.BPE, trainers.BpeTrainer), "unigram": (models.Unigram, trainers.UnigramTrainer)}[
         algorithm
     ]
     tokenizer = Tokenizer(model())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if words is not None:
+        pieces = pre_tokenizers.Split(Regex(f" ?(?:{words})|{PIECES}"), "isolated")
+        as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pieces, as_bytes])
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     given = trainer(
