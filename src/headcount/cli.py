@@ -126,7 +126,7 @@ def summarize(
     if len(files) > 1:
         raise ConfigError(f"summarize: {files[1]}: a second file; legal: one, or - for standard input")
     config, plain = compose.load([str(run / "config.yaml")], overrides)
-    from headcount.training.run import summarize
+    from headcount.training.summarize import summarize
 
     summarize(run, config, plain, files[0] if files else "-")
 

@@ -1,4 +1,4 @@
-"""The commands that train and summarize.
+"""The command that trains.
 
 A run folder holds ``config.yaml``, ``data.json`` (what the data is made of), ``audit.json`` and ``lengths.png`` (what
 is in it), ``tokenizer.json``, ``checkpoints/``, ``metrics.csv``, what an evaluation leaves (see ``evaluate``), and
@@ -7,30 +7,23 @@ is in it), ``tokenizer.json``, ``checkpoints/``, ``metrics.csv``, what an evalua
 
 import json
 import shutil
-import sys
 from contextlib import AbstractContextManager, nullcontext
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from headcount.compose import to_yaml
 from headcount.config import Config
-from headcount.data.module import EncodedPairs, SummarizationDataModule, by_length
-from headcount.data.pairs import Pairs
-from headcount.data.source import read_documents
-from headcount.data.tokenizer import load_tokenizer
-from headcount.model.search import Hypothesis
-from headcount.training.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
+from headcount.data.module import SummarizationDataModule
+from headcount.training.checkpoint import checkpoint_path
 from headcount.training.evaluate import score_test
 from headcount.training.folder import write_whole
 from headcount.training.processes import shared_folder, silence_all_but_the_first
-from headcount.training.progress import TrainingProgress, bar
+from headcount.training.progress import TrainingProgress
 from headcount.training.seeding import SeededSteps
 from headcount.training.summarizer import Summarizer
 from headcount.training.tracking import log_report, offline_run, track
@@ -90,42 +83,3 @@ def train(config: Config, plain: dict[str, Any]) -> None:
     console.print(f"\nrun folder: {folder}", highlight=False)
     if waiting := offline_run(folder):
         console.print(f"to send this run to your W&B account: wandb sync {waiting}", highlight=False, soft_wrap=True)
-
-
-def summarize(run: Path, config: Config, plain: dict[str, Any], file: str) -> None:
-    """Summarize new documents, to standard output.
-
-    Args:
-        run: the run folder.
-        config: the run's config, perhaps changed.
-        plain: the same as a nested dict.
-        file: text, a document a line, or JSONL, an object a line; ``-`` is standard input. JSONL comes out with all
-            ``decoding.returned`` summaries and their scores, if those are several.
-
-    Raises:
-        ConfigError: the run is not complete, a key that shaped its model is changed, or a line cannot be read.
-    """
-    check_unchanged(run, plain)
-    tokenizer = load_tokenizer(run / "tokenizer.json")
-    summarizer = Summarizer(config, plain, tokenizer)
-    summarizer.configure_model()
-    summarizer.load_state_dict(load_checkpoint(run, "best")["state_dict"])
-    summarizer.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    size, limits = config.decoding.batch_size, (config.data.max_document_tokens, config.data.max_summary_tokens)
-    documents = read_documents(file, config.data.document_columns)
-    with bar(Console(stderr=True)) as progress:
-        task = progress.add_task("writing summaries", total=None, note="", visible=not sys.stdout.isatty())
-        while chunk := list(islice(documents, 8 * size)):
-            texts = [text for _, text in chunk]
-            pairs = EncodedPairs(Pairs(ids=[], documents=texts, references=[[""]] * len(texts)), tokenizer, *limits)
-            found: list[list[Hypothesis]] = [[Hypothesis([], 0.0, ended=True)] for _ in texts]  # of an empty document
-            for rows in by_length(pairs, [row for row, text in enumerate(texts) if text.strip()], size):
-                for row, hypotheses in zip(rows, summarizer.write(pairs.batch(rows)), strict=True):
-                    found[row] = hypotheses
-            for (identifier, _), hypotheses in zip(chunk, found, strict=True):
-                summaries = [{"summary": summarizer.text_of(each), "score": each.score} for each in hypotheses]
-                out = {"id": identifier, "summary": summaries[0]["summary"]}
-                if config.decoding.returned > 1:
-                    out["summaries"] = summaries
-                print(out["summary"] if identifier is None else json.dumps(out, ensure_ascii=False), flush=True)
-            progress.advance(task, len(chunk))
