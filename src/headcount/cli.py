@@ -55,12 +55,18 @@ def _sort(args: list[str]) -> tuple[list[str], list[str]]:
     "- `headcount train configs/dialogsum.yaml configs/trainer/gpu.yaml data.path=dialogsum/`\n\n"
     "- `headcount train configs/docstrings.yaml configs/smoke.yaml` tries everything in a minute"
 )
-def train(args: Args) -> None:
-    """Train a summarizer, keep the best checkpoint, write and score the test summaries."""
+def train(
+    args: Args,
+    fresh: Annotated[bool, typer.Option("--fresh", help="begin another run, though this one was begun before")] = False,
+) -> None:
+    """Train a summarizer, keep the best checkpoint, write and score the test summaries.
+
+    The same command again goes on with a run that was interrupted.
+    """
     config, plain = _load(args)
     from headcount.training.run import train
 
-    train(config, plain)
+    train(config, plain, fresh=fresh)
 
 
 @app.command(

@@ -325,7 +325,7 @@ class RunConfig(Section):
 
     directory: str = key("runs", "run folders are made in here")
     name: str | None = key(None, "run folder is NAME-1, NAME-2, ...; null: the names of the config files")
-    resume: str | None = key(None, "run folder whose last checkpoint this run goes on from")
+    folder: str | None = key(None, "the run folder itself; null: one in run.directory, by its name")
 
     def __post_init__(self) -> None:
         """Check that the name stays within the directory."""

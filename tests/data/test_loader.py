@@ -68,9 +68,9 @@ def test_processes_share_an_epoch() -> None:
 
 def test_another_order_is_refused() -> None:
     state = loader(budget=120).state_dict()
-    with pytest.raises(ConfigError, match=r"^run.resume: that run had data.batch_tokens=120, this one has 200[^\n]*$"):
+    with pytest.raises(ConfigError, match=r"^data.batch_tokens=200: the run was begun with another[^\n]*legal: 120$"):
         loader(budget=200).load_state_dict(state)
-    with pytest.raises(ConfigError, match=r"that run had processes=1, this one has 2"):
+    with pytest.raises(ConfigError, match=r"^processes=2: .* legal: 1$"):
         loader(0, 2).load_state_dict(state)
 
 

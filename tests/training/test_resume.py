@@ -1,6 +1,7 @@
 """A run that was cut goes on as if it had not been."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,15 +9,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from headcount.compose import to_yaml
+from headcount.config import ConfigError
 from headcount.data.module import SummarizationDataModule
 from headcount.training import run
 from headcount.training.seeding import SeededSteps
 from headcount.training.summarizer import Summarizer
+from tests.training.stopping import assert_same, logged, stop_at
 
 EPOCH = 7  # batches; the test below checks it
 STEADY = "optimizer.schedule=constant"  # the others depend on the number of steps, in which these runs differ
@@ -62,31 +66,102 @@ def test_cut_at_every_step_of_two_epochs(small, tmp_path: Path) -> None:
         assert all(torch.equal(resumed[name], weights[name]) for name in weights), cut
 
 
+DROPOUT = "model.dropout=0.2", "trainer.log_every_n_steps=1", "evaluation.validation_examples=4"
+
+
+@pytest.mark.parametrize(
+    ("stop", "changes"),
+    [
+        (1, ["trainer.max_steps=9", "trainer.val_check_interval=2"]),  # before there is a checkpoint
+        (5, ["trainer.max_steps=9", "trainer.val_check_interval=2", "data.num_workers=1"]),
+        (7, ["trainer.max_steps=9", "trainer.val_check_interval=7"]),  # the end of an epoch
+        (10, ["trainer.max_steps=-1", "trainer.max_epochs=2", "trainer.val_check_interval=1.0",
+              "trainer.check_val_every_n_epoch=1"]),
+        (5, ["data.streaming=true", "data.shuffle_buffer=8", "trainer.val_check_interval=2"]),
+    ],
+)  # fmt: skip
+def test_the_same_command_goes_on_and_comes_to_the_same(small, stop: int, changes: list[str], tmp_path: Path) -> None:
+    whole, cut = (small("trainer.max_steps=6", *DROPOUT, *changes, f"run.folder={name}") for name in ("whole", "cut"))
+    run.train(*whole)
+    stop_at(stop, *cut)
+    assert not (tmp_path / "cut" / "finished").exists()
+    run.train(*cut)
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_stopped_after_the_training(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, cut = (small(*DROPOUT, f"run.folder={name}") for name in ("whole", "cut"))
+    run.train(*whole)
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(
+            run,
+            "log_report",
+            lambda loggers, *_: [each.log_metrics({"test/rouge1": 1}, 4) for each in loggers] + [1 // 0],
+        )
+        run.train(*cut)
+    assert len(logged(tmp_path / "cut")) == len(logged(tmp_path / "whole"))
+    run.train(*cut)
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
 def test_killed_and_resumed(small, tmp_path: Path) -> None:
-    config, plain = small(STEADY, "model.dropout=0.2", "trainer.max_steps=100000", "evaluation.validation_examples=1")
+    """A process that is killed leaves its lock, its torn files and its half-made checkpoint behind."""
+    more = *DROPOUT, "trainer.max_steps=60", "trainer.val_check_interval=20", "evaluation.validation_examples=1"
+    _, plain = small(*more, "run.folder=cut")
     (tmp_path / "config.yaml").write_text(to_yaml(plain))
-    last = Path(config.run.directory) / "run-1" / "checkpoints" / "last.ckpt"
+    last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
     command = [sys.executable, "-m", "headcount", "train", str(tmp_path / "config.yaml")]
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as here: sums depend on it in their last bit
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=one_thread)
     while not last.exists() and process.poll() is None:
         time.sleep(0.01)
-    time.sleep(0.3)
+    with pytest.raises(ConfigError, match="^cut: another process is training here"):
+        run.train(*small(*more, "run.folder=cut"))
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    step = torch.load(last, weights_only=True)["global_step"]
-    more = [STEADY, "model.dropout=0.2", f"trainer.max_steps={step + 5}", "evaluation.validation_examples=1"]
-    for number, resume in ((2, [f"run.resume={last.parents[1]}"]), (3, [])):
-        run.train(*small(*more, "run.name=run", *resume))
-        assert (last.parents[2] / f"run-{number}").is_dir()
-    ends = [torch.load(last.parents[2] / f"run-{n}/checkpoints/last.ckpt", weights_only=True) for n in (2, 3)]
-    assert all(torch.equal(ends[0]["state_dict"][name], value) for name, value in ends[1]["state_dict"].items())
+    for folder in ("cut", "whole"):
+        run.train(*small(*more, f"run.folder={folder}"))
+    assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_a_stream_goes_on_too(small, tmp_path: Path) -> None:
-    more = "data.streaming=true", "data.shuffle_buffer=8", STEADY, "model.dropout=0.2", "trainer.val_check_interval=3"
-    for changes in (["trainer.max_steps=9"], ["trainer.max_steps=3"], [f"run.resume={tmp_path / 'runs' / 'run-2'}"]):
-        run.train(*small(*more, "trainer.max_steps=9", *changes))
-    ends = [torch.load(tmp_path / f"runs/run-{n}/checkpoints/last.ckpt", weights_only=True) for n in (1, 3)]
-    assert ends[0]["global_step"] == ends[1]["global_step"] == 9
-    assert all(torch.equal(ends[0]["state_dict"][name], value) for name, value in ends[1]["state_dict"].items())
+def test_a_finished_run_is_left_alone(small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for changes in ([], ["run.folder=here"]):
+        run.train(*small(*changes))
+        before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+        capsys.readouterr()
+        run.train(*small(*changes, "tracking.group=another", "data.num_workers=1"))
+        assert re.fullmatch(r"(.*run-1|here): this run is finished; --fresh begins another\n", capsys.readouterr().out)
+        assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_fresh_begins_another(small, tmp_path: Path) -> None:
+    for changes in ([], ["run.folder=here"]):
+        stop_at(3, *small(*changes))
+        run.train(*small(*changes), fresh=True)
+    assert [(p.name, (p / "finished").exists()) for p in sorted((tmp_path / "runs").iterdir())] == [
+        ("run-1", False), ("run-2", True)
+    ]  # fmt: skip
+    assert (tmp_path / "here" / "finished").exists()
+    assert (tmp_path / "here.old-1" / "checkpoints" / "last.ckpt").exists()
+
+
+def test_another_config_gets_another_folder_or_none(small, tmp_path: Path) -> None:
+    stop_at(1, *small())
+    stop_at(1, *small("seed=1"))
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["run-1", "run-2"]
+    run.train(*small())
+    assert (tmp_path / "runs" / "run-1" / "finished").exists()
+    message = (
+        r"^run.folder=runs/run-1: the run in it was begun with [^\n]*model.num_heads=2, seed=0; legal: [^\n]*--fresh$"
+    )
+    with pytest.raises(ConfigError, match=message):
+        run.train(*small("run.folder=runs/run-1", "model.num_heads=4", "seed=1"))
+    with pytest.raises(ConfigError, match="^run.folder=data: not a run's, .*.jsonl is in it"):
+        run.train(*small("run.folder=data"))
+
+
+def test_what_cannot_be_had_leaves_no_folder(small, tmp_path: Path) -> None:
+    for changes in (["data.path=nowhere.jsonl"], ["data.path=nowhere.jsonl", "run.folder=here"]):
+        with pytest.raises(ConfigError, match="nowhere"):
+            run.train(*small(*changes))
+    assert not list((tmp_path / "runs").iterdir()) and not (tmp_path / "here").exists()

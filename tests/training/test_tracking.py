@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 import wandb
-from pytorch_lightning.loggers import CSVLogger, WandbLogger
+from pytorch_lightning.loggers import WandbLogger
 
 from headcount.config import TrackingConfig
+from headcount.training.metrics import MetricsFile
 from headcount.training.tracking import offline_run, track
 
 PLAIN = {"model": {"num_heads": 4}, "seed": 0}
@@ -13,7 +14,7 @@ PLAIN = {"model": {"num_heads": 4}, "seed": 0}
 
 def test_without_a_key_a_run_is_offline_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with track(TrackingConfig(group="study", tags=["heads4"]), tmp_path, PLAIN) as loggers:
-        assert [type(logger) for logger in loggers] == [CSVLogger, WandbLogger]
+        assert [type(logger) for logger in loggers] == [MetricsFile, WandbLogger]
         run = loggers[1].experiment
         assert (run.offline, run.group, run.tags, run.name) == (True, "study", ("heads4",), tmp_path.name)
         assert dict(run.config) == PLAIN
@@ -55,7 +56,7 @@ def test_disabled(by_environment: bool, tmp_path: Path, monkeypatch: pytest.Monk
     if by_environment:
         monkeypatch.setenv("WANDB_MODE", "disabled")
     with track(TrackingConfig(mode="auto" if by_environment else "disabled"), tmp_path, PLAIN) as loggers:
-        assert [type(logger) for logger in loggers] == [CSVLogger]
+        assert [type(logger) for logger in loggers] == [MetricsFile]
     assert not (tmp_path / "wandb").exists()
 
 

@@ -83,8 +83,8 @@ def check_made_of(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     for name, value in then.items():
         if name not in now or now[name] != value:
             raise ConfigError(
-                f"run.resume: that run had {name}={value}, this one has {now.get(name)}, and would not find its place "
-                f"in the data; legal: {value}"
+                f"{name}={now.get(name)}: the run was begun with another, and would not find its place in the data; "
+                f"legal: {value}"
             )
 
 

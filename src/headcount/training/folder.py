@@ -1,11 +1,21 @@
-"""Folders of results: none is written into twice, and a file is whole or not there."""
+"""Folders of results: one run each, held by one process at a time; a file in them is whole or not there."""
 
 import os
-from contextlib import suppress
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import Any
 
-from headcount.config import ConfigError
+import yaml
+from filelock import FileLock, Timeout
+
+from headcount.config import ConfigError, RunConfig
+
+FINISHED = "finished"  # the file that is written last
+LOCK = ".lock"
+NO_MATTER = ("run.", "tracking.", "data.cache_dir", "data.num_workers")  # keys that cannot change what comes out
 
 
 def new_folder(parent: Path, name: str) -> Path:
@@ -22,8 +32,97 @@ def new_folder(parent: Path, name: str) -> Path:
     raise AssertionError
 
 
+def find_run(run: RunConfig, plain: dict[str, Any]) -> Path | None:
+    """Find the folder of the run that a config belongs to, if it was begun.
+
+    Args:
+        run: says where: its ``folder``, or else the newest folder of its name that has the same config.
+        plain: the resolved config as a nested dict.
+
+    Raises:
+        ConfigError: ``run.folder`` has something else in it; the keys that differ.
+    """
+    if run.folder is None:
+        numbered = re.compile(rf"{re.escape(run.name or 'run')}-(\d+)")
+        found = [(numbered.fullmatch(folder.name), folder) for folder in Path(run.directory).glob("*")]
+        for _, folder in sorted(((int(match[1]), folder) for match, folder in found if match), reverse=True):
+            if (folder / "config.yaml").is_file() and not _differences(folder, plain):
+                return folder
+        return None
+    folder = Path(run.folder)
+    if (folder / "config.yaml").is_file():
+        if differences := _differences(folder, plain):
+            raise ConfigError(
+                f"run.folder={folder}: the run in it was begun with {', '.join(differences)}; "
+                "legal: the same config, another folder, or --fresh"
+            )
+        return folder
+    if folder.is_dir() and (strange := next((p for p in folder.iterdir() if not p.name.startswith(".")), None)):
+        raise ConfigError(f"run.folder={folder}: not a run's, {strange.name} is in it; legal: a new or an empty folder")
+    return None
+
+
+def _differences(folder: Path, plain: dict[str, Any]) -> list[str]:
+    """Return what of a run's config another config changes, as KEY=VALUE."""
+    try:
+        then = _flat(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+    except (OSError, ValueError, yaml.YAMLError, AttributeError):
+        return ["a config.yaml that cannot be read"]
+    now = _flat(plain)
+    return [
+        f"{key}={'null' if then.get(key) is None else then[key]}"
+        for key in sorted(then.keys() | now.keys())
+        if then.get(key) != now.get(key) and not key.startswith(NO_MATTER)
+    ]
+
+
+def _flat(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+@contextmanager
+def hold(folder: Path, *, afresh: bool = False) -> Iterator[None]:
+    """Keep other processes out of a run folder, which is made where it is missing, and goes if nothing came into it.
+
+    The system lets go of it when the process ends, however it ends.
+
+    Args:
+        folder: the run folder.
+        afresh: move what is there out of the way, to ``FOLDER.old-N``.
+
+    Raises:
+        ConfigError: another process holds it, or it cannot be written.
+    """
+    if afresh and folder.exists():
+        with hold(folder):
+            aside = next(old for n in count(1) if not (old := folder.with_name(f"{folder.name}.old-{n}")).exists())
+            folder.rename(aside)
+    lock = FileLock(folder / LOCK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(f"{folder}: another process is training here; legal: when it has ended") from None
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be written as a run folder: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it was moved
+            if {path.name for path in folder.iterdir()} <= {LOCK}:
+                (folder / LOCK).unlink(missing_ok=True)
+                folder.rmdir()
+        lock.release()
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    scratch.write_text(text, encoding="utf-8")
+    with scratch.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(scratch, path)

@@ -35,11 +35,19 @@ def check_strategy(trainer: pl.Trainer) -> None:
 
 def shared_folder(trainer: pl.Trainer, parent: Path, name: str) -> Path:
     """Make a new folder of results, start the other processes unless something did, and tell them of it."""
-    folder = new_folder(parent, name) if trainer.is_global_zero else parent
+    return share(trainer, new_folder(parent, name) if trainer.is_global_zero else None)
+
+
+def share(trainer: pl.Trainer, folder: Path | None) -> Path:
+    """Start the other processes, unless something did, and give them the folder that the first process has."""
     launcher = trainer.strategy.launcher
     if trainer.world_size > 1 and launcher is not None:
         launcher.launch(trainer.strategy.setup_environment)
-    return trainer.strategy.broadcast(folder)
+    elif trainer.world_size > 1:
+        trainer.strategy.setup_environment()
+    shared = trainer.strategy.broadcast(folder)
+    assert shared is not None
+    return shared
 
 
 def of_all(trainer: pl.Trainer, mine: list[Any]) -> list[Any]:

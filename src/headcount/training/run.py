@@ -1,13 +1,13 @@
 """The command that trains.
 
 A run folder holds ``config.yaml``, ``data.json`` (what the data is made of), ``audit.json`` and ``lengths.png`` (what
-is in it), ``tokenizer.json``, ``checkpoints/``, ``metrics.csv``, what an evaluation leaves (see ``evaluate``), and
-``wandb/``.
+is in it), ``tokenizer.json``, ``checkpoints/``, ``metrics.csv``, what an evaluation leaves (see ``evaluate``),
+``wandb/``, and, when all that is there, ``finished``. ``.lock`` is held by the process that trains.
 """
 
 import json
 import shutil
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ from rich.console import Console
 from headcount.compose import to_yaml
 from headcount.config import Config
 from headcount.data.module import SummarizationDataModule
-from headcount.training.checkpoint import checkpoint_path
+from headcount.training.checkpoint import load_checkpoint
 from headcount.training.evaluate import score_test
-from headcount.training.folder import write_whole
-from headcount.training.processes import shared_folder, silence_all_but_the_first
+from headcount.training.folder import FINISHED, find_run, hold, new_folder, write_whole
+from headcount.training.metrics import cut_metrics
+from headcount.training.processes import share, silence_all_but_the_first
 from headcount.training.progress import TrainingProgress
 from headcount.training.seeding import SeededSteps
 from headcount.training.summarizer import Summarizer
@@ -32,44 +33,73 @@ from headcount.training.trainer import make_trainer
 console = Console()
 
 
-def train(config: Config, plain: dict[str, Any]) -> None:
+def train(config: Config, plain: dict[str, Any], *, fresh: bool = False) -> None:
     """Train a summarizer, keep the best checkpoint, write and score the test summaries.
+
+    A run that the same config began is gone on with from its last checkpoint, or left as it is if it is finished.
 
     Args:
         config: the checked config.
         plain: the same as a nested dict.
+        fresh: begin another run in any case.
 
     Raises:
-        ConfigError: something in the config cannot be had, from the data to an argument of the Trainer.
+        ConfigError: something in the config cannot be had, from the data to an argument of the Trainer; or the run
+            folder is another config's, or in use.
     """
     silence_all_but_the_first()
     pl.seed_everything(config.seed, verbose=False)
     team = make_trainer(config, loggers=[], callbacks=[])  # a wrong argument is answered before the data is prepared
-    resume = checkpoint_path(Path(config.run.resume), "last") if config.run.resume else None
+    if config.trainer.get("fast_dev_run"):
+        _try(config, plain)
+        return
+    found = None if fresh else find_run(config.run, plain)
+    if found and (found / FINISHED).exists():
+        print(f"{found}: this run is finished; --fresh begins another")
+        return
+    with ExitStack() as held:
+        folder = found
+        if team.is_global_zero:
+            run = config.run
+            folder = found or (Path(run.folder) if run.folder else new_folder(Path(run.directory), run.name or "run"))
+            held.enter_context(hold(folder, afresh=fresh and bool(run.folder)))
+        _train(config, plain, team, folder)
+
+
+def _try(config: Config, plain: dict[str, Any]) -> None:
     data = SummarizationDataModule(config)
     data.setup()
     summarizer = Summarizer(config, plain, data.tokenizer)
-    progress = TrainingProgress(console)
-    if config.trainer.get("fast_dev_run"):
-        trainer = make_trainer(config, loggers=[], callbacks=[progress])
-        trainer.fit(summarizer, data)
-        trainer.predict(summarizer, data)
-        console.print("fast_dev_run: every part ran once; no run folder was made")
-        return
-    folder = shared_folder(team, Path(config.run.directory), config.run.name or "run")
+    trainer = make_trainer(config, loggers=[], callbacks=[TrainingProgress(console)])
+    trainer.fit(summarizer, data)
+    trainer.predict(summarizer, data)
+    console.print("fast_dev_run: every part ran once; no run folder was made")
+
+
+def _train(config: Config, plain: dict[str, Any], team: pl.Trainer, held: Path | None) -> None:
+    """Train in the folder that the first process holds."""
+    data = SummarizationDataModule(config)
+    data.setup()
+    summarizer = Summarizer(config, plain, data.tokenizer)
+    folder = share(team, held)
+    kept = folder / "checkpoints"
+    resume = kept / "last.ckpt" if (kept / "last.ckpt").exists() else None
     tracked: AbstractContextManager[list[Logger]] = nullcontext([])
     if team.is_global_zero:
         write_whole(folder / "config.yaml", to_yaml(plain))
         write_whole(folder / "data.json", json.dumps(data.origin, indent=2))
-        data.tokenizer.save(str(folder / "tokenizer.json"))
+        write_whole(folder / "tokenizer.json", data.tokenizer.to_str(pretty=True))
         shutil.copytree(data.audit(console), folder, dirs_exist_ok=True)
+        step = load_checkpoint(folder, "last")["global_step"] if resume else 0
+        cut_metrics(folder, step)
+        if step:
+            console.print(f"{folder}: goes on from step {step:,}", highlight=False)
         tracked = track(config.tracking, folder, plain)
-    kept = folder / "checkpoints"
     score = f"validation/{config.evaluation.select_by}"
     best = ModelCheckpoint(kept, filename="best", monitor=score, mode="max", enable_version_counter=False)
     last = ModelCheckpoint(kept, filename="last", enable_version_counter=False)
     with tracked as loggers:
-        callbacks = [best, last, progress, SeededSteps(config.seed)]
+        callbacks = [best, last, TrainingProgress(console), SeededSteps(config.seed)]
         trainer = make_trainer(config, loggers=loggers, callbacks=callbacks)
         trainer.fit(summarizer, data, ckpt_path=resume, weights_only=True)
         if not best.best_model_path:
@@ -80,6 +110,7 @@ def train(config: Config, plain: dict[str, Any]) -> None:
         if judged is None:
             return
         log_report(loggers, judged, trainer.global_step)
+    write_whole(folder / FINISHED, json.dumps({"step": trainer.global_step}))
     console.print(f"\nrun folder: {folder}", highlight=False)
     if waiting := offline_run(folder):
         console.print(f"to send this run to your W&B account: wandb sync {waiting}", highlight=False, soft_wrap=True)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import wandb
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import Logger, WandbLogger
 
 from headcount.config import TrackingConfig
 from headcount.evaluation.report import Report
+from headcount.training.metrics import MetricsFile
 
 INIT_TIMEOUT = 30  # seconds that a run waits for W&B before it goes on offline
 
@@ -25,11 +26,11 @@ def track(tracking: TrackingConfig, folder: Path, plain: dict[str, Any]) -> Iter
         plain: the resolved config; all of it is logged.
 
     Yields:
-        A CSV logger, and a W&B logger unless tracking is disabled.
+        ``metrics.csv``, and a W&B logger unless tracking is disabled.
     """
     os.environ.setdefault("WANDB_SILENT", "true")  # what it has to say is said here, in one line
     wandb.setup()  # reads that
-    loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
+    loggers: list[Logger] = [MetricsFile(folder)]
     mode = _mode(tracking)
     if mode == "online":
         try:

@@ -15,7 +15,6 @@ logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARN
 for harmless in (
     ".*does not have many workers",  # a batch is a slice of arrays in memory
     "Experiment logs directory .* is not empty",  # it holds the run's config and tokenizer
-    "The dirpath has changed",  # a run that resumes another has its own folder
     "Glyph .* missing from font",  # a picture shows a box for it
     ".*LeafSpec.* is deprecated",  # Lightning 2.6 on torch 2.13
 ):
