@@ -44,12 +44,13 @@ def _check_keys(given: Any, schema: Any, source: str, prefix: str = "") -> Itera
             yield full
 
 
-def load(files: list[str], overrides: list[str]) -> tuple[Config, dict[str, Any]]:
+def load(files: list[str], overrides: list[str], *, said: str = "command line") -> tuple[Config, dict[str, Any]]:
     """Merge the schema, the files and the overrides.
 
     Args:
         files: YAML files; a later one wins.
         overrides: ``key=value`` each; they win over the files.
+        said: where the overrides stand, for messages.
 
     Returns:
         The checked config, and the same as a plain nested dict for YAML and checkpoints.
@@ -61,7 +62,7 @@ def load(files: list[str], overrides: list[str]) -> tuple[Config, dict[str, Any]
     merged = OmegaConf.merge(OmegaConf.structured(Config), {"run": {"name": name}})
     origins: dict[str, str] = {}
     for source, is_file in [(f, True) for f in files] + [(o, False) for o in overrides]:
-        where = source if is_file else "command line"
+        where = source if is_file else said
         try:
             given = OmegaConf.load(source) if is_file else OmegaConf.from_dotlist([source])
             names = list(_check_keys(OmegaConf.to_container(given), Config, where))

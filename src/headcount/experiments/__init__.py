@@ -1,0 +1,1 @@
+"""Studies: a grid of trainings from one file, run anywhere, each once."""

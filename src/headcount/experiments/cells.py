@@ -1,0 +1,172 @@
+"""From a grid to its cells: each with its whole config and a run folder that this config decides.
+
+Nothing here imports torch, but for the one control that has to count parameters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from headcount import compose
+from headcount.config import Config, ConfigError
+from headcount.experiments.grid import IDLE, Grid, as_text
+
+SMOKE = "configs/smoke.yaml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One training of a study.
+
+    Attributes:
+        name: ``num_heads=4,seed=0``; with an inner axis ``num_heads=4,learning_rate=0.001,seed=0``.
+        label: the same without seed and inner axis, as ``Grid.label`` has it.
+        setting: its axes as the grid gives them.
+        axes: every axis of the grid with its value here, also where the grid leaves it to the config.
+        choice: the inner axis with its value here; empty without ``select``.
+        seed: of this training.
+        is_baseline: whether all others are compared with this setting.
+        files: config files, in order.
+        overrides: ``key=value`` each, over the files.
+        config: the checked config.
+        plain: the same as a nested dict.
+        folder: the run folder, whether or not it is there.
+    """
+
+    name: str
+    label: str
+    setting: dict[str, Any]
+    axes: dict[str, Any]
+    choice: dict[str, Any]
+    seed: int
+    is_baseline: bool
+    files: list[str]
+    overrides: list[str]
+    config: Config
+    plain: dict[str, Any]
+    folder: Path
+
+    @property
+    def log(self) -> Path:
+        """What the training printed."""
+        return self.folder.with_name(f"{self.folder.name}.log")
+
+    def command(self, group: str) -> list[str]:
+        """Return the command that trains this cell, or goes on with it, in its folder.
+
+        Args:
+            group: what its W&B run belongs to.
+        """
+        tags = [f"{key}={value}" for key, value in (self.axes | self.choice | {"seed": self.seed}).items()]
+        own = {"run.folder": str(self.folder), "tracking.group": group, "tracking.name": self.name}
+        given = [f"{key}={as_text(value)}" for key, value in (own | {"tracking.tags": tags}).items()]
+        return [sys.executable, "-m", "headcount", "train", *self.files, *self.overrides, *given]
+
+
+def make_cells(grid: Grid, *, smoke: bool = False) -> list[Cell]:
+    """Resolve every cell of a grid, in the grid's order, the seeds of a setting side by side.
+
+    Args:
+        grid: the checked grid.
+        smoke: lay ``configs/smoke.yaml`` over all but models and axes, take the first seed, use a folder of its own.
+
+    Raises:
+        ConfigError: a cell that has no valid config, by name; two cells that are the same.
+    """
+    inner = [{key: value} for key, values in grid.select.over.items() for value in values] if grid.select else [{}]
+    seeds = grid.seeds[:1] if smoke else grid.seeds
+    cells = [
+        _resolve(grid, setting, choice, seed, smoke=smoke)
+        for setting in grid.settings
+        for choice in inner
+        for seed in seeds
+    ]
+    if grid.control == "matched_parameters":
+        from headcount.experiments.controls import match_parameters
+
+        cells = [
+            _resolve(grid, cell.setting, cell.choice, cell.seed, smoke=smoke, feedforward_size=size)
+            for cell, size in zip(cells, match_parameters(grid, cells), strict=True)
+        ]
+    same: dict[str, str] = {}
+    for cell in cells:
+        if (other := same.setdefault(_fingerprint(cell.plain), cell.name)) != cell.name:
+            raise ConfigError(f"{grid.file}: cell {cell.name} is the same training as cell {other}; legal: each once")
+    return cells
+
+
+def _resolve(
+    grid: Grid,
+    setting: dict[str, Any],
+    choice: dict[str, Any],
+    seed: int,
+    *,
+    smoke: bool,
+    feedforward_size: int | None = None,
+) -> Cell:
+    solved = {} if feedforward_size is None else {"model.feedforward_size": feedforward_size}
+    own = {key: value for key, value in setting.items() if key != "configs"} | choice | {"seed": seed}
+    given = grid.overrides | (_smoke() if smoke else {}) | own | solved
+    files = [*grid.configs, *([setting["configs"]] if "configs" in setting else [])]
+    overrides = [f"{key}={as_text(value)}" for key, value in given.items()]
+    label = grid.label(setting)
+    name = ",".join([label, *([grid.label(choice)] if choice else []), f"seed={seed}"])
+    config, plain = compose.load(files, overrides, said=f"{grid.file}: cell {name}")
+    known = flatten(plain)
+    return Cell(
+        name=name,
+        label=label,
+        setting=setting,
+        axes={key: setting["configs"] if key == "configs" else known[key] for key in grid.axes},
+        choice=choice,
+        seed=seed,
+        is_baseline=setting == grid.baseline,
+        files=files,
+        overrides=overrides,
+        config=config,
+        plain=plain,
+        folder=Path(config.run.directory)
+        / (f"{grid.name}-smoke" if smoke else grid.name)
+        / f"{name}-{_fingerprint(plain)}",
+    )
+
+
+def flatten(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested dict as dotted names and values."""
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _smoke() -> dict[str, Any]:
+    """Return what makes a training short: its models stay, for they are what a study tries."""
+    compose.load([SMOKE], [])  # refuses what it cannot read
+    given = OmegaConf.to_container(OmegaConf.load(SMOKE))
+    assert isinstance(given, dict)
+    return {key: value for key, value in flatten(given).items() if not key.startswith("model.")}  # type: ignore
+
+
+def _fingerprint(plain: dict[str, Any]) -> str:
+    """Return 8 hex digits of what differs from the defaults and can change a result.
+
+    A key that is new in the schema changes no fingerprint, so that what was trained before it is still found.
+    """
+    known = flatten(plain)
+    defaults = flatten(OmegaConf.to_container(OmegaConf.structured(Config)))  # type: ignore[arg-type]
+    for key, value in defaults.items():
+        if isinstance(value, str) and value.startswith("${"):
+            defaults[key] = known[value[2:-1]]
+    differs = {
+        key: value
+        for key, value in known.items()
+        if not any(key == idle or key.startswith(f"{idle}.") for idle in IDLE) and value != defaults.get(key)
+    }
+    return hashlib.sha256(json.dumps(differs, sort_keys=True).encode()).hexdigest()[:8]

@@ -1,0 +1,120 @@
+from pathlib import Path
+
+import pytest
+
+from headcount.config import ConfigError
+from headcount.experiments.cells import make_cells
+from headcount.experiments.grid import load_grid
+from tests.experiments.test_grid import write
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "a.yaml").write_text("model: {embedding_size: 32}\ntrainer: {max_steps: 7}\n")
+    (tmp_path / "gpt.yaml").write_text("model: {architecture: gpt, encoder_layers: 0}\n")
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "smoke.yaml").write_text("model: {embedding_size: 8}\ntrainer: {max_steps: 2}\n")
+    return tmp_path / "study"
+
+
+def test_cells_are_settings_by_seeds_with_their_whole_config(folder: Path) -> None:
+    cells = make_cells(load_grid(write(folder, overrides="{trainer.max_steps: 9, data.name: null}")))
+    assert [cell.name for cell in cells] == [
+        f"num_heads={heads},copying=true,seed={seed}" for heads in (1, 2) for seed in (0, 1)
+    ]
+    assert [cell.is_baseline for cell in cells] == [False, False, True, True]
+    cell = cells[-1]
+    assert cell.axes == {"model.num_heads": 2, "model.copying": True} and cell.label == "num_heads=2,copying=true"
+    model = cell.config.model
+    assert (model.num_heads, model.copying, model.embedding_size, cell.config.seed) == (2, True, 32, 1)
+    assert cell.config.trainer["max_steps"] == 9 and cell.config.data.name is None
+    assert cell.folder.parent == Path("runs/study") and cell.folder.name.startswith(f"{cell.name}-")
+
+
+def test_the_command_makes_the_same_config(folder: Path) -> None:
+    from headcount import cli, compose
+
+    cell = make_cells(load_grid(write(folder, grid="[{configs: gpt.yaml}]", baseline="{configs: gpt.yaml}")))[0]
+    command = cell.command("study")
+    assert command[1:4] == ["-m", "headcount", "train"] and cell.name == "gpt,seed=0"
+    own = [word for word in command[4:] if not word.startswith("run.folder=")]
+    config, plain = compose.load(*cli._sort(own))
+    assert plain["model"] == cell.plain["model"] and config.model.architecture == "gpt"
+    tracking = config.tracking
+    assert (tracking.group, tracking.name, tracking.tags) == ("study", cell.name, ["configs=gpt.yaml", "seed=0"])
+    assert f"run.folder={cell.folder}" in command
+
+
+def test_a_folder_changes_with_what_can_change_the_result(folder: Path) -> None:
+    def folders(**changes: str) -> list[str]:
+        return [cell.folder.name for cell in make_cells(load_grid(write(folder, **changes)))]
+
+    first = folders()
+    assert len(set(first)) == 4
+    assert folders(overrides="{tracking.mode: offline, data.num_workers: 1, data.cache_dir: x}") == first
+    assert folders(overrides="{model.dropout: 0.1}") == first  # the default
+    assert not set(folders(overrides="{model.dropout: 0.2}")) & set(first)
+    assert not set(folders(overrides="{trainer.max_steps: 8}")) & set(first)
+
+
+def test_a_new_key_in_the_schema_changes_no_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that follows another key."""
+    from dataclasses import dataclass, field
+
+    from headcount import compose
+    from headcount.config import Config, DataConfig, key
+    from headcount.experiments import cells
+
+    before = [cell.folder for cell in make_cells(load_grid(write(folder)))]
+
+    @dataclass(frozen=True, kw_only=True)
+    class Data(DataConfig):
+        newer: int = key(3, "new")
+        follows: int = key("${data.batch_tokens}", "new")
+
+    @dataclass(frozen=True, kw_only=True)
+    class Newer(Config):
+        data: Data = field(default_factory=Data)
+
+    for module in (compose, cells):
+        monkeypatch.setattr(module, "Config", Newer)
+    monkeypatch.setitem(make_cells.__globals__, "Config", Newer)
+    after = make_cells(load_grid(write(folder)))
+    assert after[0].plain["data"]["follows"] == 4096 and [cell.folder for cell in after] == before
+
+
+def test_smoke_keeps_models_and_axes_and_shortens_the_rest(folder: Path) -> None:
+    cells = make_cells(load_grid(write(folder, overrides="{trainer.max_steps: 9}")), smoke=True)
+    assert [cell.name for cell in cells] == ["num_heads=1,copying=true,seed=0", "num_heads=2,copying=true,seed=0"]
+    assert cells[0].config.trainer["max_steps"] == 2 and cells[0].config.model.embedding_size == 32
+    assert cells[0].folder.parent == Path("runs/study-smoke")
+
+
+def test_an_inner_axis_stands_beside_the_settings(folder: Path) -> None:
+    select = "{over: {optimizer.learning_rate: [1e-3, 2e-3]}, by: validation/rouge2}"
+    cells = make_cells(load_grid(write(folder, select=select, seeds="[0]")))
+    assert [(cell.name, cell.choice) for cell in cells[:2]] == [
+        ("num_heads=1,copying=true,learning_rate=0.001,seed=0", {"optimizer.learning_rate": 0.001}),
+        ("num_heads=1,copying=true,learning_rate=0.002,seed=0", {"optimizer.learning_rate": 0.002}),
+    ]
+    assert cells[1].config.optimizer.learning_rate == 0.002 and cells[0].label == cells[1].label
+
+
+@pytest.mark.parametrize(
+    ("grid", "baseline", "message"),
+    [
+        ("[{model.num_head: 3}]", "{model.num_head: 3}", "cell num_head=3,seed=0: model.num_head=3: unknown key; did"),
+        ("[{model.num_heads: 3}]", "{model.num_heads: 3}", "cell num_heads=3,seed=0, a.yaml: model.num_heads=3 does"),
+        ("[{trainer.x: 3}]", "{trainer.x: 3}", "cell x=3,seed=0: trainer.x=3: unknown key"),
+        ("[{configs: none.yaml}]", "{configs: none.yaml}", "none.yaml: no such file"),
+        (
+            "[{model.num_heads: 4}, {model.encoder_layers: 3}]",
+            "{model.num_heads: 4}",
+            "cell encoder_layers=3,seed=0 is the same training as cell num_heads=4,seed=0; legal: each once",
+        ),
+    ],
+)
+def test_a_cell_that_cannot_be_is_named(grid: str, baseline: str, message: str, folder: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_cells(load_grid(write(folder, grid=grid, baseline=baseline)))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
