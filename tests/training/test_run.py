@@ -25,7 +25,16 @@ def test_a_run_leaves_all_that_it_promises(small, capsys: pytest.CaptureFixture[
     folder = trained(small, "trainer.log_every_n_steps=1")
     promised = "checkpoints config.yaml cross_attention.png data.json figures.csv metrics.csv predictions.jsonl"
     assert sorted(p.name for p in folder.iterdir()) == sorted(
-        [*promised.split(), ".lock", "audit.json", "finished", "lengths.png", "scores.json", "tokenizer.json"]
+        [
+            *promised.split(),
+            ".lock",
+            "audit.json",
+            "costs.json",
+            "finished",
+            "lengths.png",
+            "scores.json",
+            "tokenizer.json",
+        ]
     )
     assert load([str(folder / "config.yaml")], [])[1] == plain
     checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)

@@ -1,8 +1,9 @@
 """The command that trains.
 
 A run folder holds ``config.yaml``, ``data.json`` (what the data is made of), ``audit.json`` and ``lengths.png`` (what
-is in it), ``tokenizer.json``, ``checkpoints/``, ``metrics.csv``, what an evaluation leaves (see ``evaluate``),
-``wandb/``, and, when all that is there, ``finished``. ``.lock`` is held by the process that trains.
+is in it), ``tokenizer.json``, ``checkpoints/``, ``metrics.csv``, ``costs.json`` (see ``costs``), what an evaluation
+leaves (see ``evaluate``), ``wandb/``, and, when all that is there, ``finished``. ``.lock`` is held by the process that
+trains.
 """
 
 import json
@@ -20,6 +21,7 @@ from headcount.compose import to_yaml
 from headcount.config import Config
 from headcount.data.module import SummarizationDataModule
 from headcount.training.checkpoint import load_checkpoint
+from headcount.training.costs import TrainingCosts
 from headcount.training.evaluate import score_test
 from headcount.training.folder import FINISHED, find_run, hold, new_folder, write_whole
 from headcount.training.metrics import cut_metrics
@@ -99,7 +101,8 @@ def _train(config: Config, plain: dict[str, Any], team: pl.Trainer, held: Path |
     best = ModelCheckpoint(kept, filename="best", monitor=score, mode="max", enable_version_counter=False)
     last = ModelCheckpoint(kept, filename="last", enable_version_counter=False)
     with tracked as loggers:
-        callbacks = [best, last, TrainingProgress(console), SeededSteps(config.seed)]
+        costs = TrainingCosts(folder, config, data.tokenizer.get_vocab_size())
+        callbacks = [best, last, TrainingProgress(console), costs, SeededSteps(config.seed)]
         trainer = make_trainer(config, loggers=loggers, callbacks=callbacks)
         trainer.fit(summarizer, data, ckpt_path=resume, weights_only=True)
         if not best.best_model_path:
