@@ -55,6 +55,9 @@ def test_evaluate_repeats_the_run(small) -> None:
     evaluate(folder, config, plain)
     for name in ("predictions.jsonl", "scores.json", "figures.csv"):
         assert (folder / "evaluation-1" / name).read_text() == (folder / name).read_text()
+    costs = [json.loads((f / "costs.json").read_text()) for f in (folder, folder / "evaluation-1")]
+    assert costs[1].keys() == {"decode_ms_per_summary"} < costs[0].keys()
+    assert all(0 < each["decode_ms_per_summary"] < 10_000 for each in costs)
     config, plain = load([str(folder / "config.yaml")], ["data.test_split=validation", "evaluation.references=max"])
     evaluate(folder, config, plain)
     assert rows(folder / "evaluation-2" / "predictions.jsonl")[0]["id"] == "validation-0"

@@ -1,10 +1,12 @@
 """The command that evaluates, and how a test split is written and scored.
 
 An evaluation leaves ``predictions.jsonl`` (the summaries), ``figures.csv`` (what they score, example by example),
-``scores.json`` (means with intervals, of baselines too, and what is wrong) and ``cross_attention.png``.
+``scores.json`` (means with intervals, of baselines too, and what is wrong), ``costs.json`` (how long a summary takes)
+and ``cross_attention.png``.
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from headcount.data.tokenizer import load_tokenizer
 from headcount.evaluation.report import Report, report
 from headcount.evaluation.table import print_report, say
 from headcount.training.checkpoint import check_unchanged, load_checkpoint
+from headcount.training.costs import add_costs
 from headcount.training.folder import write_whole
 from headcount.training.processes import of_all, shared_folder, silence_all_but_the_first
 from headcount.training.progress import TrainingProgress
@@ -68,10 +71,13 @@ def score_test(
     best = load_checkpoint(run, "best")
     summarizer.configure_model()
     summarizer.load_state_dict(best["state_dict"])
+    began = time.perf_counter()
     batches = of_all(trainer, trainer.predict(summarizer, data) or [])
+    milliseconds = 1000 * (time.perf_counter() - began)
     if not trainer.is_global_zero:
         return None
     written = sorted(each for batch in batches for each in batch)
+    add_costs(folder, {"decode_ms_per_summary": milliseconds / max(1, len(written))})
     pairs, config = data.splits["test"].pairs, data.config
     ids = [pairs.ids[each.row] for each in written]
     references = [pairs.references[each.row] for each in written]
