@@ -181,3 +181,43 @@ def model(args: Args) -> None:
     from headcount.training.describe import describe
 
     describe(config)
+
+
+@app.command(
+    epilog="Examples:\n\n- `headcount ablate experiments/head_count`\n\n"
+    "- `headcount ablate experiments/head_count --dry-run`\n\n"
+    "- `headcount ablate experiments/head_count --smoke` tries all of it in a minute\n\n"
+    "- `headcount ablate experiments/head_count --workers 2 --retry`"
+)
+def ablate(
+    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="a folder with a grid.yaml")],
+    workers: Annotated[int, typer.Option(min=1, help="trainings at a time; cores and GPUs are shared out")] = 1,
+    retry: Annotated[bool, typer.Option("--retry", help="train again also what failed before")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what it would take, and start nothing")] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="a few steps of each cell, in a folder of its own")] = False,
+) -> None:
+    """Train every cell of a study that is not yet finished; the same command again goes on.
+
+    Exit status 0 says that all cells are finished.
+    """
+    from headcount.experiments.cells import make_cells
+    from headcount.experiments.grid import load_grid
+
+    grid = load_grid(experiment)
+    cells = make_cells(grid, smoke=smoke)
+    from rich.console import Console
+
+    from headcount.experiments.controls import check_controls
+
+    check_controls(grid, cells)
+    if dry_run:
+        from headcount.experiments.plan import print_plan
+
+        print_plan(grid, cells, workers=workers, console=Console())
+        return
+    from headcount.experiments.launch import Launch, forget_failure
+
+    if retry:
+        for cell in cells:
+            forget_failure(cell)
+    raise typer.Exit(Launch(cells, grid.name, workers=workers, console=Console()).run())

@@ -138,7 +138,7 @@ def _resolve(
     )
 
 
-def flatten(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(plain: Any, prefix: str = "") -> dict[str, Any]:
     """Return a nested dict as dotted names and values."""
     flat: dict[str, Any] = {}
     for key, value in plain.items():
@@ -146,12 +146,15 @@ def flatten(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def read_keys(file: str) -> dict[str, Any]:
+    """Return what a config file sets, as dotted names and values."""
+    return flatten(OmegaConf.to_container(OmegaConf.load(file)))
+
+
 def _smoke() -> dict[str, Any]:
     """Return what makes a training short: its models stay, for they are what a study tries."""
     compose.load([SMOKE], [])  # refuses what it cannot read
-    given = OmegaConf.to_container(OmegaConf.load(SMOKE))
-    assert isinstance(given, dict)
-    return {key: value for key, value in flatten(given).items() if not key.startswith("model.")}  # type: ignore
+    return {key: value for key, value in read_keys(SMOKE).items() if not key.startswith("model.")}
 
 
 def _fingerprint(plain: dict[str, Any]) -> str:
@@ -160,7 +163,7 @@ def _fingerprint(plain: dict[str, Any]) -> str:
     A key that is new in the schema changes no fingerprint, so that what was trained before it is still found.
     """
     known = flatten(plain)
-    defaults = flatten(OmegaConf.to_container(OmegaConf.structured(Config)))  # type: ignore[arg-type]
+    defaults = flatten(OmegaConf.to_container(OmegaConf.structured(Config)))
     for key, value in defaults.items():
         if isinstance(value, str) and value.startswith("${"):
             defaults[key] = known[value[2:-1]]

@@ -73,6 +73,11 @@ class Grid:
         """Every key that some cell sets, in order."""
         return list(dict.fromkeys(key for setting in self.settings for key in setting))
 
+    @property
+    def overlays(self) -> list[str]:
+        """The files that some cell lays over the others."""
+        return [setting["configs"] for setting in self.settings if "configs" in setting]
+
     def label(self, setting: dict[str, Any]) -> str:
         """Return a setting as text that is also a folder's name, as ``num_heads=4,copying=true``."""
         keys = [*self.axes, *(self.select.over if self.select else ())]
@@ -113,7 +118,7 @@ def load_grid(folder: Path) -> Grid:
         raise ConfigError(f"{file}: wrong type {type(given).__name__}; legal: a mapping of {', '.join(names)}")
     for name, value in given.items():
         if name not in names:
-            raise ConfigError(f"{file}: {name}={value}: unknown key; {legal_names(str(name), names)}")
+            raise ConfigError(f"{file}: {name!s}={value}: unknown key; {legal_names(str(name), names)}")
     for name in names:
         if name not in given and name not in ("overrides", "select"):
             raise ConfigError(f"{file}: {name} is missing; legal: {_LEGAL[name]}")
