@@ -82,6 +82,24 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
     return config, {str(k): v for k, v in plain.items()}
 
 
+def flatten(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a nested dict as dotted names and values."""
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def changed(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a resolved config differs from the defaults, as dotted names and values."""
+    known = flatten(plain)
+    defaults = flatten(OmegaConf.to_container(OmegaConf.structured(Config)))  # type: ignore[arg-type]
+    for key, value in defaults.items():
+        if isinstance(value, str) and value.startswith("${"):
+            defaults[key] = known[value[2:-1]]
+    return {key: value for key, value in known.items() if key not in defaults or value != defaults[key]}
+
+
 def _one_line(error: Exception, where: str) -> ConfigError:
     if isinstance(error, ConfigError):
         message = str(error)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from headcount.config import ConfigError
-from headcount.training.folder import new_folder, write_whole
+from headcount.compose import load, to_yaml
+from headcount.config import ConfigError, RunConfig
+from headcount.training.folder import find_run, new_folder, write_whole
 
 
 def test_each_gets_a_folder_of_its_own(tmp_path: Path) -> None:
@@ -27,3 +28,13 @@ def test_a_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(OSError):
         write_whole(path, "new")
     assert path.read_text(encoding="utf-8") == "öld"
+
+
+def test_a_run_from_before_a_key_is_still_this_config(tmp_path: Path) -> None:
+    _, plain = load([], [f"run.folder={tmp_path}"])
+    before = {**plain, "decoding": {key: value for key, value in plain["decoding"].items() if key != "beams"}}
+    write_whole(tmp_path / "config.yaml", to_yaml(before))
+    assert find_run(RunConfig(folder=str(tmp_path)), plain) == tmp_path
+    _, other = load([], ["decoding.beams=8"])
+    with pytest.raises(ConfigError, match=r"begun with decoding.beams=null"):
+        find_run(RunConfig(folder=str(tmp_path)), other)

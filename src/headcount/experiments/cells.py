@@ -119,7 +119,7 @@ def _resolve(
     label = grid.label(setting)
     name = ",".join([label, *([grid.label(choice)] if choice else []), f"seed={seed}"])
     config, plain = compose.load(files, overrides, said=f"{grid.file}: cell {name}")
-    known = flatten(plain)
+    known = compose.flatten(plain)
     return Cell(
         name=name,
         label=label,
@@ -138,17 +138,9 @@ def _resolve(
     )
 
 
-def flatten(plain: Any, prefix: str = "") -> dict[str, Any]:
-    """Return a nested dict as dotted names and values."""
-    flat: dict[str, Any] = {}
-    for key, value in plain.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
 def read_keys(file: str) -> dict[str, Any]:
     """Return what a config file sets, as dotted names and values."""
-    return flatten(OmegaConf.to_container(OmegaConf.load(file)))
+    return compose.flatten(OmegaConf.to_container(OmegaConf.load(file)))
 
 
 def _smoke() -> dict[str, Any]:
@@ -162,14 +154,9 @@ def _fingerprint(plain: dict[str, Any]) -> str:
 
     A key that is new in the schema changes no fingerprint, so that what was trained before it is still found.
     """
-    known = flatten(plain)
-    defaults = flatten(OmegaConf.to_container(OmegaConf.structured(Config)))
-    for key, value in defaults.items():
-        if isinstance(value, str) and value.startswith("${"):
-            defaults[key] = known[value[2:-1]]
     differs = {
         key: value
-        for key, value in known.items()
-        if not any(key == idle or key.startswith(f"{idle}.") for idle in IDLE) and value != defaults.get(key)
+        for key, value in compose.changed(plain).items()
+        if not any(key == idle or key.startswith(f"{idle}.") for idle in IDLE)
     }
     return hashlib.sha256(json.dumps(differs, sort_keys=True).encode()).hexdigest()[:8]

@@ -12,8 +12,9 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from headcount.compose import flatten
 from headcount.config import Config, ConfigError
-from headcount.experiments.cells import Cell, flatten, read_keys
+from headcount.experiments.cells import Cell, read_keys
 from headcount.experiments.grid import Grid
 from headcount.model.cost import Cost, cost
 

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from headcount.compose import changed, flatten
 from headcount.config import ConfigError, RunConfig
 
 FINISHED = "finished"  # the file that is written last
@@ -65,22 +66,15 @@ def find_run(run: RunConfig, plain: dict[str, Any]) -> Path | None:
 def _differences(folder: Path, plain: dict[str, Any]) -> list[str]:
     """Return what of a run's config another config changes, as KEY=VALUE."""
     try:
-        then = _flat(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+        then = flatten(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError, AttributeError):
         return ["a config.yaml that cannot be read"]
-    now = _flat(plain)
+    now, set_now = flatten(plain), changed(plain)
     return [
         f"{key}={'null' if then.get(key) is None else then[key]}"
-        for key in sorted(then.keys() | now.keys())
+        for key in sorted(then.keys() | set_now.keys())  # a key that is new in the schema is no difference by itself
         if then.get(key) != now.get(key) and not key.startswith(NO_MATTER)
     ]
-
-
-def _flat(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in plain.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 @contextmanager
