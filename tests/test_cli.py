@@ -21,7 +21,14 @@ def call(*args: str, stdin: str | None = None) -> subprocess.CompletedProcess[st
 
 @pytest.mark.parametrize(
     "args",
-    [["--help"], ["train", "--help"], ["config", "--schema"], ["train", "model.num_head=3"], ["compare", "a", "b"]],
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["config", "--schema"],
+        ["train", "model.num_head=3"],
+        ["compare", "a", "b"],
+        ["ablate", "a"],
+    ],
 )
 def test_help_and_errors_do_not_wait_for_torch(args: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", NO_TORCH, *args], capture_output=True, text=True)
@@ -29,7 +36,7 @@ def test_help_and_errors_do_not_wait_for_torch(args: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "data", "evaluate", "baselines", "compare", "summarize", "config", "model"]
+    "command", ["train", "data", "evaluate", "baselines", "compare", "summarize", "config", "model", "ablate"]
 )
 def test_help_has_examples(command: str) -> None:
     done = call(command, "--help")
@@ -46,6 +53,7 @@ def test_help_has_examples(command: str) -> None:
         ["baselines", "configs/docstrings.yaml", "evaluation.baselines=[lead]"],
         ["compare", "runs/none", "runs/none"],
         ["summarize", "runs/none"],
+        ["ablate", "experiments/none"],
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -191,7 +191,9 @@ def model(args: Args) -> None:
 )
 def ablate(
     experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="a folder with a grid.yaml")],
-    workers: Annotated[int, typer.Option(min=1, help="trainings at a time; cores and GPUs are shared out")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="trainings at a time, which share cores and GPUs; 1, or a --smoke's cores")
+    ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="train again also what failed before")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what it would take, and start nothing")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="a few steps of each cell, in a folder of its own")] = False,
@@ -208,15 +210,15 @@ def ablate(
     from rich.console import Console
 
     from headcount.experiments.controls import check_controls
+    from headcount.experiments.launch import Launch, count_cores, forget_failure
 
     check_controls(grid, cells)
+    workers = workers or (min(count_cores(), len(cells)) if smoke else 1)
     if dry_run:
         from headcount.experiments.plan import print_plan
 
         print_plan(grid, cells, workers=workers, console=Console())
         return
-    from headcount.experiments.launch import Launch, forget_failure
-
     if retry:
         for cell in cells:
             forget_failure(cell)

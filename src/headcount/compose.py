@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from headcount.config import Config, ConfigError, legal_names
@@ -59,12 +60,12 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
         ConfigError: one line that says where, which key, which value, and what would be legal.
     """
     name = "-".join(Path(f).stem for f in files) or "run"
-    merged = OmegaConf.merge(OmegaConf.structured(Config), {"run": {"name": name}})
+    merged = OmegaConf.merge(_structured(Config), {"run": {"name": name}})
     origins: dict[str, str] = {}
-    for source, is_file in [(f, True) for f in files] + [(o, False) for o in overrides]:
-        where = source if is_file else said
+    for file in [*files, None] if overrides else files:
+        where = file or said
         try:
-            given = OmegaConf.load(source) if is_file else OmegaConf.from_dotlist([source])
+            given = OmegaConf.load(file) if file else OmegaConf.from_dotlist(overrides)
             names = list(_check_keys(OmegaConf.to_container(given), Config, where))
             merged = OmegaConf.merge(merged, given)
         except FileNotFoundError:
@@ -82,7 +83,12 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
     return config, {str(k): v for k, v in plain.items()}
 
 
-def flatten(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+@cache
+def _structured(config: type[Config]) -> DictConfig:
+    return OmegaConf.structured(config)
+
+
+def flatten(plain: Any, prefix: str = "") -> dict[str, Any]:
     """Return a nested dict as dotted names and values."""
     flat: dict[str, Any] = {}
     for key, value in plain.items():
@@ -93,7 +99,7 @@ def flatten(plain: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def changed(plain: dict[str, Any]) -> dict[str, Any]:
     """Return what of a resolved config differs from the defaults, as dotted names and values."""
     known = flatten(plain)
-    defaults = flatten(OmegaConf.to_container(OmegaConf.structured(Config)))  # type: ignore[arg-type]
+    defaults = flatten(OmegaConf.to_container(_structured(Config)))
     for key, value in defaults.items():
         if isinstance(value, str) and value.startswith("${"):
             defaults[key] = known[value[2:-1]]

@@ -63,7 +63,6 @@ def test_a_new_key_in_the_schema_changes_no_folder(folder: Path, monkeypatch: py
 
     from headcount import compose
     from headcount.config import Config, DataConfig, key
-    from headcount.experiments import cells
 
     before = [cell.folder for cell in make_cells(load_grid(write(folder)))]
 
@@ -76,9 +75,7 @@ def test_a_new_key_in_the_schema_changes_no_folder(folder: Path, monkeypatch: py
     class Newer(Config):
         data: Data = field(default_factory=Data)
 
-    for module in (compose, cells):
-        monkeypatch.setattr(module, "Config", Newer)
-    monkeypatch.setitem(make_cells.__globals__, "Config", Newer)
+    monkeypatch.setattr(compose, "Config", Newer)
     after = make_cells(load_grid(write(folder)))
     assert after[0].plain["data"]["follows"] == 4096 and [cell.folder for cell in after] == before
 
@@ -88,6 +85,8 @@ def test_smoke_keeps_models_and_axes_and_shortens_the_rest(folder: Path) -> None
     assert [cell.name for cell in cells] == ["num_heads=1,copying=true,seed=0", "num_heads=2,copying=true,seed=0"]
     assert cells[0].config.trainer["max_steps"] == 2 and cells[0].config.model.embedding_size == 32
     assert cells[0].folder.parent == Path("runs/study-smoke")
+    select = "{over: {optimizer.learning_rate: [1e-3, 2e-3]}, by: validation/rouge2}"
+    assert len(make_cells(load_grid(write(folder, select=select)), smoke=True)) == 2
 
 
 def test_an_inner_axis_stands_beside_the_settings(folder: Path) -> None:

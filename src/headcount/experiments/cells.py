@@ -16,7 +16,8 @@ from omegaconf import OmegaConf
 
 from headcount import compose
 from headcount.config import Config, ConfigError
-from headcount.experiments.grid import IDLE, Grid, as_text
+from headcount.experiments.grid import Grid, as_text
+from headcount.training.folder import NO_MATTER
 
 SMOKE = "configs/smoke.yaml"
 
@@ -37,6 +38,7 @@ class Cell:
         overrides: ``key=value`` each, over the files.
         config: the checked config.
         plain: the same as a nested dict.
+        fingerprint: of all in the config that can change a result; no two cells of a study have the same.
         folder: the run folder, whether or not it is there.
     """
 
@@ -51,6 +53,7 @@ class Cell:
     overrides: list[str]
     config: Config
     plain: dict[str, Any]
+    fingerprint: str
     folder: Path
 
     @property
@@ -75,29 +78,29 @@ def make_cells(grid: Grid, *, smoke: bool = False) -> list[Cell]:
 
     Args:
         grid: the checked grid.
-        smoke: lay ``configs/smoke.yaml`` over all but models and axes, take the first seed, use a folder of its own.
+        smoke: lay ``configs/smoke.yaml`` over all but models and axes, with the first seed and value of the inner axis.
 
     Raises:
         ConfigError: a cell that has no valid config, by name; two cells that are the same.
     """
     inner = [{key: value} for key, values in grid.select.over.items() for value in values] if grid.select else [{}]
-    seeds = grid.seeds[:1] if smoke else grid.seeds
+    seeds = grid.seeds
+    short = _smoke() if smoke else {}
+    if smoke:
+        inner, seeds = inner[:1], seeds[:1]
     cells = [
-        _resolve(grid, setting, choice, seed, smoke=smoke)
-        for setting in grid.settings
-        for choice in inner
-        for seed in seeds
+        _resolve(grid, setting, choice, seed, short) for setting in grid.settings for choice in inner for seed in seeds
     ]
     if grid.control == "matched_parameters":
         from headcount.experiments.controls import match_parameters
 
         cells = [
-            _resolve(grid, cell.setting, cell.choice, cell.seed, smoke=smoke, feedforward_size=size)
+            _resolve(grid, cell.setting, cell.choice, cell.seed, short, size)
             for cell, size in zip(cells, match_parameters(grid, cells), strict=True)
         ]
     same: dict[str, str] = {}
     for cell in cells:
-        if (other := same.setdefault(_fingerprint(cell.plain), cell.name)) != cell.name:
+        if (other := same.setdefault(cell.fingerprint, cell.name)) != cell.name:
             raise ConfigError(f"{grid.file}: cell {cell.name} is the same training as cell {other}; legal: each once")
     return cells
 
@@ -107,19 +110,18 @@ def _resolve(
     setting: dict[str, Any],
     choice: dict[str, Any],
     seed: int,
-    *,
-    smoke: bool,
+    short: dict[str, Any],
     feedforward_size: int | None = None,
 ) -> Cell:
     solved = {} if feedforward_size is None else {"model.feedforward_size": feedforward_size}
     own = {key: value for key, value in setting.items() if key != "configs"} | choice | {"seed": seed}
-    given = grid.overrides | (_smoke() if smoke else {}) | own | solved
+    given = grid.overrides | short | own | solved
     files = [*grid.configs, *([setting["configs"]] if "configs" in setting else [])]
     overrides = [f"{key}={as_text(value)}" for key, value in given.items()]
     label = grid.label(setting)
     name = ",".join([label, *([grid.label(choice)] if choice else []), f"seed={seed}"])
     config, plain = compose.load(files, overrides, said=f"{grid.file}: cell {name}")
-    known = compose.flatten(plain)
+    known, fingerprint = compose.flatten(plain), _fingerprint(plain)
     return Cell(
         name=name,
         label=label,
@@ -132,9 +134,8 @@ def _resolve(
         overrides=overrides,
         config=config,
         plain=plain,
-        folder=Path(config.run.directory)
-        / (f"{grid.name}-smoke" if smoke else grid.name)
-        / f"{name}-{_fingerprint(plain)}",
+        fingerprint=fingerprint,
+        folder=Path(config.run.directory) / f"{grid.name}{'-smoke' if short else ''}" / f"{name}-{fingerprint}",
     )
 
 
@@ -154,9 +155,5 @@ def _fingerprint(plain: dict[str, Any]) -> str:
 
     A key that is new in the schema changes no fingerprint, so that what was trained before it is still found.
     """
-    differs = {
-        key: value
-        for key, value in compose.changed(plain).items()
-        if not any(key == idle or key.startswith(f"{idle}.") for idle in IDLE)
-    }
+    differs = {key: value for key, value in compose.changed(plain).items() if not key.startswith(NO_MATTER)}
     return hashlib.sha256(json.dumps(differs, sort_keys=True).encode()).hexdigest()[:8]

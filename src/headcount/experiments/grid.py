@@ -16,9 +16,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from headcount.config import ConfigError, legal_names
+from headcount.training.folder import NO_MATTER
 
 Control = Literal["fixed_width", "fixed_head_dim", "matched_parameters", "none"]
-IDLE = ("run", "tracking", "data.cache_dir", "data.num_workers")  # keys and sections that cannot change a result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +208,7 @@ class _Reader:
             for key in keys:
                 if key == "seed":
                     raise ConfigError(f"{self.file}: {where}: seed is not set here; legal: seeds: [0, 1, 2]")
-                if where != "overrides" and any(key == idle or key.startswith(f"{idle}.") for idle in IDLE):
+                if where != "overrides" and f"{key}.".startswith(NO_MATTER):
                     raise ConfigError(f"{self.file}: {where}: {key} changes no result; legal: keys of what is trained")
                 if where == "select.over" and (key in grid.axes or key == "configs"):
                     raise ConfigError(f"{self.file}: select.over: {key} is an axis of the grid; legal: another key")

@@ -26,11 +26,10 @@ from rich.live import Live
 from rich.table import Table
 
 from headcount.experiments.cells import Cell
-from headcount.training.folder import write_whole
+from headcount.training.folder import FINISHED, write_whole
 
 State = Literal["waiting", "running", "elsewhere", "finished", "interrupted", "FAILED"]
 OPEN: tuple[State, ...] = ("waiting", "running", "elsewhere")
-FINISHED = "finished"
 POLL = 0.5  # seconds between two looks at what the trainings do
 
 
@@ -123,18 +122,22 @@ def _beside(cell: Cell, what: str) -> Path:
     return cell.folder.with_name(f"{cell.folder.name}.{what}")
 
 
+def count_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def share_machine(workers: int) -> list[dict[str, str]]:
     """Return the environments of trainings side by side: each has its share of the cores, and of GPUs if there are any.
 
     Args:
         workers: trainings at a time.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     gpus = list(map(str, range(torch.cuda.device_count()))) if visible is None else visible.split(",")
     shares = []
     for worker in range(workers):
-        share = {"OMP_NUM_THREADS": str(max(1, cores // workers)), **os.environ}  # the user's own number stays
+        share = {"OMP_NUM_THREADS": str(max(1, count_cores() // workers)), **os.environ}  # the user's own number stays
         if torch.cuda.is_available():
             share["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[worker::workers] or [gpus[worker % len(gpus)]])
         shares.append(share)
