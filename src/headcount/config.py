@@ -254,7 +254,7 @@ class DecodingConfig(Section):
     strategy: Literal["greedy", "beam", "sample"] = key("greedy", "the likeliest token, the likeliest text, or drawn")
     max_tokens: int = key("${data.max_summary_tokens}", "longest summary, its end token included", at_least=1)
     min_tokens: int = key(0, "shortest summary, its end token included", at_least=0)
-    no_repeat_ngram: int = key(0, "no run of this many tokens twice in a summary; 3 is trigram blocking", at_least=0)
+    no_repeat_ngram: int = key(0, "no run of this many words twice in a summary; 3 is trigram blocking", at_least=0)
     repetition_penalty: float = key(1.0, "multiplies the log-probability of tokens written before", at_least=1)
     beams: int = key(4, "beam: hypotheses kept of each document", at_least=1)
     groups: int = key(1, "beam: groups of diverse beam search; they divide beams", at_least=1)

@@ -3,11 +3,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from headcount.config import ConfigError, TokenizerConfig
 from headcount.data import tokenizer as tokenizers
-from headcount.data.tokenizer import END, START, load_tokenizer, prepare_tokenizer
+from headcount.data.tokenizer import END, START, load_tokenizer, prepare_tokenizer, words_of
 from headcount.data.tokens import encode
 
 TEXTS = ["the cat sat on the mat", "the dog sat on the log"] * 5
@@ -94,3 +94,30 @@ def test_not_a_tokenizer(tmp_path: Path) -> None:
             load_tokenizer(tmp_path / name)
         with pytest.raises(ConfigError, match=r"^tokenizer.path=[^\n]*$"):
             prepare_tokenizer(TEXTS, "sha", TokenizerConfig(path=str(tmp_path / name)), str(tmp_path))
+
+
+@pytest.mark.parametrize("algorithm", ["bpe", "unigram"])
+def test_words_are_what_blanks_separate(algorithm: str, tmp_path: Path) -> None:
+    tokenizer = prepare_tokenizer(TEXTS, "sha", replace(SMALL, algorithm=algorithm), str(tmp_path))
+    begins, within = words_of(tokenizer)
+    for text in ("the #Person1# sat.", "a\tb\n🙂 日本", "don't \0 stop"):
+        ids = tokenizer.encode(text).ids
+        assert sum(begins[token] for token in ids[1:]) == len(text.split()) - 1
+    first, last = tokenizer.encode("the").ids[0], tokenizer.encode("a the").ids[1]
+    assert algorithm != "bpe" or (first != last and within[first] == last == within[last])
+    assert not begins[tokenizer.token_to_id(END)]
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "metaspace"])
+def test_words_of_other_tokenizers(kind: str) -> None:
+    if kind == "wordpiece":
+        tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1, "the": 2, "##n": 3, ".": 4}, unk_token="[UNK]"))
+        tokenizer.decoder, expected = decoders.WordPiece(), [True, True, True, False, False]
+    else:
+        pieces = [("<unk>", 0.0), ("▁a", -1.0), ("▁the", -1.0), ("n", -1.0), (".", -1.0)]
+        tokenizer = Tokenizer(models.Unigram(pieces, 0))
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+        tokenizer.decoder, expected = decoders.Metaspace(), [False, True, True, False, False]
+    begins, within = words_of(tokenizer)
+    assert begins == expected
+    assert within == list(range(5))  # a word at the beginning has the same tokens as elsewhere

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from headcount.model.constraints import Constraints, nucleus
+from headcount.model.constraints import Constraints, Words, nucleus
 
 WRITTEN = torch.tensor([[[1, 2, 3, 1, 2], [4, 4, 4, 4, 4], [1, 2, 3, 4, 5]]])
 
@@ -25,6 +25,33 @@ def banned(logits: torch.Tensor) -> list[set[int]]:
 def test_no_run_stands_twice(size: int, expected: list[set[int]]) -> None:
     found = Constraints(no_repeat_ngram=size).apply(torch.zeros(1, 3, 8), WRITTEN, end_id=0)
     assert banned(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "expected"),
+    [
+        ("a b _a", 1, {"_a"}),  # the word "ab" and the word "a": no other begins like those
+        ("a b _c _a b", 2, {"_c"}),  # after "ab" was "c"
+        ("a b _c _a", 2, set()),  # after "a" was nothing; that it may become "ab" is no matter
+        ("a b _c _a b a", 2, set()),
+        ("d _b _c d _d _b", 2, {"_c"}),  # "cd" is not begun; inside of words anything goes on
+        ("d _b _c d _d _b", 3, {"_c"}),
+        ("d _b _c d _d _c d", 3, set()),
+        ("d _b _c _b _c _b", 3, {"_c"}),  # runs may overlap
+        ("e _b _c _e _b", 3, set()),  # no "_e": what stands at the beginning is another word
+        ("d", 2, set()),
+    ],
+)
+def test_no_run_of_words_stands_twice(text: str, size: int, expected: set[str]) -> None:
+    tokens = ["</s>", *"abcde", "_a", "_b", "_c", "_d"] + ["_e"] * text.count("_e")
+    words = Words(
+        begins_V=torch.tensor([token[0] == "_" for token in tokens]),
+        within_V=torch.tensor([tokens.index(f"_{t}") if f"_{t}" in "_a_b_c_d" else i for i, t in enumerate(tokens)]),
+    )
+    written = torch.tensor([[[tokens.index(token) for token in text.split()]]])
+    limits = Constraints(no_repeat_ngram=size, words=words)
+    [found] = banned(limits.apply(torch.zeros(1, 1, len(tokens)), written, end_id=0))
+    assert {tokens[token] for token in found} == expected
 
 
 @pytest.mark.parametrize("written", range(6))

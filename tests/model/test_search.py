@@ -12,12 +12,13 @@ from headcount.compose import load
 from headcount.model import search as module
 from headcount.model.base import SummaryModel
 from headcount.model.build import build_model
-from headcount.model.constraints import Constraints
+from headcount.model.constraints import Constraints, Words
 from headcount.model.ragged import Rows
 from headcount.model.search import Hypothesis, LengthPenalty, Sampling, Search, beam_search, write
 from tests.model.builds import ARCHITECTURES, DOCUMENTS, SMALL, batch, ids, make
 
 START, END, WORDS, LONGEST = 0, 1, 4, 4
+MADE = Words(begins_V=torch.tensor([True, False, False, True]), within_V=torch.tensor([0, 1, 3, 3]))
 SEARCH = Search(start_id=START, end_id=END, max_tokens=LONGEST)
 
 
@@ -39,8 +40,14 @@ def all_texts() -> list[tuple[int, ...]]:
 
 
 def allowed(text: tuple[int, ...], constraints: Constraints) -> bool:
-    size = constraints.no_repeat_ngram
-    runs = [text[i : i + size] for i in range(len(text) - size + 1)] if size else []
+    size, made = constraints.no_repeat_ngram, constraints.words
+    words: list[tuple[int, ...]] = [()] if made else [(token,) for token in text]
+    for place, token in enumerate(text if made else ()):
+        token = token if place else int(made.within_V[token])
+        if place and made.begins_V[token]:
+            words.append(())
+        words[-1] += (token,)
+    runs = [(*words[i : i + size - 1], words[i + size - 1][0]) for i in range(len(words) - size + 1)] if size else []
     return len(runs) == len(set(runs)) and not (text[-1] == END and len(text) < constraints.min_tokens)
 
 
@@ -76,6 +83,8 @@ RULES = {
     "min_tokens": {"constraints": Constraints(min_tokens=3)},
     "no bigram twice": {"constraints": Constraints(no_repeat_ngram=2)},
     "no token twice": {"constraints": Constraints(no_repeat_ngram=1)},
+    "no word twice": {"constraints": Constraints(no_repeat_ngram=1, words=MADE)},
+    "no two words twice": {"constraints": Constraints(no_repeat_ngram=2, words=MADE)},
     "repetition": {"constraints": Constraints(repetition_penalty=1.7)},
     "coverage": {"coverage_penalty": 0.3},
     "all": {

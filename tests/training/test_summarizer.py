@@ -133,3 +133,18 @@ def test_draw_shows_where_each_head_of_the_last_layer_looks(small) -> None:
     labels = [label.get_text() for label in panels[-1].get_xticklabels()]
     document = data.splits["test"].pairs.documents[batch.indices[0]]
     assert "".join(labels) == document.replace("\n", "\\n") + "(end)"
+
+
+def test_no_word_twice(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocking sees words as they stand in the summary, the first one too."""
+    found = []
+    for size in (0, 1):
+        told = ["decoding.max_tokens=16", "decoding.min_tokens=16", f"decoding.no_repeat_ngram={size}"]
+        summarizer, data = built(small, *told)
+        summarizer.eval()
+        step, begins = summarizer.model.step, summarizer.words.begins_V
+        monkeypatch.setattr(summarizer.model, "step", lambda *a, step=step, begins=begins: step(*a) + 9 * begins)
+        summaries = summarizer.summarize(data.splits["test"].batch(range(6)))
+        found.append([len(text.split()) - len(set(text.split())) for text in summaries])
+    repeats, blocked = found
+    assert min(repeats) > 0 and max(blocked) == 0, (repeats, blocked)

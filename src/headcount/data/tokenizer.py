@@ -96,3 +96,17 @@ def load_tokenizer(path: Path) -> Tokenizer:
         raise ConfigError(f"{path}: not a tokenizer ({error})") from None
     tokenizer.encode_special_tokens = True  # "</s>" within a text is text
     return tokenizer
+
+
+def words_of(tokenizer: Tokenizer) -> tuple[list[bool], list[int]]:
+    """Say how tokens make words, which are what blanks separate, by what they decode to.
+
+    Returns:
+        For each token whether it begins a word, a blank standing before its text; and the token that has the same text
+        with a blank before it, the token itself where there is none.
+    """
+    [*_, letter] = tokenizer.encode("a", add_special_tokens=False).ids
+    before = len(tokenizer.decode([letter]))
+    texts = [tokenizer.decode([letter, token])[before:] for token in range(tokenizer.get_vocab_size())]
+    spaced = {text: token for token, text in enumerate(texts) if "\ufffd" not in text}  # a piece of a letter is not it
+    return [text[:1].isspace() for text in texts], [spaced.get(f" {text}", own) for own, text in enumerate(texts)]

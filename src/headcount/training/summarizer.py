@@ -1,6 +1,7 @@
 """The LightningModule: loss, optimizer, validation by ROUGE, greedy summaries."""
 
 import math
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -13,10 +14,10 @@ from torch import Tensor
 
 from headcount.config import Config, Schedule
 from headcount.data.module import Batch, SummarizationDataModule
-from headcount.data.tokenizer import END, START
+from headcount.data.tokenizer import END, START, words_of
 from headcount.evaluation.rouge import ROUGE_TYPES, Rouge
 from headcount.model.build import build_model
-from headcount.model.constraints import Constraints
+from headcount.model.constraints import Constraints, Words
 from headcount.model.copying import Prediction
 from headcount.model.ragged import Rows
 from headcount.model.search import Hypothesis, LengthPenalty, Sampling, Search, beam_search, write
@@ -143,6 +144,12 @@ class Summarizer(pl.LightningModule):
         """Return a summary as one line."""
         return " ".join(self.tokenizer.decode(hypothesis.tokens).split())
 
+    @cached_property
+    def words(self) -> Words:
+        """Return which tokens make words."""
+        begins, within = words_of(self.tokenizer)
+        return Words(begins_V=torch.tensor(begins), within_V=torch.tensor(within))
+
     def write(self, batch: Batch, *, greedily: bool = False) -> list[list[Hypothesis]]:
         """Write the summaries of a batch, up to ``decoding.returned`` of each document, the best first."""
         knobs, strategy = self.config.decoding, "greedy" if greedily else self.config.decoding.strategy
@@ -153,6 +160,7 @@ class Summarizer(pl.LightningModule):
             constraints=Constraints(
                 min_tokens=knobs.min_tokens,
                 no_repeat_ngram=knobs.no_repeat_ngram,
+                words=self.words.to(self.device) if knobs.no_repeat_ngram else None,
                 repetition_penalty=knobs.repetition_penalty,
             ),
             width={"greedy": 1, "beam": knobs.beams, "sample": knobs.returned}[strategy],
