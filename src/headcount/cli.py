@@ -118,6 +118,7 @@ def compare(
     epilog="Examples:\n\n- `headcount summarize runs/docstrings-1 letter.txt`\n\n"
     "- `cat notes.txt | headcount summarize runs/docstrings-1`\n\n"
     "- `headcount summarize runs/docstrings-1 documents.jsonl > summaries.jsonl`\n\n"
+    "- `headcount summarize runs/docstrings-1 documents.jsonl --out summaries.jsonl` goes on where it was killed\n\n"
     "- `headcount summarize runs/docstrings-1 documents.jsonl decoding.strategy=beam decoding.returned=4`"
 )
 def summarize(
@@ -125,6 +126,10 @@ def summarize(
     args: Annotated[
         list[str] | None,
         typer.Argument(metavar="[FILE|-] [KEY=VALUE...]", help="text or JSONL, - is standard input; then changes"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="OUT", help="JSONL to write; the same command goes on if it was interrupted"),
     ] = None,
 ) -> None:
     """Summarize new documents: text, one a line; or JSONL, an object a line, which comes out as JSONL."""
@@ -134,7 +139,7 @@ def summarize(
     config, plain = compose.load([str(run / "config.yaml")], overrides)
     from headcount.training.summarize import summarize
 
-    summarize(run, config, plain, files[0] if files else "-")
+    summarize(run, config, plain, files[0] if files else "-", out=out)
 
 
 @app.command(

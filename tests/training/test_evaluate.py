@@ -1,8 +1,10 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from pytorch_lightning.loggers import WandbLogger
 
 from headcount.compose import load
@@ -11,6 +13,8 @@ from headcount.evaluation.report import report
 from headcount.evaluation.systems import FIGURES
 from headcount.training import run
 from headcount.training.evaluate import evaluate
+from headcount.training.parts import Parts
+from headcount.training.summarizer import Summarizer
 from tests.training.test_run import rows, trained
 
 
@@ -62,6 +66,76 @@ def test_evaluate_repeats_the_run(small) -> None:
     evaluate(folder, config, plain)
     assert rows(folder / "evaluation-2" / "predictions.jsonl")[0]["id"] == "validation-0"
     assert "references:max" in (folder / "evaluation-2" / "scores.json").read_text()
+
+
+def test_an_interrupted_evaluation_is_gone_on_with(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its folder if nothing about it has changed, each summary written once; else in a new one."""
+    folder = trained(small, "decoding.batch_size=5")
+    config, plain = load([str(folder / "config.yaml")], [])
+    written: list[int] = []
+    append = Parts.append
+
+    def stopped(self: Parts, found: list[dict[str, Any]]) -> None:
+        if len(written) >= 5:
+            raise KeyboardInterrupt
+        written.extend(row["row"] for row in found)
+        append(self, found)
+
+    monkeypatch.setattr(Parts, "append", stopped)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        evaluate(folder, config, plain)
+    parts = folder / "evaluation-1" / "parts"
+    with (parts / "0.jsonl").open("a") as file:
+        file.write('{"row": 11, "summ')
+    assert 0 < (before := len(written)) < 12
+
+    def noted(self: Parts, found: list[dict[str, Any]]) -> None:
+        written.extend(row["row"] for row in found)
+        append(self, found)
+
+    monkeypatch.setattr(Parts, "append", noted)
+    evaluate(folder, *load([str(folder / "config.yaml")], ["decoding.max_tokens=9"]))
+    assert (folder / "evaluation-2" / "scores.json").exists() and len(written) == before + 12
+    del written[before:]
+    evaluate(folder, config, plain)
+    assert sorted(written) == list(range(12)) and not parts.exists()
+    for name in ("predictions.jsonl", "scores.json", "figures.csv"):
+        assert (folder / "evaluation-1" / name).read_text() == (folder / name).read_text()
+    evaluate(folder, config, plain)
+    assert (folder / "evaluation-3" / "scores.json").exists()
+
+
+def test_scoring_that_failed_does_not_cost_the_summaries(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = trained(small)
+    config, plain = load([str(folder / "config.yaml")], [])
+    with monkeypatch.context() as patch:
+        patch.setattr("headcount.training.evaluate.report", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluate(folder, config, plain)
+    with monkeypatch.context() as patch:
+        patch.setattr(Summarizer, "predict_step", lambda *_: pytest.fail("written again"))
+        evaluate(folder, config, plain)
+    assert (folder / "evaluation-1" / "scores.json").read_text() == (folder / "scores.json").read_text()
+    assert json.loads((folder / "evaluation-1" / "costs.json").read_text())["decode_ms_per_summary"] > 0
+
+
+def test_summaries_of_other_weights_are_not_taken(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = trained(small)
+    config, plain = load([str(folder / "config.yaml")], [])
+    with monkeypatch.context() as patch:
+        patch.setattr("headcount.training.evaluate.report", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluate(folder, config, plain)
+    best = folder / "checkpoints" / "best.ckpt"
+    content = torch.load(best, weights_only=True)
+    torch.save({**content, "epoch": 7}, best)
+    seen: list[int] = []
+    write = Summarizer.write
+    monkeypatch.setattr(
+        Summarizer, "write", lambda self, batch, **how: (seen.extend(batch.indices), write(self, batch, **how))[1]
+    )
+    evaluate(folder, config, plain)
+    assert set(seen) == set(range(12))
 
 
 def test_shuffled_sources_stand_in_the_table(small, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,16 +8,21 @@ from typing import Any
 
 import pytest
 
-from headcount.compose import to_yaml
+from headcount.compose import load, to_yaml
+from headcount.training.summarize import summarize
 from tests.training.stopping import assert_same
 
-# Trains twice, the second time in two parts, and writes down what each process was given.
+# Trains twice, the second time in two parts, evaluates and summarizes, and writes down what each process was given.
 SCRIPT = """
 import json, sys
 from contextlib import suppress
+from pathlib import Path
 from pytorch_lightning.callbacks import Callback
 from headcount.compose import load
 from headcount.training import run
+from headcount.training.evaluate import evaluate
+from headcount.training.parts import Parts
+from headcount.training.summarize import summarize
 
 class Stopped(Exception):
     pass
@@ -50,6 +55,10 @@ run.make_trainer = lambda config, **ours: made(config, **{**ours, "callbacks": [
 for name, folder, stop in (("whole", "whole", None), ("cut", "cut", 3), ("rest", "cut", None)):
     with suppress(Stopped):
         run.train(*load(["config.yaml"], [f"run.folder={folder}"]))
+trained = Path("whole"), *load(["whole/config.yaml"], [])
+evaluate(*trained)
+Parts.remove = lambda self: None
+summarize(*trained, "data/train.jsonl", out=Path("out.jsonl"))
 """
 
 
@@ -88,3 +97,13 @@ def test_two_processes(runs: dict[str, list[dict[str, Any]]], tmp_path: Path) ->
     for process in (0, 1):  # cut within the first epoch, on both processes
         assert runs["cut"][process]["train"] + runs["rest"][process]["train"] == whole[process]["train"]
     assert_same(tmp_path / "whole", tmp_path / "cut")
+
+    evaluated = tmp_path / "whole/evaluation-1"
+    for name in ("predictions.jsonl", "scores.json"):
+        assert (evaluated / name).read_text() == (tmp_path / "whole" / name).read_text()
+    alone = load(["whole/config.yaml"], ["trainer.devices=1"])
+    summarize(Path("whole"), *alone, "data/train.jsonl", out=Path("alone.jsonl"))
+    assert (tmp_path / "out.jsonl").read_text() == (tmp_path / "alone.jsonl").read_text()
+    shares = [(tmp_path / f"out.jsonl.parts/{n}.jsonl").read_text().splitlines() for n in (0, 1)]
+    assert [len(share) for share in shares] == [40, 20]
+    assert [json.loads(line)["id"] for line in (tmp_path / "out.jsonl").open()] == [f"train-{n}" for n in range(60)]

@@ -1,11 +1,17 @@
 import json
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headcount.compose import load
 from headcount.config import ConfigError
+from headcount.training.parts import Parts
 from headcount.training.summarize import summarize
+from headcount.training.summarizer import Summarizer
 from tests.training.test_run import rows, trained
 
 DOCUMENT = "Ada: Good day.\nBen: I would like a pear."
@@ -75,3 +81,81 @@ def test_a_damaged_checkpoint_is_named(damage: bytes, small, tmp_path: Path) -> 
     config, plain = load([str(folder / "config.yaml")], [])
     with pytest.raises(ConfigError, match=r"best.ckpt: damaged, or not a checkpoint"):
         summarize(folder, config, plain, "-")
+
+
+def in_child(call: Callable[[], None]) -> int:
+    """Call something in a process of its own, which may be killed; return how it ended."""
+    if child := os.fork():
+        return os.waitpid(child, 0)[1]
+    call()
+    os._exit(0)
+
+
+def test_a_kill_at_any_batch_loses_and_repeats_nothing(
+    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = trained(small, "decoding.batch_size=3")
+    config, plain = load([str(folder / "config.yaml")], [])
+    lines = [{"id": f"n-{n}", "document": f"Ada: {n}. " * (n % 7)} for n in range(40)]  # 3 a batch, 24 a chunk
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    summarize(folder, config, plain, "in.jsonl", out=Path("whole.jsonl"))
+    whole = rows(tmp_path / "whole.jsonl")
+    assert [row["id"] for row in whole] == [f"n-{n}" for n in range(40)] and whole[0]["summary"] == ""
+    append, log, room = Parts.append, tmp_path / "log", [0]
+
+    def killed(self: Parts, found: list[dict[str, Any]]) -> None:
+        append(self, found)
+        with log.open("a") as file:
+            file.write("".join(f"{row['row']}\n" for row in found))
+        if len(log.read_text().split()) >= room[0]:
+            with self.own.open("ab") as file:
+                file.write(b'{"row": 39, "id": "n-3')
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(Parts, "append", killed)
+    for room[0] in range(3, 39, 6):
+        assert in_child(lambda: summarize(folder, config, plain, "in.jsonl", out=Path("out.jsonl"))) == signal.SIGKILL
+        assert not (tmp_path / "out.jsonl").exists()
+    room[0] = 100
+    summarize(folder, config, plain, "in.jsonl", out=Path("out.jsonl"))
+    assert rows(tmp_path / "out.jsonl") == whole
+    assert sorted(map(int, log.read_text().split())) == list(range(40))
+    assert not (tmp_path / "out.jsonl.parts").exists()
+    capsys.readouterr()
+    summarize(folder, config, plain, "in.jsonl", out=Path("out.jsonl"))
+    assert capsys.readouterr().out == "out.jsonl: finished, 40 summaries\n"
+    assert len(log.read_text().split()) == 40
+
+
+def test_a_file_of_something_else_is_refused(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = trained(small)
+    config, plain = load([str(folder / "config.yaml")], [])
+    (tmp_path / "in.txt").write_text("Ada: Good day.\n\nBen: Good day.\n")
+    out = Path("out.jsonl")
+
+    def refused(match: str, *overrides: str, file: str = "in.txt") -> None:
+        with pytest.raises(ConfigError, match=rf"^--out=out.jsonl: {match}[^\n]*; legal: [^\n]*$"):
+            summarize(folder, *load([str(folder / "config.yaml")], list(overrides)), file, out=out)
+
+    refused("standard input", file="-")
+    out.write_text("mine")
+    refused("there already, and summarize did not make it")
+    out.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(Summarizer, "write", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            summarize(folder, config, plain, "in.txt", out=out)
+    refused("begun with decoding.max_tokens=32, not 9", "decoding.max_tokens=9")
+    summarize(folder, *load([str(folder / "config.yaml")], ["decoding.batch_size=1"]), "in.txt", out=out)
+    assert [row["id"] for row in rows(out)] == [1, 2, 3]  # the lines of a text
+    (tmp_path / "in.txt").write_text("Cleo: Good day.\n")
+    refused("begun with documents=")
+
+
+def test_a_broken_line_is_found_before_anything_is_written(small, tmp_path: Path) -> None:
+    folder = trained(small)
+    config, plain = load([str(folder / "config.yaml")], [])
+    (tmp_path / "in.jsonl").write_text('{"document": "fine"}\n{"document": 3}\n')
+    with pytest.raises(ConfigError, match="^in.jsonl:2: "):
+        summarize(folder, config, plain, "in.jsonl", out=Path("out.jsonl"))
+    assert not list(tmp_path.glob("out.jsonl*"))

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from headcount.config import ConfigError
@@ -89,11 +90,18 @@ def check_made_of(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 
 def decoding_loader(
-    split: EncodedPairs, examples: list[int], size: int, *, num_workers: int = 0, process: int = 0, processes: int = 1
+    split: EncodedPairs,
+    examples: list[int],
+    size: int,
+    *,
+    num_workers: int = 0,
+    process: int = 0,
+    processes: int = 1,
+    done: NDArray[np.bool_] | None = None,
 ) -> DataLoader[Any]:
     """Return batches of similar documents, the longest first, for decoding.
 
-    Every example comes once, on one process; each process has the same number of batches.
+    Every example comes once, on one process; each process has the same number of batches, before any are left out.
 
     Args:
         split: the split.
@@ -102,6 +110,7 @@ def decoding_loader(
         num_workers: processes that make batches ahead.
         process: which process this is.
         processes: how many there are.
+        done: for each example of the split whether it is decoded; a batch of none but such is left out.
 
     Raises:
         ConfigError: there are fewer examples than processes.
@@ -110,7 +119,8 @@ def decoding_loader(
         raise ConfigError(f"trainer.devices={processes}: too many processes to decode {len(examples)} examples")
     mine = longest_first(split, examples)[process::processes]
     number = -(-(len(examples) // processes) // size)
-    return _loader(split, np.array_split(np.array(mine), number), num_workers)
+    batches = [batch for batch in np.array_split(np.array(mine), number) if done is None or not done[batch].all()]
+    return _loader(split, batches, num_workers)
 
 
 def _loader(split: EncodedPairs, batches: list[Examples], num_workers: int) -> DataLoader[Any]:

@@ -6,7 +6,7 @@ and ``cross_attention.png``.
 """
 
 import json
-import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,28 @@ import pytorch_lightning as pl
 from rich.console import Console
 
 from headcount.compose import to_yaml
-from headcount.config import Config
+from headcount.config import Config, ConfigError
+from headcount.data.files import digest
+from headcount.data.loader import decoding_loader
 from headcount.data.module import SummarizationDataModule
 from headcount.data.tokenizer import load_tokenizer
 from headcount.evaluation.report import Report, report
 from headcount.evaluation.table import print_report, say
-from headcount.training.checkpoint import check_unchanged, load_checkpoint
+from headcount.training.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
 from headcount.training.costs import add_costs
-from headcount.training.folder import write_whole
-from headcount.training.processes import of_all, shared_folder, silence_all_but_the_first
+from headcount.training.folder import differences, hold, new_folder, write_whole
+from headcount.training.parts import Parts
+from headcount.training.processes import share, silence_all_but_the_first
 from headcount.training.progress import TrainingProgress
 from headcount.training.results import write_results
-from headcount.training.summarizer import Summarizer
+from headcount.training.summarizer import Summarizer, Written
 from headcount.training.trainer import make_trainer
 
 
 def evaluate(run: Path, config: Config, plain: dict[str, Any], *, shuffle_sources: bool = False) -> None:
-    """Write and score the test summaries of a run again, into a new folder ``RUN/evaluation-N``.
+    """Write and score the test summaries of a run again, in a folder ``RUN/evaluation-N``.
+
+    It is a new one, or that of an evaluation of the same config that was interrupted, which is gone on with.
 
     Args:
         run: the run folder.
@@ -47,12 +52,57 @@ def evaluate(run: Path, config: Config, plain: dict[str, Any], *, shuffle_source
     data.setup()
     console = Console()
     trainer = make_trainer(config, loggers=[], callbacks=[TrainingProgress(console)])
-    folder = shared_folder(trainer, run, "evaluation")
-    if trainer.is_global_zero:
-        write_whole(folder / "config.yaml", to_yaml(plain))
-    summarizer = Summarizer(config, plain, data.tokenizer)
-    score_test(trainer, summarizer, data, run, folder, shuffle_sources=shuffle_sources)
+    with ExitStack() as held:
+        folder = share(trainer, _hold_evaluation(run, plain, held) if trainer.is_global_zero else None)
+        if trainer.is_global_zero:
+            write_whole(folder / "config.yaml", to_yaml(plain))
+        summarizer = Summarizer(config, plain, data.tokenizer)
+        score_test(trainer, summarizer, data, run, folder, shuffle_sources=shuffle_sources)
     console.print(f"\nevaluation folder: {folder}", highlight=False)
+
+
+def _hold_evaluation(run: Path, plain: dict[str, Any], held: ExitStack) -> Path:
+    """Return the folder of an evaluation of the same config that nothing else is at, nor did end; or a new one."""
+    for config in run.glob("evaluation-*/config.yaml"):
+        folder = config.parent
+        if not (folder / "scores.json").exists() and not differences(folder, plain):
+            try:
+                held.enter_context(hold(folder))
+                return folder
+            except ConfigError:
+                continue
+    folder = new_folder(run, "evaluation")
+    held.enter_context(hold(folder))
+    return folder
+
+
+def _write(trainer: pl.Trainer, summarizer: Summarizer, data: SummarizationDataModule, made_of: str, to: Path) -> Parts:
+    """Write the test summaries that are not there yet, those of all processes."""
+    split, config = data.splits["test"], data.config
+    parts = Parts(to, len(split), trainer.global_rank)
+    if trainer.is_global_zero:
+        parts.claim({"checkpoint": made_of})
+    trainer.strategy.barrier()
+    parts.read()
+    if there := int(parts.done.sum()):
+        print(f"{to.parent}: goes on after {there:,} of {len(split):,} summaries")
+    loader = decoding_loader(
+        split,
+        list(range(len(split))),
+        config.decoding.batch_size,
+        num_workers=config.data.num_workers,
+        process=trainer.global_rank,
+        processes=trainer.world_size,
+        done=parts.done,
+    )
+    trainer.strategy.barrier()  # all processes have read what there is before one of them adds to it
+    if not parts.done.all():
+        summarizer.allow_zero_length_dataloader_with_multiple_devices = True  # a process may have ended before
+        summarizer.parts = parts
+        trainer.predict(summarizer, loader, return_predictions=False)
+    trainer.strategy.barrier()
+    parts.read()  # what the others have written, too
+    return parts
 
 
 def score_test(
@@ -66,17 +116,19 @@ def score_test(
 ) -> Report | None:
     """Write the test summaries of a run's best checkpoint into a folder, judge them, print all that.
 
-    With several processes the first does that for all, and the others return None.
+    Summaries that an interrupted call of the same has left there are not written again. With several processes the
+    first judges for all, and the others return None.
     """
     best = load_checkpoint(run, "best")
     summarizer.configure_model()
     summarizer.load_state_dict(best["state_dict"])
-    began = time.perf_counter()
-    batches = of_all(trainer, trainer.predict(summarizer, data) or [])
-    milliseconds = 1000 * (time.perf_counter() - began)
+    parts = _write(trainer, summarizer, data, digest(checkpoint_path(run, "best")), folder / "parts")
     if not trainer.is_global_zero:
         return None
-    written = sorted(each for batch in batches for each in batch)
+    written, milliseconds = [], 0.0
+    for row in parts:
+        milliseconds += row.pop("milliseconds")
+        written.append(Written(**row))
     add_costs(folder, {"decode_ms_per_summary": milliseconds / max(1, len(written))})
     pairs, config = data.splits["test"].pairs, data.config
     ids = [pairs.ids[each.row] for each in written]
@@ -85,7 +137,7 @@ def score_test(
         {"id": identifier, "summary": each.summary, "cut": each.cut, "references": texts}
         for identifier, each, texts in zip(ids, written, references, strict=True)
     )
-    write_whole(folder / "predictions.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_whole(folder / "predictions.jsonl", (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     summarizer.draw(data.splits["test"].shortest()).savefig(folder / "cross_attention.png")
     judged = report(
         [each.summary for each in written],
@@ -103,4 +155,5 @@ def score_test(
     for each in written[:: max(1, len(written) // 5)][:5]:
         say(console, f"\n{pairs.ids[each.row]}", style="bold")
         say(console, f"  reference  {pairs.references[each.row][0]}\n  summary    {each.summary}")
+    parts.remove()
     return judged

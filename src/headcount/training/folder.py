@@ -47,14 +47,14 @@ def find_run(run: RunConfig, plain: dict[str, Any]) -> Path | None:
         numbered = re.compile(rf"{re.escape(run.name or 'run')}-(\d+)")
         found = [(numbered.fullmatch(folder.name), folder) for folder in Path(run.directory).glob("*")]
         for _, folder in sorted(((int(match[1]), folder) for match, folder in found if match), reverse=True):
-            if (folder / "config.yaml").is_file() and not _differences(folder, plain):
+            if (folder / "config.yaml").is_file() and not differences(folder, plain):
                 return folder
         return None
     folder = Path(run.folder)
     if (folder / "config.yaml").is_file():
-        if differences := _differences(folder, plain):
+        if others := differences(folder, plain):
             raise ConfigError(
-                f"run.folder={folder}: the run in it was begun with {', '.join(differences)}; "
+                f"run.folder={folder}: the run in it was begun with {', '.join(others)}; "
                 "legal: the same config, another folder, or --fresh"
             )
         return folder
@@ -63,7 +63,7 @@ def find_run(run: RunConfig, plain: dict[str, Any]) -> Path | None:
     return None
 
 
-def _differences(folder: Path, plain: dict[str, Any]) -> list[str]:
+def differences(folder: Path, plain: dict[str, Any]) -> list[str]:
     """Return what of a run's config another config changes, as KEY=VALUE."""
     try:
         then = flatten(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
@@ -99,7 +99,7 @@ def hold(folder: Path, *, afresh: bool = False) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        raise ConfigError(f"{folder}: another process is training here; legal: when it has ended") from None
+        raise ConfigError(f"{folder}: another process is at work here; legal: when it has ended") from None
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written as a run folder: {error.strerror}") from None
     try:
@@ -112,11 +112,11 @@ def hold(folder: Path, *, afresh: bool = False) -> Iterator[None]:
         lock.release()
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
+def write_whole(path: Path, text: str | Iterator[str]) -> None:
+    """Write a file, or one of several pieces, whole or not at all."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     with scratch.open("w", encoding="utf-8") as file:
-        file.write(text)
+        file.writelines([text] if isinstance(text, str) else text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(scratch, path)

@@ -4,15 +4,12 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from lightning_fabric.utilities.rank_zero import _get_rank
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
 from headcount.config import ConfigError
-from headcount.training.folder import new_folder
 
 logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)
 
@@ -33,11 +30,6 @@ def check_strategy(trainer: pl.Trainer) -> None:
         raise ConfigError("trainer.strategy: its processes would not run this command from its beginning; legal: ddp")
 
 
-def shared_folder(trainer: pl.Trainer, parent: Path, name: str) -> Path:
-    """Make a new folder of results, start the other processes unless something did, and tell them of it."""
-    return share(trainer, new_folder(parent, name) if trainer.is_global_zero else None)
-
-
 def share(trainer: pl.Trainer, folder: Path | None) -> Path:
     """Start the other processes, unless something did, and give them the folder that the first process has."""
     launcher = trainer.strategy.launcher
@@ -48,11 +40,3 @@ def share(trainer: pl.Trainer, folder: Path | None) -> Path:
     shared = trainer.strategy.broadcast(folder)
     assert shared is not None
     return shared
-
-
-def of_all(trainer: pl.Trainer, mine: list[Any]) -> list[Any]:
-    """Return what each process has, end to end."""
-    parts = [mine] * trainer.world_size
-    if trainer.world_size > 1:
-        torch.distributed.all_gather_object(parts, mine)
-    return [item for part in parts for item in part]

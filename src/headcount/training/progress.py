@@ -18,8 +18,13 @@ def bar(console: Console) -> Progress:
     return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times, note, console=console)
 
 
+def rate(summaries: int, began: float) -> str:
+    """Say how many summaries are written in a second, since a time of ``time.perf_counter``."""
+    return f"{summaries / (time.perf_counter() - began):,.1f} summaries/s"
+
+
 class TrainingProgress(Callback):
-    """Shows steps, loss, tokens per second and validation scores; while summaries are written, batches."""
+    """Shows steps, loss, tokens per second and validation scores; then the summaries that this process writes."""
 
     def __init__(self, console: Console) -> None:
         """Take the console to draw on."""
@@ -61,11 +66,15 @@ class TrainingProgress(Callback):
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the bar."""
-        self._begin("writing summaries", int(sum(trainer.num_predict_batches)), 0)
+        loader: Any = trainer.predict_dataloaders
+        batches = loader.dataset[: int(sum(trainer.num_predict_batches))]
+        self._begin("writing summaries", sum(map(len, batches)), 0)
+        self.started, self.written = time.perf_counter(), 0
 
-    def on_predict_batch_end(self, *_: Any) -> None:
+    def on_predict_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
         """Move the bar."""
-        self.progress.advance(self.task)
+        self.written += len(outputs)
+        self.progress.update(self.task, completed=self.written, note=rate(self.written, self.started))
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the bar as it is."""

@@ -2,26 +2,43 @@
 
 import json
 import sys
-from itertools import islice
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 
-from headcount.config import Config
+from headcount.config import Config, ConfigError
+from headcount.data.files import digest
 from headcount.data.module import EncodedPairs, by_length
 from headcount.data.pairs import Pairs
 from headcount.data.source import read_documents
 from headcount.data.tokenizer import load_tokenizer
 from headcount.model.search import Hypothesis
-from headcount.training.checkpoint import check_unchanged, load_checkpoint
-from headcount.training.progress import bar
+from headcount.training.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
+from headcount.training.folder import hold, write_whole
+from headcount.training.parts import Parts
+from headcount.training.processes import share, silence_all_but_the_first
+from headcount.training.progress import bar, rate
 from headcount.training.summarizer import Summarizer
+from headcount.training.trainer import make_trainer
+
+CHARACTERS = 10_000_000  # of the documents that are read at a time, however long they are
+
+Document = tuple[int, Any, str]  # its row, its id, which text has none of, and its text
 
 
-def summarize(run: Path, config: Config, plain: dict[str, Any], file: str) -> None:
-    """Summarize new documents, to standard output.
+def summarize(run: Path, config: Config, plain: dict[str, Any], file: str, *, out: Path | None = None) -> None:
+    """Summarize new documents, to standard output or to a file.
+
+    A file is there once it is complete; until then what is written is in ``OUT.parts``, and the same command goes on
+    with it. Beside the file, ``OUT.made_of.json`` says what it was made of. With ``trainer.devices`` several processes
+    share the documents of a file.
 
     Args:
         run: the run folder.
@@ -29,31 +46,134 @@ def summarize(run: Path, config: Config, plain: dict[str, Any], file: str) -> No
         plain: the same as a nested dict.
         file: text, a document a line, or JSONL, an object a line; ``-`` is standard input. JSONL comes out with all
             ``decoding.returned`` summaries and their scores, if those are several.
+        out: JSONL to write, in the order of the documents; None: standard output.
 
     Raises:
-        ConfigError: the run is not complete, a key that shaped its model is changed, or a line cannot be read.
+        ConfigError: the run is not complete, a key that shaped its model is changed, a line cannot be read, or the
+            file is there and was made of something else.
     """
     check_unchanged(run, plain)
-    tokenizer = load_tokenizer(run / "tokenizer.json")
-    summarizer = Summarizer(config, plain, tokenizer)
+    summarizer = Summarizer(config, plain, load_tokenizer(run / "tokenizer.json"))
     summarizer.configure_model()
     summarizer.load_state_dict(load_checkpoint(run, "best")["state_dict"])
-    summarizer.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    size, limits = config.decoding.batch_size, (config.data.max_document_tokens, config.data.max_summary_tokens)
-    documents = read_documents(file, config.data.document_columns)
+    summarizer.eval()
+    if out is None:
+        _print(summarizer, file)
+    elif file == "-":
+        raise ConfigError(f"--out={out}: standard input cannot be read again to go on; legal: a file of documents")
+    else:
+        silence_all_but_the_first()
+        _write_file(summarizer, file, out, digest(checkpoint_path(run, "best")))
+
+
+def _print(summarizer: Summarizer, file: str) -> None:
+    summarizer.to("cuda" if torch.cuda.is_available() else "cpu")
     with bar(Console(stderr=True)) as progress:
         task = progress.add_task("writing summaries", total=None, note="", visible=not sys.stdout.isatty())
-        while chunk := list(islice(documents, 8 * size)):
-            texts = [text for _, text in chunk]
-            pairs = EncodedPairs(Pairs(ids=[], documents=texts, references=[[""]] * len(texts)), tokenizer, *limits)
-            found: list[list[Hypothesis]] = [[Hypothesis([], 0.0, ended=True)] for _ in texts]  # of an empty document
-            for rows in by_length(pairs, [row for row, text in enumerate(texts) if text.strip()], size):
-                for row, hypotheses in zip(rows, summarizer.write(pairs.batch(rows)), strict=True):
-                    found[row] = hypotheses
-            for (identifier, _), hypotheses in zip(chunk, found, strict=True):
-                summaries = [{"summary": summarizer.text_of(each), "score": each.score} for each in hypotheses]
-                out = {"id": identifier, "summary": summaries[0]["summary"]}
-                if config.decoding.returned > 1:
-                    out["summaries"] = summaries
-                print(out["summary"] if identifier is None else json.dumps(out, ensure_ascii=False), flush=True)
-            progress.advance(task, len(chunk))
+        began, written = time.perf_counter(), 0
+        for chunk in _chunks(summarizer.config, file):
+            found = {row.pop("row"): row for batch in _write(summarizer, chunk) for row in batch}
+            for row, identifier, _ in chunk:
+                text = found[row]["summary"] if identifier is None else json.dumps(found[row], ensure_ascii=False)
+                print(text, flush=True)
+            written += len(chunk)
+            progress.update(task, completed=written, note=rate(written, began))
+
+
+def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -> None:
+    config, to = summarizer.config, out.with_name(f"{out.name}.parts")
+    count = sum(map(len, _chunks(config, file)))  # a broken line is found before anything is written
+    knobs = {f"decoding.{name}": v for name, v in summarizer.plain["decoding"].items() if name != "batch_size"}
+    made_of = {"checkpoint": checkpoint, "documents": digest(Path(file)), "seed": config.seed, **knobs}
+    made_of["data.document_columns"] = list(config.data.document_columns)
+    if _is_finished(out, to, made_of):
+        print(f"{out}: finished, {count:,} summaries")
+        return
+    trainer = make_trainer(config, loggers=[], callbacks=[])
+    with ExitStack() as held:
+        if trainer.is_global_zero:
+            held.enter_context(hold(to))
+        share(trainer, to)
+        parts = Parts(to, count, trainer.global_rank)
+        if trainer.is_global_zero:
+            parts.claim(made_of)
+        trainer.strategy.barrier()
+        parts.read()
+        trainer.strategy.barrier()  # all processes have read what there is before one of them adds to it
+        summarizer.to(trainer.strategy.root_device)
+        with bar(Console(stderr=True)) as progress:
+            task = progress.add_task("writing summaries", total=count, note="", visible=trainer.is_global_zero)
+            began, written = time.perf_counter(), 0
+            for number, chunk in enumerate(_chunks(config, file)):
+                if number % trainer.world_size == trainer.global_rank:
+                    for batch in _write(summarizer, chunk, parts.done):
+                        parts.append([{**row, "id": row["row"] + 1} if row["id"] is None else row for row in batch])
+                        written += len(batch)
+                        progress.update(task, note=rate(written, began))
+                progress.advance(task, len(chunk))
+        trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            parts.read()
+            rows = ({name: value for name, value in row.items() if name != "row"} for row in parts)
+            write_whole(out.with_name(f"{out.name}.made_of.json"), json.dumps(made_of, indent=2))
+            write_whole(out, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            parts.remove()
+            print(f"{out}: {count:,} summaries")
+
+
+def _is_finished(out: Path, to: Path, made_of: Mapping[str, Any]) -> bool:
+    """Return whether a file is complete.
+
+    Raises:
+        ConfigError: what there is of it was made of something else.
+    """
+    stamp = out.with_name(f"{out.name}.made_of.json") if out.exists() else to / "made_of.json"
+    if not stamp.exists():
+        if out.exists():
+            raise ConfigError(f"--out={out}: there already, and summarize did not make it; legal: a new file")
+        return False
+    then = json.loads(stamp.read_text(encoding="utf-8"))
+    for name, value in made_of.items():
+        if then.get(name) != value:
+            raise ConfigError(f"--out={out}: begun with {name}={then.get(name)}, not {value}; legal: a new file")
+    return out.exists()
+
+
+def _chunks(config: Config, file: str) -> Iterator[list[Document]]:
+    """Yield a file's documents, as many at a time as are worth sorting by length, fewer where they are long."""
+    chunk: list[Document] = []
+    characters = 0
+    for row, (identifier, text) in enumerate(read_documents(file, config.data.document_columns)):
+        chunk.append((row, identifier, text))
+        characters += len(text)
+        if len(chunk) == 8 * config.decoding.batch_size or characters > CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
+
+
+def _write(
+    summarizer: Summarizer, chunk: list[Document], done: NDArray[np.bool_] | None = None
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield what is written of the documents of a chunk, a batch at a time, but batches that are done."""
+    config, texts = summarizer.config, [text for _, _, text in chunk]
+    pairs = EncodedPairs(
+        Pairs(ids=[], documents=texts, references=[[""]] * len(texts)),
+        summarizer.tokenizer,
+        config.data.max_document_tokens,
+        config.data.max_summary_tokens,
+    )
+    blank = [place for place, text in enumerate(texts) if not text.strip()]
+    told = [place for place, text in enumerate(texts) if text.strip()]
+    for places in [blank, *by_length(pairs, told, config.decoding.batch_size)]:
+        if done is not None and all(done[chunk[place][0]] for place in places):
+            continue
+        empty = [[Hypothesis([], 0.0, ended=True)]] * len(places)
+        found = empty if places is blank else summarizer.write(pairs.batch(places))
+        rows = []
+        for place, hypotheses in zip(places, found, strict=True):
+            summaries = [{"summary": summarizer.text_of(each), "score": each.score} for each in hypotheses]
+            row = {"row": chunk[place][0], "id": chunk[place][1], "summary": summaries[0]["summary"]}
+            rows.append(row | ({"summaries": summaries} if config.decoding.returned > 1 else {}))
+        yield rows

@@ -1,9 +1,12 @@
 """The LightningModule: loss, optimizer, validation by ROUGE, greedy summaries."""
 
 import math
+import time
+import zlib
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from matplotlib.figure import Figure
@@ -21,6 +24,7 @@ from headcount.model.constraints import Constraints, Words
 from headcount.model.copying import Prediction
 from headcount.model.ragged import Rows
 from headcount.model.search import Hypothesis, LengthPenalty, Sampling, Search, beam_search, write
+from headcount.training.parts import Parts
 from headcount.training.picture import draw_cross_attention
 
 
@@ -49,8 +53,8 @@ class Summarizer(pl.LightningModule):
         self.tokenizer = tokenizer
         self.token_ids = tokenizer.get_vocab()
         self.rouge = Rouge(config.evaluation.references)
-        self.sampler: torch.Generator | None = None
         self.samples: list[list[str]] = []
+        self.parts: Parts | None = None  # where predictions are kept
 
     def configure_model(self) -> None:
         """Build the layers, once; here, so that a sharded strategy may decide where they live."""
@@ -124,17 +128,18 @@ class Summarizer(pl.LightningModule):
                 )
         self.samples.clear()
 
-    def on_predict_start(self) -> None:
-        """Draw the same samples whatever was drawn before."""
-        self.sampler = None
-
     def predict_step(self, batch: Batch, batch_index: int) -> list[Written]:
-        """Write the best summary of each document of a batch."""
+        """Write the best summary of each document of a batch, and keep it where that is asked for."""
+        began = time.perf_counter()
         best = [found[0] for found in self.write(batch)]
-        return [
+        written = [
             Written(row=row, summary=self.text_of(hypothesis), cut=not hypothesis.ended)
             for row, hypothesis in zip(batch.indices, best, strict=True)
         ]
+        milliseconds = 1000 * (time.perf_counter() - began) / len(written)
+        if self.parts is not None:
+            self.parts.append([{**each._asdict(), "milliseconds": milliseconds} for each in written])
+        return written
 
     def summarize(self, batch: Batch, *, greedily: bool = False) -> list[str]:
         """Write the best summary of each document of a batch, as the config says or greedily."""
@@ -176,10 +181,10 @@ class Summarizer(pl.LightningModule):
         elif strategy == "greedy":
             found = write(self.model, documents_N, rows, search)
         else:
-            self.sampler = self.sampler or torch.Generator(self.device).manual_seed(self.config.seed)
-            drawn = Sampling(
-                generator=self.sampler, temperature=knobs.temperature, top_k=knobs.top_k, top_p=knobs.top_p
-            )
+            content = zlib.crc32(batch.document_ids.cpu().numpy().tobytes())  # whatever was drawn before, so is this
+            [seed] = np.random.SeedSequence([self.config.seed, content]).generate_state(1, np.uint64).tolist()
+            generator = torch.Generator(self.device).manual_seed(seed)
+            drawn = Sampling(generator=generator, temperature=knobs.temperature, top_k=knobs.top_k, top_p=knobs.top_p)
             found = write(self.model, documents_N, rows, search, sampling=drawn)
         return [hypotheses[: knobs.returned] for hypotheses in found]
 
