@@ -228,3 +228,20 @@ def ablate(
         for cell in cells:
             forget_failure(cell)
     raise typer.Exit(Launch(cells, grid.name, workers=workers, console=Console()).run())
+
+
+@app.command(
+    epilog="Examples:\n\n- `headcount report experiments/head_count`\n\n"
+    "- `headcount report experiments/head_count tracking.mode=disabled`"
+)
+def report(
+    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="a folder with a grid.yaml")],
+    args: Annotated[
+        list[str] | None, typer.Argument(metavar="[tracking.KEY=VALUE...]", help="of the report's own W&B run")
+    ] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="of the cells that ablate --smoke has trained")] = False,
+) -> None:
+    """Say what a study has found: tables, a figure and words into its folder, also when it is half-finished."""
+    from headcount.experiments.report import report
+
+    report(experiment, args or [], smoke=smoke)

@@ -17,13 +17,16 @@ INIT_TIMEOUT = 30  # seconds that a run waits for W&B before it goes on offline
 
 
 @contextmanager
-def track(tracking: TrackingConfig, folder: Path, plain: dict[str, Any]) -> Iterator[list[Logger]]:
+def track(
+    tracking: TrackingConfig, folder: Path, plain: dict[str, Any], *, job_type: str | None = None
+) -> Iterator[list[Logger]]:
     """Start the loggers of a run and end them with it.
 
     Args:
         tracking: the ``tracking`` section.
         folder: the run folder.
         plain: the resolved config; all of it is logged.
+        job_type: by which W&B tells what is no training from what is one.
 
     Yields:
         ``metrics.csv``, and a W&B logger unless tracking is disabled.
@@ -34,12 +37,12 @@ def track(tracking: TrackingConfig, folder: Path, plain: dict[str, Any]) -> Iter
     mode = _mode(tracking)
     if mode == "online":
         try:
-            loggers.append(_start(tracking, folder, plain, offline=False))
+            loggers.append(_start(tracking, folder, plain, job_type, offline=False))
         except Exception as error:  # whatever keeps W&B away does not keep the run from training
             print(f"W&B: cannot reach it ({str(error).splitlines()[0]}); this run is tracked offline")
             mode = "offline"
     if mode == "offline":
-        loggers.append(_start(tracking, folder, plain, offline=True))
+        loggers.append(_start(tracking, folder, plain, job_type, offline=True))
     exit_code = 1
     try:
         yield loggers
@@ -86,7 +89,9 @@ def _mode(tracking: TrackingConfig) -> str:
     return "offline"
 
 
-def _start(tracking: TrackingConfig, folder: Path, plain: dict[str, Any], *, offline: bool) -> WandbLogger:
+def _start(
+    tracking: TrackingConfig, folder: Path, plain: dict[str, Any], job_type: str | None, *, offline: bool
+) -> WandbLogger:
     logger = WandbLogger(
         name=tracking.name or folder.name,
         save_dir=folder.resolve(),  # W&B's own process stays where it was started
@@ -94,6 +99,7 @@ def _start(tracking: TrackingConfig, folder: Path, plain: dict[str, Any], *, off
         offline=offline,
         entity=tracking.entity,
         group=tracking.group,
+        job_type=job_type,
         tags=tracking.tags,
         config=plain,
         settings=wandb.Settings(
