@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 from wandb import Image, Table
 
@@ -25,7 +24,7 @@ from headcount.experiments.report_figure import draw_study, save_figure
 from headcount.experiments.report_table import COSTS, as_csv, as_latex, cost_block, results_rows, score_block
 from headcount.experiments.report_words import say_findings, say_method, say_state
 from headcount.training.folder import write_whole
-from headcount.training.tracking import track
+from headcount.training.tracking import Tracker, track
 
 PICTURES = ("svg", "pdf", "png")
 
@@ -63,16 +62,17 @@ def report(experiment: Path, overrides: Sequence[str] = (), *, smoke: bool = Fal
     say(console, f"written to {folder}: results.csv, table.md, table.tex, figure.{{{','.join(PICTURES)}}}")
     tracking = replace(tracking, group=grid.name, name="report", tags=[])
     plain = {"control": grid.control, "grid": grid.settings, "seeds": grid.seeds, "baseline": grid.baseline}
+    said = {"state": state, "findings": findings, "method": method}
     with track(tracking, cells[0].folder.parent, plain, job_type="report") as loggers:
         for logger in loggers:
-            if isinstance(logger, WandbLogger):
+            if isinstance(logger, Tracker):
                 run = logger.experiment
                 tables: dict[str, Sequence[list[Any]]] = {"results": rows}
                 tables |= {"scores": scores.as_rows(), "costs": costs.as_rows()}
                 for name, (titles, *data) in tables.items():
-                    run.log({name: Table(columns=titles, data=data, allow_mixed_types=True)})
-                run.log({"figure": Image(str(folder / "figure.png"))})
-                run.summary.update({"state": state, "findings": findings, "method": method})
+                    logger.log_metrics({name: Table(columns=titles, data=data, allow_mixed_types=True)})
+                logger.log_metrics({"figure": Image(str(folder / "figure.png"))})
+                logger.attempt(lambda run: run.summary.update(said))
                 if run.offline:
                     sent = f"to send this report to your W&B account: wandb sync {Path(run.dir).parent}"
                     console.print(sent, highlight=False, soft_wrap=True)

@@ -29,7 +29,7 @@ from headcount.training.processes import share, silence_all_but_the_first
 from headcount.training.progress import TrainingProgress
 from headcount.training.seeding import SeededSteps
 from headcount.training.summarizer import Summarizer
-from headcount.training.tracking import log_report, offline_run, track
+from headcount.training.tracking import how_to_send, log_report, track
 from headcount.training.trainer import make_trainer
 
 console = Console()
@@ -115,5 +115,5 @@ def _train(config: Config, plain: dict[str, Any], team: pl.Trainer, held: Path |
         log_report(loggers, judged, trainer.global_step)
     write_whole(folder / FINISHED, json.dumps({"step": trainer.global_step}))
     console.print(f"\nrun folder: {folder}", highlight=False)
-    if waiting := offline_run(folder):
-        console.print(f"to send this run to your W&B account: wandb sync {waiting}", highlight=False, soft_wrap=True)
+    if command := how_to_send(folder):
+        console.print(f"to send this run to your W&B account: {command}", highlight=False, soft_wrap=True)

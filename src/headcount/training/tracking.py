@@ -1,9 +1,12 @@
 """Where a run is followed: ``metrics.csv`` always, Weights & Biases where it can be, never at the run's cost."""
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import wandb
@@ -11,9 +14,14 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 
 from headcount.config import TrackingConfig
 from headcount.evaluation.report import Report
+from headcount.training.folder import write_whole
 from headcount.training.metrics import MetricsFile
 
-INIT_TIMEOUT = 30  # seconds that a run waits for W&B before it goes on offline
+INIT_TIMEOUT = 20  # seconds that a run waits for W&B before it goes on offline; 30 pass by the clock
+PATIENCE = 5  # seconds that logging may take before a run goes on offline; W&B gives up on an answer after twice that
+FINISH_TIMEOUT = 30  # seconds that the end of a run waits for what is still to be sent
+ROWS = 10  # W&B's own step is this many times the training step, plus the number of the row at that step
+WITHOUT = {"online": "offline", "offline": "disabled"}  # how a run goes on where W&B fails
 
 
 @contextmanager
@@ -31,31 +39,109 @@ def track(
     Yields:
         ``metrics.csv``, and a W&B logger unless tracking is disabled.
     """
-    os.environ.setdefault("WANDB_SILENT", "true")  # what it has to say is said here, in one line
-    wandb.setup()  # reads that
     loggers: list[Logger] = [MetricsFile(folder)]
-    mode = _mode(tracking)
-    if mode == "online":
-        try:
-            loggers.append(_start(tracking, folder, plain, job_type, offline=False))
-        except Exception as error:  # whatever keeps W&B away does not keep the run from training
-            print(f"W&B: cannot reach it ({str(error).splitlines()[0]}); this run is tracked offline")
-            mode = "offline"
-    if mode == "offline":
-        loggers.append(_start(tracking, folder, plain, job_type, offline=True))
-    exit_code = 1
+    before = dict(os.environ)
+    os.environ.setdefault("WANDB_SILENT", "true")  # what it has to say is said here, in one line
+    os.environ.setdefault("WANDB_HTTP_TIMEOUT", str(2 * PATIENCE))
+    os.environ |= {f"WANDB_{kind.upper()}_DIR": str(folder.resolve() / "wandb" / kind) for kind in ("data", "cache")}
+    tracker = None
     try:
+        mode = _mode(tracking, folder)
+        if mode != "disabled":
+            tracker = Tracker(tracking, folder, plain, job_type, mode)
+            loggers.append(tracker)
         yield loggers
         for logger in loggers:
             logger.finalize("success")
-        exit_code = 0
+        if tracker:
+            tracker.finish(exit_code=0)
     finally:
-        wandb.finish(exit_code=exit_code)
+        if tracker:
+            tracker.finish(exit_code=1)  # does nothing where it is finished
+        os.environ.clear()
+        os.environ |= before
 
 
-def offline_run(folder: Path) -> Path | None:
-    """Return the folder of the offline W&B run that waits within a run folder, if there is one."""
-    return next(iter(sorted((folder / "wandb").glob("offline-run-*"))), None)
+class Tracker(WandbLogger):
+    """Logs to W&B: online, from its first failure on offline, and if that fails too no more.
+
+    A row is numbered by its training step, so that a resumed run, which logs some steps again, has none of them twice.
+    """
+
+    def __init__(
+        self, tracking: TrackingConfig, folder: Path, plain: dict[str, Any], job_type: str | None, mode: str
+    ) -> None:
+        """Start the W&B run of a run folder; see ``track``."""
+        self.begin = partial(_init, tracking, folder, plain, job_type)
+        self.step, self.row = 0, 0
+        self.mode, self.finished = mode, False
+        super().__init__(experiment=self._start())
+
+    def _start(self) -> wandb.Run:
+        """Start in the mode that it is in, or else in the next one."""
+        try:
+            run = self.begin(self.mode)
+            run.define_metric("trainer/global_step")
+            run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+            return run
+        except Exception as error:  # whatever keeps W&B away does not keep the run from training
+            self._give_up(error)
+            return self._start()
+
+    def _give_up(self, reason: object) -> None:
+        self.mode = WITHOUT[self.mode]
+        how = "tracked offline" if self.mode == "offline" else "not tracked there, but in metrics.csv"
+        said = (str(reason).strip() or type(reason).__name__).splitlines()[0]
+        print(f"W&B: {said}; this run is {how}")
+        with suppress(Exception, SystemExit):  # its own process may be gone, or hold the run's id
+            wandb.teardown()
+
+    def attempt(self, action: Callable[[wandb.Run], object]) -> None:
+        """Do something with the W&B run; where it fails or takes long, offline from here on, and then no more."""
+        run, began = self.experiment, time.monotonic()
+        try:
+            action(run)
+            if self.mode != "online" or time.monotonic() - began < PATIENCE:
+                return
+            reason: object = f"no answer for {time.monotonic() - began:.0f} s"
+        except Exception as error:
+            if self.mode == "disabled":
+                raise
+            reason = error
+        with suppress(Exception):
+            run.finish(exit_code=1)
+        self._give_up(reason)
+        self._experiment = self._start()
+        if isinstance(reason, Exception):
+            self.attempt(action)
+
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log a row at a training step; None: the step of the row before it."""
+        if step is not None and step != self.step:
+            self.step, self.row = step, 0
+        at = ROWS * self.step + self.row
+        self.row += 1
+        row = {**metrics, "trainer/global_step": self.step}
+        self.attempt(lambda run: run.log(row, step=at, commit=True))
+
+    def finish(self, *, exit_code: int) -> None:
+        """End the W&B run; what could not be sent within FINISH_TIMEOUT waits, see ``how_to_send``."""
+        if self.finished:
+            return
+        self.finished = True
+        run = self.experiment
+        try:
+            run.finish(exit_code=exit_code)
+            if self.mode == "online":
+                Path(run.settings.sync_file).with_suffix(".wandb.synced").touch()  # as ``wandb sync`` does
+        except Exception as error:
+            print(f"W&B: not all of this run could be sent ({str(error) or type(error).__name__})")
+
+
+def how_to_send(folder: Path) -> str | None:
+    """Return the command that sends what waits in a run folder to W&B, None where nothing does."""
+    waiting = [file for file in folder.glob("wandb/*/*.wandb") if not file.with_suffix(".wandb.synced").exists()]
+    return f"wandb sync --include-online {folder / 'wandb'}" if waiting else None
 
 
 def log_report(loggers: Sequence[Logger], report: Report, step: int) -> None:
@@ -69,46 +155,63 @@ def log_report(loggers: Sequence[Logger], report: Report, step: int) -> None:
         for name, figure in system.figures.items()
         if figure is not None
     ]
+    said = {"test/signature": report.signature, "test/alarms": report.alarms}
     for logger in loggers:
         logger.log_metrics(means, step)
-        if isinstance(logger, WandbLogger):
-            logger.experiment.summary.update({"test/signature": report.signature, "test/alarms": report.alarms})
+        if isinstance(logger, Tracker):
+            logger.attempt(lambda run: run.summary.update(said))
             logger.log_table("test/scores", columns=columns, data=rows)
 
 
-def _mode(tracking: TrackingConfig) -> str:
-    mode = os.environ.get("WANDB_MODE", tracking.mode) if tracking.mode == "auto" else tracking.mode
-    if mode != "auto":
+def _mode(tracking: TrackingConfig, folder: Path) -> str:
+    """Return whether a run is to be online, offline or disabled, after saying why it is not what it could be."""
+    asked = os.environ.get("WANDB_MODE", "auto") if tracking.mode == "auto" else tracking.mode
+    mode = {"disabled": "disabled", "offline": "offline", "dryrun": "offline"}.get(asked, "online")
+    if mode == "disabled":
         return mode
+    try:  # W&B itself would go to the system's temporary folder, where nobody looks
+        kept = folder / "wandb"
+        kept.mkdir(parents=True, exist_ok=True)
+        write_whole(kept / "writable", "")
+        (kept / "writable").unlink()
+    except OSError as error:
+        print(f"W&B: {kept} cannot be written ({error.strerror}); this run is not tracked there, but in metrics.csv")
+        return "disabled"
     try:
-        if wandb.login(prompt=False):
-            return "online"
-        print("W&B: no key is configured (wandb login); this run is tracked offline")
-    except wandb.Error as error:
-        print(f"W&B: the key cannot be used ({error}); this run is tracked offline")
-    return "offline"
+        if mode == "online" and not wandb.login(prompt=False, verify=False):
+            print("W&B: no key is configured (wandb login); this run is tracked offline")
+            return "offline"
+    except Exception as error:
+        print(f"W&B: the key cannot be used ({str(error).splitlines()[0]}); this run is tracked offline")
+        return "offline"
+    return mode
 
 
-def _start(
-    tracking: TrackingConfig, folder: Path, plain: dict[str, Any], job_type: str | None, *, offline: bool
-) -> WandbLogger:
-    logger = WandbLogger(
-        name=tracking.name or folder.name,
-        save_dir=folder.resolve(),  # W&B's own process stays where it was started
-        project=tracking.project,
-        offline=offline,
-        entity=tracking.entity,
-        group=tracking.group,
+def _init(tracking: TrackingConfig, folder: Path, plain: dict[str, Any], job_type: str | None, mode: str) -> wandb.Run:
+    """Start a W&B run, or go on with that of the run folder; what an agent of a sweep has set goes before ours."""
+    given = os.environ.get
+    known = folder / "wandb_id"
+    goes_on = known.exists() and job_type is None
+    identifier = given("WANDB_RUN_ID") or (known.read_text(encoding="utf-8") if goes_on else token_hex(4))
+    if mode != "disabled" and job_type is None:
+        write_whole(known, identifier)
+    return wandb.init(
+        mode=mode,  # type: ignore[arg-type]
+        id=identifier,
+        resume="allow",
+        name=given("WANDB_NAME") or tracking.name or folder.name,
+        project=given("WANDB_PROJECT") or tracking.project,
+        entity=given("WANDB_ENTITY") or tracking.entity,
+        group=given("WANDB_RUN_GROUP") or tracking.group,
         job_type=job_type,
         tags=tracking.tags,
         config=plain,
+        dir=folder.resolve(),  # W&B's own process stays where it was started
         settings=wandb.Settings(
-            mode="offline" if offline else "online",
             silent=True,
             console="off",
             init_timeout=INIT_TIMEOUT,
-            finish_timeout=60,
+            finish_timeout=FINISH_TIMEOUT,
+            finish_timeout_raises=True,
         ),
     )
-    _ = logger.experiment  # this starts the run, here, where a failure is met
-    return logger
