@@ -78,6 +78,7 @@ MISTAKES = {
     "decoding: {max_tokens: 513}": "decoding.max_tokens=513 is beyond the model's positions",
     "decoding: {strategy: beam, beams: 4, groups: 3}": "decoding.groups=3 does not divide decoding.beams=4; legal: 1",
     "decoding: {returned: 2}": "decoding.returned=2 is more than decoding.strategy=greedy finds; legal: at most 1",
+    "decoding: {returned: 2, strategy: beam, long_documents: split}": "decoding.returned=2 does not go with decoding",
     "evaluation: {baselines: [lead-0]}": "evaluation.baselines=lead-0 is not a baseline; legal: lead-K, longest-K,",
     "evaluation: {references: best}": "x.yaml: evaluation.references: Invalid value 'best', expected one of ['mean',",
     "run: {name: ../x}": "run.name=../x is not a folder's name",

@@ -266,6 +266,10 @@ class DecodingConfig(Section):
     top_k: int = key(0, "sample: only the likeliest k; 0: all", at_least=0)
     top_p: float = key(1.0, "sample: only the likeliest that reach p together; 1: all", at_least=0, below=1.0001)
     returned: int = key(1, "summaries of each document, with scores", at_least=1)
+    long_documents: Literal["truncate", "split"] = key(
+        "truncate", "those beyond data.max_document_tokens are cut, or read in windows whose summaries are joined"
+    )
+    precision: Literal["float32", "bfloat16"] = key("float32", "of the weights that write test and new summaries")
     batch_size: int = key(64, "documents decoded together", at_least=1)
 
     def __post_init__(self) -> None:
@@ -278,6 +282,11 @@ class DecodingConfig(Section):
             raise ConfigError(
                 f"decoding.groups={self.groups} does not divide decoding.beams={self.beams}; "
                 f"legal: {', '.join(map(str, legal))}"
+            )
+        if self.returned > 1 and self.long_documents == "split":
+            raise ConfigError(
+                f"decoding.returned={self.returned} does not go with decoding.long_documents=split, which joins "
+                "summaries; legal: 1"
             )
         most = {"greedy": 1, "beam": self.beams, "sample": self.returned}[self.strategy]
         if self.returned > most:

@@ -200,3 +200,25 @@ def test_length_penalties_by_the_paper() -> None:
     assert LengthPenalty(kind="average", alpha=2.0).of(7) == 49
     assert LengthPenalty(kind="none", alpha=3.0).of(7) == 1
     assert math.isfinite(LengthPenalty().of(10**6))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("change", ["copying=true", "copying=false", "positions", "cell=lstm"])
+def test_weights_in_bf16(architecture: str, change: str) -> None:
+    """Each strategy runs, and a summary's score is what the same model in fp32 gives to it, nearly."""
+    if change == "positions":
+        change = "positions=none" if architecture == "recurrent" else "positions=alibi"
+    model, half = (make(architecture, change, dtype=dtype).eval() for dtype in (torch.float32, torch.bfloat16))
+    documents, rows, _, _ = batch()
+    search = Search(start_id=0, end_id=7, max_tokens=9, length_penalty=LengthPenalty(kind="none"), coverage_penalty=0.0)
+    wide = replace(search, width=4, constraints=Constraints(no_repeat_ngram=2, repetition_penalty=1.0))
+    beamed = beam_search(half, documents, rows, replace(wide, coverage_penalty=0.1))
+    drawn = write(half, documents, rows, wide, sampling=Sampling(generator=torch.Generator(), top_p=0.9))
+    assert all(math.isfinite(h.score) for found in (*beamed, *drawn) for h in found)
+    greedy = write(half, documents, rows, search)
+    for document, [found] in zip(documents.split(DOCUMENTS), greedy, strict=True):
+        text = (*found.tokens, 7) if found.ended else tuple(found.tokens)
+        read = torch.tensor([0, *text[:-1]])
+        log_TV = model(document, Rows.of([len(document)]), read, Rows.of([len(read)])).log_probabilities()
+        expected = log_TV.gather(1, torch.tensor(text)[:, None]).sum().item()
+        assert found.score == pytest.approx(expected, rel=0.05)

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,15 @@ def test_summaries_of_other_weights_are_not_taken(small, monkeypatch: pytest.Mon
     )
     evaluate(folder, config, plain)
     assert set(seen) == set(range(12))
+
+
+def test_long_documents_are_said(small, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(small, "data.max_document_tokens=40")
+    [number] = re.findall(r"^(\d+) of 12 documents were cut at 40 tokens$", capsys.readouterr().out, re.M)
+    evaluate(folder, *load([str(folder / "config.yaml")], ["decoding.long_documents=split"]))
+    assert f"{number} of 12 documents were read in windows of 40 tokens\n" in capsys.readouterr().out
+    whole, split = (rows(f / "predictions.jsonl") for f in (folder, folder / "evaluation-1"))
+    assert 0 < sum(a["summary"] != b["summary"] for a, b in zip(whole, split, strict=True)) <= int(number)
 
 
 def test_shuffled_sources_stand_in_the_table(small, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from headcount.compose import load
 from headcount.config import ConfigError
+from headcount.training import summarize as module
 from headcount.training.parts import Parts
 from headcount.training.summarize import summarize
 from headcount.training.summarizer import Summarizer
@@ -159,3 +160,73 @@ def test_a_broken_line_is_found_before_anything_is_written(small, tmp_path: Path
     with pytest.raises(ConfigError, match="^in.jsonl:2: "):
         summarize(folder, config, plain, "in.jsonl", out=Path("out.jsonl"))
     assert not list(tmp_path.glob("out.jsonl*"))
+
+
+def test_long_documents_are_said(small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(small, "data.max_document_tokens=40")
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": "Ada: Good day. " * n}) + "\n" for n in (1, 90, 0)))
+    capsys.readouterr()
+    for knob, said in (("truncate", "cut at"), ("split", "read in windows of")):
+        config, plain = load([str(folder / "config.yaml")], [f"decoding.long_documents={knob}"])
+        summarize(folder, config, plain, "in.jsonl")
+        assert capsys.readouterr().err.endswith(f"1 of 3 documents were {said} 40 tokens\n")
+        summarize(folder, config, plain, "in.jsonl", out=Path(f"{knob}.jsonl"))
+        assert f"1 of 3 documents were {said} 40 tokens\n" in capsys.readouterr().out
+    cut, split = (rows(tmp_path / f"{knob}.jsonl") for knob in ("truncate", "split"))
+    assert [a["summary"] == b["summary"] for a, b in zip(cut, split, strict=True)] == [True, False, True]
+
+
+ODD = {
+    "blank": " \t\u3000",
+    "one token": "a",
+    "long": "word " * 100_000,
+    "emoji": "👩‍👩‍👧‍👦🙂" * 50,
+    "right to left": "שלום עולם \u202eمرحبا",
+    "nul": "a\0b\0",
+    "half a pair": "a \ud83d b",
+    "special": "</s><s>",
+}
+
+
+@pytest.mark.parametrize("knob", ["truncate", "split"])
+def test_odd_documents(knob: str, small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each has its line, as text and as JSONL."""
+    folder = trained(small)
+    odd = ODD | ({"long": "word " * 500} if knob == "split" else {})
+    config, plain = load([str(folder / "config.yaml")], [f"decoding.long_documents={knob}", "decoding.max_tokens=8"])
+    lines = [{"id": f"{name} \ud800", "document": text} for name, text in odd.items()]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    summarize(folder, config, plain, "in.jsonl", out=Path("out.jsonl"))
+    assert [row["id"] for row in rows(tmp_path / "out.jsonl")] == [f"{name} \ufffd" for name in odd]
+    capsys.readouterr()
+    (tmp_path / "in.txt").write_text("".join(text + "\n" for text in odd.values()), errors="replace")
+    summarize(folder, config, plain, "in.txt")
+    printed = capsys.readouterr().out.split("\n")
+    assert len(printed) == len(odd) + 1 and not printed[0]
+
+
+@pytest.mark.parametrize("file", ["in.txt", "in.jsonl"])
+def test_nothing_to_summarize(file: str, small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(small)
+    config, plain = load([str(folder / "config.yaml")], [])
+    (tmp_path / file).write_text("")
+    capsys.readouterr()
+    summarize(folder, config, plain, file)
+    assert capsys.readouterr().out == ""
+    summarize(folder, config, plain, file, out=Path("out.jsonl"))
+    assert (tmp_path / "out.jsonl").read_text() == ""
+    with pytest.raises(ConfigError, match=r"^none.txt: No such file or directory; legal: a file, or -[^\n]*$"):
+        summarize(folder, config, plain, "none.txt")
+
+
+def test_documents_are_read_as_they_are_needed(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a file of any size can be summarized."""
+    folder = trained(small)
+    config, plain = load([str(folder / "config.yaml")], ["decoding.batch_size=2"])
+    (tmp_path / "in.txt").write_text("Ada: Good day.\n" * 100)
+    read, seen = [], []
+    documents, write = module.read_documents, Summarizer.write
+    monkeypatch.setattr(module, "read_documents", lambda *a: (read.append(1) or each for each in documents(*a)))
+    monkeypatch.setattr(Summarizer, "write", lambda self, batch: (seen.append(len(read)), write(self, batch))[1])
+    summarize(folder, config, plain, "in.txt")
+    assert seen == [min(16 * (n // 8 + 1), 100) for n in range(50)]

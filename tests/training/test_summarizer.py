@@ -149,3 +149,30 @@ def test_no_word_twice(small, monkeypatch: pytest.MonkeyPatch) -> None:
         found.append([len(text.split()) - len(set(text.split())) for text in summaries])
     repeats, blocked = found
     assert min(repeats) > 0 and max(blocked) == 0, (repeats, blocked)
+
+
+def test_long_documents_in_windows(small) -> None:
+    """The summaries of the windows are joined; a short document is as it always is."""
+    lengths = ["data.max_document_tokens=24", "decoding.batch_size=5"]
+    summarizer, data = built(small, *lengths, "decoding.long_documents=split", "decoding.strategy=beam")
+    summarizer.eval()
+    split = data.splits["test"]
+    batch = split.batch(range(12), in_windows=True)
+    found = summarizer.write_documents(batch)
+    alone = [summarizer.write(window)[0][0] for window in batch.pieces(1)]
+    assert [documents[0].row for documents in found] == list(range(12)) and len(alone) > 24
+    for row, [written] in enumerate(found):
+        mine = [each for each, index in zip(alone, batch.indices, strict=True) if index == row]
+        assert written.summary == " ".join(summarizer.text_of(each) for each in mine)
+        assert written.score == pytest.approx(sum(each.score for each in mine), rel=1e-4)
+        assert written.cut == any(not each.ended for each in mine)
+
+
+def test_decoding_in_bf16(small) -> None:
+    summarizer, data = built(small, "decoding.precision=bfloat16")
+    summarizer.take(summarizer.state_dict())
+    summarizer.eval()
+    assert {p.dtype for p in summarizer.parameters()} == {torch.bfloat16}
+    batch = data.splits["test"].batch(range(3))
+    assert len(summarizer.summarize(batch)) == 3
+    assert summarizer.draw(data.splits["test"].shortest()).axes

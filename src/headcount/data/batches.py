@@ -1,6 +1,6 @@
 """Ragged batches: the token ids of examples end to end, with their lengths; nothing is padded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +19,7 @@ class Batch:
     """Examples end to end.
 
     Attributes:
-        indices: each example's row in its split.
+        indices: each example's row in its split; windows of one document have the same.
         document_ids: the documents' tokens, each document closed by the end token.
         document_lengths: tokens of each document.
         summary_ids: the summaries' tokens, each from the start token to the end token.
@@ -31,6 +31,21 @@ class Batch:
     document_lengths: list[int]
     summary_ids: Tensor
     summary_lengths: list[int]
+
+    def pieces(self, size: int) -> Iterator["Batch"]:
+        """Yield the examples in batches of up to a size."""
+        documents, summaries = (
+            self.document_ids.split(self.document_lengths),
+            self.summary_ids.split(self.summary_lengths),
+        )
+        for piece in (slice(begin, begin + size) for begin in range(0, len(documents), size)):
+            yield Batch(
+                indices=self.indices[piece],
+                document_ids=torch.cat(documents[piece]),
+                document_lengths=self.document_lengths[piece],
+                summary_ids=torch.cat(summaries[piece]),
+                summary_lengths=self.summary_lengths[piece],
+            )
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
         """Return the batch on another device."""
@@ -72,6 +87,10 @@ class Layout:
         """Return the tokens of an example's two sides once they are cut."""
         return min(len(document) + 1, self.max_document_tokens) + min(len(summary) + 2, self.max_summary_tokens)
 
+    def windows(self, document: Ids) -> list[Ids]:
+        """Return a document's uncut token ids in as few parts of equal length as are not cut."""
+        return np.array_split(document, max(1, -(-len(document) // (self.max_document_tokens - 1))))
+
     def batch(self, indices: Sequence[int], documents: Sequence[Ids], summaries: Sequence[Ids]) -> Batch:
         """Lay examples end to end, given their uncut token ids."""
         start, end = np.array([self.start_id], np.int32), np.array([self.end_id], np.int32)
@@ -111,7 +130,8 @@ class EncodedPairs:
         tokens = pa.Table.from_batches(tokenize(pairs, tokenizer), SCHEMA) if tokens is None else tokens
         self.documents, self.summaries = TokenColumn(tokens["document"]), TokenColumn(tokens["summary"])
         uncut_documents, uncut_summaries = self.documents.lengths + 1, self.summaries.lengths + 2
-        self.cut_documents = int((uncut_documents > max_document_tokens).sum())
+        self.is_long = uncut_documents > max_document_tokens
+        self.cut_documents = int(self.is_long.sum())
         self.cut_summaries = int((uncut_summaries > max_summary_tokens).sum())
         self.document_lengths = np.minimum(uncut_documents, max_document_tokens)
         self.lengths = self.document_lengths + np.minimum(uncut_summaries, max_summary_tokens)  # tokens of both sides
@@ -120,8 +140,12 @@ class EncodedPairs:
         """Return the number of examples."""
         return len(self.lengths)
 
-    def batch(self, indices: Sequence[int]) -> Batch:
-        """Lay examples end to end."""
+    def batch(self, indices: Sequence[int], *, in_windows: bool = False) -> Batch:
+        """Lay examples end to end; long documents are cut, or come in windows one after the other."""
+        if in_windows:
+            windows = [(i, window) for i in indices for window in self.layout.windows(self.documents[i])]
+            summaries = [self.summaries[i] for i, _ in windows]
+            return self.layout.batch([i for i, _ in windows], [window for _, window in windows], summaries)
         return self.layout.batch(indices, [self.documents[i] for i in indices], [self.summaries[i] for i in indices])
 
     def shortest(self) -> Batch:

@@ -1,6 +1,7 @@
 """Loaders: training that can go on from any batch, on any process; decoding that covers every example once."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -98,6 +99,7 @@ def decoding_loader(
     process: int = 0,
     processes: int = 1,
     done: NDArray[np.bool_] | None = None,
+    in_windows: bool = False,
 ) -> DataLoader[Any]:
     """Return batches of similar documents, the longest first, for decoding.
 
@@ -111,6 +113,7 @@ def decoding_loader(
         process: which process this is.
         processes: how many there are.
         done: for each example of the split whether it is decoded; a batch of none but such is left out.
+        in_windows: long documents come in windows, not cut.
 
     Raises:
         ConfigError: there are fewer examples than processes.
@@ -120,15 +123,17 @@ def decoding_loader(
     mine = longest_first(split, examples)[process::processes]
     number = -(-(len(examples) // processes) // size)
     batches = [batch for batch in np.array_split(np.array(mine), number) if done is None or not done[batch].all()]
-    return _loader(split, batches, num_workers)
+    return _loader(split, batches, num_workers, in_windows=in_windows)
 
 
-def _loader(split: EncodedPairs, batches: list[Examples], num_workers: int) -> DataLoader[Any]:
+def _loader(
+    split: EncodedPairs, batches: list[Examples], num_workers: int, *, in_windows: bool = False
+) -> DataLoader[Any]:
     context = "fork" if num_workers else None  # the mapped files need not be copied
     return DataLoader(
         batches,  # type: ignore[arg-type]
         batch_size=None,
-        collate_fn=split.batch,
+        collate_fn=partial(split.batch, in_windows=in_windows),
         num_workers=num_workers,
         multiprocessing_context=context,
     )

@@ -257,4 +257,5 @@ def _documents(lines: IO[bytes], file: str, columns: list[str]) -> Iterator[tupl
             column = next((c for c in columns if isinstance(row, dict) and isinstance(cell(row, c), str)), None)
             if column is None:
                 raise ConfigError(f"{file}:{number}: no text under {' or '.join(columns)}")
-            yield row.get("id", number), clean(cell(row, column))
+            identifier = row.get("id", number)
+            yield clean(identifier) if isinstance(identifier, str) else identifier, clean(cell(row, column))

@@ -28,7 +28,7 @@ from headcount.training.parts import Parts
 from headcount.training.processes import share, silence_all_but_the_first
 from headcount.training.progress import TrainingProgress
 from headcount.training.results import write_results
-from headcount.training.summarizer import Summarizer, Written
+from headcount.training.summarizer import Summarizer, Written, said_of_long
 from headcount.training.trainer import make_trainer
 
 
@@ -94,6 +94,7 @@ def _write(trainer: pl.Trainer, summarizer: Summarizer, data: SummarizationDataM
         process=trainer.global_rank,
         processes=trainer.world_size,
         done=parts.done,
+        in_windows=config.decoding.long_documents == "split",
     )
     trainer.strategy.barrier()  # all processes have read what there is before one of them adds to it
     if not parts.done.all():
@@ -120,8 +121,7 @@ def score_test(
     first judges for all, and the others return None.
     """
     best = load_checkpoint(run, "best")
-    summarizer.configure_model()
-    summarizer.load_state_dict(best["state_dict"])
+    summarizer.take(best["state_dict"])
     parts = _write(trainer, summarizer, data, digest(checkpoint_path(run, "best")), folder / "parts")
     if not trainer.is_global_zero:
         return None
@@ -155,5 +155,7 @@ def score_test(
     for each in written[:: max(1, len(written) // 5)][:5]:
         say(console, f"\n{pairs.ids[each.row]}", style="bold")
         say(console, f"  reference  {pairs.references[each.row][0]}\n  summary    {each.summary}")
+    if said := said_of_long(config, data.splits["test"].cut_documents, len(pairs)):
+        console.print(said, highlight=False)
     parts.remove()
     return judged

@@ -19,13 +19,12 @@ from headcount.data.module import EncodedPairs, by_length
 from headcount.data.pairs import Pairs
 from headcount.data.source import read_documents
 from headcount.data.tokenizer import load_tokenizer
-from headcount.model.search import Hypothesis
 from headcount.training.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
 from headcount.training.folder import hold, write_whole
 from headcount.training.parts import Parts
 from headcount.training.processes import share, silence_all_but_the_first
 from headcount.training.progress import bar, rate
-from headcount.training.summarizer import Summarizer
+from headcount.training.summarizer import Summarizer, Written, said_of_long
 from headcount.training.trainer import make_trainer
 
 CHARACTERS = 10_000_000  # of the documents that are read at a time, however long they are
@@ -54,8 +53,7 @@ def summarize(run: Path, config: Config, plain: dict[str, Any], file: str, *, ou
     """
     check_unchanged(run, plain)
     summarizer = Summarizer(config, plain, load_tokenizer(run / "tokenizer.json"))
-    summarizer.configure_model()
-    summarizer.load_state_dict(load_checkpoint(run, "best")["state_dict"])
+    summarizer.take(load_checkpoint(run, "best")["state_dict"])
     summarizer.eval()
     if out is None:
         _print(summarizer, file)
@@ -70,14 +68,17 @@ def _print(summarizer: Summarizer, file: str) -> None:
     summarizer.to("cuda" if torch.cuda.is_available() else "cpu")
     with bar(Console(stderr=True)) as progress:
         task = progress.add_task("writing summaries", total=None, note="", visible=not sys.stdout.isatty())
-        began, written = time.perf_counter(), 0
+        began, written, long = time.perf_counter(), 0, 0
         for chunk in _chunks(summarizer.config, file):
-            found = {row.pop("row"): row for batch in _write(summarizer, chunk) for row in batch}
-            for row, identifier, _ in chunk:
-                text = found[row]["summary"] if identifier is None else json.dumps(found[row], ensure_ascii=False)
-                print(text, flush=True)
+            found = {row["row"]: row for batch in _write(summarizer, chunk) for row in batch}
+            for number, identifier, _ in chunk:
+                out = found[number]["out"]
+                print(out["summary"] if identifier is None else json.dumps(out, ensure_ascii=False), flush=True)
+                long += found[number]["long"]
             written += len(chunk)
             progress.update(task, completed=written, note=rate(written, began))
+    if said := said_of_long(summarizer.config, long, written):
+        print(said, file=sys.stderr)
 
 
 def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -> None:
@@ -105,18 +106,23 @@ def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -
             task = progress.add_task("writing summaries", total=count, note="", visible=trainer.is_global_zero)
             began, written = time.perf_counter(), 0
             for number, chunk in enumerate(_chunks(config, file)):
-                if number % trainer.world_size == trainer.global_rank:
-                    for batch in _write(summarizer, chunk, parts.done):
-                        parts.append([{**row, "id": row["row"] + 1} if row["id"] is None else row for row in batch])
+                there = parts.done[chunk[0][0] : chunk[-1][0] + 1].all()
+                if number % trainer.world_size == trainer.global_rank and not there:
+                    named = [
+                        (row, row + 1 if identifier is None else identifier, text) for row, identifier, text in chunk
+                    ]
+                    for batch in _write(summarizer, named, parts.done):
+                        parts.append(batch)
                         written += len(batch)
                         progress.update(task, note=rate(written, began))
                 progress.advance(task, len(chunk))
         trainer.strategy.barrier()
         if trainer.is_global_zero:
             parts.read()
-            rows = ({name: value for name, value in row.items() if name != "row"} for row in parts)
             write_whole(out.with_name(f"{out.name}.made_of.json"), json.dumps(made_of, indent=2))
-            write_whole(out, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+            write_whole(out, (json.dumps(row["out"], ensure_ascii=False) + "\n" for row in parts))
+            if said := said_of_long(config, sum(row["long"] for row in parts), count):
+                print(said)
             parts.remove()
             print(f"{out}: {count:,} summaries")
 
@@ -156,7 +162,11 @@ def _chunks(config: Config, file: str) -> Iterator[list[Document]]:
 def _write(
     summarizer: Summarizer, chunk: list[Document], done: NDArray[np.bool_] | None = None
 ) -> Iterator[list[dict[str, Any]]]:
-    """Yield what is written of the documents of a chunk, a batch at a time, but batches that are done."""
+    """Yield what is written of the documents of a chunk, a batch at a time, but batches that are done.
+
+    Yields:
+        Rows: the document's row, whether it was long, and what comes out for it.
+    """
     config, texts = summarizer.config, [text for _, _, text in chunk]
     pairs = EncodedPairs(
         Pairs(ids=[], documents=texts, references=[[""]] * len(texts)),
@@ -169,11 +179,16 @@ def _write(
     for places in [blank, *by_length(pairs, told, config.decoding.batch_size)]:
         if done is not None and all(done[chunk[place][0]] for place in places):
             continue
-        empty = [[Hypothesis([], 0.0, ended=True)]] * len(places)
-        found = empty if places is blank else summarizer.write(pairs.batch(places))
+        if places is blank:
+            found = [[Written(row=place, summary="", cut=False, score=0.0)] for place in blank]
+        else:
+            in_windows = config.decoding.long_documents == "split"
+            found = summarizer.write_documents(pairs.batch(places, in_windows=in_windows))
         rows = []
-        for place, hypotheses in zip(places, found, strict=True):
-            summaries = [{"summary": summarizer.text_of(each), "score": each.score} for each in hypotheses]
-            row = {"row": chunk[place][0], "id": chunk[place][1], "summary": summaries[0]["summary"]}
-            rows.append(row | ({"summaries": summaries} if config.decoding.returned > 1 else {}))
+        for place, written in zip(places, found, strict=True):
+            number, identifier, _ = chunk[place]
+            out: dict[str, Any] = {"id": identifier, "summary": written[0].summary}
+            if config.decoding.returned > 1:
+                out["summaries"] = [{"summary": each.summary, "score": each.score} for each in written]
+            rows.append({"row": number, "long": bool(pairs.is_long[place]), "out": out})
         yield rows

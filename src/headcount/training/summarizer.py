@@ -29,11 +29,19 @@ from headcount.training.picture import draw_cross_attention
 
 
 class Written(NamedTuple):
-    """A summary: its example's row in the split, its text, and whether it ended because it was as long as allowed."""
+    """A summary: its example's row, its text, whether it ended because it was as long as allowed, and its score."""
 
     row: int
     summary: str
     cut: bool
+    score: float
+
+
+def said_of_long(config: Config, number: int, documents: int) -> str:
+    """Return the line on documents that were longer than the model reads; nothing if there were none."""
+    how = {"truncate": "cut at", "split": "read in windows of"}[config.decoding.long_documents]
+    what = f"{number:,} of {documents:,} documents were {how} {config.data.max_document_tokens:,} tokens"
+    return what if number else ""
 
 
 class Summarizer(pl.LightningModule):
@@ -131,11 +139,7 @@ class Summarizer(pl.LightningModule):
     def predict_step(self, batch: Batch, batch_index: int) -> list[Written]:
         """Write the best summary of each document of a batch, and keep it where that is asked for."""
         began = time.perf_counter()
-        best = [found[0] for found in self.write(batch)]
-        written = [
-            Written(row=row, summary=self.text_of(hypothesis), cut=not hypothesis.ended)
-            for row, hypothesis in zip(batch.indices, best, strict=True)
-        ]
+        written = [found[0] for found in self.write_documents(batch)]
         milliseconds = 1000 * (time.perf_counter() - began) / len(written)
         if self.parts is not None:
             self.parts.append([{**each._asdict(), "milliseconds": milliseconds} for each in written])
@@ -148,6 +152,32 @@ class Summarizer(pl.LightningModule):
     def text_of(self, hypothesis: Hypothesis) -> str:
         """Return a summary as one line."""
         return " ".join(self.tokenizer.decode(hypothesis.tokens).split())
+
+    def write_documents(self, batch: Batch) -> list[list[Written]]:
+        """Write the summaries of each document of a batch; those of its windows are joined, and their scores added."""
+        size, windows = self.config.decoding.batch_size, len(batch.indices) > len(set(batch.indices))
+        found = [each for piece in (batch.pieces(size) if windows else [batch]) for each in self.write(piece)]
+        documents: dict[int, list[list[Hypothesis]]] = {}
+        for row, hypotheses in zip(batch.indices, found, strict=True):
+            documents.setdefault(row, []).append(hypotheses)
+        return [
+            [
+                Written(
+                    row=row,
+                    summary=" ".join(filter(None, map(self.text_of, parts))),
+                    cut=not all(part.ended for part in parts),
+                    score=sum(part.score for part in parts),
+                )
+                for parts in zip(*of_windows, strict=False)  # of one window all there are, of several the best of each
+            ]
+            for row, of_windows in documents.items()
+        ]
+
+    def take(self, weights: dict[str, Tensor]) -> None:
+        """Take trained weights to write summaries with, in the precision that the config has for that."""
+        self.configure_model()
+        self.load_state_dict(weights)
+        self.to(getattr(torch, self.config.decoding.precision))
 
     @cached_property
     def words(self) -> Words:
@@ -199,7 +229,7 @@ class Summarizer(pl.LightningModule):
         texts = [self.tokenizer.decode([i]) or "(end)" for i in (*document_N.tolist(), *best.tokens)]
         names = [text if text.isprintable() else repr(text)[1:-1] for text in texts]
         cut = len(document_N)
-        return draw_cross_attention(prediction.weights[-1][0], [*names[cut:], *end], names[:cut])
+        return draw_cross_attention(prediction.weights[-1][0].float(), [*names[cut:], *end], names[:cut])
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return AdamW, which decays matrices only, and the schedule, which moves with every step."""
