@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo check test format clean
+.PHONY: help demo check test faults format clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -26,6 +26,9 @@ check: $(INSTALLED) ## Everything that CI runs: lint, types, import contracts, t
 
 test: $(INSTALLED) ## Run the tests (no network)
 	$(BIN)/python -m pytest
+
+faults: $(INSTALLED) ## Try every fault of docs/reliability.md, and write its table (half an hour)
+	FAULT_TABLE=docs/reliability.md OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults tests/faults
 
 format: $(INSTALLED) ## Format and mend what ruff can
 	$(BIN)/ruff check --fix .

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from headcount import compose
-from headcount.config import Config, ConfigError
+from headcount.config import Config, ConfigError, RunError
 
 app = typer.Typer(
     add_completion=False,
@@ -31,12 +31,12 @@ Overrides = Annotated[
 
 
 def main() -> None:
-    """Run the command line; a mistake of the user is one line on standard error and exit code 2."""
+    """Run the command line; a mistake of the user is one line on standard error and exit code 2, a fault is 1."""
     try:
         app()
-    except ConfigError as error:
+    except (ConfigError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
 
 
 def _load(args: list[str]) -> tuple[Config, dict[str, object]]:

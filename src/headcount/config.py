@@ -34,6 +34,7 @@ OURS = {
     "default_root_dir",
     "enable_checkpointing",
     "enable_progress_bar",
+    "plugins",
     "use_distributed_sampler",
 }  # Trainer arguments that we set
 TRAINER_DEFAULTS = {
@@ -50,6 +51,10 @@ TRAINER_DEFAULTS = {
 
 class ConfigError(ValueError):
     """A mistake in a config, said in one line that names the key, the value and what would be legal."""
+
+
+class RunError(RuntimeError):
+    """What ended a run and is no mistake in its config, said in one line."""
 
 
 def key(default: Any, meaning: str, *, at_least: float | None = None, below: float | None = None) -> Any:

@@ -13,6 +13,7 @@ from headcount.config import ConfigError
 from headcount.evaluation.report import report
 from headcount.evaluation.systems import FIGURES
 from headcount.training import run
+from headcount.training.checkpoint import write_checkpoint
 from headcount.training.evaluate import evaluate
 from headcount.training.parts import Parts
 from headcount.training.summarizer import Summarizer
@@ -129,7 +130,7 @@ def test_summaries_of_other_weights_are_not_taken(small, monkeypatch: pytest.Mon
             evaluate(folder, config, plain)
     best = folder / "checkpoints" / "best.ckpt"
     content = torch.load(best, weights_only=True)
-    torch.save({**content, "epoch": 7}, best)
+    write_checkpoint({**content, "epoch": 7}, best)
     seen: list[int] = []
     write = Summarizer.write
     monkeypatch.setattr(

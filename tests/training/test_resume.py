@@ -66,7 +66,13 @@ def test_cut_at_every_step_of_two_epochs(small, tmp_path: Path) -> None:
         assert all(torch.equal(resumed[name], weights[name]) for name in weights), cut
 
 
-DROPOUT = "model.dropout=0.2", "trainer.log_every_n_steps=1", "evaluation.validation_examples=4"
+pytestmark = pytest.mark.usefixtures("unpictured")
+DROPOUT = (
+    "model.dropout=0.2",
+    "trainer.log_every_n_steps=1",
+    "evaluation.validation_examples=4",
+    "evaluation.baselines=[lead-1]",
+)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +121,7 @@ def test_killed_and_resumed(small, tmp_path: Path) -> None:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=one_thread)
     while not last.exists() and process.poll() is None:
         time.sleep(0.01)
-    with pytest.raises(ConfigError, match="^cut: another process is training here"):
+    with pytest.raises(ConfigError, match="^cut: another process is at work here"):
         run.train(*small(*more, "run.folder=cut"))
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
 from headcount.compose import load
 from headcount.config import ConfigError
 from headcount.training import run
+from headcount.training.trainer import make_trainer
 
 
 def trained(small, *overrides: str) -> Path:
@@ -105,3 +107,11 @@ def test_a_wrong_trainer_value_is_answered_before_anything_is_made(override: str
 def test_bf16_trains_and_decodes(small) -> None:
     scores = json.loads((trained(small, "trainer.precision=bf16-mixed") / "scores.json").read_text())
     assert scores["examples"] == 12
+
+
+def test_slurm_jobs_are_not_requeued_by_lightning(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "cell", "SLURM_JOB_ID": "1"}.items():
+        monkeypatch.setenv(name, value)
+    trainer = make_trainer(small()[0], loggers=[], callbacks=[])
+    environment = trainer._accelerator_connector.cluster_environment
+    assert isinstance(environment, SLURMEnvironment) and not environment.auto_requeue

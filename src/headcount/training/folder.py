@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import yaml
@@ -98,6 +99,8 @@ def hold(folder: Path, *, afresh: bool = False) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
+        with TemporaryFile(dir=folder):  # an old lock could be taken in a folder that cannot be written
+            pass
     except Timeout:
         raise ConfigError(f"{folder}: another process is at work here; legal: when it has ended") from None
     except OSError as error:

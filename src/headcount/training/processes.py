@@ -4,8 +4,10 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.utilities.rank_zero import _get_rank
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
@@ -40,3 +42,11 @@ def share(trainer: pl.Trainer, folder: Path | None) -> Path:
     shared = trainer.strategy.broadcast(folder)
     assert shared is not None
     return shared
+
+
+def gather(trainer: pl.Trainer, mine: list[Any]) -> list[Any]:
+    """Return what each process has, end to end."""
+    parts = [mine] * trainer.world_size
+    if trainer.world_size > 1:
+        torch.distributed.all_gather_object(parts, mine)
+    return [item for part in parts for item in part]

@@ -13,21 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from headcount.compose import to_yaml
 from headcount.config import Config
 from headcount.data.module import SummarizationDataModule
-from headcount.training.checkpoint import load_checkpoint
+from headcount.training.checkpoint import checkpoint_path, clear, last_good
 from headcount.training.costs import TrainingCosts
 from headcount.training.evaluate import score_test
 from headcount.training.folder import FINISHED, find_run, hold, new_folder, write_whole
+from headcount.training.keeping import Checkpoints
 from headcount.training.metrics import cut_metrics
+from headcount.training.preconditions import check_room, check_same_data
 from headcount.training.processes import share, silence_all_but_the_first
 from headcount.training.progress import TrainingProgress
 from headcount.training.seeding import SeededSteps
+from headcount.training.signals import Signals
 from headcount.training.summarizer import Summarizer
 from headcount.training.tracking import how_to_send, log_report, track
 from headcount.training.trainer import make_trainer
@@ -48,6 +50,8 @@ def train(config: Config, plain: dict[str, Any], *, fresh: bool = False) -> None
     Raises:
         ConfigError: something in the config cannot be had, from the data to an argument of the Trainer; or the run
             folder is another config's, or in use.
+        RunError: the loss is not finite, or a checkpoint cannot be written.
+        SystemExit: with 143 or 130, at SIGTERM or Ctrl-C.
     """
     silence_all_but_the_first()
     pl.seed_everything(config.seed, verbose=False)
@@ -59,13 +63,13 @@ def train(config: Config, plain: dict[str, Any], *, fresh: bool = False) -> None
     if found and (found / FINISHED).exists():
         print(f"{found}: this run is finished; --fresh begins another")
         return
-    with ExitStack() as held:
+    with Signals() as signals, ExitStack() as held:
         folder = found
         if team.is_global_zero:
             run = config.run
             folder = found or (Path(run.folder) if run.folder else new_folder(Path(run.directory), run.name or "run"))
             held.enter_context(hold(folder, afresh=fresh and bool(run.folder)))
-        _train(config, plain, team, folder)
+        _train(config, plain, team, folder, signals)
 
 
 def _try(config: Config, plain: dict[str, Any]) -> None:
@@ -78,37 +82,27 @@ def _try(config: Config, plain: dict[str, Any]) -> None:
     console.print("fast_dev_run: every part ran once; no run folder was made")
 
 
-def _train(config: Config, plain: dict[str, Any], team: pl.Trainer, held: Path | None) -> None:
+def _train(config: Config, plain: dict[str, Any], team: pl.Trainer, held: Path | None, signals: Signals) -> None:
     """Train in the folder that the first process holds."""
     data = SummarizationDataModule(config)
     data.setup()
     summarizer = Summarizer(config, plain, data.tokenizer)
     folder = share(team, held)
-    kept = folder / "checkpoints"
-    resume = kept / "last.ckpt" if (kept / "last.ckpt").exists() else None
+    good: tuple[Path, int] | None = None
     tracked: AbstractContextManager[list[Logger]] = nullcontext([])
     if team.is_global_zero:
-        write_whole(folder / "config.yaml", to_yaml(plain))
-        write_whole(folder / "data.json", json.dumps(data.origin, indent=2))
-        write_whole(folder / "tokenizer.json", data.tokenizer.to_str(pretty=True))
-        shutil.copytree(data.audit(console), folder, dirs_exist_ok=True)
-        step = load_checkpoint(folder, "last")["global_step"] if resume else 0
-        cut_metrics(folder, step)
-        if step:
-            console.print(f"{folder}: goes on from step {step:,}", highlight=False)
+        good = _prepare(folder, config, plain, data)
         tracked = track(config.tracking, folder, plain)
-    score = f"validation/{config.evaluation.select_by}"
-    best = ModelCheckpoint(kept, filename="best", monitor=score, mode="max", enable_version_counter=False)
-    last = ModelCheckpoint(kept, filename="last", enable_version_counter=False)
+    good = team.strategy.broadcast(good)
+    kept = Checkpoints(folder, f"validation/{config.evaluation.select_by}", signals)
     with tracked as loggers:
         costs = TrainingCosts(folder, config, data.tokenizer.get_vocab_size())
-        callbacks = [best, last, TrainingProgress(console), costs, SeededSteps(config.seed)]
-        trainer = make_trainer(config, loggers=loggers, callbacks=callbacks)
-        trainer.fit(summarizer, data, ckpt_path=resume, weights_only=True)
-        if not best.best_model_path:
+        callbacks = [TrainingProgress(console), costs, SeededSteps(config.seed), kept]
+        trainer = make_trainer(config, loggers=loggers, callbacks=callbacks, folder=folder)
+        trainer.fit(summarizer, data, ckpt_path=good and good[0], weights_only=True)
+        if kept.best is None:
             console.print("no validation within this training: the last weights are taken for the best")
-            for name in ("best.ckpt", "last.ckpt"):
-                trainer.save_checkpoint(kept / name, weights_only=False)
+            trainer.save_checkpoint(checkpoint_path(folder, "best"), weights_only=False)
         judged = score_test(trainer, summarizer, data, folder, folder)
         if judged is None:
             return
@@ -117,3 +111,25 @@ def _train(config: Config, plain: dict[str, Any], team: pl.Trainer, held: Path |
     console.print(f"\nrun folder: {folder}", highlight=False)
     if command := how_to_send(folder):
         console.print(f"to send this run to your W&B account: {command}", highlight=False, soft_wrap=True)
+
+
+def _prepare(
+    folder: Path, config: Config, plain: dict[str, Any], data: SummarizationDataModule
+) -> tuple[Path, int] | None:
+    """Bring a run folder to where the training begins or goes on; return the checkpoint that it goes on from.
+
+    Raises:
+        ConfigError: the data is not that with which the run was begun, or the disk is full.
+    """
+    check_same_data(folder, config, data)
+    clear(folder)
+    check_room(folder, config, data.tokenizer.get_vocab_size())
+    write_whole(folder / "config.yaml", to_yaml(plain))
+    write_whole(folder / "data.json", json.dumps(data.origin, indent=2))
+    write_whole(folder / "tokenizer.json", data.tokenizer.to_str(pretty=True))
+    shutil.copytree(data.audit(console), folder, dirs_exist_ok=True)
+    good = last_good(folder)
+    cut_metrics(folder, good[1] if good else 0)
+    if good:
+        console.print(f"{folder}: goes on from step {good[1]:,}, {good[0].name}", highlight=False)
+    return good

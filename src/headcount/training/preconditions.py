@@ -1,0 +1,64 @@
+"""What a training must find before it begins: room for its checkpoints, and the data with which it was begun."""
+
+import json
+import shutil
+from pathlib import Path
+
+from headcount.config import Config, ConfigError
+from headcount.data.module import SummarizationDataModule
+from headcount.data.tokenizer import load_tokenizer
+from headcount.data.tokens import fingerprint
+from headcount.model.cost import cost
+
+PARAMETER_BYTES = 12  # of a checkpoint: a weight and the two moments of AdamW, in fp32
+CHECKPOINTS = 4  # best, last, previous and the one being written
+
+
+def check_room(folder: Path, config: Config, vocabulary_size: int) -> None:
+    """Refuse to train where the disk cannot take the checkpoints.
+
+    Args:
+        folder: the run folder; the checkpoints in it have their room.
+        config: the run's.
+        vocabulary_size: that of the tokenizer.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    parameters = cost(
+        config.model,
+        vocabulary_size=vocabulary_size,
+        max_positions=config.max_positions,
+        document_tokens=config.data.max_document_tokens,
+        summary_tokens=config.data.max_summary_tokens,
+    ).parameters
+    number = CHECKPOINTS - len(list((folder / "checkpoints").glob("*.ckpt")))
+    needed, free = number * PARAMETER_BYTES * parameters, shutil.disk_usage(folder).free
+    if free < needed:
+        key = f"run.folder={config.run.folder}" if config.run.folder else f"run.directory={config.run.directory}"
+        raise ConfigError(
+            f"{key}: {free / 1e9:,.2f} GB are free on its disk, {number} checkpoints of {parameters:,} parameters need "
+            f"{needed / 1e9:,.2f} GB; legal: a place with as much"
+        )
+
+
+def check_same_data(folder: Path, config: Config, data: SummarizationDataModule) -> None:
+    """Refuse to go on with a run whose data or tokenizer has changed behind its config.
+
+    Raises:
+        ConfigError: it has.
+    """
+    if (folder / "data.json").exists():
+        begun = json.loads((folder / "data.json").read_text(encoding="utf-8"))
+        for role in ("train", "validation", "test"):
+            if (now := data.origin[role]["sha256"]) != (then := begun[role]["sha256"]):
+                raise ConfigError(
+                    f"data.path={config.data.path}: its {role} split has the SHA-256 {now}, and {folder} was begun "
+                    f"with another; legal: {then}, or --fresh"
+                )
+    path = folder / "tokenizer.json"
+    if path.exists() and fingerprint(load_tokenizer(path)) != fingerprint(data.tokenizer):
+        raise ConfigError(
+            f"tokenizer.path={config.tokenizer.path or 'null'}: the tokenizer is not that with which {folder} was "
+            f"begun; legal: the same, or --fresh"
+        )
