@@ -114,8 +114,8 @@ def test_cached_steps_equal_the_full_forward(kind: tuple[str, ...]) -> None:
     state, tokens = model.start(documents, rows, capacity=6), summaries.view(3, 6)
     for t in range(6):
         if t == 3:
-            state.keep(torch.tensor([2, 0]))
-            full, tokens = full[[2, 0]], tokens[[2, 0]]
+            state.keep(torch.tensor([0, 2]))
+            full, tokens = full[[0, 2]], tokens[[0, 2]]
         logits = model.step(tokens[:, t, None], state)[:, 0]
         torch.testing.assert_close(logits.log_softmax(-1), full[:, t], rtol=0, atol=1e-10)
 

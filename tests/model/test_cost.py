@@ -73,6 +73,6 @@ def test_agrees_with_torchs_counter(architecture: str, changes: str) -> None:
         slots = caches[0].shape[2]
         written = sum(cache.numel() for cache in caches) // slots
         assert found.cache_bytes_per_summary_token == 4 * written
-        crossing = sum(cache.numel() for cache in (*state.cross_keys, *state.cross_values))
+        crossing = sum(cache.numel() for cache in (*sum(state.cross_keys, []), *sum(state.cross_values, [])))
         kept = crossing or written * DOCUMENT
     assert found.cache_bytes_per_document_token == 4 * kept / DOCUMENT

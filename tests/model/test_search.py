@@ -15,6 +15,7 @@ from headcount.model.build import build_model
 from headcount.model.constraints import Constraints, Words
 from headcount.model.ragged import Rows
 from headcount.model.search import Hypothesis, LengthPenalty, Sampling, Search, beam_search, write
+from headcount.model.state import groups_of
 from tests.model.builds import ARCHITECTURES, DOCUMENTS, SMALL, batch, ids, make
 
 START, END, WORDS, LONGEST = 0, 1, 4, 4
@@ -157,6 +158,26 @@ def test_documents_do_not_change_each_other() -> None:
     for document, found in zip(documents.split(DOCUMENTS), together, strict=True):
         [alone] = beam_search(model, document, Rows.of([len(document)]), search)
         assert [h.tokens for h in alone] == [h.tokens for h in found]
+
+
+def test_documents_of_similar_length_are_padded_together() -> None:
+    """Wherever one of a group or a whole group ends, the rest goes on with what is its own."""
+    assert groups_of([12, 9, 8, 7, 7, 1]) == [slice(0, 3), slice(3, 5), slice(5, 6)]
+    assert groups_of([3]) == [slice(0, 1)] and groups_of([4, 5]) == [slice(0, 1), slice(1, 2)]
+    model, lengths = make("transformer").eval(), [12, 9, 8, 7, 7, 1]
+    documents, rows = ids(lengths), Rows.of(lengths)
+    assert [key.shape[::2] for key in model.start(documents, rows, capacity=2).cross_keys[0]] == [
+        (3, 12),
+        (2, 7),
+        (1, 1),
+    ]
+    tokens = torch.arange(6)[:, None]
+    whole = model.step(tokens, model.start(documents, rows, capacity=2))
+    for size in range(1, 7):
+        for kept in map(list, itertools.combinations(range(6), size)):
+            state = model.start(documents, rows, capacity=2)
+            state.keep(torch.tensor(kept))
+            torch.testing.assert_close(model.step(tokens[kept], state), whole[kept])
 
 
 def test_diverse_groups_differ() -> None:

@@ -29,7 +29,7 @@ class State(Protocol):
     look_BWS: Tensor | None  # where the last step looked, if it was asked
 
     def keep(self, documents: Tensor) -> None:
-        """Keep these documents alone."""
+        """Keep these documents alone, in the order that they have."""
 
     def branch(self, parents_BW: Tensor) -> None:
         """Make each hypothesis go on from another one of its document."""

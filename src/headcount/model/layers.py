@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -184,11 +185,15 @@ class Layer(nn.Module):
         x_BWD = self._leave(self.attention_norm, x_BWD, attended_BWD)
         if crossing:
             query_BWHK = self.cross_attention.project_query(self._enter(self.cross_attention_norm, x_BWD))
-            key_BJSK, value_BJSK = state.cross_keys[layer], state.cross_values[layer]
-            attended_BWD, weights = self.cross_attention.step(
-                query_BWHK, key_BJSK, value_BJSK, state.document_mask_B11S, return_weights=return_weights
-            )
-            x_BWD = self._leave(self.cross_attention_norm, x_BWD, attended_BWD)
+            groups = [
+                self.cross_attention.step(query_BWHK[group], key, value, mask, return_weights=return_weights)
+                for group, key, value, mask in state.cross(layer)
+            ]
+            x_BWD = self._leave(self.cross_attention_norm, x_BWD, torch.cat([attended for attended, _ in groups]))
+            if return_weights:
+                longest = state.document_mask_B11S.shape[3]
+                looks = [look for _, look in groups if look is not None]
+                weights = torch.cat([F.pad(look, (0, longest - look.shape[3])) for look in looks])
         fed_BWD = self.feedforward(self._enter(self.feedforward_norm, x_BWD))
         return self._leave(self.feedforward_norm, x_BWD, fed_BWD), weights
 

@@ -98,8 +98,8 @@ def write(
         For each document its summaries, the likeliest first; their scores are log-probabilities.
     """
     width = 1 if sampling is None else search.width
+    document_ids_N, rows, active = _longest_first(document_ids_N, rows)
     state = model.start(document_ids_N, rows, capacity=search.max_tokens, width=width)
-    active = list(range(len(rows.lengths)))
     results: list[list[Hypothesis]] = [[] for _ in active]
     device = document_ids_N.device
     token_BW = torch.full((len(active), width), search.start_id, device=device)
@@ -134,6 +134,14 @@ def write(
             token_BW, written_BWT = token_BW[going], written_BWT[going]
             score_BW, ended_BW = score_BW[going], ended_BW[going]
     return results
+
+
+def _longest_first(document_ids_N: Tensor, rows: Rows) -> tuple[Tensor, Rows, list[int]]:
+    """Return the documents sorted by length, so that a model has less to pad, and which each of them was."""
+    order = sorted(range(len(rows.lengths)), key=lambda document: -rows.lengths[document])
+    documents = document_ids_N.split(rows.lengths)
+    lengths = [rows.lengths[document] for document in order]
+    return torch.cat([documents[document] for document in order]), Rows.of(lengths, document_ids_N.device), order
 
 
 def _hypothesis(text: list[int], score: float, end_id: int) -> Hypothesis:
@@ -202,6 +210,7 @@ def beam_search(
         For each document up to ``width`` summaries, the best first.
     """
     documents, width, device = len(rows.lengths), search.width, document_ids_N.device
+    document_ids_N, rows, active = _longest_first(document_ids_N, rows)
     state = model.start(document_ids_N, rows, capacity=search.max_tokens, width=width)
     state.track_attention = search.coverage_penalty > 0
     first = torch.arange(width, device=device) % (width // search.groups) == 0  # all begin alike: one a group counts
@@ -213,7 +222,6 @@ def beam_search(
         ended_score_BW=torch.full((documents, width), -math.inf, device=device),
         ended_text_BWT=torch.full((documents, width, search.max_tokens), search.end_id, device=device),
     )
-    active = list(range(documents))
     results: list[list[Hypothesis]] = [[] for _ in active]
     for time in range(1, search.max_tokens + 1):
         logits_BWV = model.step(beams.token_BW, state)

@@ -8,7 +8,9 @@ a cache. Shapes are suffixes of names:
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -24,7 +26,8 @@ class DecoderState:
         self_keys: [B, J, C, K]; the document's slots come first where the model reads it within itself, then, at each
             step, one slot a hypothesis.
         self_values: likewise.
-        cross_keys: the document's keys [B, J, S, K], computed once; empty where there is no cross-attention.
+        cross_keys: the documents' keys, computed once; a layer has a tensor [B, J, S, K] for each group of neighbours
+            of similar length, so that few of them are padding. Empty where there is no cross-attention.
         cross_values: likewise.
         document_ids_BS: the document's tokens.
         document_mask_B11S: added to scores, -inf where no token is.
@@ -39,8 +42,8 @@ class DecoderState:
 
     self_keys: list[Tensor]
     self_values: list[Tensor]
-    cross_keys: list[Tensor]
-    cross_values: list[Tensor]
+    cross_keys: list[list[Tensor]]
+    cross_values: list[list[Tensor]]
     document_ids_BS: Tensor
     document_mask_B11S: Tensor
     slot_mask_BWC: Tensor
@@ -79,6 +82,13 @@ class DecoderState:
         self.self_values[layer][:, :, new] = value_BWJK.transpose(1, 2)
         return self.self_keys[layer][:, :, filled], self.self_values[layer][:, :, filled]
 
+    def cross(self, layer: int) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
+        """Yield a layer's groups of documents: which they are, their keys and values, and what is added to scores."""
+        begin = 0
+        for key_BJSK, value_BJSK in zip(self.cross_keys[layer], self.cross_values[layer], strict=True):
+            group = slice(begin, begin := begin + len(key_BJSK))
+            yield group, key_BJSK, value_BJSK, self.document_mask_B11S[group, ..., : key_BJSK.shape[2]]
+
     def self_mask(self, slopes_H: Tensor | None) -> Tensor | None:
         """Return what is added to the scores of self-attention, [B, 1 or H, W, slots]; None: nothing.
 
@@ -95,9 +105,15 @@ class DecoderState:
         )
 
     def keep(self, documents: Tensor) -> None:
-        """Keep these documents alone: finished ones leave the batch."""
-        for cache in (self.self_keys, self.self_values, self.cross_keys, self.cross_values):
+        """Keep these documents alone, in the order that they have: finished ones leave the batch."""
+        for cache in (self.self_keys, self.self_values):
             cache[:] = [layer[documents] for layer in cache]
+        if self.cross_keys:
+            groups = [documents[(documents >= g.start) & (documents < g.stop)] - g.start for g, *_ in self.cross(0)]
+            for crossed in (self.cross_keys, self.cross_values):
+                crossed[:] = [
+                    [part[kept] for part, kept in zip(layer, groups, strict=True) if len(kept)] for layer in crossed
+                ]
         self.document_ids_BS, self.document_mask_B11S = (
             self.document_ids_BS[documents],
             self.document_mask_B11S[documents],
@@ -113,6 +129,16 @@ class DecoderState:
 def additive_mask(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     """Return 0 where attention is allowed and -inf elsewhere."""
     return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, -math.inf)
+
+
+def groups_of(lengths: list[int]) -> list[slice]:
+    """Group documents with their neighbours so that none is shorter than two thirds of the longest of its group."""
+    begins, longest = [0], lengths[0]
+    for document, length in enumerate(lengths):
+        if not 2 * longest / 3 <= length <= longest:
+            begins.append(document)
+            longest = length
+    return [slice(*bounds) for bounds in pairwise([*begins, len(lengths)])]
 
 
 def open_caches(

@@ -6,12 +6,13 @@ tokens of one example, W hypotheses of one document, C cache slots, J num_kv_hea
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from headcount.model.base import SummaryModel, Vocabulary
 from headcount.model.copying import Prediction
 from headcount.model.layers import Stack
 from headcount.model.ragged import Rows
-from headcount.model.state import DecoderState, additive_mask, open_caches
+from headcount.model.state import DecoderState, additive_mask, groups_of, open_caches
 
 
 class Transformer(SummaryModel[DecoderState]):
@@ -65,20 +66,21 @@ class Transformer(SummaryModel[DecoderState]):
 
     def start(self, document_ids_N: Tensor, rows: Rows, *, capacity: int, width: int = 1) -> DecoderState:
         """See ``SummaryModel.start``."""
-        memory_BSD, real_BS = rows.pad(self.encode(document_ids_N, rows))
+        memory_ND, (ids_BS, real_BS) = self.encode(document_ids_N, rows), rows.pad(document_ids_N)
         documents, slots = len(rows.lengths), capacity * width
-        cross = [layer.cross_attention.project_memory(memory_BSD) for layer in self.decoder]
+        groups = groups_of(rows.lengths)
+        cross = [layer.cross_attention.project_memory(memory_ND) for layer in self.decoder]
         sizes = [(layer.attention.num_kv_heads, layer.attention.head_dim) for layer in self.decoder]
-        keys, values = open_caches(sizes, documents=documents, width=width, slots=slots, like=memory_BSD)
-        nothing_BWC = torch.zeros(documents, width, slots, dtype=torch.bool, device=memory_BSD.device)
+        keys, values = open_caches(sizes, documents=documents, width=width, slots=slots, like=memory_ND)
+        nothing_BWC = torch.zeros(documents, width, slots, dtype=torch.bool, device=memory_ND.device)
         return DecoderState(
             self_keys=keys,
             self_values=values,
-            cross_keys=[key_BSJK.transpose(1, 2).contiguous() for key_BSJK, _ in cross],
-            cross_values=[value_BSJK.transpose(1, 2).contiguous() for _, value_BSJK in cross],
-            document_ids_BS=rows.pad(document_ids_N)[0],
-            document_mask_B11S=additive_mask(real_BS, memory_BSD.dtype)[:, None, None],
-            slot_mask_BWC=additive_mask(nothing_BWC, memory_BSD.dtype),
+            cross_keys=[_padded(key_NJK, rows, groups) for key_NJK, _ in cross],
+            cross_values=[_padded(value_NJK, rows, groups) for _, value_NJK in cross],
+            document_ids_BS=ids_BS,
+            document_mask_B11S=additive_mask(real_BS, memory_ND.dtype)[:, None, None],
+            slot_mask_BWC=additive_mask(nothing_BWC, memory_ND.dtype),
             slot_places_BC=rows.bounds.new_zeros(documents, slots),
             places_B=rows.bounds.new_zeros(documents),
             prefix=0,
@@ -94,3 +96,9 @@ class Transformer(SummaryModel[DecoderState]):
         state.end_step()
         gates_H = self.decoder[-1].cross_attention.head_gates
         return self.predict_step(self.decoder_norm(x_BWD), weights_BHWS, gates_H, state)
+
+
+def _padded(values_NJK: Tensor, rows: Rows, groups: list[slice]) -> list[Tensor]:
+    """Return the documents' keys or values as a rectangle [B, J, S, K] for each group of documents."""
+    values = values_NJK.split(rows.lengths)
+    return [pad_sequence(values[group], batch_first=True).transpose(1, 2).contiguous() for group in groups]
