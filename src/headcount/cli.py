@@ -24,7 +24,7 @@ Args = Annotated[
     list[str],
     typer.Argument(metavar="CONFIG... [KEY=VALUE...]", help="YAML files, merged left to right, then overrides"),
 ]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, as printed by train")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, as printed by train, or an export")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE...]", help="changes to the run's own config")
 ]
@@ -82,7 +82,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Write and score the test summaries of a finished run again, with its best checkpoint."""
-    config, plain = compose.load([str(run / "config.yaml")], args or [])
+    config, plain = compose.load([compose.config_file(run)], args or [])
     from headcount.training.evaluate import evaluate
 
     evaluate(run, config, plain, shuffle_sources=shuffle_sources)
@@ -136,10 +136,21 @@ def summarize(
     files, overrides = _sort(args or [])
     if len(files) > 1:
         raise ConfigError(f"summarize: {files[1]}: a second file; legal: one, or - for standard input")
-    config, plain = compose.load([str(run / "config.yaml")], overrides)
+    config, plain = compose.load([compose.config_file(run)], overrides)
     from headcount.training.summarize import summarize
 
     summarize(run, config, plain, files[0] if files else "-", out=out)
+
+
+@app.command(
+    epilog="Examples:\n\n- `headcount export runs/docstrings-1 docstrings-4-heads`\n\n"
+    "- `headcount summarize docstrings-4-heads notes.txt` then works without the run"
+)
+def export(run: Run, to: Annotated[Path, typer.Argument(metavar="DIR", help="a folder to make, new or empty")]) -> None:
+    """Export the best weights of a finished run as safetensors, with config, tokenizer and a model card."""
+    from headcount.training.export import export
+
+    export(run, to)
 
 
 @app.command(

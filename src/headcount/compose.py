@@ -15,6 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from headcount.config import Config, ConfigError, legal_names
 
+OmegaConf.clear_resolver("oc.env")  # a config that somebody else wrote tells nobody what is in the environment
+EXPORT_FORMAT = 1  # the format_version in the config.json of an export, which is a config like any other but for that
+
 
 def _knobs(section: Any = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Yield each knob of the schema as its dotted name, type and dataclass field."""
@@ -65,12 +68,17 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
     for file in [*files, None] if overrides else files:
         where = file or said
         try:
+            if file:
+                _refuse_aliases(Path(file))
             given = OmegaConf.load(file) if file else OmegaConf.from_dotlist(overrides)
+            version = given.pop("format_version", EXPORT_FORMAT) if file and isinstance(given, DictConfig) else None
+            if version not in (EXPORT_FORMAT, None):
+                raise ConfigError(f"{where}: format_version={version} is not known here; legal: {EXPORT_FORMAT}")
             names = list(_check_keys(OmegaConf.to_container(given), Config, where))
             merged = OmegaConf.merge(merged, given)
         except FileNotFoundError:
             raise ConfigError(f"{where}: no such file; legal: a YAML file, or key=value") from None
-        except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeError, ValueError) as error:
+        except (OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, TypeError, RecursionError) as error:
             raise _one_line(error, where) from None
         origins.update(dict.fromkeys(names, where))
     try:
@@ -78,9 +86,25 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
         config = OmegaConf.to_object(merged)
     except (OmegaConfBaseException, ConfigError) as error:
         named = re.findall(r"[a-z]+\.\w+|seed", str(error))
-        raise _one_line(error, ", ".join(dict.fromkeys(origins[n] for n in named if n in origins))) from None
+        where = ", ".join(dict.fromkeys(origins[n] for n in named if n in origins))
+        raise _one_line(error, where or ", ".join([*files, *([said] if overrides else [])])) from None
     assert isinstance(config, Config) and isinstance(plain, dict)
     return config, {str(k): v for k, v in plain.items()}
+
+
+def _refuse_aliases(file: Path) -> None:
+    """Refuse a value that stands for another one, of which a few lines can make more than a memory holds."""
+    text = file.read_text(encoding="utf-8")
+    for event in yaml.parse(text) if "*" in text else ():
+        if isinstance(event, yaml.AliasEvent):
+            line = event.start_mark.line + 1
+            raise ConfigError(f"{file}:{line}: *{event.anchor} is an alias; legal: the value itself")
+
+
+def config_file(run: Path) -> str:
+    """Return where the config of a run folder is, or of an export."""
+    exported = run / "config.json"
+    return str(exported if exported.is_file() else run / "config.yaml")
 
 
 @cache

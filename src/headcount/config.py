@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
+import math
 import re
 from dataclasses import dataclass, field, fields
 from functools import cache
@@ -49,8 +50,17 @@ TRAINER_DEFAULTS = {
 }
 
 
+LONGEST_LINE = 2000  # characters of an error
+
+
 class ConfigError(ValueError):
     """A mistake in a config, said in one line that names the key, the value and what would be legal."""
+
+    def __init__(self, message: str) -> None:
+        """Make one line of the message, whatever values it quotes, and not too long a one."""
+        line = " ".join(message.split())
+        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+        super().__init__(line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} ...")
 
 
 class RunError(RuntimeError):
@@ -76,8 +86,9 @@ class Section:
             value, low, high = getattr(self, knob.name), *map(knob.metadata.get, ("at_least", "below"))
             if not isinstance(value, int | float):
                 continue
-            if (low is not None and not value >= low) or (high is not None and not value < high):
-                legal = f"at least {low}" + (f" and below {high}" if high is not None else "")
+            high = math.inf if high is None else high
+            if (low is not None and not value >= low) or not value < high:
+                legal = f"at least {low}" + (f" and below {high}" if high < math.inf else "")
                 name = f"{prefix}.{knob.name}" if prefix else knob.name
                 raise ConfigError(f"{name}={value} is out of range: {legal}")
 
@@ -159,13 +170,13 @@ class ModelConfig(Section):
         heads_key = "num_heads" if heads == self.num_heads else f"{place}_heads"
         kv_key = "num_kv_heads" if kv_heads == self.num_kv_heads else f"{place}_kv_heads"
         if self.head_dim is None and self.embedding_size % heads:
-            legal = [n for n in range(1, self.embedding_size + 1) if self.embedding_size % n == 0]
+            legal = _divisors(self.embedding_size)
             raise ConfigError(
                 f"model.{heads_key}={heads} does not divide model.embedding_size={self.embedding_size}; "
                 f"legal: {', '.join(map(str, legal))}, or any with a model.head_dim"
             )
         if kv_heads is not None and heads % kv_heads:
-            legal = [n for n in range(1, heads + 1) if heads % n == 0]
+            legal = _divisors(heads)
             raise ConfigError(
                 f"model.{kv_key}={kv_heads} does not divide model.{heads_key}={heads}; "
                 f"legal: {', '.join(map(str, legal))}"
@@ -283,7 +294,7 @@ class DecodingConfig(Section):
         if self.diversity and self.groups == 1:
             raise ConfigError(f"decoding.diversity={self.diversity} does nothing with decoding.groups=1; legal: 0")
         if self.beams % self.groups:
-            legal = [n for n in range(1, self.beams + 1) if self.beams % n == 0]
+            legal = _divisors(self.beams)
             raise ConfigError(
                 f"decoding.groups={self.groups} does not divide decoding.beams={self.beams}; "
                 f"legal: {', '.join(map(str, legal))}"
@@ -435,6 +446,11 @@ def _check_trainer(trainer: dict[str, Any]) -> None:
         )
     if steps < 0 and (epochs is None or epochs < 0) and not trainer.get("fast_dev_run"):
         raise ConfigError(f"trainer.max_steps={steps} and trainer.max_epochs={epochs} are no budget; set one of them")
+
+
+def _divisors(number: int) -> list[int]:
+    """Return the divisors of a number that anybody would want, the number of heads of a layer, say."""
+    return [n for n in range(1, min(number, 1024) + 1) if number % n == 0]
 
 
 def legal_names(name: str, names: list[str]) -> str:

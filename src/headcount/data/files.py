@@ -76,7 +76,7 @@ def _parquet(file: Path, wanted: Sequence[str]) -> Iterator[Row]:
                 for row in rows_of(batch):
                     number += 1
                     yield f"{file.name}:{number}", row
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # a date may be beyond Python's
         raise ConfigError(f"{file}: not readable as Parquet: {' '.join(str(error).split())}") from None
 
 
@@ -109,7 +109,7 @@ def _json_lines(file: Path) -> Iterator[Row]:
                 continue
             try:
                 row = json.loads(line.decode("utf-8", "surrogateescape").removeprefix("\ufeff"))
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 raise ConfigError(f"{file}:{number}: not JSON: {error}") from None
             if not isinstance(row, dict):
                 raise ConfigError(

@@ -88,9 +88,13 @@ def names(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def clean(value: Any) -> str:
-    """Return a text without blanks around it and without lone surrogates, which no tokenizer takes."""
-    return _mend(_plain(value, "document"))[1]
+def clean(value: Any, column: str) -> str:
+    """Return the text of a cell without blanks around it and without lone surrogates, which no tokenizer takes.
+
+    Raises:
+        ConfigError: the cell is neither text nor number.
+    """
+    return _mend(_plain(value, column))[1]
 
 
 def _plain(value: Any, column: str) -> str:
@@ -120,6 +124,7 @@ def write_pairs(folder: Path, rows: Iterable[Row], columns: Columns) -> None:
             info["rows"] += 1
             try:
                 document, references, mended = columns.pair(row)
+                identifier = clean(row.get("id"), "id") or str(info["rows"] - 1)
             except ConfigError as error:
                 raise ConfigError(f"{place}: {error}") from None
             if not (document and references):
@@ -129,7 +134,7 @@ def write_pairs(folder: Path, rows: Iterable[Row], columns: Columns) -> None:
             info["nul"] += [place] if "\0" in document or any("\0" in r for r in references) else []
             info["pairs"] += 1
             content.update("\0".join([document, *references, ""]).encode())
-            yield clean(row["id"] if "id" in row else info["rows"] - 1), document, references
+            yield identifier, document, references
 
     write_table(folder / "pairs.arrow", SCHEMA, _chunks(kept()))
     (folder / "info.json").write_text(json.dumps({**info, "sha256": content.hexdigest()}))

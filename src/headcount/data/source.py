@@ -19,7 +19,7 @@ from headcount.data.pairs import Columns, Pairs, cell, clean, names, take, write
 
 __all__ = ["Pairs", "Source", "load_splits", "open_source", "read_documents", "read_info"]
 
-FORMAT = 1  # raise it when the pairs that the code below makes change, so that no stale cache is used
+FORMAT = 2  # raise it when the pairs that the code below makes change, so that no stale cache is used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,10 +252,15 @@ def _documents(lines: IO[bytes], file: str, columns: list[str]) -> Iterator[tupl
         elif line.strip():
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
                 raise ConfigError(f"{file}:{number}: not JSON: {error}") from None
             column = next((c for c in columns if isinstance(row, dict) and isinstance(cell(row, c), str)), None)
             if column is None:
                 raise ConfigError(f"{file}:{number}: no text under {' or '.join(columns)}")
             identifier = row.get("id", number)
-            yield clean(identifier) if isinstance(identifier, str) else identifier, clean(cell(row, column))
+            if isinstance(identifier, str | list | dict):
+                try:
+                    identifier = clean(identifier, "id")
+                except ConfigError as error:
+                    raise ConfigError(f"{file}:{number}: {error}") from None
+            yield identifier, clean(cell(row, column), column)

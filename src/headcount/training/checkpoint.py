@@ -1,10 +1,12 @@
-"""Checkpoints of a run folder: ``best`` by validation; ``last`` and the one before it, from which a run goes on.
+"""Checkpoints of a run folder: ``best`` by validation; ``last`` and the one before it, from which a run goes on. An
+export has ``best`` alone.
 
 Each is written beside its place, brought to the disk, read back, and only then put there. Its SHA-256 stands in a file
 beside it, above those of the ones before it, so that a run killed between the two has a checkpoint that is listed.
 """
 
 import hashlib
+import json
 import os
 import shutil
 from io import BufferedWriter
@@ -13,10 +15,13 @@ from typing import Any
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from safetensors import safe_open
 
 from headcount.config import ConfigError, RunError
 from headcount.training.folder import write_whole
 
+WEIGHTS = "model.safetensors"  # of an export
+TIED = "tied"  # in its metadata: for the names of weights that are stored once the names that they are stored under
 LISTED = 8  # sums of one side file; two would do, were no save ever cut
 
 
@@ -99,6 +104,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             if listed and hashlib.file_digest(file, "sha256").hexdigest() not in listed:  # a bare copy has no list
                 raise ConfigError(f"{path}: damaged, or not a checkpoint (its SHA-256 is not in {path.name}.sha256)")
             file.seek(0)
+            if path.name == WEIGHTS:
+                return _read_export(path.parent)
             content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ConfigError(f"{path.parents[1]}: not a run folder with a checkpoint ({path} is missing)") from None
@@ -111,6 +118,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def checkpoint_path(run: Path, name: str) -> Path:
     """Return where a checkpoint of a run is: ``best``, ``last`` or ``previous``."""
+    if name == "best" and (run / WEIGHTS).is_file():
+        return run / WEIGHTS
     return run / "checkpoints" / f"{name}.ckpt"
 
 
@@ -137,17 +146,32 @@ def clear(run: Path) -> None:
         scratch.unlink()
 
 
+def _read_export(folder: Path) -> dict[str, Any]:
+    """Read an export as what its checkpoint has of it."""
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        metadata = file.metadata()
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is not a dict
+    tied: dict[str, str] = json.loads(metadata[TIED])
+    weights |= {name: weights[known] for name, known in tied.items()}
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return {"state_dict": weights, "config": config, "global_step": int(metadata["step"])}
+
+
 def check_unchanged(run: Path, plain: dict[str, Any]) -> None:
     """Refuse a config that has another model, tokenizer or lengths than the run was trained with.
 
     Raises:
         ConfigError: it has; the key, its value and the run's.
     """
-    trained = load_checkpoint(run, "best")["config"]
+    trained = load_checkpoint(run, "best")
     lengths = "max_document_tokens", "max_summary_tokens"
     fixed = {"model": plain["model"], "tokenizer": plain["tokenizer"], "data": lengths}
     for section, names in fixed.items():
         for name in names:
-            now, then = plain[section][name], trained[section][name]
+            try:
+                now, then = plain[section][name], trained["config"][section][name]
+            except (KeyError, TypeError):
+                where = checkpoint_path(run, "best")
+                raise ConfigError(f"{where}: not a checkpoint of this version ({section}.{name} is missing)") from None
             if now != then:
                 raise ConfigError(f"{section}.{name}={now}: {run} was trained with another; legal: {then}")

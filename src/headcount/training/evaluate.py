@@ -121,7 +121,7 @@ def score_test(
     first judges for all, and the others return None.
     """
     best = load_checkpoint(run, "best")
-    summarizer.take(best["state_dict"])
+    summarizer.take(best.get("state_dict", {}))
     parts = _write(trainer, summarizer, data, digest(checkpoint_path(run, "best")), folder / "parts")
     if not trainer.is_global_zero:
         return None

@@ -53,7 +53,7 @@ def summarize(run: Path, config: Config, plain: dict[str, Any], file: str, *, ou
     """
     check_unchanged(run, plain)
     summarizer = Summarizer(config, plain, load_tokenizer(run / "tokenizer.json"))
-    summarizer.take(load_checkpoint(run, "best")["state_dict"])
+    summarizer.take(load_checkpoint(run, "best").get("state_dict", {}))
     summarizer.eval()
     if out is None:
         _print(summarizer, file)

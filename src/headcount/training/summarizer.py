@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from headcount.config import Config, Schedule
+from headcount.config import Config, ConfigError, Schedule
 from headcount.data.module import Batch, SummarizationDataModule
 from headcount.data.tokenizer import END, START, words_of
 from headcount.evaluation.rouge import ROUGE_TYPES, Rouge
@@ -174,9 +174,17 @@ class Summarizer(pl.LightningModule):
         ]
 
     def take(self, weights: dict[str, Tensor]) -> None:
-        """Take trained weights to write summaries with, in the precision that the config has for that."""
+        """Take trained weights to write summaries with, in the precision that the config has for that.
+
+        Raises:
+            ConfigError: they are another model's.
+        """
         self.configure_model()
-        self.load_state_dict(weights)
+        try:
+            self.load_state_dict(weights)
+        except (RuntimeError, TypeError, AttributeError) as error:
+            said = " ".join(str(error).split())[:200]
+            raise ConfigError(f"these weights are not of the model that the config describes: {said}") from None
         self.to(getattr(torch, self.config.decoding.precision))
 
     @cached_property
