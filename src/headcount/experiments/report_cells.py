@@ -209,20 +209,21 @@ def _values(results: Sequence[Result], metric: str, ids: Sequence[str]) -> Score
 
 
 def _compare(rows: Sequence[Row], ids: Sequence[str]) -> None:
-    """Compare each setting with the baseline on the seeds that both have; the settings of a metric are one family."""
+    """Compare each setting with the baseline on the seeds that both have; all settings and metrics are one family."""
     baseline = next((row for row in rows if row.cell.is_baseline), None)
     if baseline is None:
         return
     shared = {row.cell.label: set(row.seeds) & set(baseline.seeds) for row in rows}
     others = [row for row in rows if row is not baseline and shared[row.cell.label]]
+    pairs = []
     for metric in METRICS:
-        pairs = []
         for row in others:
             both = ([r for r in each.results if r.cell.seed in shared[row.cell.label]] for each in (row, baseline))
             mine, theirs = (_values(results, metric, ids) for results in both)
             pairs.append((mine, theirs))
-        for row, comparison in zip(others, compare_family(pairs), strict=True):
-            row.comparisons[metric] = comparison
+    asked = [(metric, row) for metric in METRICS for row in others]
+    for (metric, row), comparison in zip(asked, compare_family(pairs), strict=True):
+        row.comparisons[metric] = comparison
 
 
 def _baselines(systems: dict[str, dict[str, dict[str, float] | None]]) -> dict[str, dict[str, Figure]]:

@@ -126,9 +126,10 @@ def say_method(study: Study) -> list[str]:
     if compared := sum(bool(row.comparisons) for row in study.rows):
         assert study.baseline is not None
         lines.append(
-            f"Δ: minus {say_name(study.baseline.cell)}, paired by seed and example; p two-sided, of each ROUGE type "
-            f"corrected for {compared} comparisons (Holm), intervals not. What the study could have seen: the smallest "
-            "true difference that four of five repetitions would find at 5 %, not corrected, by this one's variance."
+            f"Δ: minus {say_name(study.baseline.cell)}, paired by seed and example; p two-sided, corrected for all "
+            f"{compared * len(METRICS)} comparisons (Holm), intervals not. What the study could have seen: the "
+            "smallest true difference that four of five repetitions would find at 5 %, not corrected, by this one's "
+            "variance."
         )
     control = {
         "fixed_width": "the model's width is divided among the heads: equal parameters",
