@@ -5,7 +5,7 @@ Only the command that runs imports what it needs: ``--help`` and a config error 
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -203,12 +203,24 @@ def model(args: Args) -> None:
     epilog="Examples:\n\n- `headcount ablate experiments/head_count`\n\n"
     "- `headcount ablate experiments/head_count --dry-run`\n\n"
     "- `headcount ablate experiments/head_count --smoke` tries all of it in a minute\n\n"
-    "- `headcount ablate experiments/head_count --workers 2 --retry`"
+    "- `headcount ablate experiments/head_count model.num_heads=8 --workers 2 --retry`\n\n"
+    "- `headcount ablate experiments/head_count --where slurm --slurm partition=gpu --slurm gpus_per_node=1`\n\n"
+    "- `headcount ablate experiments/head_count --where wandb`"
 )
 def ablate(
     experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="a folder with a grid.yaml")],
+    only: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE...]", help="only the cells that have these values")
+    ] = None,
+    where: Annotated[
+        Literal["local", "slurm", "wandb"],
+        typer.Option(help="on this machine, as a SLURM job array, or by agents of a W&B sweep that this registers"),
+    ] = "local",
     workers: Annotated[
         int | None, typer.Option(min=1, help="trainings at a time, which share cores and GPUs; 1, or a --smoke's cores")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="as submitit names it: partition, time, gpus_per_node")
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="train again also what failed before")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what it would take, and start nothing")] = False,
@@ -218,27 +230,42 @@ def ablate(
 
     Exit status 0 says that all cells are finished.
     """
-    from headcount.experiments.cells import make_cells
+    from headcount.experiments.cells import make_cells, pick_cells
     from headcount.experiments.grid import load_grid
 
+    if slurm and where != "slurm":
+        raise ConfigError(f"--slurm {slurm[0]} does nothing with --where {where}; legal: --where slurm")
     grid = load_grid(experiment)
-    cells = make_cells(grid, smoke=smoke)
+    every = make_cells(grid, smoke=smoke)
+    cells = pick_cells(every, only or [])
     from rich.console import Console
 
     from headcount.experiments.controls import check_controls
     from headcount.experiments.launch import Launch, count_cores, forget_failure
 
-    check_controls(grid, cells)
-    workers = workers or (min(count_cores(), len(cells)) if smoke else 1)
+    console = Console()
+    check_controls(grid, every)
     if dry_run:
         from headcount.experiments.plan import print_plan
 
-        print_plan(grid, cells, workers=workers, console=Console())
+        print_plan(grid, cells, workers=workers or 1, console=console)
+        return
+    if where == "wandb":
+        from headcount.experiments.sweep import make_sweep, register_sweep
+
+        register_sweep(make_sweep(grid, every, smoke=smoke), every, console)
         return
     if retry:
         for cell in cells:
             forget_failure(cell)
-    raise typer.Exit(Launch(cells, grid.name, workers=workers, console=Console()).run())
+    if where == "slurm":
+        from headcount.experiments.slurm import launch_on_slurm
+
+        status = launch_on_slurm(cells, grid.name, workers=workers, options=slurm or [], console=console)
+    else:
+        workers = workers or (min(count_cores(), len(cells)) if smoke else 1)
+        status = Launch(cells, grid.name, workers=workers, console=console).run()
+    raise typer.Exit(status)
 
 
 @app.command(

@@ -62,6 +62,7 @@ MISTAKES = {
     "select={over: optimizer.learning_rate}": "select={'over': 'optimizer.learning_rate'}: wrong value; legal: {over:",
     "select={over: {model.num_heads: [1]}, by: validation/rouge2}": "select.over: model.num_heads is an axis",
     "select={over: {a.b: [1]}, by: test/rouge2}": "select.by=test/rouge2: wrong value; legal: {over",
+    "select={over: {a.b: [1]}, by: validation/loss}": "where SCORE is validation/rouge1, validation/rouge2, ",
     "seeds=[0": "grid.yaml: while parsing",
 }
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from headcount.experiments import launch
+from headcount.experiments import board, launch
+from headcount.experiments.board import read_progress
 from headcount.experiments.cells import Cell, make_cells
 from headcount.experiments.grid import load_grid
-from headcount.experiments.launch import Launch, forget_failure, look, read_progress, share_machine
+from headcount.experiments.launch import Launch, forget_failure, look, share_machine
 from tests.experiments.test_grid import write
 
 TRAINING = """
@@ -67,8 +68,8 @@ def begun() -> Counter[str]:
     return Counter(Path("begun").read_text().split()) if Path("begun").exists() else Counter()
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    for _ in range(1000):
+def wait_until(holds: Callable[[], bool], seconds: float = 10) -> None:
+    for _ in range(int(seconds * 100)):
         if holds():
             return
         time.sleep(0.01)
@@ -127,7 +128,7 @@ def test_a_killed_training_is_gone_on_with(cells: list[Cell]) -> None:
     assert first._step()
     os.kill(first.running[cells[0].name][0].process.pid, signal.SIGKILL)
     wait_until(lambda: not first._step())
-    assert first.states[cells[0].name] == "interrupted" and look(cells[0]) == "waiting"
+    assert first.board.states[cells[0].name] == "interrupted" and look(cells[0]) == "waiting"
     Path("hold").unlink()
     assert run(cells)[0] == 0
 
@@ -163,3 +164,20 @@ def test_workers_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,7")
     assert [share["CUDA_VISIBLE_DEVICES"] for share in share_machine(2)] == ["4,7", "5"]
     assert [share["CUDA_VISIBLE_DEVICES"] for share in share_machine(4)] == ["4", "5", "7", "4"]
+
+
+def test_a_board_tells_step_best_score_and_time_left(cells: list[Cell], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(board.time, "monotonic", lambda: now[0])
+    shown = board.Board(cells, "study", Console(file=io.StringIO()))
+    cell = cells[1]
+    cell.folder.mkdir(parents=True)
+    metrics = "step,validation/rougeL\n1,20\n"
+    (cell.folder / "metrics.csv").write_text(metrics)
+    shown.tell(cell, "running")
+    (cell.folder / "metrics.csv").write_text(f"{metrics}3,15\n")
+    now[0] += 60
+    printed = Console(file=io.StringIO(), width=200)
+    printed.print(shown.table())
+    row = next(line for line in printed.file.getvalue().splitlines() if cell.name in line)  # type: ignore[attr-defined]
+    assert [part.strip() for part in row.split("│")[2:6]] == ["running", "4 / 8", "20.00", "0:02:00"]

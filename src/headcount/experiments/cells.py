@@ -15,7 +15,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from headcount import compose
-from headcount.config import Config, ConfigError
+from headcount.config import Config, ConfigError, legal_names
 from headcount.experiments.grid import Grid, as_text
 from headcount.training.folder import NO_MATTER
 
@@ -102,6 +102,29 @@ def make_cells(grid: Grid, *, smoke: bool = False) -> list[Cell]:
     for cell in cells:
         if (other := same.setdefault(cell.fingerprint, cell.name)) != cell.name:
             raise ConfigError(f"{grid.file}: cell {cell.name} is the same training as cell {other}; legal: each once")
+    return cells
+
+
+def pick_cells(cells: list[Cell], wanted: list[str]) -> list[Cell]:
+    """Return the cells that have certain values.
+
+    Args:
+        cells: of a grid.
+        wanted: ``KEY=VALUE`` each, an axis, ``seed`` or ``cell``, which is a label; values may be spelled as in Python.
+
+    Raises:
+        ConfigError: no cell has them.
+    """
+    for word in wanted:
+        name, _, value = word.partition("=")
+        values = {cell.name: (cell.axes | cell.choice | {"seed": cell.seed, "cell": cell.label}) for cell in cells}
+        if not all(name in each for each in values.values()):
+            raise ConfigError(f"{word}: not what cells differ in; {legal_names(name, list(values[cells[0].name]))}")
+        picked = [cell for cell in cells if value in (as_text(values[cell.name][name]), str(values[cell.name][name]))]
+        if not picked:
+            legal = ", ".join(dict.fromkeys(as_text(each[name]) for each in values.values()))
+            raise ConfigError(f"{word}: no such cell; legal: {legal}")
+        cells = picked
     return cells
 
 

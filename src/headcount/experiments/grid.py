@@ -15,10 +15,11 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from headcount.config import ConfigError, legal_names
+from headcount.config import ConfigError, RougeType, legal_names
 from headcount.training.folder import NO_MATTER
 
 Control = Literal["fixed_width", "fixed_head_dim", "matched_parameters", "none"]
+SCORES = [f"validation/{name}" for name in get_args(RougeType)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +145,7 @@ _LEGAL = {
     "seeds": "a list of whole numbers, each once",
     "baseline": "one of the grid's cells, a mapping of keys to values",
     "overrides": "a mapping of keys to values",
-    "select": "{over: {KEY: [VALUE, ...]}, by: validation/SCORE}",
+    "select": f"{{over: {{KEY: [VALUE, ...]}}, by: SCORE}}, where SCORE is {', '.join(SCORES)}",
 }
 
 
@@ -197,7 +198,7 @@ class _Reader:
             raise self.refuse("select", value)
         if not all(isinstance(values, list) and values for values in inner["over"].values()):
             raise self.refuse("select", value)
-        if not str(inner["by"]).startswith("validation/"):
+        if inner["by"] not in SCORES:
             raise self.refuse("select.by", inner["by"])
         return Select(over=inner["over"], by=inner["by"])
 

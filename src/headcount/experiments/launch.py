@@ -5,31 +5,24 @@ is what it printed, FOLDER.failed its exit status if it failed, and FOLDER.lock 
 takes that lock and the training inherits it, so that it stays held for as long as either lives.
 """
 
-import csv
 import fcntl
 import os
 import signal
 import subprocess
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Literal
 
 import torch
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 
+from headcount.experiments.board import Board, State
 from headcount.experiments.cells import Cell
 from headcount.training.folder import FINISHED, write_whole
 
-State = Literal["waiting", "running", "elsewhere", "finished", "interrupted", "FAILED"]
-OPEN: tuple[State, ...] = ("waiting", "running", "elsewhere")
 POLL = 0.5  # seconds between two looks at what the trainings do
 
 
@@ -41,15 +34,11 @@ class Training:
         cell: what is trained.
         process: the command.
         lock: descriptor of the cell's lock.
-        begun: when, by ``time.monotonic``.
-        first_step: that it goes on from.
     """
 
     cell: Cell
     process: subprocess.Popen[bytes]
     lock: int
-    begun: float
-    first_step: int
 
 
 def begin(cell: Cell, group: str, environment: Mapping[str, str]) -> Training | State:
@@ -70,7 +59,7 @@ def begin(cell: Cell, group: str, environment: Mapping[str, str]) -> Training | 
     if (state := look(cell)) != "waiting":  # another launch may just have ended it
         os.close(lock)
         return state
-    first_step, _ = read_progress(cell)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})  # SLURM sends it to all, for the launcher
     with cell.log.open("ab") as log:
         process = subprocess.Popen(
             cell.command(group),
@@ -81,7 +70,8 @@ def begin(cell: Cell, group: str, environment: Mapping[str, str]) -> Training | 
             start_new_session=True,  # Ctrl-C at the terminal is the launcher's, which passes it on
             pass_fds=[lock],
         )
-    return Training(cell=cell, process=process, lock=lock, begun=time.monotonic(), first_step=first_step)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return Training(cell=cell, process=process, lock=lock)
 
 
 def end(training: Training) -> State:
@@ -104,18 +94,6 @@ def look(cell: Cell) -> State:
 def forget_failure(cell: Cell) -> None:
     """Let a failed cell be trained again."""
     _beside(cell, "failed").unlink(missing_ok=True)
-
-
-def read_progress(cell: Cell) -> tuple[int, float | None]:
-    """Return the last step that ``metrics.csv`` tells of, and the best validation score."""
-    step, best = 0, None
-    with suppress(FileNotFoundError), (cell.folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            with suppress(ValueError, KeyError, TypeError):  # a row that is just being written
-                step = max(step, int(row["step"]) + 1)
-                best = max(float(row[f"validation/{cell.config.evaluation.select_by}"]), best or 0.0)
-    most = cell.config.trainer["max_steps"]
-    return (min(step, most) if most > 0 else step), best
 
 
 def _beside(cell: Cell, what: str) -> Path:
@@ -157,11 +135,11 @@ class Launch:
             console: where to show it: a live table in a terminal, otherwise a line for each change, and the table at
                 the end.
         """
-        self.cells, self.group, self.console = cells, group, console
+        self.cells, self.group, self.board = cells, group, Board(cells, group, console)
         self.shares = share_machine(workers)  # those that no training has
         self.running: dict[str, tuple[Training, dict[str, str]]] = {}
-        self.states: dict[str, State] = {cell.name: "waiting" for cell in cells}
-        self.signal = 0
+        self.signals: list[int] = []  # that came
+        self.told: set[str] = set()  # cells that the first one was passed on to
 
     def run(self) -> int:
         """Train what is open.
@@ -169,82 +147,53 @@ class Launch:
         Returns:
             An exit status: 0 where all cells are finished, 128 + the signal where one came, otherwise 1.
         """
-        with self._pass_signals_on(), Live(console=self.console, get_renderable=self.table, refresh_per_second=1):
+        with _collecting(self.signals), self.board.shown():
             while self._step():
                 time.sleep(POLL)
-        if self.signal:
-            return 128 + self.signal
-        return int(any(state != "finished" for state in self.states.values()))
-
-    def table(self) -> Table:
-        """Return the state, progress, best validation score and time left of every cell."""
-        score = self.cells[0].config.evaluation.select_by
-        numbers = Counter(self.states.values())
-        shown = Table(title=f"{self.group}: {numbers['finished']} of {len(self.cells)} cells finished")
-        for column in ("cell", "state", "step", f"best {score}", "time left", "log"):
-            shown.add_column(column, overflow="fold")
-        for cell in self.cells:
-            state, (step, best) = self.states[cell.name], read_progress(cell)
-            steps = f"{step:,} / {cell.config.trainer['max_steps']:,}"
-            log = str(cell.log) if state in ("FAILED", "interrupted") else ""
-            shown.add_row(
-                cell.name, state, steps, "" if best is None else f"{best:.2f}", self._time_left(cell, step), log
-            )
-        return shown
+        return 128 + self.signals[0] if self.signals else self.board.status()
 
     def _step(self) -> bool:
         """Take note of what ended, begin what can be begun; return whether anything is still open."""
+        if self.signals:
+            self._pass_signals_on()
         for name, (training, share) in list(self.running.items()):
             if training.process.poll() is not None:
                 del self.running[name]
                 self.shares.append(share)
-                self._tell(training.cell, end(training))
+                self.board.tell(training.cell, end(training))
         for cell in self.cells:
-            if self.signal or self.states[cell.name] not in ("waiting", "elsewhere"):
+            if self.signals or self.board.states[cell.name] not in ("waiting", "elsewhere"):
                 continue
             if self.shares:
                 begun = begin(cell, self.group, self.shares[0])
                 if isinstance(begun, Training):
                     self.running[cell.name] = begun, self.shares.pop(0)
-                self._tell(cell, "running" if isinstance(begun, Training) else begun)
+                self.board.tell(cell, "running" if isinstance(begun, Training) else begun)
             elif look(cell) == "finished":
-                self._tell(cell, "finished")
-        return bool(self.running) or (not self.signal and any(state in OPEN for state in self.states.values()))
+                self.board.tell(cell, "finished")
+        return bool(self.running) or (self.board.is_open() and not self.signals)
 
-    def _tell(self, cell: Cell, state: State) -> None:
-        if state == self.states[cell.name]:
-            return
-        self.states[cell.name] = state
-        if not self.console.is_terminal:
-            log = f", see {cell.log}" if state in ("FAILED", "interrupted") else ""
-            line = f"{time.strftime('%H:%M:%S')} {cell.name}: {state}{log}"
-            self.console.print(line, highlight=False, soft_wrap=True)
+    def _pass_signals_on(self) -> None:
+        """Ask the trainings to end, which they do with a checkpoint; at a second signal kill them."""
+        for name, (training, _) in self.running.items():
+            with suppress(ProcessLookupError):
+                if len(self.signals) > 1:
+                    os.killpg(training.process.pid, signal.SIGKILL)
+                elif name not in self.told:
+                    training.process.terminate()
+                    self.told.add(name)
 
-    def _time_left(self, cell: Cell, step: int) -> str:
-        if cell.name not in self.running:
-            return ""
-        training, _ = self.running[cell.name]
-        done, left = step - training.first_step, cell.config.trainer["max_steps"] - step
-        if done <= 0 or left < 0:
-            return ""
-        return str(timedelta(seconds=round((time.monotonic() - training.begun) / done * left)))
 
-    @contextmanager
-    def _pass_signals_on(self) -> Iterator[None]:
-        """Pass Ctrl-C and SIGTERM on to the trainings, which end with a checkpoint; a second one kills them."""
+@contextmanager
+def _collecting(signals: list[int]) -> Iterator[None]:
+    """Note Ctrl-C and SIGTERM instead of dying of them."""
 
-        def pass_on(number: int, frame: FrameType | None) -> None:
-            for training, _ in self.running.values():
-                with suppress(ProcessLookupError):
-                    if self.signal:
-                        os.killpg(training.process.pid, signal.SIGKILL)
-                    else:
-                        training.process.terminate()
-            self.signal = number
+    def note(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
 
-        before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -14,9 +14,10 @@ from headcount.config import ConfigError
 from headcount.evaluation.bootstrap import Figure
 from headcount.evaluation.rouge import ROUGE_TYPES
 from headcount.evaluation.systems import FIGURES
+from headcount.experiments.board import State
 from headcount.experiments.cells import Cell
 from headcount.experiments.grid import Grid
-from headcount.experiments.launch import State, look
+from headcount.experiments.launch import look
 from headcount.experiments.statistics import Comparison, Estimate, Scores, compare_family, estimate_mean
 from headcount.training.results import Scored, read_results
 
