@@ -131,26 +131,28 @@ def test_summaries_are_asked_of_a_run_that_is_training(forks: Forks, fault, some
     changes = "trainer.max_steps=1000000", "trainer.val_check_interval=1000000"
     live = forks.start(_rewrite, overrides("live", *changes))
     (tmp_path / "in.txt").write_text("Ada: Good day.\nBen: I would like a pear.\n")
-    while not checkpoint_path(tmp_path / "live", "best").exists():
-        assert live.is_alive()
-        time.sleep(0.01)
-    steps = []
-    for _ in some(range(50)):
-        capsys.readouterr()
-        cli.app(["summarize", "live", "in.txt"], standalone_mode=False)
-        assert capsys.readouterr().out.count("\n") == 2
-        steps.append(load_checkpoint(tmp_path / "live", "best")["global_step"])
-        fault("summaries are asked of a run that saves at every step", "they are written; no partial file is read")
-    assert live.is_alive() and steps == sorted(steps) and len(set(steps)) > 1
-    live.kill()
-    live.join()
+    try:
+        while not checkpoint_path(tmp_path / "live", "best").exists():
+            assert live.is_alive()
+            time.sleep(0.01)
+        steps = []
+        for _ in some(range(50)):
+            capsys.readouterr()
+            cli.app(["summarize", "live", "in.txt"], standalone_mode=False)
+            assert capsys.readouterr().out.count("\n") == 2
+            steps.append(load_checkpoint(tmp_path / "live", "best")["global_step"])
+            fault("summaries are asked of a run that saves at every step", "they are written; no partial file is read")
+        assert live.is_alive() and steps == sorted(steps) and len(set(steps)) > len(steps) // 2
+    finally:
+        live.kill()
+        live.join()
 
 
-def _killed_at(arguments: list[str], write: int) -> None:
+def _killed_at(arguments: list[str], count: int) -> None:
     from headcount.training import checkpoint
 
     class Dying(checkpoint._Summing):
-        left = write
+        left = count
 
         def write(self, data: bytes) -> int:
             Dying.left -= 1
@@ -164,8 +166,8 @@ def _killed_at(arguments: list[str], write: int) -> None:
 
 def test_killed_in_the_middle_of_a_save(forks: Forks, fault, some, tmp_path: Path) -> None:
     forks.train("whole")
-    for write in some(range(50, 1050, 100)):
-        assert forks.run(_killed_at, overrides("cut"), write) == [-signal.SIGKILL]
+    for count in some(range(50, 1050, 100)):
+        assert forks.run(_killed_at, overrides("cut"), count) == [-signal.SIGKILL]
         forks.train("cut")
         assert_same(tmp_path / "whole", tmp_path / "cut")
         assert not [path for path in (tmp_path / "cut" / "checkpoints").iterdir() if path.name.startswith(".")]

@@ -177,3 +177,12 @@ def test_a_folder_that_cannot_be_written(small, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("headcount.training.folder.TemporaryFile", refuse)
     with pytest.raises(ConfigError, match=r"^here: cannot be written as a run folder: Permission denied"):
         run.train(*small("run.folder=here"))
+
+
+def test_a_disk_that_fills_up_is_one_line(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("headcount.training.metrics.MetricsFile.log_metrics", full)
+    with pytest.raises(RunError, match="^here: No space left on device; the same command goes on when there is room$"):
+        run.train(*small("run.folder=here"))

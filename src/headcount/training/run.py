@@ -6,6 +6,7 @@ leaves (see ``evaluate``), ``wandb/``, and, when all that is there, ``finished``
 trains.
 """
 
+import errno
 import json
 import shutil
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -17,7 +18,7 @@ from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from headcount.compose import to_yaml
-from headcount.config import Config
+from headcount.config import Config, RunError
 from headcount.data.module import SummarizationDataModule
 from headcount.training.checkpoint import checkpoint_path, clear, last_good
 from headcount.training.costs import TrainingCosts
@@ -50,7 +51,7 @@ def train(config: Config, plain: dict[str, Any], *, fresh: bool = False) -> None
     Raises:
         ConfigError: something in the config cannot be had, from the data to an argument of the Trainer; or the run
             folder is another config's, or in use.
-        RunError: the loss is not finite, or a checkpoint cannot be written.
+        RunError: the loss is not finite, or the disk is full.
         SystemExit: with 143 or 130, at SIGTERM or Ctrl-C.
     """
     silence_all_but_the_first()
@@ -69,7 +70,12 @@ def train(config: Config, plain: dict[str, Any], *, fresh: bool = False) -> None
             run = config.run
             folder = found or (Path(run.folder) if run.folder else new_folder(Path(run.directory), run.name or "run"))
             held.enter_context(hold(folder, afresh=fresh and bool(run.folder)))
-        _train(config, plain, team, folder, signals)
+        try:
+            _train(config, plain, team, folder, signals)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise RunError(f"{folder}: {error.strerror}; the same command goes on when there is room") from error
 
 
 def _try(config: Config, plain: dict[str, Any]) -> None:
