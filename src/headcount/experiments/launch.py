@@ -77,7 +77,8 @@ def begin(cell: Cell, group: str, environment: Mapping[str, str]) -> Training | 
 def end(training: Training) -> State:
     """Wait for a training to end; note it if it failed."""
     cell, status = training.cell, training.process.wait()
-    interrupted = status < 0 or status in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    ended_by = -status if status < 0 else status - 128
+    interrupted = ended_by in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)  # a crash of its own is a failure
     if not interrupted and not (cell.folder / FINISHED).exists():
         write_whole(_beside(cell, "failed"), f"{status}\n")
     os.close(training.lock)

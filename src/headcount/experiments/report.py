@@ -66,13 +66,13 @@ def report(experiment: Path, overrides: Sequence[str] = (), *, smoke: bool = Fal
     with track(tracking, cells[0].folder.parent, plain, job_type="report") as loggers:
         for logger in loggers:
             if isinstance(logger, Tracker):
-                run = logger.experiment
                 tables: dict[str, Sequence[list[Any]]] = {"results": rows}
                 tables |= {"scores": scores.as_rows(), "costs": costs.as_rows()}
                 for name, (titles, *data) in tables.items():
                     logger.log_metrics({name: Table(columns=titles, data=data, allow_mixed_types=True)})
                 logger.log_metrics({"figure": Image(str(folder / "figure.png"))})
                 logger.attempt(lambda run: run.summary.update(said))
+                run = logger.experiment  # the one that all this went to: a connection may have been lost
                 if run.offline:
                     sent = f"to send this report to your W&B account: wandb sync {Path(run.dir).parent}"
                     console.print(sent, highlight=False, soft_wrap=True)
