@@ -35,5 +35,5 @@ format: $(INSTALLED) ## Format and mend what ruff can
 	$(BIN)/ruff format .
 
 clean: ## Remove the environment and what tools leave (runs/ and the data cache stay)
-	rm -rf $(VENV) build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist src/*.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find src tests -name __pycache__ -type d -exec rm -rf {} +

@@ -41,6 +41,7 @@ SCALARS = (
     | st.dates()
     | st.binary(max_size=3)
 )
+OVERRIDES = st.text(max_size=12) | st.from_regex(r"[a-z]{1,9}(\.[a-z_]{1,9})?[=.\[\]{}$:!]{1,3}\S{0,4}", fullmatch=True)
 VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(SCALARS, SCALARS, max_size=2)
 
 

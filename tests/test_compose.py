@@ -2,10 +2,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
 
 from headcount import compose
 from headcount.compose import load, schema, to_yaml
 from headcount.config import Config, ConfigError
+from tests.fuzzing import check_config, edited_configs
 
 
 def write(path: Path, text: str) -> str:
@@ -95,6 +97,18 @@ MISTAKES = {
     "seed: 1\nseed: 2": "found duplicate key seed",
     "data: !!python/object/apply:os.system [touch canary]": "could not determine a constructor for the tag",
     "data: {path: '${nowhere}'}": "Interpolation key 'nowhere' not found",
+    "data: {path: '${oc.env:HOME}'}": "Unsupported interpolation type oc.env",
+    "seed: &a [*a]": "x.yaml: YAML recursive aliases are not supported",
+    "seed: " + "[" * 10_000: "x.yaml:1: nested too deeply; legal: 20 levels",
+    "seed: " + "- " * 10_000: "x.yaml: ",
+    "trainer: {precision: !!binary aa==}": "x.yaml: trainer.precision=b'i': wrong type bytes; legal: text,",
+    "optimizer: {learning_rate: .inf}": "x.yaml: optimizer.learning_rate=inf is out of range: at least 0",
+    "model: {embedding_size: 1000000007}": "does not divide model.embedding_size=1000000007; legal: 1,",
+    'data: {"pa\\nth": "a\\eb"}': "x.yaml: data.pa th=a\\x1bb: unknown key; did you mean path?",
+    "trainer: {2020-01-01: 1}": "x.yaml: ",
+    "trainer: [a]": "x.yaml: Cannot merge",
+    "trainer: {'max steps': 1}": "x.yaml: trainer.max steps=1: unknown key; did you mean max_steps?",
+    "format_version: 2": "x.yaml: format_version=2 is not known here; legal: 1",
 }
 
 
@@ -106,6 +120,13 @@ def test_a_mistake_is_one_line_that_names_it(text: str, tmp_path: Path) -> None:
     assert "x.yaml" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.glob("canary"))
+
+
+@settings(max_examples=30, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(edited_configs())
+def test_a_config_edited_at_random_is_loaded_or_refused_in_a_line(tmp_path: Path, text: str) -> None:
+    """A little of what ``make faults`` tries."""
+    check_config(text, tmp_path / "x.yaml")
 
 
 @pytest.mark.parametrize("override", ["model.num_head=3", "model.num_heads=3", "a=[", "=3", "model=3", "seed.x=1"])

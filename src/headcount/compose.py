@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from headcount.config import Config, ConfigError, legal_names
 
 OmegaConf.clear_resolver("oc.env")  # a config that somebody else wrote tells nobody what is in the environment
+DEEPEST = 20  # levels of a YAML file
 EXPORT_FORMAT = 1  # the format_version in the config.json of an export, which is a config like any other but for that
 
 
@@ -68,9 +69,7 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
     for file in [*files, None] if overrides else files:
         where = file or said
         try:
-            if file:
-                _refuse_aliases(Path(file))
-            given = OmegaConf.load(file) if file else OmegaConf.from_dotlist(overrides)
+            given = read_yaml(file) if file else OmegaConf.from_dotlist(overrides)
             version = given.pop("format_version", EXPORT_FORMAT) if file and isinstance(given, DictConfig) else None
             if version not in (EXPORT_FORMAT, None):
                 raise ConfigError(f"{where}: format_version={version} is not known here; legal: {EXPORT_FORMAT}")
@@ -92,13 +91,21 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
     return config, {str(k): v for k, v in plain.items()}
 
 
-def _refuse_aliases(file: Path) -> None:
-    """Refuse a value that stands for another one, of which a few lines can make more than a memory holds."""
-    text = file.read_text(encoding="utf-8")
-    for event in yaml.parse(text) if "*" in text else ():
-        if isinstance(event, yaml.AliasEvent):
-            line = event.start_mark.line + 1
-            raise ConfigError(f"{file}:{line}: *{event.anchor} is an alias; legal: the value itself")
+def read_yaml(file: str | Path) -> DictConfig | ListConfig:
+    """Read a YAML file.
+
+    Raises:
+        ConfigError: it is nested as no config is, and as would overflow the parser's stack.
+        FileNotFoundError, OSError, ValueError, yaml.YAMLError, OmegaConfBaseException: it cannot be read.
+    """
+    depth = 0
+    for event in yaml.parse(
+        Path(file).read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    ):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ConfigError(f"{file}:{event.start_mark.line + 1}: nested too deeply; legal: {DEEPEST} levels")
+    return OmegaConf.load(file)
 
 
 def config_file(run: Path) -> str:

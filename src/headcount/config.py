@@ -436,6 +436,8 @@ def _check_trainer(trainer: dict[str, Any]) -> None:
             )
         types = signature[name]
         kind = type(value).__name__
+        if kind not in ("NoneType", "bool", "int", "float", "str", "list", "dict"):
+            raise ConfigError(f"trainer.{name}={value}: wrong type {kind}; legal: text, numbers, lists and mappings")
         if types and not (kind in types or kind == "dict" or (kind == "int" and "float" in types)):
             legal = " or ".join(sorted(types)).replace("NoneType", "null")
             raise ConfigError(f"trainer.{name}={value}: wrong type {kind}; legal: {legal}")

@@ -12,6 +12,7 @@ from headcount.config import ConfigError, DataConfig
 from headcount.data import source
 from headcount.data.source import load_splits
 from tests.conftest import write_data
+from tests.fuzzing import check_data, write_fuzzed
 
 
 @pytest.fixture
@@ -85,6 +86,37 @@ def test_bad_data_is_one_line(name: str, text: str, said: str, data: DataConfig,
     with pytest.raises(ConfigError, match=said) as caught:
         load_splits(data, {"test": "test"})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "row", ['{"document": "a", "summary": "b", "id": []}', '{"document": ' + "9" * 5000 + "}", "[" * 10**5]
+)
+def test_a_row_that_is_broken_in_a_rare_way_is_named(row: str, data: DataConfig, tmp_path: Path) -> None:
+    write(tmp_path, "test.jsonl", f'{{"document": "a", "summary": "b"}}\n{row}')
+    with pytest.raises(ConfigError, match=r"test.jsonl:2: [^\n]*$"):
+        load_splits(data, {"test": "test"})
+    with pytest.raises(ConfigError, match=r"test.jsonl:2: [^\n]*$"):
+        list(source.read_documents(str(tmp_path / "data" / "test.jsonl"), []))
+
+
+def test_a_date_that_python_has_not_is_refused(data: DataConfig, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    cells = {"document": pa.array([10**15], pa.timestamp("s")), "summary": ["a"]}
+    pq.write_table(pa.table(cells), tmp_path / "data" / "test.parquet")
+    with pytest.raises(ConfigError, match="test.parquet: not readable as Parquet"):
+        load_splits(data, {"test": "test"})
+
+
+def test_an_example_without_an_id_has_its_number(data: DataConfig, tmp_path: Path) -> None:
+    ids = [{}, {"id": None}, {"id": ""}, {"id": "x"}]
+    write_rows(tmp_path, "test.jsonl", [{"document": "a", "summary": "b", **each} for each in ids])
+    assert list(load_splits(data, {"test": "test"})[0]["test"].ids) == ["0", "1", "2", "x"]
+
+
+def test_random_data_is_taken_row_by_row_or_refused(tmp_path: Path) -> None:
+    """A little of what ``make faults`` tries."""
+    taken = [check_data(write_fuzzed(tmp_path / str(seed), seed), tmp_path / "cache") for seed in range(40)]
+    assert 5 < sum(taken) < 35
 
 
 @pytest.mark.parametrize("path", ["./none", "/no/such/folder", "none/of/these", "some/hub-id"])

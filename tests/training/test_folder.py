@@ -6,7 +6,7 @@ import pytest
 
 from headcount.compose import load, to_yaml
 from headcount.config import ConfigError, RunConfig
-from headcount.training.folder import find_run, new_folder, write_whole
+from headcount.training.folder import find_run, hold, new_folder, refuse_links, write_whole
 
 
 def test_each_gets_a_folder_of_its_own(tmp_path: Path) -> None:
@@ -38,3 +38,25 @@ def test_a_run_from_before_a_key_is_still_this_config(tmp_path: Path) -> None:
     _, other = load([], ["decoding.beams=8"])
     with pytest.raises(ConfigError, match=r"begun with decoding.beams=null"):
         find_run(RunConfig(folder=str(tmp_path)), other)
+
+
+def test_links_that_lead_out_of_a_run_folder_are_refused(tmp_path: Path) -> None:
+    """A link within it is none of those, nor is the folder itself, which may lie on another disk."""
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "latest").symlink_to("checkpoints")
+    (tmp_path / "link").symlink_to(run)
+    refuse_links(tmp_path / "link")
+    outside.mkdir()
+    for target in (outside, Path("../../outside"), outside / "nothing"):
+        (run / "checkpoints" / "last.ckpt").symlink_to(target)
+        with (
+            pytest.raises(ConfigError, match=r"last.ckpt: leads out of .*outside.*; legal: links within it"),
+            hold(run),
+        ):
+            pass
+        (run / "checkpoints" / "last.ckpt").unlink()
+    (run / ".lock").symlink_to(outside / "precious")
+    with pytest.raises(ConfigError, match="leads out of"), hold(run):
+        pass
+    assert not list(outside.iterdir())

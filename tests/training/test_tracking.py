@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 import time
@@ -53,6 +54,14 @@ def logged(server: WandbServer, folder: Path) -> list[int]:
     rows = server.rows[(folder / "wandb_id").read_text()]
     assert len({row["_step"] for row in rows}) == len(rows)
     return sorted(row["trainer/global_step"] for row in rows if "train/loss" in row)
+
+
+def test_an_id_that_is_none_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "wandb_id").write_text("../../elsewhere")
+    with track(TrackingConfig(mode="offline"), tmp_path, PLAIN):
+        pass
+    assert re.fullmatch(r"[\da-f]{8}", (tmp_path / "wandb_id").read_text())
+    assert list(tmp_path.glob("wandb/offline-run-*"))
 
 
 def test_without_a_key_a_run_is_offline_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

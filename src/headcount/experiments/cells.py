@@ -164,7 +164,7 @@ def _resolve(
 
 def read_keys(file: str) -> dict[str, Any]:
     """Return what a config file sets, as dotted names and values."""
-    return compose.flatten(OmegaConf.to_container(OmegaConf.load(file)))
+    return compose.flatten(OmegaConf.to_container(compose.read_yaml(file)))
 
 
 def _smoke() -> dict[str, Any]:

@@ -15,6 +15,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from headcount.compose import read_yaml
 from headcount.config import ConfigError, RougeType, legal_names
 from headcount.training.folder import NO_MATTER
 
@@ -107,7 +108,7 @@ def load_grid(folder: Path) -> Grid:
     """
     file = folder / "grid.yaml"
     try:
-        given = OmegaConf.to_container(OmegaConf.load(file))
+        given = OmegaConf.to_container(read_yaml(file))
     except FileNotFoundError:
         raise ConfigError(
             f"{file}: no such file; legal: a folder with a grid.yaml, as experiments/head_count"

@@ -23,7 +23,7 @@ from headcount.evaluation.report import Report, report
 from headcount.evaluation.table import print_report, say
 from headcount.training.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
 from headcount.training.costs import add_costs
-from headcount.training.folder import differences, hold, new_folder, write_whole
+from headcount.training.folder import differences, hold, new_folder, refuse_links, write_whole
 from headcount.training.parts import Parts
 from headcount.training.processes import share, silence_all_but_the_first
 from headcount.training.progress import TrainingProgress
@@ -46,6 +46,7 @@ def evaluate(run: Path, config: Config, plain: dict[str, Any], *, shuffle_source
     Raises:
         ConfigError: the run is not complete, a key that shaped its model is changed, or its data cannot be had.
     """
+    refuse_links(run)
     check_unchanged(run, plain)
     silence_all_but_the_first()
     data = SummarizationDataModule(config, load_tokenizer(run / "tokenizer.json"))

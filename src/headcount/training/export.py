@@ -16,10 +16,11 @@ from torch import Tensor
 
 from headcount.compose import EXPORT_FORMAT
 from headcount.config import ConfigError
+from headcount.data.tokenizer import load_tokenizer
 from headcount.evaluation.rouge import ROUGE_TYPES
 from headcount.evaluation.table import TITLES
-from headcount.training.checkpoint import TIED, load_checkpoint
-from headcount.training.folder import write_whole
+from headcount.training.checkpoint import TIED, WEIGHTS, load_checkpoint
+from headcount.training.folder import refuse_links, write_whole
 
 LOCAL = {"run": None, "tracking": None, "data": ("cache_dir", "num_workers")}  # sections and keys of one machine
 
@@ -34,21 +35,26 @@ def export(run: Path, to: Path) -> None:
     Raises:
         ConfigError: the run is not finished or damaged, or the folder is there and not empty, or cannot be made.
     """
-    best = load_checkpoint(run, "best")
-    scores = _read_scores(run)
+    refuse_links(run)
+    best, scores = load_checkpoint(run, "best"), _read_scores(run)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ConfigError(f"{to}: there already; legal: a new or an empty folder")
+    try:
+        config = _portable(best["config"])
+        weights, tied = _untie(best["state_dict"])
+        metadata = {"format": "pt", "step": str(best["global_step"]), TIED: json.dumps(tied)}
+        card = _card(to.resolve().name, config, weights, scores)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{run}: damaged ({type(error).__name__}: {error})") from None
     scratch = to.with_name(f".{to.name}.{os.getpid()}")
     try:
         scratch.mkdir(parents=True)
         try:
-            config = _portable(best["config"])
             write_whole(scratch / "config.json", json.dumps({"format_version": EXPORT_FORMAT, **config}, indent=2))
-            weights, tied = _untie(best["state_dict"])
-            metadata = {"format": "pt", "step": str(best["global_step"]), TIED: json.dumps(tied)}
-            save_file(weights, scratch / "model.safetensors", metadata)
+            save_file(weights, scratch / WEIGHTS, metadata)
+            load_tokenizer(run / "tokenizer.json")  # it is one
             shutil.copyfile(run / "tokenizer.json", scratch / "tokenizer.json")
-            write_whole(scratch / "README.md", _card(to.resolve().name, config, weights, scores))
+            write_whole(scratch / "README.md", card)
             os.replace(scratch, to)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -63,7 +69,7 @@ def _read_scores(run: Path) -> dict[str, Any]:
         return scores
     except FileNotFoundError:
         raise ConfigError(f"{run}: no scores.json in it; legal: the folder of a finished run") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{run / 'scores.json'}: damaged ({error})") from None
 
 

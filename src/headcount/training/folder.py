@@ -68,7 +68,7 @@ def differences(folder: Path, plain: dict[str, Any]) -> list[str]:
     """Return what of a run's config another config changes, as KEY=VALUE."""
     try:
         then = flatten(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
-    except (OSError, ValueError, yaml.YAMLError, AttributeError):
+    except (OSError, ValueError, yaml.YAMLError, AttributeError, RecursionError):
         return ["a config.yaml that cannot be read"]
     now, set_now = flatten(plain), changed(plain)
     return [
@@ -76,6 +76,17 @@ def differences(folder: Path, plain: dict[str, Any]) -> list[str]:
         for key in sorted(then.keys() | set_now.keys())  # a key that is new in the schema is no difference by itself
         if then.get(key) != now.get(key) and not key.startswith(NO_MATTER)
     ]
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse a run folder in which something is a link to elsewhere: a run from a stranger is not written through it.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            raise ConfigError(f"{path}: leads out of {folder}, to {path.readlink()}; legal: links within it")
 
 
 @contextmanager
@@ -89,8 +100,9 @@ def hold(folder: Path, *, afresh: bool = False) -> Iterator[None]:
         afresh: move what is there out of the way, to ``FOLDER.old-N``.
 
     Raises:
-        ConfigError: another process holds it, or it cannot be written.
+        ConfigError: another process holds it, it cannot be written, or a link leads out of it.
     """
+    refuse_links(folder)
     if afresh and folder.exists():
         with hold(folder):
             aside = next(old for n in count(1) if not (old := folder.with_name(f"{folder.name}.old-{n}")).exists())

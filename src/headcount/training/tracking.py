@@ -1,6 +1,7 @@
 """Where a run is followed: ``metrics.csv`` always, Weights & Biases where it can be, never at the run's cost."""
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -191,8 +192,8 @@ def _init(tracking: TrackingConfig, folder: Path, plain: dict[str, Any], job_typ
     """Start a W&B run, or go on with that of the run folder; what an agent of a sweep has set goes before ours."""
     given = os.environ.get
     known = folder / "wandb_id"
-    goes_on = known.exists() and job_type is None
-    identifier = given("WANDB_RUN_ID") or (known.read_text(encoding="utf-8") if goes_on else token_hex(4))
+    before = known.read_text(encoding="utf-8") if known.exists() and job_type is None else ""
+    identifier = given("WANDB_RUN_ID") or (before if re.fullmatch(r"[\w-]{1,64}", before) else token_hex(4))
     if mode != "disabled" and job_type is None:
         write_whole(known, identifier)
     return wandb.init(
