@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from headcount import cli
 from tests.conftest import SMALL, write_data
 
 REPOSITORY = Path(__file__).parent.parent
@@ -36,7 +37,8 @@ def test_help_and_errors_do_not_wait_for_torch(args: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "data", "evaluate", "baselines", "compare", "summarize", "config", "model", "ablate"]
+    "command",
+    ["train", "data", "evaluate", "baselines", "compare", "summarize", "export", "config", "model", "ablate", "report"],
 )
 def test_help_has_examples(command: str) -> None:
     done = call(command, "--help")
@@ -54,13 +56,20 @@ def test_help_has_examples(command: str) -> None:
         ["compare", "runs/none", "runs/none"],
         ["summarize", "runs/none"],
         ["ablate", "experiments/none"],
+        ["export", "runs/none", "exported"],
+        ["report", "experiments/none"],
     ],
 )
-def test_a_mistake_is_one_line_and_exit_2(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_is_one_line_and_exit_2(
+    args: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(REPOSITORY)
-    done = call(*args)
-    assert done.returncode == 2
-    assert done.stdout == "" and len(done.stderr.splitlines()) == 1 and done.stderr.startswith("error: ")
+    monkeypatch.setattr(sys, "argv", ["headcount", *args])
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    out, err = capsys.readouterr()
+    assert exit.value.code == 2
+    assert out == "" and len(err.splitlines()) == 1 and err.startswith("error: ")
 
 
 def test_config_prints_what_it_resolves(tmp_path: Path) -> None:

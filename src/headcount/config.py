@@ -244,6 +244,8 @@ class TokenizerConfig(Section):
     def __post_init__(self) -> None:
         """Check that the regular expression is one."""
         Section.__post_init__(self)
+        if self.words == "":
+            raise ConfigError("tokenizer.words= is empty; legal: null, or a regular expression")
         try:
             re.compile(self.words or "")
         except re.error as error:

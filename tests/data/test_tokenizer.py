@@ -41,6 +41,10 @@ def test_words_of_more_than_letters(algorithm: str, tmp_path: Path) -> None:
     assert tokenizer.decode(encoded.ids) == "#Person2#: it's  #Person1#!"
     with pytest.raises(ConfigError, match=r"tokenizer.words=\( is not a regular expression"):
         replace(config, words="(")
+    with pytest.raises(ConfigError, match=r"tokenizer.words=\(\?P<a>x\) is not a regular expression of tokenizers: "):
+        prepare_tokenizer(texts, "sha", replace(config, words="(?P<a>x)"), str(tmp_path))
+    with pytest.raises(ConfigError, match=r"^tokenizer.words= is empty; legal: null"):
+        replace(config, words="")
 
 
 def test_cached_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,16 @@ from typing import Any
 import pytest
 import torch
 
+from headcount.compose import load
 from headcount.config import ConfigError, RunError
-from headcount.training.checkpoint import checkpoint_path, clear, last_good, load_checkpoint, write_checkpoint
+from headcount.training.checkpoint import (
+    check_unchanged,
+    checkpoint_path,
+    clear,
+    last_good,
+    load_checkpoint,
+    write_checkpoint,
+)
 
 
 @pytest.fixture
@@ -55,6 +63,35 @@ def test_a_damaged_one_is_named_and_the_one_before_it_used(
     assert said.startswith(f"{last}: damaged") and said.count("\n") == 1
     write_checkpoint({"global_step": 3}, last)  # the damaged one does not become the one before
     assert [load_checkpoint(tmp_path, name)["global_step"] for name in ("last", "previous")] == [3, 1]
+
+
+def test_one_without_its_step_is_damaged(tmp_path: Path) -> None:
+    path = checkpoint_path(tmp_path, "last")
+    write_checkpoint({"state_dict": {}}, path)
+    with pytest.raises(ConfigError, match=r"last.ckpt: damaged, or not a checkpoint \(it has no global_step\)$"):
+        load_checkpoint(tmp_path, "last")
+    assert last_good(tmp_path) is None
+
+
+def test_a_run_from_before_a_key_is_still_used(tmp_path: Path) -> None:
+    _, plain = load([], [])
+    before = {**plain, "model": {key: value for key, value in plain["model"].items() if key != "coverage"}}
+    write_checkpoint({"global_step": 1, "config": before}, checkpoint_path(tmp_path, "best"))
+    check_unchanged(tmp_path, plain)
+    for change, legal in {"model.coverage=1.0": "to leave it out", "model.num_heads=8": "4"}.items():
+        _, other = load([], [change, "model.copying=true"] if "coverage" in change else [change])
+        other["model"]["copying"] = plain["model"]["copying"]
+        with pytest.raises(ConfigError, match=rf"^{change}: .* was trained with another; legal: {legal}$"):
+            check_unchanged(tmp_path, other)
+    write_checkpoint({"global_step": 1}, checkpoint_path(tmp_path, "best"))
+    with pytest.raises(ConfigError, match="not a checkpoint of this version"):
+        check_unchanged(tmp_path, plain)
+
+
+def test_no_place_for_one(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"last.ckpt: cannot be written \([^\n]*; [\d,]+ bytes are free[^\n]*$"):
+        write_checkpoint({"global_step": 3}, tmp_path / "file" / "checkpoints" / "last.ckpt")
 
 
 def test_none_is_good(last: Path, tmp_path: Path) -> None:
@@ -118,7 +155,9 @@ def test_read_while_it_is_written(last: Path, tmp_path: Path) -> None:
 
     writer = threading.Thread(target=write)
     writer.start()
-    steps = [load_checkpoint(tmp_path, "best")["global_step"] for _ in range(50)]
+    steps = [0]
+    while writer.is_alive() and (len(steps) < 50 or not steps[-1]):
+        steps.append(load_checkpoint(tmp_path, "best")["global_step"])
     stop.set()
     writer.join()
     assert steps == sorted(steps) and steps[-1] > 0

@@ -1,6 +1,8 @@
 import csv
 import json
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -79,13 +81,14 @@ def test_an_interrupted_evaluation_is_gone_on_with(small, monkeypatch: pytest.Mo
 
     def stopped(self: Parts, found: list[dict[str, Any]]) -> None:
         if len(written) >= 5:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGTERM)
         written.extend(row["row"] for row in found)
         append(self, found)
 
     monkeypatch.setattr(Parts, "append", stopped)
-    with pytest.raises((KeyboardInterrupt, SystemExit)):
+    with pytest.raises(SystemExit) as exit:
         evaluate(folder, config, plain)
+    assert exit.value.code == 143
     parts = folder / "evaluation-1" / "parts"
     with (parts / "0.jsonl").open("a") as file:
         file.write('{"row": 11, "summ')

@@ -1,3 +1,4 @@
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -5,8 +6,12 @@ from pathlib import Path
 import pytest
 
 from headcount.compose import load, to_yaml
-from headcount.config import ConfigError, RunConfig
+from headcount.config import ConfigError, RunConfig, RunError
 from headcount.training.folder import find_run, hold, new_folder, refuse_links, write_whole
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_each_gets_a_folder_of_its_own(tmp_path: Path) -> None:
@@ -24,10 +29,54 @@ def test_where_no_folder_can_be(tmp_path: Path) -> None:
 def test_a_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     write_whole(path, "öld")
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError))
-    with pytest.raises(OSError):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(full))
+    with pytest.raises(RunError, match=rf"^{path}: cannot be written: No space left on device$"):
         write_whole(path, "new")
-    assert path.read_text(encoding="utf-8") == "öld"
+    assert path.read_text(encoding="utf-8") == "öld" and names(tmp_path) == ["file"]
+
+
+def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with hold(folder):
+        for _ in range(2):
+            with pytest.raises(ConfigError, match=r"^\S*run: another process is at work here"), hold(folder):
+                pass
+        (folder / "data.json").touch()
+    with hold(folder):
+        assert names(folder) == [".lock", "data.json"]
+
+
+def test_a_folder_goes_if_nothing_came_into_it(tmp_path: Path) -> None:
+    """A config that was there before is somebody's."""
+    folder = tmp_path / "run"
+    with hold(folder):
+        (folder / "config.yaml").touch()
+    assert names(tmp_path) == []
+    folder.mkdir()
+    (folder / "config.yaml").touch()
+    with hold(folder):
+        pass
+    assert "config.yaml" in names(folder)
+
+
+def test_afresh_moves_a_run_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "runs" / "run"
+    for number in range(2):
+        with hold(folder, afresh=True):
+            assert names(folder) == [".lock"]
+            (folder / "config.yaml").touch()
+            (folder / f"data.{number}").touch()
+    assert names(tmp_path / "runs") == ["run", "run.old-1"]
+    assert "data.0" in names(tmp_path / "runs" / "run.old-1")
+    with hold(folder), pytest.raises(ConfigError, match="another process is at work here"), hold(folder, afresh=True):
+        pass
+    with pytest.raises(ConfigError, match="runs: not a run's, run.* is in it"), hold(tmp_path / "runs", afresh=True):
+        pass
+    monkeypatch.chdir(folder)
+    with pytest.raises(ConfigError, match=r"^run.folder=\.: cannot be moved[^\n]*$"), hold(Path("."), afresh=True):
+        pass
+    assert names(tmp_path) == ["runs"]
 
 
 def test_a_run_from_before_a_key_is_still_this_config(tmp_path: Path) -> None:

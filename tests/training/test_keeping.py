@@ -124,6 +124,32 @@ def test_a_loss_that_is_no_number_ends_a_run(bad: str, small, tmp_path: Path, mo
         assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
 
 
+class Poison(Callback):
+    """Has the gradients of a step be no numbers, though its loss is one."""
+
+    def __init__(self) -> None:
+        self.left = 1
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        if trainer.global_step == 3 and self.left:
+            self.left = 0
+            for parameter in module.parameters():
+                parameter.grad = torch.full_like(parameter, torch.nan)
+
+
+def test_weights_that_are_no_numbers_are_not_kept(small, tmp_path: Path) -> None:
+    config = small("run.folder=here", "trainer.max_steps=5")
+    message = r"^here: the validation loss of step 4 is not finite; the checkpoints are older[^\n]*$"
+    with watched(Poison()), pytest.raises(RunError, match=message):
+        run.train(*config)
+    for name in ("last", "best"):
+        checkpoint = torch.load(tmp_path / "here" / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        assert checkpoint["global_step"] == 2
+    (tmp_path / "here" / "not_finite.json").write_text("{}")
+    run.train(*config)
+    assert not (tmp_path / "here" / "not_finite.json").exists() and (tmp_path / "here" / "finished").exists()
+
+
 @pytest.mark.parametrize("name", ["last", "best"])
 def test_a_damaged_checkpoint_does_not_end_a_run(
     name: str, small, whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from headcount.config import ConfigError
+from headcount.training.folder import hold
 from headcount.training.parts import Parts
 
 
@@ -49,7 +50,10 @@ def test_what_was_made_of_something_else_goes(tmp_path: Path) -> None:
     parts.append([row(3)])
     read(tmp_path / "parts").claim({"a": 1})
     assert read(tmp_path / "parts").done.sum() == 1
-    read(tmp_path / "parts").claim({"a": 2})
+    with hold(tmp_path / "parts"):
+        read(tmp_path / "parts").claim({"a": 2})
+        with pytest.raises(ConfigError, match="another process"), hold(tmp_path / "parts"):
+            pass
     assert read(tmp_path / "parts").done.sum() == 0
     parts.remove()
     assert list(tmp_path.iterdir()) == []

@@ -140,6 +140,28 @@ def test_a_finished_run_is_left_alone(small, tmp_path: Path, capsys: pytest.Capt
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
+def test_a_run_that_another_process_has_just_begun_or_finished(
+    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is looked at again once it is held."""
+    run.train(*small("run.folder=here"))
+    find, unseen = run.find_run, [True]
+    monkeypatch.setattr(run, "find_run", lambda *of: None if unseen.pop() else find(*of))
+    monkeypatch.setattr(run, "_train", lambda *_: pytest.fail("trained again"))
+    unseen[:] = [False, True]
+    run.train(*small("run.folder=here"))
+    assert capsys.readouterr().out.endswith("here: this run is finished; --fresh begins another\n")
+    unseen[:] = [False, True]
+    with pytest.raises(ConfigError, match="^run.folder=here: the run in it was begun with seed=0"):
+        run.train(*small("run.folder=here", "seed=1"))
+
+
+def test_a_run_is_found_while_its_data_is_prepared(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "_train", lambda *_: run.train(*small()))
+    with pytest.raises(ConfigError, match="run-1: another process is at work here"):
+        run.train(*small())
+
+
 def test_fresh_begins_another(small, tmp_path: Path) -> None:
     for changes in ([], ["run.folder=here"]):
         stop_at(3, *small(*changes))

@@ -26,7 +26,7 @@ def prepare_tokenizer(texts: Iterable[str], sha256: str, config: TokenizerConfig
         cache_dir: the ``data.cache_dir`` of the config.
 
     Raises:
-        ConfigError: there is no tokenizer at ``tokenizer.path``.
+        ConfigError: there is no tokenizer at ``tokenizer.path``, or ``tokenizer.words`` cannot be used.
     """
     if config.path is not None:
         return adopt_tokenizer(config.path)
@@ -49,6 +49,9 @@ def train_tokenizer(
         algorithm: bpe or unigram.
         vocabulary_size: tokens, the 256 bytes included.
         words: regular expression of what is a word though it has more in it than letters.
+
+    Raises:
+        ConfigError: ``words`` is no regular expression to the library.
     """
     model, trainer = {"bpe": (models.BPE, trainers.BpeTrainer), "unigram": (models.Unigram, trainers.UnigramTrainer)}[
         algorithm
@@ -56,7 +59,13 @@ def train_tokenizer(
     tokenizer = Tokenizer(model())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     if words is not None:
-        pieces = pre_tokenizers.Split(Regex(f" ?(?:{words})|{PIECES}"), "isolated")
+        try:
+            pattern = Regex(f" ?(?:{words})|{PIECES}")
+        except Exception as error:  # the library raises nothing narrower
+            raise ConfigError(
+                f"tokenizer.words={words} is not a regular expression of tokenizers: {error}; legal: one of Oniguruma"
+            ) from None
+        pieces = pre_tokenizers.Split(pattern, "isolated")
         as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pieces, as_bytes])
     tokenizer.decoder = decoders.ByteLevel()

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+from contextlib import suppress
 from io import BufferedWriter
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from safetensors import safe_open
 
+from headcount.compose import changed, flatten
 from headcount.config import ConfigError, RunError
 from headcount.training.folder import write_whole
 
@@ -70,8 +72,9 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
             _put(path, path.with_name("previous.ckpt"), _sums(path))
         _put(scratch, path, [written])
     except Exception as error:  # a full disk shows itself in many ways
-        scratch.unlink(missing_ok=True)
-        free = shutil.disk_usage(path.parent).free
+        with suppress(OSError):
+            scratch.unlink()
+        free = shutil.disk_usage(next(each for each in path.parents if os.path.exists(each))).free
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(
             f"{path}: cannot be written ({why}); {free:,} bytes are free on its disk; the checkpoint before it is whole"
@@ -107,6 +110,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             if path.name == WEIGHTS:
                 return _read_export(path.parent)
             content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+            if "global_step" not in content:
+                raise ConfigError(f"{path}: damaged, or not a checkpoint (it has no global_step)")
     except FileNotFoundError:
         raise ConfigError(f"{path.parents[1]}: not a run folder with a checkpoint ({path} is missing)") from None
     except ConfigError:
@@ -163,15 +168,16 @@ def check_unchanged(run: Path, plain: dict[str, Any]) -> None:
     Raises:
         ConfigError: it has; the key, its value and the run's.
     """
-    trained = load_checkpoint(run, "best")
-    lengths = "max_document_tokens", "max_summary_tokens"
-    fixed = {"model": plain["model"], "tokenizer": plain["tokenizer"], "data": lengths}
-    for section, names in fixed.items():
-        for name in names:
-            try:
-                now, then = plain[section][name], trained["config"][section][name]
-            except (KeyError, TypeError):
-                where = checkpoint_path(run, "best")
-                raise ConfigError(f"{where}: not a checkpoint of this version ({section}.{name} is missing)") from None
-            if now != then:
-                raise ConfigError(f"{section}.{name}={now}: {run} was trained with another; legal: {then}")
+    try:
+        then = flatten(load_checkpoint(run, "best")["config"])
+    except (KeyError, AttributeError):
+        raise ConfigError(f"{checkpoint_path(run, 'best')}: not a checkpoint of this version (no config)") from None
+    set_now = changed(plain)
+    for name, now in flatten(plain).items():
+        if not name.startswith(("model.", "tokenizer.", "data.max_document_tokens", "data.max_summary_tokens")):
+            continue
+        if name not in then and name not in set_now:  # a key that is new in the schema is no difference by itself
+            continue
+        if now != then.get(name):
+            legal = then.get(name, "to leave it out")
+            raise ConfigError(f"{name}={now}: {run} was trained with another; legal: {legal}")

@@ -6,7 +6,7 @@ and ``cross_attention.png``.
 """
 
 import json
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,12 @@ from headcount.evaluation.table import print_report, say
 from headcount.training.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
 from headcount.training.costs import add_costs
 from headcount.training.folder import differences, hold, new_folder, refuse_links, write_whole
+from headcount.training.keeping import Stoppable
 from headcount.training.parts import Parts
 from headcount.training.processes import share, silence_all_but_the_first
 from headcount.training.progress import TrainingProgress
 from headcount.training.results import write_results
+from headcount.training.signals import Signals
 from headcount.training.summarizer import Summarizer, Written, said_of_long
 from headcount.training.trainer import make_trainer
 
@@ -45,15 +47,16 @@ def evaluate(run: Path, config: Config, plain: dict[str, Any], *, shuffle_source
 
     Raises:
         ConfigError: the run is not complete, a key that shaped its model is changed, or its data cannot be had.
+        SystemExit: with 143 or 130, at SIGTERM or Ctrl-C.
     """
     refuse_links(run)
     check_unchanged(run, plain)
     silence_all_but_the_first()
     data = SummarizationDataModule(config, load_tokenizer(run / "tokenizer.json"))
-    data.setup()
     console = Console()
-    trainer = make_trainer(config, loggers=[], callbacks=[TrainingProgress(console)])
-    with ExitStack() as held:
+    with Signals() as signals, ExitStack() as held:
+        data.setup()
+        trainer = make_trainer(config, loggers=[], callbacks=[TrainingProgress(console), Stoppable(signals)])
         folder = share(trainer, _hold_evaluation(run, plain, held) if trainer.is_global_zero else None)
         if trainer.is_global_zero:
             write_whole(folder / "config.yaml", to_yaml(plain))
@@ -67,22 +70,24 @@ def _hold_evaluation(run: Path, plain: dict[str, Any], held: ExitStack) -> Path:
     for config in run.glob("evaluation-*/config.yaml"):
         folder = config.parent
         if not (folder / "scores.json").exists() and not differences(folder, plain):
-            try:
-                held.enter_context(hold(folder))
-                return folder
-            except ConfigError:
-                continue
+            with suppress(ConfigError), ExitStack() as kept:
+                kept.enter_context(hold(folder))
+                if not (folder / "scores.json").exists():  # another process may have ended it since
+                    held.push(kept.pop_all())
+                    return folder
     folder = new_folder(run, "evaluation")
     held.enter_context(hold(folder))
     return folder
 
 
-def _write(trainer: pl.Trainer, summarizer: Summarizer, data: SummarizationDataModule, made_of: str, to: Path) -> Parts:
+def _write(
+    trainer: pl.Trainer, summarizer: Summarizer, data: SummarizationDataModule, checkpoint: str, to: Path
+) -> Parts:
     """Write the test summaries that are not there yet, those of all processes."""
     split, config = data.splits["test"], data.config
     parts = Parts(to, len(split), trainer.global_rank)
     if trainer.is_global_zero:
-        parts.claim({"checkpoint": made_of})
+        parts.claim({"checkpoint": checkpoint, "documents": data.origin["test"]["sha256"]})
     trainer.strategy.barrier()
     parts.read()
     if there := int(parts.done.sum()):

@@ -1,4 +1,4 @@
-"""Folders of results: one run each, held by one process at a time; a file in them is whole or not there."""
+"""Folders of results: one run each, held by one process at a time; what is written whole is whole or not there."""
 
 import os
 import re
@@ -13,7 +13,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from headcount.compose import changed, flatten
-from headcount.config import ConfigError, RunConfig
+from headcount.config import ConfigError, RunConfig, RunError
 
 FINISHED = "finished"  # the file that is written last
 LOCK = ".lock"
@@ -59,9 +59,15 @@ def find_run(run: RunConfig, plain: dict[str, Any]) -> Path | None:
                 "legal: the same config, another folder, or --fresh"
             )
         return folder
-    if folder.is_dir() and (strange := next((p for p in folder.iterdir() if not p.name.startswith(".")), None)):
-        raise ConfigError(f"run.folder={folder}: not a run's, {strange.name} is in it; legal: a new or an empty folder")
+    _refuse_strange(folder)
     return None
+
+
+def _refuse_strange(folder: Path) -> None:
+    if not folder.is_dir() or (folder / "config.yaml").is_file():
+        return
+    if strange := next((path for path in folder.iterdir() if not path.name.startswith(".")), None):
+        raise ConfigError(f"run.folder={folder}: not a run's, {strange.name} is in it; legal: a new or an empty folder")
 
 
 def differences(folder: Path, plain: dict[str, Any]) -> list[str]:
@@ -91,7 +97,9 @@ def refuse_links(folder: Path) -> None:
 
 @contextmanager
 def hold(folder: Path, *, afresh: bool = False) -> Iterator[None]:
-    """Keep other processes out of a run folder, which is made where it is missing, and goes if nothing came into it.
+    """Keep other processes out of a run folder, which is made where it is missing.
+
+    If nothing was in it, and nothing but a config came into it, it goes again.
 
     The system lets go of it when the process ends, however it ends.
 
@@ -100,10 +108,14 @@ def hold(folder: Path, *, afresh: bool = False) -> Iterator[None]:
         afresh: move what is there out of the way, to ``FOLDER.old-N``.
 
     Raises:
-        ConfigError: another process holds it, it cannot be written, or a link leads out of it.
+        ConfigError: another process holds it, it cannot be written, a link leads out of it, or what is to be moved out
+            of the way is not a run's.
     """
     refuse_links(folder)
     if afresh and folder.exists():
+        _refuse_strange(folder)
+        if folder.name in ("", ".."):
+            raise ConfigError(f"run.folder={folder}: cannot be moved out of the way; legal: a folder by its name")
         with hold(folder):
             aside = next(old for n in count(1) if not (old := folder.with_name(f"{folder.name}.old-{n}")).exists())
             folder.rename(aside)
@@ -113,6 +125,7 @@ def hold(folder: Path, *, afresh: bool = False) -> Iterator[None]:
         lock.acquire(timeout=0)
         with TemporaryFile(dir=folder):  # an old lock could be taken in a folder that cannot be written
             pass
+        new = {path.name for path in folder.iterdir()} <= {LOCK}
     except Timeout:
         raise ConfigError(f"{folder}: another process is at work here; legal: when it has ended") from None
     except OSError as error:
@@ -121,17 +134,36 @@ def hold(folder: Path, *, afresh: bool = False) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):  # it was moved
-            if {path.name for path in folder.iterdir()} <= {LOCK}:
-                (folder / LOCK).unlink(missing_ok=True)
+            if new and {path.name for path in folder.iterdir()} <= {LOCK, "config.yaml"}:
+                for name in "config.yaml", LOCK:
+                    (folder / name).unlink(missing_ok=True)
                 folder.rmdir()
         lock.release()
 
 
+@contextmanager
+def say_unwritten(path: Path) -> Iterator[None]:
+    """Turn what keeps a file from being written, a full disk, say, into a RunError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
 def write_whole(path: Path, text: str | Iterator[str]) -> None:
-    """Write a file, or one of several pieces, whole or not at all."""
+    """Write a file, or one of several pieces, whole or not at all.
+
+    Raises:
+        RunError: it cannot be written; what was there is as it was.
+    """
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with scratch.open("w", encoding="utf-8") as file:
-        file.writelines([text] if isinstance(text, str) else text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(scratch, path)
+    try:
+        with say_unwritten(path):
+            with scratch.open("w", encoding="utf-8") as file:
+                file.writelines([text] if isinstance(text, str) else text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(scratch, path)
+    finally:
+        with suppress(OSError):
+            scratch.unlink()

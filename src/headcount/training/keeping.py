@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.callbacks import Callback, Checkpoint
 
 from headcount.config import ConfigError, RunError
 from headcount.training.checkpoint import checkpoint_path, read_checkpoint
@@ -16,6 +16,18 @@ from headcount.training.processes import gather
 from headcount.training.signals import Signals
 
 GO_ON, STOP, NOT_FINITE = range(3)  # what processes tell each other; the largest counts
+
+
+class Stoppable(Callback):
+    """Takes the signals back from Lightning where test summaries are written, which would go on for all of SIGTERM."""
+
+    def __init__(self, signals: Signals) -> None:
+        """Take the signals."""
+        self.signals = signals
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look after the signals from here on."""
+        self.signals.listen(signal.SIGTERM)
 
 
 class Checkpoints(Checkpoint):
@@ -47,7 +59,8 @@ class Checkpoints(Checkpoint):
                 self.best = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look after the signals from here on."""
+        """Look after the signals from here on; what an earlier start could not go on from is past."""
+        (self.run / "not_finite.json").unlink(missing_ok=True)
         self.saved = trainer.global_step
         self.signals.listen(signal.SIGTERM)
         self.signals.patient = True
@@ -72,7 +85,7 @@ class Checkpoints(Checkpoint):
         told = torch.tensor(mine, device=trainer.strategy.root_device)
         found = int(trainer.strategy.reduce(told, reduce_op="max"))
         if found == NOT_FINITE:
-            self._refuse(trainer, [] if finite else batch.indices)
+            self._refuse(trainer, "loss", [] if finite else batch.indices)
         self.stop = self.stop or found == STOP
         loop, batches = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
         assert batches is not None
@@ -81,9 +94,15 @@ class Checkpoints(Checkpoint):
             self._save_last(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, and keep the best."""
+        """Save, and keep the best.
+
+        Raises:
+            RunError: the loss is not finite, as after a step whose gradients were not.
+        """
         if trainer.sanity_checking:
             return
+        if not trainer.callback_metrics["validation/loss"].isfinite():
+            self._refuse(trainer, "validation loss", [])
         score = trainer.callback_metrics[self.score].item()
         if self.best is None or score > self.best:
             self.best = score
@@ -98,10 +117,6 @@ class Checkpoints(Checkpoint):
         if self.stop or self.signals.came:
             self._end(trainer)
 
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take the signals back from Lightning."""
-        self.signals.listen(signal.SIGTERM)
-
     def _save_last(self, trainer: pl.Trainer) -> None:
         self.due = trainer.fit_loop._should_accumulate()  # the gradients of half a step are in no checkpoint
         if not self.due:
@@ -115,15 +130,17 @@ class Checkpoints(Checkpoint):
         print(f"{name}: ended at step {trainer.global_step:,}; the same command goes on from there")
         raise SystemExit(self.signals.exit_code)
 
-    def _refuse(self, trainer: pl.Trainer, rows: list[int]) -> None:
+    def _refuse(self, trainer: pl.Trainer, loss: str, rows: list[int]) -> None:
         data = trainer.datamodule.splits.get("train")  # type: ignore[attr-defined]
         mine = [str(row) if data is None else data.pairs.ids[row] for row in rows]
         ids = gather(trainer, mine)
         if not trainer.is_global_zero:
             raise SystemExit(1)
-        file = self.run / "not_finite.json"
-        write_whole(file, json.dumps({"step": trainer.global_step, "ids": ids}, indent=2))
+        file, named = self.run / "not_finite.json", ""
+        if ids:
+            write_whole(file, json.dumps({"step": trainer.global_step, "ids": ids}, indent=2))
+            named = f"; {file.name} in it names the {len(ids)} examples"
         raise RunError(
-            f"{self.run}: the loss of step {trainer.global_step:,} is not finite; {file.name} in it names the "
-            f"{len(ids)} examples; the checkpoints are older and whole; a lower optimizer.learning_rate may help"
+            f"{self.run}: the {loss} of step {trainer.global_step:,} is not finite{named}; the checkpoints are older "
+            "and whole; a lower optimizer.learning_rate may help"
         )

@@ -1,4 +1,7 @@
-"""``metrics.csv``: what a run has logged, a row a step, each on the disk before the training goes on."""
+"""``metrics.csv``: what a run has logged, a row a step.
+
+The system has each before the training goes on, so that a kill loses none; the disk has them at every checkpoint.
+"""
 
 import csv
 import io
@@ -9,7 +12,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
-from headcount.training.folder import write_whole
+from headcount.training.folder import say_unwritten, write_whole
 
 
 class MetricsFile(Logger):
@@ -40,13 +43,13 @@ class MetricsFile(Logger):
         if new := row.keys() - set(self.columns):
             self.columns = sorted([*self.columns, *new])
             _write_rows(self.path, self.columns, read_rows(self.path)[1])
-        with self.path.open("a", encoding="utf-8", newline="") as file:
+        with say_unwritten(self.path), self.path.open("a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
 
     def save(self) -> None:
         """Make sure that the rows outlast the machine, too."""
         if self.path.exists():
-            with self.path.open("rb") as file:
+            with say_unwritten(self.path), self.path.open("rb") as file:
                 os.fsync(file.fileno())
 
 

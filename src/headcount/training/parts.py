@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from headcount.config import ConfigError
-from headcount.training.folder import write_whole
+from headcount.training.folder import say_unwritten, write_whole
 
 
 class Parts:
@@ -34,9 +34,10 @@ class Parts:
             ConfigError: the folder cannot be made.
         """
         stamp, text = self.folder / "made_of.json", json.dumps(made_of, indent=2)
-        if not (stamp.is_file() and stamp.read_text(encoding="utf-8") == text):
-            self.remove()
         try:
+            if not (stamp.is_file() and stamp.read_text(encoding="utf-8") == text):
+                for path in self.folder.glob("*.jsonl"):  # the folder stays: there may be a lock in it
+                    path.unlink()
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(stamp, text)
         except OSError as error:
@@ -60,7 +61,7 @@ class Parts:
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the rows of a batch, each with its number as ``row``, but those that are there."""
         rows = [row for row in rows if not self.done[row["row"]]]
-        with self.own.open("ab") as file:
+        with say_unwritten(self.own), self.own.open("ab") as file:
             file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
         self.done[[row["row"] for row in rows]] = True
 

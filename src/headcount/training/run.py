@@ -2,14 +2,16 @@
 
 A run folder holds ``config.yaml``, ``data.json`` (what the data is made of), ``audit.json`` and ``lengths.png`` (what
 is in it), ``tokenizer.json``, ``checkpoints/``, ``metrics.csv``, ``costs.json`` (see ``costs``), what an evaluation
-leaves (see ``evaluate``), ``wandb/``, and, when all that is there, ``finished``. ``.lock`` is held by the process that
-trains.
+leaves (see ``evaluate``), ``wandb/`` and ``wandb_id`` (by which W&B knows it), and, when all that is there,
+``finished``. ``parts/`` has the test summaries until they are complete, ``not_finite.json`` what made a loss that is
+no number, until the run goes on. ``.lock`` is held by the process that trains.
 """
 
 import errno
 import json
 import shutil
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from headcount.training.checkpoint import checkpoint_path, clear, last_good
 from headcount.training.costs import TrainingCosts
 from headcount.training.evaluate import score_test
 from headcount.training.folder import FINISHED, find_run, hold, new_folder, write_whole
-from headcount.training.keeping import Checkpoints
+from headcount.training.keeping import Checkpoints, Stoppable
 from headcount.training.metrics import cut_metrics
 from headcount.training.preconditions import check_room, check_same_data
 from headcount.training.processes import share, silence_all_but_the_first
@@ -61,8 +63,7 @@ def train(config: Config, plain: dict[str, Any], *, fresh: bool = False) -> None
         _try(config, plain)
         return
     found = None if fresh else find_run(config.run, plain)
-    if found and (found / FINISHED).exists():
-        print(f"{found}: this run is finished; --fresh begins another")
+    if _is_finished(found):
         return
     with Signals() as signals, ExitStack() as held:
         folder = found
@@ -70,12 +71,24 @@ def train(config: Config, plain: dict[str, Any], *, fresh: bool = False) -> None
             run = config.run
             folder = found or (Path(run.folder) if run.folder else new_folder(Path(run.directory), run.name or "run"))
             held.enter_context(hold(folder, afresh=fresh and bool(run.folder)))
+            # another process may have had the folder since it was looked at
+            if not fresh and _is_finished(find_run(replace(run, folder=str(folder)), plain)):
+                return
+            write_whole(folder / "config.yaml", to_yaml(plain))  # from here on the same command finds it
         try:
             _train(config, plain, team, folder, signals)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise RunError(f"{folder}: {error.strerror}; the same command goes on when there is room") from error
+
+
+def _is_finished(found: Path | None) -> bool:
+    """Return whether a run is finished, after saying so."""
+    if found is None or not (found / FINISHED).exists():
+        return False
+    print(f"{found}: this run is finished; --fresh begins another")
+    return True
 
 
 def _try(config: Config, plain: dict[str, Any]) -> None:
@@ -103,7 +116,7 @@ def _train(config: Config, plain: dict[str, Any], team: pl.Trainer, held: Path |
     kept = Checkpoints(folder, f"validation/{config.evaluation.select_by}", signals)
     with tracked as loggers:
         costs = TrainingCosts(folder, config, data.tokenizer.get_vocab_size())
-        callbacks = [TrainingProgress(console), costs, SeededSteps(config.seed), kept]
+        callbacks = [TrainingProgress(console), costs, SeededSteps(config.seed), kept, Stoppable(signals)]
         trainer = make_trainer(config, loggers=loggers, callbacks=callbacks, folder=folder)
         trainer.fit(summarizer, data, ckpt_path=good and good[0], weights_only=True)
         if kept.best is None:
@@ -130,7 +143,6 @@ def _prepare(
     check_same_data(folder, config, data)
     clear(folder)
     check_room(folder, config, data.tokenizer.get_vocab_size())
-    write_whole(folder / "config.yaml", to_yaml(plain))
     write_whole(folder / "data.json", json.dumps(data.origin, indent=2))
     write_whole(folder / "tokenizer.json", data.tokenizer.to_str(pretty=True))
     shutil.copytree(data.audit(console), folder, dirs_exist_ok=True)

@@ -87,13 +87,14 @@ def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -
     knobs = {f"decoding.{name}": v for name, v in summarizer.plain["decoding"].items() if name != "batch_size"}
     made_of = {"checkpoint": checkpoint, "documents": digest(Path(file)), "seed": config.seed, **knobs}
     made_of["data.document_columns"] = list(config.data.document_columns)
-    if _is_finished(out, to, made_of):
-        print(f"{out}: finished, {count:,} summaries")
+    if _is_finished(out, to, made_of, count):
         return
     trainer = make_trainer(config, loggers=[], callbacks=[])
     with ExitStack() as held:
         if trainer.is_global_zero:
             held.enter_context(hold(to))
+            if _is_finished(out, to, made_of, count):  # another process may have been at it since
+                return
         share(trainer, to)
         parts = Parts(to, count, trainer.global_rank)
         if trainer.is_global_zero:
@@ -127,8 +128,8 @@ def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -
             print(f"{out}: {count:,} summaries")
 
 
-def _is_finished(out: Path, to: Path, made_of: Mapping[str, Any]) -> bool:
-    """Return whether a file is complete.
+def _is_finished(out: Path, to: Path, made_of: Mapping[str, Any], count: int) -> bool:
+    """Return whether a file is complete, after saying so.
 
     Raises:
         ConfigError: what there is of it was made of something else.
@@ -142,6 +143,8 @@ def _is_finished(out: Path, to: Path, made_of: Mapping[str, Any]) -> bool:
     for name, value in made_of.items():
         if then.get(name) != value:
             raise ConfigError(f"--out={out}: begun with {name}={then.get(name)}, not {value}; legal: a new file")
+    if out.exists():
+        print(f"{out}: finished, {count:,} summaries")
     return out.exists()
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
+from tempfile import TemporaryFile
 from typing import Any
 
 import wandb
@@ -173,8 +174,8 @@ def _mode(tracking: TrackingConfig, folder: Path) -> str:
     try:  # W&B itself would go to the system's temporary folder, where nobody looks
         kept = folder / "wandb"
         kept.mkdir(parents=True, exist_ok=True)
-        write_whole(kept / "writable", "")
-        (kept / "writable").unlink()
+        with TemporaryFile(dir=kept):
+            pass
     except OSError as error:
         print(f"W&B: {kept} cannot be written ({error.strerror}); this run is not tracked there, but in metrics.csv")
         return "disabled"
