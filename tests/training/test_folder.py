@@ -94,6 +94,8 @@ def test_links_that_lead_out_of_a_run_folder_are_refused(tmp_path: Path) -> None
     run, outside = tmp_path / "run", tmp_path / "outside"
     (run / "checkpoints").mkdir(parents=True)
     (run / "latest").symlink_to("checkpoints")
+    (run / "wandb").mkdir()
+    (run / "wandb" / "debug.log").symlink_to(tmp_path / "moved" / "wandb" / "debug.log")  # W&B's own, to where it was
     (tmp_path / "link").symlink_to(run)
     refuse_links(tmp_path / "link")
     outside.mkdir()
