@@ -69,6 +69,11 @@ def _at(arguments: list[str], step: int, place: str, number: int) -> None:
     train(arguments, Do(step, place, lambda: kill(number)))
 
 
+def at_first(arguments: list[str], step: int, place: str, number: int) -> None:
+    """Train until a signal comes to the first process alone."""
+    train(arguments, *([] if int(os.environ["LOCAL_RANK"]) else [Do(step, place, lambda: kill(number))]))
+
+
 def _one_of_two(rank: int, port: int, target: Callable[..., None], *arguments: Any) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), NODE_RANK="0", LOCAL_RANK=str(rank))
     target(*arguments)

@@ -1,13 +1,17 @@
 """A run that is stopped anywhere comes to the same as one that is not."""
 
+import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.faults.forks import KILLED, PLACES, STEPS, Forks
+from tests.faults.forks import KILLED, PLACES, STEPS, Forks, at_first, overrides
 from tests.training.stopping import assert_same
 
 pytestmark = pytest.mark.faults
@@ -52,12 +56,35 @@ def test_signals_at_random_steps(forks: Forks, fault, some, tmp_path: Path) -> N
 def test_signals_of_two_processes(forks: Forks, fault, some, tmp_path: Path) -> None:
     forks.train("whole", "trainer.devices=2", processes=2)
     for step in some([0, 5, 8, 13]):
-        codes = forks.stop("cut", step, PLACES[1], signal.SIGTERM, "trainer.devices=2", processes=2)
-        assert codes == [143, 143]
+        arguments = overrides("cut", "trainer.devices=2")
+        assert forks.run(at_first, arguments, step, PLACES[1], signal.SIGTERM, processes=2) == [143, 143]
         forks.train("cut", "trainer.devices=2", processes=2)
         assert_same(tmp_path / "whole", tmp_path / "cut")
         shutil.rmtree("cut")
-        fault("SIGTERM to both of two processes", f"both exit 143; {SAME}")
+        fault("SIGTERM to one of two processes", f"both exit 143 after the same step; {SAME}")
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_signals_to_a_command(devices: int, forks: Forks, fault, some, tmp_path: Path) -> None:
+    """As a user starts it, with the second process started by the first."""
+    changes = f"trainer.devices={devices}", "trainer.max_steps=100"
+    forks.train("whole", *changes, processes=devices)
+    (tmp_path / "empty.yaml").write_text("{}")
+    command = [sys.executable, "-m", "headcount", "train", "empty.yaml", *overrides("cut", *changes)]
+    for number in some([signal.SIGTERM, signal.SIGINT]):
+        with open("said", "w") as said:
+            process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+        while not (tmp_path / "cut" / "checkpoints" / "last.ckpt").exists():
+            assert process.poll() is None, Path("said").read_text()
+            time.sleep(0.01)
+        os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+        assert process.wait(60) == 128 + number, Path("said").read_text()
+        assert "Traceback" not in Path("said").read_text()
+        forks.train("cut", *changes, processes=devices)
+        assert_same(tmp_path / "whole", tmp_path / "cut")
+        shutil.rmtree("cut")
+        name = f"{number.name} to the command, {devices} process{'es' * (devices > 1)}"
+        fault(name, f"exit {128 + number}, no traceback; {SAME}")
 
 
 def test_same_seed_same_weights(forks: Forks, fault, some, tmp_path: Path) -> None:
