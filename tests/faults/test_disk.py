@@ -92,8 +92,8 @@ def damages(whole: bytes) -> dict[str, list[bytes]]:
     return {
         "truncated": [whole[: size * part // 20] for part in range(1, 20)] + [whole[:-1]],
         "empty": [b""],
-        "random bytes": [draw.randbytes(size), draw.randbytes(100)],
-        "with one bit flipped": flipped,
+        "replaced by random bytes": [draw.randbytes(size), draw.randbytes(100)],
+        "changed in one bit": flipped,
     }
 
 
