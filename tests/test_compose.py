@@ -102,6 +102,7 @@ MISTAKES = {
     "seed: " + "[" * 10_000: "x.yaml:1: nested too deeply; legal: 20 levels",
     "seed: " + "- " * 10_000: "x.yaml: ",
     "trainer: {precision: !!binary aa==}": "x.yaml: trainer.precision=b'i': wrong type bytes; legal: text,",
+    "trainer: {devices: [!!binary aa==]}": "x.yaml: trainer.devices=[b'i']: wrong type list; legal: text,",
     "optimizer: {learning_rate: .inf}": "x.yaml: optimizer.learning_rate=inf is out of range: at least 0",
     "model: {embedding_size: 1000000007}": "does not divide model.embedding_size=1000000007; legal: 1,",
     'data: {"pa\\nth": "a\\eb"}': "x.yaml: data.pa th=a\\x1bb: unknown key; did you mean path?",
@@ -129,7 +130,10 @@ def test_a_config_edited_at_random_is_loaded_or_refused_in_a_line(tmp_path: Path
     check_config(text, tmp_path / "x.yaml")
 
 
-@pytest.mark.parametrize("override", ["model.num_head=3", "model.num_heads=3", "a=[", "=3", "model=3", "seed.x=1"])
+@pytest.mark.parametrize(
+    "override",
+    ["model.num_head=3", "model.num_heads=3", "a=[", "=3", "model=3", "seed.x=1", "[", "seed", "a[0]=1", ".="],
+)
 def test_a_mistake_on_the_command_line_says_so(override: str) -> None:
     with pytest.raises(ConfigError, match="^command line: [^\n]*$"):
         load([], [override])

@@ -68,6 +68,8 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
     origins: dict[str, str] = {}
     for file in [*files, None] if overrides else files:
         where = file or said
+        if odd := next((each for each in overrides if not file and not re.match(r"\w+(\.\w+)*=", each)), None):
+            raise ConfigError(f"{where}: {odd}: not a setting; legal: KEY=VALUE")
         try:
             given = read_yaml(file) if file else OmegaConf.from_dotlist(overrides)
             version = given.pop("format_version", EXPORT_FORMAT) if file and isinstance(given, DictConfig) else None

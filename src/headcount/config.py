@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
+import json
 import math
 import re
 from dataclasses import dataclass, field, fields
@@ -438,8 +439,11 @@ def _check_trainer(trainer: dict[str, Any]) -> None:
             )
         types = signature[name]
         kind = type(value).__name__
-        if kind not in ("NoneType", "bool", "int", "float", "str", "list", "dict"):
-            raise ConfigError(f"trainer.{name}={value}: wrong type {kind}; legal: text, numbers, lists and mappings")
+        try:
+            json.dumps(value)
+        except TypeError:
+            legal = "text, numbers, and lists and mappings of those"
+            raise ConfigError(f"trainer.{name}={value}: wrong type {kind}; legal: {legal}") from None
         if types and not (kind in types or kind == "dict" or (kind == "int" and "float" in types)):
             legal = " or ".join(sorted(types)).replace("NoneType", "null")
             raise ConfigError(f"trainer.{name}={value}: wrong type {kind}; legal: {legal}")

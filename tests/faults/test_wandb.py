@@ -71,7 +71,13 @@ def send(folder: Path, server: WandbServer) -> list[int]:
     command = how_to_send(folder)
     assert command is not None
     login = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": server.url}
-    subprocess.run([sys.executable, "-m", *command.split()], env={**os.environ, **login}, check=True, timeout=90)
+    subprocess.run(
+        [sys.executable, "-m", *command.split()],
+        env={**os.environ, **login},
+        check=True,
+        timeout=90,
+        capture_output=True,
+    )
     rows = server.rows[(folder / "wandb_id").read_text()]
     return sorted(row["trainer/global_step"] for row in rows if "train/loss" in row)
 

@@ -107,6 +107,10 @@ def test_links_that_lead_out_of_a_run_folder_are_refused(tmp_path: Path) -> None
         ):
             pass
         (run / "checkpoints" / "last.ckpt").unlink()
+    (run / "wandb" / "data").symlink_to(outside)
+    with pytest.raises(ConfigError, match="data: leads out of"):
+        refuse_links(run)
+    (run / "wandb" / "data").unlink()
     (run / ".lock").symlink_to(outside / "precious")
     with pytest.raises(ConfigError, match="leads out of"), hold(run):
         pass

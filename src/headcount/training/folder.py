@@ -91,8 +91,8 @@ def refuse_links(folder: Path) -> None:
         ConfigError: there is one.
     """
     for path in folder.rglob("*"):
-        if folder / "wandb" in path.parents:  # W&B links its logs there, by absolute paths
-            continue
+        if folder / "wandb" in path.parents and not path.is_dir():
+            continue  # W&B links its logs there, by absolute paths
         if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
             raise ConfigError(f"{path}: leads out of {folder}, to {path.readlink()}; legal: links within it")
 

@@ -21,7 +21,7 @@ from headcount.training.metrics import MetricsFile
 
 INIT_TIMEOUT = 20  # seconds that a run waits for W&B before it goes on offline; 30 pass by the clock
 PATIENCE = 5  # seconds that logging may take before a run goes on offline; W&B gives up on an answer after twice that
-FINISH_TIMEOUT = 30  # seconds that the end of a run waits for what is still to be sent
+FINISH_TIMEOUT = 20  # seconds that the end of a run waits for what is still to be sent
 ROWS = 10  # W&B's own step is this many times the training step, plus the number of the row at that step
 WITHOUT = {"online": "offline", "offline": "disabled"}  # how a run goes on where W&B fails
 
