@@ -263,6 +263,12 @@ class OptimizerConfig(Section):
     weight_decay: float = key(0.01, "AdamW's, on matrices only", at_least=0)
     beta1: float = key(0.9, "AdamW's", at_least=0, below=1)
     beta2: float = key(0.98, "AdamW's", at_least=0, below=1)
+    averaging: float = key(
+        0.0,
+        "what a moving average of the weights keeps of itself at a step; it validates and writes; 0: none",
+        at_least=0,
+        below=1,
+    )
     label_smoothing: float = key(0.1, "probability mass spread over the vocabulary in the loss", at_least=0, below=1)
 
 

@@ -21,6 +21,7 @@ WAYS = {
     "two workers": (1, ["data.num_workers=2"]),
     "two processes": (2, ["trainer.devices=2"]),
     "two batches a step": (1, ["trainer.accumulate_grad_batches=2", "trainer.max_steps=7"]),
+    "averaged weights": (1, ["optimizer.averaging=0.9"]),
     "length pools": (1, ["data.length_pools=2"]),
     "a stream": (1, ["data.streaming=true", "data.shuffle_buffer=8"]),
 }

@@ -83,6 +83,7 @@ DROPOUT = (
         (7, ["trainer.max_steps=9", "trainer.val_check_interval=7"]),  # the end of an epoch
         (10, ["trainer.max_steps=-1", "trainer.max_epochs=2", "trainer.val_check_interval=1.0",
               "trainer.check_val_every_n_epoch=1"]),
+        (5, ["optimizer.averaging=0.9", "trainer.accumulate_grad_batches=2", "trainer.val_check_interval=4"]),
         (5, ["data.streaming=true", "data.shuffle_buffer=8", "trainer.val_check_interval=2"]),
     ],
 )  # fmt: skip

@@ -11,6 +11,7 @@ from headcount.data.tokens import fingerprint
 from headcount.model.cost import cost
 
 PARAMETER_BYTES = 12  # of a checkpoint: a weight and the two moments of AdamW, in fp32
+AVERAGE_BYTES = 4  # where the weights are averaged, these are beside the average
 CHECKPOINTS = 4  # best, last, previous and the one being written
 
 
@@ -33,7 +34,8 @@ def check_room(folder: Path, config: Config, vocabulary_size: int) -> None:
         summary_tokens=config.data.max_summary_tokens,
     ).parameters
     number = CHECKPOINTS - len(list((folder / "checkpoints").glob("*.ckpt")))
-    needed, free = number * PARAMETER_BYTES * parameters, shutil.disk_usage(folder).free
+    each = PARAMETER_BYTES + (AVERAGE_BYTES if config.optimizer.averaging else 0)
+    needed, free = number * each * parameters, shutil.disk_usage(folder).free
     if free < needed:
         key = f"run.folder={config.run.folder}" if config.run.folder else f"run.directory={config.run.directory}"
         raise ConfigError(

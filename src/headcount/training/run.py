@@ -22,6 +22,7 @@ from rich.console import Console
 from headcount.compose import to_yaml
 from headcount.config import Config, RunError
 from headcount.data.module import SummarizationDataModule
+from headcount.training.averaging import averaging
 from headcount.training.checkpoint import checkpoint_path, clear, last_good
 from headcount.training.costs import TrainingCosts
 from headcount.training.evaluate import score_test
@@ -60,7 +61,7 @@ def train(config: Config, plain: dict[str, Any], *, fresh: bool = False) -> None
     pl.seed_everything(config.seed, verbose=False)
     team = make_trainer(config, loggers=[], callbacks=[])  # a wrong argument is answered before the data is prepared
     if config.trainer.get("fast_dev_run"):
-        _try(config, plain)
+        _try(config, plain, team)
         return
     found = None if fresh else find_run(config.run, plain)
     if _is_finished(found):
@@ -91,11 +92,11 @@ def _is_finished(found: Path | None) -> bool:
     return True
 
 
-def _try(config: Config, plain: dict[str, Any]) -> None:
+def _try(config: Config, plain: dict[str, Any], team: pl.Trainer) -> None:
     data = SummarizationDataModule(config)
     data.setup()
     summarizer = Summarizer(config, plain, data.tokenizer)
-    trainer = make_trainer(config, loggers=[], callbacks=[TrainingProgress(console)])
+    trainer = make_trainer(config, loggers=[], callbacks=[TrainingProgress(console), *averaging(config, team)])
     trainer.fit(summarizer, data)
     trainer.predict(summarizer, data)
     console.print("fast_dev_run: every part ran once; no run folder was made")
@@ -117,6 +118,7 @@ def _train(config: Config, plain: dict[str, Any], team: pl.Trainer, held: Path |
     with tracked as loggers:
         costs = TrainingCosts(folder, config, data.tokenizer.get_vocab_size())
         callbacks = [TrainingProgress(console), costs, SeededSteps(config.seed), kept, Stoppable(signals)]
+        callbacks += averaging(config, team)
         trainer = make_trainer(config, loggers=loggers, callbacks=callbacks, folder=folder)
         trainer.fit(summarizer, data, ckpt_path=good and good[0], weights_only=True)
         if kept.best is None:
