@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from headcount.config import Attention
 from headcount.model.kernels import Masks, Projected, attend, attention_formula, fused
+from headcount.model.linear import Linear, linear
 from headcount.model.positions import alibi_slopes, rotate, rotation_table
 from headcount.model.ragged import Rows
 
@@ -74,12 +75,12 @@ class MultiHeadAttention(nn.Module):
             raise ValueError(f"positions=rotary turns pairs of dimensions; head_dim={self.head_dim} is odd")
         self.dropout, self.positions = dropout, positions
         self.sizes = [num_heads * self.head_dim, kv_heads * self.head_dim, kv_heads * self.head_dim]
-        self.input_projection = nn.Linear(embedding_size, sum(self.sizes))
-        self.output_projection = nn.Linear(num_heads * self.head_dim, embedding_size)
+        self.input_projection = Linear(embedding_size, sum(self.sizes))
+        self.output_projection = Linear(num_heads * self.head_dim, embedding_size)
         for weight in (*self.input_projection.weight.split(self.sizes), self.output_projection.weight):
             nn.init.xavier_uniform_(weight)
-        for linear in (self.input_projection, self.output_projection):
-            nn.init.zeros_(linear.bias)
+        for projection in (self.input_projection, self.output_projection):
+            nn.init.zeros_(projection.bias)
         rotations = rotation_table(max_positions, self.head_dim) if positions == "rotary" else None
         self.register_buffer("rotations", rotations, persistent=False)
         self.register_buffer("slopes_H", alibi_slopes(num_heads) if positions == "alibi" else None, persistent=False)
@@ -107,9 +108,7 @@ class MultiHeadAttention(nn.Module):
             The tokens [N, D] and, if asked for, each example's weights [H, T, S].
         """
         if memory is None:
-            projections = self.input_projection(x_ND).split(self.sizes, -1)
-            query_NHK, key_MJK, value_MJK = map(self._heads, projections)
-            query_NHK, key_MJK, memory_rows = self.shape_query(query_NHK), self.shape_key(key_MJK), rows
+            (query_NHK, key_MJK, value_MJK), memory_rows = self.project(x_ND), rows
         else:
             memory_MD, memory_rows = memory
             query_NHK, (key_MJK, value_MJK) = self.project_query(x_ND), self.project_memory(memory_MD)
@@ -129,15 +128,20 @@ class MultiHeadAttention(nn.Module):
             mixed_NHK = attend(x, causal=causal, slopes_H=self.slopes_H, dropout_share=share)
         return self.project_output(mixed_NHK), weights
 
+    def project(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the queries [..., H, K], keys and values [..., J, K] of tokens [..., D] that attend to each other."""
+        query, key, value = map(self._heads, self.input_projection(x_ND).split(self.sizes, -1))
+        return self.shape_query(query), self.shape_key(key), value
+
     def project_query(self, x_ND: Tensor) -> Tensor:
         """Return the queries [..., H, K] of tokens [..., D]."""
         weight, bias = self.input_projection.weight, self.input_projection.bias
-        return self.shape_query(self._heads(F.linear(x_ND, weight[: self.sizes[0]], bias[: self.sizes[0]])))
+        return self.shape_query(self._heads(linear(x_ND, weight[: self.sizes[0]], bias[: self.sizes[0]])))
 
     def project_memory(self, memory_MD: Tensor) -> tuple[Tensor, Tensor]:
         """Return the keys and the values, [..., J, K] each, of tokens [..., D]."""
         weight, bias = self.input_projection.weight, self.input_projection.bias
-        key, value = F.linear(memory_MD, weight[self.sizes[0] :], bias[self.sizes[0] :]).chunk(2, -1)
+        key, value = linear(memory_MD, weight[self.sizes[0] :], bias[self.sizes[0] :]).chunk(2, -1)
         return self.shape_key(self._heads(key)), self._heads(value)
 
     def shape_query(self, query_NHK: Tensor) -> Tensor:
@@ -180,7 +184,7 @@ class MultiHeadAttention(nn.Module):
             The tokens [B, W, D] and, if asked for, the weights [B, H, W, C].
         """
         query_BHWK = query_BWHK.transpose(1, 2)
-        if not return_weights:
+        if not return_weights and query_BHWK.device.type != "cpu":
             mixed_BHWK = fused(query_BHWK, key_BJCK, value_BJCK, mask=mask_BHWC)
             return self.project_output(mixed_BHWK.transpose(1, 2)), None
         grouped_BJXK = query_BHWK.unflatten(1, (self.num_kv_heads, -1)).flatten(2, 3)  # X = G x W

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from headcount.config import Activation, Attention, Norm, NormPosition
 from headcount.model.attention import ATTENTIONS, MultiHeadAttention
 from headcount.model.dropout import Dropout
+from headcount.model.linear import Linear
 from headcount.model.ragged import Rows
 from headcount.model.state import DecoderState
 
@@ -41,12 +42,12 @@ class FeedForward(nn.Module):
         """Make the layers, of feedforward_size in the middle; SwiGLU has three of them."""
         super().__init__()
         self.activation = activation
-        self.widen = nn.Linear(embedding_size, feedforward_size)
-        self.gate = nn.Linear(embedding_size, feedforward_size) if activation == "swiglu" else None
-        self.narrow = nn.Linear(feedforward_size, embedding_size)
-        for linear in filter(None, (self.widen, self.gate, self.narrow)):
-            nn.init.xavier_uniform_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        self.widen = Linear(embedding_size, feedforward_size)
+        self.gate = Linear(embedding_size, feedforward_size) if activation == "swiglu" else None
+        self.narrow = Linear(feedforward_size, embedding_size)
+        for projection in filter(None, (self.widen, self.gate, self.narrow)):
+            nn.init.xavier_uniform_(projection.weight)
+            nn.init.zeros_(projection.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return each token [..., D], worked on alone."""
@@ -174,10 +175,9 @@ class Layer(nn.Module):
             The tokens [B, W, D] and, if asked for, where they look: [B, H, W, slots], the document's slots first.
         """
         crossing, places_BW = bool(state.cross_keys), state.places_B[:, None].expand(x_BWD.shape[:2])
-        asking_BWD = self._enter(self.attention_norm, x_BWD)
-        query_BWHK = self.attention.rotate(self.attention.project_query(asking_BWD), places_BW)
-        key_BWJK, value_BWJK = self.attention.project_memory(asking_BWD)
-        key_BJCK, value_BJCK = state.remember(layer, self.attention.rotate(key_BWJK, places_BW), value_BWJK)
+        query_BWHK, key_BWJK, value_BWJK = self.attention.project(self._enter(self.attention_norm, x_BWD))
+        query_BWHK, key_BWJK = (self.attention.rotate(each, places_BW) for each in (query_BWHK, key_BWJK))
+        key_BJCK, value_BJCK = state.remember(layer, key_BWJK, value_BWJK)
         mask = state.self_mask(self.attention.slopes_H)
         attended_BWD, weights = self.attention.step(
             query_BWHK, key_BJCK, value_BJCK, mask, return_weights=return_weights and not crossing

@@ -108,7 +108,7 @@ def write(
     ended_BW = torch.zeros(len(active), width, dtype=torch.bool, device=device)
     for time in range(search.max_tokens):
         logits_BWV = model.step(token_BW, state)
-        total_BW = logits_BWV.float().logsumexp(-1)
+        total_BW = log_total(logits_BWV)
         logits_BWV = search.constraints.apply(logits_BWV, written_BWT, search.end_id)
         if sampling is None:
             token_BW = logits_BWV.argmax(-1)
@@ -134,6 +134,12 @@ def write(
             token_BW, written_BWT = token_BW[going], written_BWT[going]
             score_BW, ended_BW = score_BW[going], ended_BW[going]
     return results
+
+
+def log_total(logits_BWV: Tensor) -> Tensor:
+    """Return the logarithm of what probabilities are normalized by, [B, W]; log_softmax has it in one pass."""
+    first_BW = logits_BWV[..., 0].float()
+    return first_BW - logits_BWV.float().log_softmax(-1)[..., 0]
 
 
 def _longest_first(document_ids_N: Tensor, rows: Rows) -> tuple[Tensor, Rows, list[int]]:
@@ -254,7 +260,7 @@ def _extend(logits_BWV: Tensor, beams: _Beams, real_B1S: Tensor, search: Search)
     """
     width, time = logits_BWV.shape[1], beams.written_BWT.shape[2] + 1
     each, last = width // search.groups, time == search.max_tokens
-    total_BW1 = logits_BWV.float().logsumexp(-1, keepdim=True)
+    total_BW1 = log_total(logits_BWV)[..., None]
     logits_BWV = search.constraints.apply(logits_BWV, beams.written_BWT, search.end_id)
     bonus_BW = torch.zeros_like(beams.score_BW)
     if search.coverage_penalty:
