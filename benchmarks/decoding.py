@@ -25,6 +25,7 @@ def make_run(folder: Path) -> None:
 
     from headcount.compose import load, to_yaml
     from headcount.data.tokenizer import train_tokenizer
+    from headcount.training.checkpoint import checkpoint_path, write_checkpoint
     from headcount.training.summarizer import Summarizer
 
     sizes = ["embedding_size=64", "num_heads=4", "feedforward_size=128", "encoder_layers=1", "decoder_layers=1"]
@@ -33,10 +34,10 @@ def make_run(folder: Path) -> None:
     torch.manual_seed(0)
     summarizer = Summarizer(config, plain, train_tokenizer([" ".join(WORDS)] * 9, "bpe", 400))
     summarizer.configure_model()
-    (folder / "checkpoints").mkdir()
     (folder / "config.yaml").write_text(to_yaml(plain))
     summarizer.tokenizer.save(str(folder / "tokenizer.json"))
-    torch.save({"config": plain, "state_dict": summarizer.state_dict()}, folder / "checkpoints" / "best.ckpt")
+    content = {"config": plain, "state_dict": summarizer.state_dict(), "global_step": 0}
+    write_checkpoint(content, checkpoint_path(folder, "best"))
 
 
 def measure(folder: Path, number: int) -> None:

@@ -8,7 +8,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from headcount.compose import load
-from headcount.model import linear
 from headcount.model.cost import cost, decoding_flops, forward_flops
 from headcount.model.ragged import Rows
 from tests.model.builds import ARCHITECTURES, POSITIONS, SMALL, VOCABULARY, ids, make
@@ -38,8 +37,7 @@ def count(work: object) -> int:
 
 
 @pytest.mark.parametrize(("architecture", "changes"), KINDS)
-def test_agrees_with_torchs_counter(architecture: str, changes: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linear, "ONEDNN", False)  # the counter does not know its product
+def test_agrees_with_torchs_counter(architecture: str, changes: str) -> None:
     model = make(architecture, *changes.split(), dtype=torch.float32)
     overrides = [*SMALL, *ARCHITECTURES[architecture], *(f"model.{change}" for change in changes.split())]
     config = load([], overrides)[0].model

@@ -8,8 +8,6 @@ Memory, masks and returned weights mean what they mean in multi-head attention. 
 import torch
 from torch import Tensor, nn
 
-from headcount.model.linear import Linear
-
 
 def additive_formula(
     query_BHWK: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, score_HK: Tensor, *, mask: Tensor | None = None
@@ -51,8 +49,8 @@ class AdditiveAttention(nn.Module):
         if embedding_size % num_heads:
             raise ValueError(f"num_heads={num_heads} does not divide embedding_size={embedding_size}")
         self.embedding_size, self.num_heads, self.head_dim = embedding_size, num_heads, embedding_size // num_heads
-        self.query_projection = Linear(embedding_size, embedding_size, bias=False)
-        self.key_projection = Linear(embedding_size, embedding_size)
+        self.query_projection = nn.Linear(embedding_size, embedding_size, bias=False)
+        self.key_projection = nn.Linear(embedding_size, embedding_size)
         self.score_HK = nn.Parameter(torch.empty(num_heads, self.head_dim))
         nn.init.uniform_(self.score_HK, -(self.head_dim**-0.5), self.head_dim**-0.5)
         self.register_buffer("head_gates", None, persistent=False)

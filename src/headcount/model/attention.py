@@ -18,7 +18,6 @@ from torch.nn import functional as F
 
 from headcount.config import Attention
 from headcount.model.kernels import Masks, Projected, attend, attention_formula, fused
-from headcount.model.linear import Linear, linear
 from headcount.model.positions import alibi_slopes, rotate, rotation_table
 from headcount.model.ragged import Rows
 
@@ -75,12 +74,12 @@ class MultiHeadAttention(nn.Module):
             raise ValueError(f"positions=rotary turns pairs of dimensions; head_dim={self.head_dim} is odd")
         self.dropout, self.positions = dropout, positions
         self.sizes = [num_heads * self.head_dim, kv_heads * self.head_dim, kv_heads * self.head_dim]
-        self.input_projection = Linear(embedding_size, sum(self.sizes))
-        self.output_projection = Linear(num_heads * self.head_dim, embedding_size)
+        self.input_projection = nn.Linear(embedding_size, sum(self.sizes))
+        self.output_projection = nn.Linear(num_heads * self.head_dim, embedding_size)
         for weight in (*self.input_projection.weight.split(self.sizes), self.output_projection.weight):
             nn.init.xavier_uniform_(weight)
-        for projection in (self.input_projection, self.output_projection):
-            nn.init.zeros_(projection.bias)
+        for linear in (self.input_projection, self.output_projection):
+            nn.init.zeros_(linear.bias)
         rotations = rotation_table(max_positions, self.head_dim) if positions == "rotary" else None
         self.register_buffer("rotations", rotations, persistent=False)
         self.register_buffer("slopes_H", alibi_slopes(num_heads) if positions == "alibi" else None, persistent=False)
@@ -136,12 +135,12 @@ class MultiHeadAttention(nn.Module):
     def project_query(self, x_ND: Tensor) -> Tensor:
         """Return the queries [..., H, K] of tokens [..., D]."""
         weight, bias = self.input_projection.weight, self.input_projection.bias
-        return self.shape_query(self._heads(linear(x_ND, weight[: self.sizes[0]], bias[: self.sizes[0]])))
+        return self.shape_query(self._heads(F.linear(x_ND, weight[: self.sizes[0]], bias[: self.sizes[0]])))
 
     def project_memory(self, memory_MD: Tensor) -> tuple[Tensor, Tensor]:
         """Return the keys and the values, [..., J, K] each, of tokens [..., D]."""
         weight, bias = self.input_projection.weight, self.input_projection.bias
-        key, value = linear(memory_MD, weight[self.sizes[0] :], bias[self.sizes[0] :]).chunk(2, -1)
+        key, value = F.linear(memory_MD, weight[self.sizes[0] :], bias[self.sizes[0] :]).chunk(2, -1)
         return self.shape_key(self._heads(key)), self._heads(value)
 
     def shape_query(self, query_NHK: Tensor) -> Tensor:
@@ -184,7 +183,7 @@ class MultiHeadAttention(nn.Module):
             The tokens [B, W, D] and, if asked for, the weights [B, H, W, C].
         """
         query_BHWK = query_BWHK.transpose(1, 2)
-        if not return_weights and query_BHWK.device.type != "cpu":
+        if not return_weights:
             mixed_BHWK = fused(query_BHWK, key_BJCK, value_BJCK, mask=mask_BHWC)
             return self.project_output(mixed_BHWK.transpose(1, 2)), None
         grouped_BJXK = query_BHWK.unflatten(1, (self.num_kv_heads, -1)).flatten(2, 3)  # X = G x W

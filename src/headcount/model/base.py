@@ -16,7 +16,6 @@ from torch.nn import functional as F
 from headcount.config import Positions, Tie
 from headcount.model.copying import Prediction, mixture, pointer
 from headcount.model.dropout import Dropout
-from headcount.model.linear import Linear
 from headcount.model.positions import sinusoids
 from headcount.model.ragged import Rows
 
@@ -94,12 +93,12 @@ class SummaryModel(nn.Module, Generic[AnyState]):
         self.summary_embedding = Embedding(vocabulary)
         tied = vocabulary.tie_embeddings == "all"
         self.document_embedding = self.summary_embedding if tied else Embedding(vocabulary)
-        self.output = Linear(vocabulary.embedding_size, vocabulary.vocabulary_size, bias=False)
+        self.output = nn.Linear(vocabulary.embedding_size, vocabulary.vocabulary_size, bias=False)
         if vocabulary.tie_embeddings == "none":
             nn.init.normal_(self.output.weight, std=vocabulary.embedding_size**-0.5)
         else:
             self.output.weight = self.summary_embedding.tokens.weight
-        self.copy_gate = Linear(vocabulary.embedding_size, 1) if copying else None
+        self.copy_gate = nn.Linear(vocabulary.embedding_size, 1) if copying else None
 
     @abstractmethod
     def forward(

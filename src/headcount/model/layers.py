@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from headcount.config import Activation, Attention, Norm, NormPosition
 from headcount.model.attention import ATTENTIONS, MultiHeadAttention
 from headcount.model.dropout import Dropout
-from headcount.model.linear import Linear
 from headcount.model.ragged import Rows
 from headcount.model.state import DecoderState
 
@@ -42,12 +41,12 @@ class FeedForward(nn.Module):
         """Make the layers, of feedforward_size in the middle; SwiGLU has three of them."""
         super().__init__()
         self.activation = activation
-        self.widen = Linear(embedding_size, feedforward_size)
-        self.gate = Linear(embedding_size, feedforward_size) if activation == "swiglu" else None
-        self.narrow = Linear(feedforward_size, embedding_size)
-        for projection in filter(None, (self.widen, self.gate, self.narrow)):
-            nn.init.xavier_uniform_(projection.weight)
-            nn.init.zeros_(projection.bias)
+        self.widen = nn.Linear(embedding_size, feedforward_size)
+        self.gate = nn.Linear(embedding_size, feedforward_size) if activation == "swiglu" else None
+        self.narrow = nn.Linear(feedforward_size, embedding_size)
+        for linear in filter(None, (self.widen, self.gate, self.narrow)):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return each token [..., D], worked on alone."""

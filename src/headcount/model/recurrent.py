@@ -20,7 +20,6 @@ from headcount.model.additive import AdditiveAttention
 from headcount.model.base import SummaryModel, Vocabulary
 from headcount.model.copying import Prediction
 from headcount.model.dropout import Dropout
-from headcount.model.linear import Linear
 from headcount.model.ragged import Rows
 from headcount.model.state import additive_mask
 
@@ -102,11 +101,11 @@ class Recurrent(SummaryModel[RecurrentState]):
         self.encoder = network(
             size, size // 2, encoder_layers, bidirectional=True, dropout=dropout if encoder_layers > 1 else 0.0
         )
-        self.beginning = Linear(size // 2, decoder_layers * size)
+        self.beginning = nn.Linear(size // 2, decoder_layers * size)
         self.attention = AdditiveAttention(embedding_size=size, num_heads=num_heads)
         cells = [step(2 * size if index == 0 else size, size) for index in range(decoder_layers)]
         self.decoder = cast(list[nn.GRUCell | nn.LSTMCell], nn.ModuleList(cells))
-        self.readout = Linear(3 * size, size)
+        self.readout = nn.Linear(3 * size, size)
         self.dropout = Dropout(dropout)
         self.halves = 2 if cell == "lstm" else 1
 
