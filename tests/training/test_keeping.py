@@ -137,14 +137,18 @@ class Poison(Callback):
                 parameter.grad = torch.full_like(parameter, torch.nan)
 
 
-def test_weights_that_are_no_numbers_are_not_kept(small, tmp_path: Path) -> None:
-    config = small("run.folder=here", "trainer.max_steps=5")
-    message = r"^here: the validation loss of step 4 is not finite; the checkpoints are older[^\n]*$"
+@pytest.mark.parametrize(
+    ("steps", "what"), [("trainer.max_steps=5", "validation loss"), ("trainer.max_steps=4", "norm of the weights")]
+)
+def test_weights_that_are_no_numbers_are_not_kept(steps: str, what: str, small, tmp_path: Path) -> None:
+    every = [] if steps.endswith("5") else ["trainer.val_check_interval=3"]  # no validation sees the last step
+    config = small("run.folder=here", steps, *every)
+    message = rf"^here: the {what} of step 4 is not finite; the checkpoints are older[^\n]*$"
     with watched(Poison()), pytest.raises(RunError, match=message):
         run.train(*config)
     for name in ("last", "best"):
         checkpoint = torch.load(tmp_path / "here" / "checkpoints" / f"{name}.ckpt", weights_only=True)
-        assert checkpoint["global_step"] == 2
+        assert checkpoint["global_step"] == (3 if every else 2)
     (tmp_path / "here" / "not_finite.json").write_text("{}")
     run.train(*config)
     assert not (tmp_path / "here" / "not_finite.json").exists() and (tmp_path / "here" / "finished").exists()

@@ -96,7 +96,7 @@ def make_cells(grid: Grid, *, smoke: bool = False) -> list[Cell]:
 
         cells = [
             _resolve(grid, cell.setting, cell.choice, cell.seed, short, size)
-            for cell, size in zip(cells, match_parameters(grid, cells), strict=True)
+            for cell, size in zip(cells, match_parameters(cells), strict=True)
         ]
     same: dict[str, str] = {}
     for cell in cells:

@@ -33,7 +33,7 @@ def count_cost(config: Config) -> Cost:
     )
 
 
-def match_parameters(grid: Grid, cells: list[Cell]) -> list[int]:
+def match_parameters(cells: list[Cell]) -> list[int]:
     """Return for each cell the feedforward_size that gives it the baseline's number of parameters, or comes nearest."""
     wanted = count_cost(_baseline(cells).config).parameters
     solved: dict[str, int] = {}

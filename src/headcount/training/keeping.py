@@ -110,7 +110,11 @@ class Checkpoints(Checkpoint):
         self._save_last(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the end."""
+        """Save the end.
+
+        Raises:
+            RunError: the last step has made weights that are no numbers.
+        """
         if self.saved != trainer.global_step:
             self._save_last(trainer)
         self.signals.patient = False
@@ -120,6 +124,8 @@ class Checkpoints(Checkpoint):
     def _save_last(self, trainer: pl.Trainer) -> None:
         self.due = trainer.fit_loop._should_accumulate()  # the gradients of half a step are in no checkpoint
         if not self.due:
+            if not torch.nn.utils.get_total_norm(trainer.lightning_module.parameters()).isfinite():
+                self._refuse(trainer, "norm of the weights", [])
             for logger in trainer.loggers:
                 logger.save()
             trainer.save_checkpoint(checkpoint_path(self.run, "last"), weights_only=False)
