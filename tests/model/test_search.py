@@ -14,7 +14,7 @@ from headcount.model.base import SummaryModel
 from headcount.model.build import build_model
 from headcount.model.constraints import Constraints, Words
 from headcount.model.ragged import Rows
-from headcount.model.search import Hypothesis, LengthPenalty, Sampling, Search, beam_search, write
+from headcount.model.search import Hypothesis, LengthPenalty, Sampling, Search, beam_search, log_total, write
 from headcount.model.state import groups_of
 from tests.model.builds import ARCHITECTURES, DOCUMENTS, SMALL, batch, ids, make
 
@@ -243,3 +243,8 @@ def test_weights_in_bf16(architecture: str, change: str) -> None:
         log_TV = model(document, Rows.of([len(document)]), read, Rows.of([len(read)])).log_probabilities()
         expected = log_TV.gather(1, torch.tensor(text)[:, None]).sum().item()
         assert found.score == pytest.approx(expected, rel=0.05)
+
+
+def test_log_total() -> None:
+    logits = torch.randn(2, 3, 50) * 10
+    torch.testing.assert_close(log_total(logits), logits.logsumexp(-1))

@@ -1,6 +1,7 @@
 """A moving average of the weights."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +9,9 @@ import torch
 from matplotlib.figure import Figure
 from pytorch_lightning.callbacks import Callback
 
+from headcount.config import ConfigError
 from headcount.training import run
+from headcount.training.averaging import averaging
 from headcount.training.checkpoint import load_checkpoint
 from headcount.training.summarizer import Summarizer
 from tests.training.stopping import watched
@@ -39,17 +42,27 @@ def test_a_run_validates_and_writes_by_the_average(small, tmp_path: Path, monkey
     monkeypatch.setattr(Summarizer, "draw", lambda self, *_, **__: drawn.append(copied(self)) or Figure((1, 1)))
     with watched(recorder := Recorder()):
         run.train(*small("optimizer.averaging=0.4", f"trainer.max_steps={STEPS}", "run.folder=averaged",
-                         "trainer.val_check_interval=6", "tracking.mode=offline"))  # fmt: skip
+                         "trainer.val_check_interval=4", "tracking.mode=offline"))  # fmt: skip
     validation_picture, test_picture = drawn[-2:]
     with watched(alone := Recorder()):
-        run.train(*small(f"trainer.max_steps={STEPS}", "run.folder=alone", "trainer.val_check_interval=6"))
+        run.train(*small(f"trainer.max_steps={STEPS}", "run.folder=alone", "trainer.val_check_interval=4"))
     last, best = load_checkpoint(Path("averaged"), "last"), load_checkpoint(Path("averaged"), "best")
     for name, mean in recorder.trained[0].items():
         assert all(torch.equal(a[name], b[name]) for a, b in zip(recorder.trained, alone.trained, strict=True))
         for updates, step in enumerate(recorder.trained[1:], 1):
             kept = min(0.4, (1 + updates) / (10 + updates))
             mean = kept * mean + (1 - kept) * step[name]
+            if updates == 3:
+                torch.testing.assert_close(best["state_dict"][name], mean)
         torch.testing.assert_close(last["state_dict"][name], mean)
-        for found in (best["state_dict"], recorder.validated[-1], validation_picture, test_picture):
-            assert torch.equal(found[name], last["state_dict"][name])
+        for found in (recorder.validated[-1], validation_picture, test_picture):
+            assert torch.equal(found[name], best["state_dict"][name])
         assert torch.equal(last["current_model_state"][name], alone.trained[-1][name])
+
+
+def test_what_it_does_not_go_with(small) -> None:
+    with pytest.raises(ConfigError, match=r"^optimizer.averaging=0.9 does not go with trainer.precision=bf16-true;"):
+        run.train(*small("optimizer.averaging=0.9", "trainer.precision=bf16-true"))
+    sharded: Any = SimpleNamespace(precision="bf16-mixed", strategy="fsdp")
+    with pytest.raises(ConfigError, match=r"^optimizer.averaging=0.9 does not go with weights that .*; legal: "):
+        averaging(small("optimizer.averaging=0.9")[0], sharded)

@@ -137,7 +137,10 @@ def write(
 
 
 def log_total(logits_BWV: Tensor) -> Tensor:
-    """Return the logarithm of what probabilities are normalized by, [B, W]; log_softmax has it in one pass."""
+    """Return the logarithm of what probabilities are normalized by, [B, W]; log_softmax has it in one pass.
+
+    Of logits as the model gives them: the first token's is finite, and not far below the rest.
+    """
     first_BW = logits_BWV[..., 0].float()
     return first_BW - logits_BWV.float().log_softmax(-1)[..., 0]
 

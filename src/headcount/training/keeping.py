@@ -97,12 +97,13 @@ class Checkpoints(Checkpoint):
         """Save, and keep the best.
 
         Raises:
-            RunError: the loss is not finite, as after a step whose gradients were not.
+            RunError: the loss or a weight is not finite, as after a step whose gradients were not.
         """
         if trainer.sanity_checking:
             return
         if not trainer.callback_metrics["validation/loss"].isfinite():
             self._refuse(trainer, "validation loss", [])
+        self._check_weights(trainer)
         score = trainer.callback_metrics[self.score].item()
         if self.best is None or score > self.best:
             self.best = score
@@ -124,19 +125,22 @@ class Checkpoints(Checkpoint):
     def _save_last(self, trainer: pl.Trainer) -> None:
         self.due = trainer.fit_loop._should_accumulate()  # the gradients of half a step are in no checkpoint
         if not self.due:
-            if not torch.nn.utils.get_total_norm(trainer.lightning_module.parameters()).isfinite():
-                self._refuse(trainer, "norm of the weights", [])
+            self._check_weights(trainer)
             for logger in trainer.loggers:
                 logger.save()
             trainer.save_checkpoint(checkpoint_path(self.run, "last"), weights_only=False)
             self.saved = trainer.global_step
+
+    def _check_weights(self, trainer: pl.Trainer) -> None:
+        if not torch.nn.utils.get_total_norm(trainer.lightning_module.parameters()).isfinite():
+            self._refuse(trainer, "norm of the weights", [])
 
     def _end(self, trainer: pl.Trainer) -> None:
         name = signal.Signals(self.signals.exit_code - 128).name
         print(f"{name}: ended at step {trainer.global_step:,}; the same command goes on from there")
         raise SystemExit(self.signals.exit_code)
 
-    def _refuse(self, trainer: pl.Trainer, loss: str, rows: list[int]) -> None:
+    def _refuse(self, trainer: pl.Trainer, what: str, rows: list[int]) -> None:
         data = trainer.datamodule.splits.get("train")  # type: ignore[attr-defined]
         mine = [str(row) if data is None else data.pairs.ids[row] for row in rows]
         ids = gather(trainer, mine)
@@ -147,6 +151,6 @@ class Checkpoints(Checkpoint):
             write_whole(file, json.dumps({"step": trainer.global_step, "ids": ids}, indent=2))
             named = f"; {file.name} in it names the {len(ids)} examples"
         raise RunError(
-            f"{self.run}: the {loss} of step {trainer.global_step:,} is not finite{named}; the checkpoints are older "
+            f"{self.run}: the {what} of step {trainer.global_step:,} is not finite{named}; the checkpoints are older "
             "and whole; a lower optimizer.learning_rate may help"
         )

@@ -60,6 +60,7 @@ def train(config: Config, plain: dict[str, Any], *, fresh: bool = False) -> None
     silence_all_but_the_first()
     pl.seed_everything(config.seed, verbose=False)
     team = make_trainer(config, loggers=[], callbacks=[])  # a wrong argument is answered before the data is prepared
+    averaging(config, team)
     if config.trainer.get("fast_dev_run"):
         _try(config, plain, team)
         return

@@ -20,7 +20,7 @@ for harmless in (
     ".*does not have many workers",  # a batch is a slice of arrays in memory
     "Experiment logs directory .* is not empty",  # it holds the run's config and tokenizer
     "The `srun` command is available",  # a run on the login node is as good
-    ".*WeightAveraging callback with a model that overrides the configure_model",  # no strategy here shards it
+    ".*WeightAveraging callback with a model that overrides the configure_model",  # none that shards it gets so far
     "Glyph .* missing from font",  # a picture shows a box for it
     ".*LeafSpec.* is deprecated",  # Lightning 2.6 on torch 2.13
 ):
