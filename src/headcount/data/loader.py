@@ -131,7 +131,7 @@ def _loader(
 ) -> DataLoader[Any]:
     context = "fork" if num_workers else None  # the mapped files need not be copied
     return DataLoader(
-        batches,  # type: ignore[arg-type]
+        batches,  # type: ignore[arg-type] # any sequence serves as a data set
         batch_size=None,
         collate_fn=partial(split.batch, in_windows=in_windows),
         num_workers=num_workers,

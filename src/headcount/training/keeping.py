@@ -107,7 +107,7 @@ class Checkpoints(Checkpoint):
         score = trainer.callback_metrics[self.score].item()
         if self.best is None or score > self.best:
             self.best = score
-            trainer.save_checkpoint(checkpoint_path(self.run, "best"), weights_only=False)
+            trainer.save_checkpoint(checkpoint_path(self.run, "best"), weights_only=False)  # the optimizer, too
         self._save_last(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -128,7 +128,7 @@ class Checkpoints(Checkpoint):
             self._check_weights(trainer)
             for logger in trainer.loggers:
                 logger.save()
-            trainer.save_checkpoint(checkpoint_path(self.run, "last"), weights_only=False)
+            trainer.save_checkpoint(checkpoint_path(self.run, "last"), weights_only=False)  # the optimizer, too
             self.saved = trainer.global_step
 
     def _check_weights(self, trainer: pl.Trainer) -> None:
@@ -141,7 +141,7 @@ class Checkpoints(Checkpoint):
         raise SystemExit(self.signals.exit_code)
 
     def _refuse(self, trainer: pl.Trainer, what: str, rows: list[int]) -> None:
-        data = trainer.datamodule.splits.get("train")  # type: ignore[attr-defined]
+        data = trainer.datamodule.splits.get("train")  # type: ignore[attr-defined] # Lightning sets it untyped
         mine = [str(row) if data is None else data.pairs.ids[row] for row in rows]
         ids = gather(trainer, mine)
         if not trainer.is_global_zero:

@@ -124,7 +124,7 @@ def _train(config: Config, plain: dict[str, Any], team: pl.Trainer, held: Path |
         trainer.fit(summarizer, data, ckpt_path=good and good[0], weights_only=True)
         if kept.best is None:
             console.print("no validation within this training: the last weights are taken for the best")
-            trainer.save_checkpoint(checkpoint_path(folder, "best"), weights_only=False)
+            trainer.save_checkpoint(checkpoint_path(folder, "best"), weights_only=False)  # the optimizer, too
         judged = score_test(trainer, summarizer, data, folder, folder)
         if judged is None:
             return

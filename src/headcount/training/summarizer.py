@@ -114,7 +114,7 @@ class Summarizer(pl.LightningModule):
         accuracy = token_accuracy(prediction, targets_M)
         losses = {"validation/loss": prediction.loss(targets_M), "validation/token_accuracy": accuracy}
         self.log_dict(losses, batch_size=len(targets_M), sync_dist=True)
-        data: SummarizationDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        data: SummarizationDataModule = self.trainer.datamodule  # type: ignore[attr-defined] # Lightning sets it untyped
         pairs = data.splits["validation"].pairs
         scores = torch.zeros(len(ROUGE_TYPES), dtype=torch.float64)
         for index, summary in zip(batch.indices, self.summarize(batch, greedily=True), strict=True):
@@ -126,7 +126,7 @@ class Summarizer(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log a table of documents, references and summaries, and where each head looked for one of them."""
-        data: SummarizationDataModule = self.trainer.datamodule  # type: ignore[attr-defined]
+        data: SummarizationDataModule = self.trainer.datamodule  # type: ignore[attr-defined] # Lightning sets it untyped
         for logger in self.loggers:
             if isinstance(logger, WandbLogger) and self.trainer.is_global_zero:
                 columns = ["id", "document", "reference", "summary"]
