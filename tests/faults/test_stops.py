@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.forks import KILLED, PLACES, STEPS, Forks, at_first, overrides
+from headcount.data.loader import TrainingLoader
+from tests.faults.forks import KILLED, PLACES, STEPS, Forks, at_first, overrides, train
 from tests.training.stopping import assert_same
 
 pytestmark = pytest.mark.faults
 SAME = "the same command goes on; weights, metrics and summaries are the same to the last bit"
+EPOCHS = ["trainer.max_steps=-1", "trainer.max_epochs=2"]
 WAYS = {
     "one process": (1, []),
     "two workers": (1, ["data.num_workers=2"]),
@@ -23,6 +25,17 @@ WAYS = {
     "two batches a step": (1, ["trainer.accumulate_grad_batches=2", "trainer.max_steps=7"]),
     "averaged weights": (1, ["optimizer.averaging=0.9"]),
     "length pools": (1, ["data.length_pools=2"]),
+    "a budget of epochs": (1, EPOCHS),
+    "a budget of epochs, validated within and after each": (
+        1,
+        [*EPOCHS, "trainer.val_check_interval=0.5", "trainer.check_val_every_n_epoch=1"],
+    ),
+    "a budget of epochs, two processes": (2, ["trainer.devices=2", "trainer.max_steps=-1", "trainer.max_epochs=4"]),
+    "a budget of epochs, at least one, and of time": (
+        1,
+        [*EPOCHS, "trainer.min_epochs=1", "trainer.max_time=00:01:00:00"],
+    ),
+    "a budget of steps, at least three, and of time": (1, ["trainer.min_steps=3", "trainer.max_time=00:01:00:00"]),
     "a stream": (1, ["data.streaming=true", "data.shuffle_buffer=8"]),
 }
 
@@ -38,6 +51,24 @@ def test_killed_at_every_step_of_two_epochs(way: str, forks: Forks, fault, some,
         assert_same(tmp_path / "whole", tmp_path / "cut")
         shutil.rmtree("cut")
         fault(f"kill -9 at each step of two epochs, {way}", SAME)
+
+
+def forget_position(arguments: list[str]) -> None:
+    """Train with a restore that is broken on purpose: the position in the data is forgotten."""
+    TrainingLoader.load_state_dict = lambda *_: None  # type: ignore[method-assign]
+    train(arguments)
+
+
+def test_the_comparison_notices_a_broken_restore(forks: Forks, fault, tmp_path: Path) -> None:
+    """The negative control of all the rows above."""
+    forks.train("whole")
+    for step in (4, 5, 8):
+        assert forks.stop("cut", step, PLACES[1], signal.SIGKILL) == [KILLED]
+        assert forks.run(forget_position, overrides("cut")) == [0]
+        with pytest.raises(AssertionError):
+            assert_same(tmp_path / "whole", tmp_path / "cut")
+        shutil.rmtree("cut")
+        fault("negative control: a resume that forgets its position", "the comparison of the rows above fails")
 
 
 def test_signals_at_random_steps(forks: Forks, fault, some, tmp_path: Path) -> None:

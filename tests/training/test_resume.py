@@ -73,6 +73,7 @@ DROPOUT = (
     "evaluation.validation_examples=4",
     "evaluation.baselines=[lead-1]",
 )
+EPOCHS = "trainer.max_steps=-1", "trainer.max_epochs=2"
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,11 @@ DROPOUT = (
         (7, ["trainer.max_steps=9", "trainer.val_check_interval=7"]),  # the end of an epoch
         (10, ["trainer.max_steps=-1", "trainer.max_epochs=2", "trainer.val_check_interval=1.0",
               "trainer.check_val_every_n_epoch=1"]),
+        # In the middle of an epoch, under a budget of epochs: the position in the data must be restored.
+        (5, [*EPOCHS, "trainer.val_check_interval=2"]),
+        (12, [*EPOCHS, "trainer.val_check_interval=4", "trainer.max_time=00:01:00:00"]),
+        (5, [*EPOCHS, "trainer.val_check_interval=0.5", "trainer.check_val_every_n_epoch=1", "trainer.min_epochs=1"]),
+        (5, ["trainer.max_time=00:01:00:00", "trainer.min_steps=3", "trainer.val_check_interval=2"]),
         (5, ["optimizer.averaging=0.9", "trainer.accumulate_grad_batches=2", "trainer.val_check_interval=4"]),
         (5, ["data.streaming=true", "data.shuffle_buffer=8", "trainer.val_check_interval=2"]),
     ],
@@ -94,6 +100,18 @@ def test_the_same_command_goes_on_and_comes_to_the_same(small, stop: int, change
     assert not (tmp_path / "cut" / "finished").exists()
     run.train(*cut)
     assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_lost_position_in_the_data_is_noticed(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control of the test above: with a restore that is broken on purpose, the comparison fails."""
+    changes = ["trainer.max_steps=6", "trainer.val_check_interval=2", *DROPOUT]
+    run.train(*small(*changes, "run.folder=whole"))
+    cut = small(*changes, "run.folder=cut")
+    stop_at(5, *cut)
+    monkeypatch.setattr("headcount.data.loader.TrainingLoader.load_state_dict", lambda *_: None)
+    run.train(*cut)
+    with pytest.raises(AssertionError):
+        assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_stopped_after_the_training(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -249,10 +249,14 @@ class Summarizer(pl.LightningModule):
         ]
         fused = "mixed" not in str(self.trainer.precision)  # Lightning 2.6 does not clip fused steps in mixed precision
         optimizer = torch.optim.AdamW(groups, lr=knobs.learning_rate, betas=(knobs.beta1, knobs.beta2), fused=fused)
-        total = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_factor(step, knobs.schedule, knobs.warmup_steps, total)
-        )
+
+        def factor(step: int) -> float:
+            # The number of steps is asked for after the first step and not here. Under a budget of epochs Lightning
+            # sets up the training data to answer, which must not happen before a resumed run's position is restored.
+            total = int(self.trainer.estimated_stepping_batches) if step else 1
+            return learning_rate_factor(step, knobs.schedule, knobs.warmup_steps, total)
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
