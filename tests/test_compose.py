@@ -109,6 +109,15 @@ MISTAKES = {
     "trainer: {2020-01-01: 1}": "x.yaml: ",
     "trainer: [a]": "x.yaml: Cannot merge",
     "trainer: {'max steps': 1}": "x.yaml: trainer.max steps=1: unknown key; did you mean max_steps?",
+    "data: {test_split: ''}": "data.test_split= is empty; legal: the name of a split, or null to carve one out of the",
+    "data: {validation_split: ' '}": "data.validation_split=  is empty; legal: the name of a split, or null",
+    "data: {train_split: ''}": "data.train_split= is empty; legal: a text that is not empty",
+    "data: {path: ''}": "data.path= is empty; legal: a text that is not empty",
+    "data: {document_columns: [a, '']}": "data.document_columns=['a', ''] is empty",
+    "tokenizer: {path: ''}": "tokenizer.path= is empty; legal: null, or a text",
+    "run: {folder: ''}": "run.folder= is empty; legal: null, or a text",
+    "run: {directory: ''}": "run.directory= is empty; legal: a text that is not empty",
+    "tracking: {tags: ['']}": "tracking.tags=[''] is empty",
     "format_version: 2": "x.yaml: format_version=2 is not known here; legal: 1",
 }
 

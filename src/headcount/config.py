@@ -68,6 +68,20 @@ class RunError(RuntimeError):
     """What ended a run and is no mistake in its config, said in one line."""
 
 
+def user_path(name: str, text: str) -> Path:
+    """Return a path that a user wrote, with ``~`` expanded.
+
+    Raises:
+        ConfigError: it is no path, or its home directory is unknown; the message names the key.
+    """
+    try:
+        if "\0" in text:
+            raise ConfigError(f"{name}={text}: a path without NUL characters is needed")
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{name}={text}: the home directory is unknown; legal: a path without ~") from None
+
+
 def key(default: Any, meaning: str, *, at_least: float | None = None, below: float | None = None) -> Any:
     """Declare a knob: its default, its one-line meaning and, for a number, its range."""
     metadata = {"meaning": meaning, "at_least": at_least, "below": below}
@@ -81,8 +95,16 @@ class Section:
     """What the sections share: a number outside its declared range is refused."""
 
     def __post_init__(self) -> None:
-        """Check every number against its range."""
+        """Check every number against its range, and that no text is empty."""
         prefix = type(self).__name__.removesuffix("Config").lower()
+        for knob in fields(self):
+            value = getattr(self, knob.name)
+            texts = value if isinstance(value, list) else [value]
+            if any(isinstance(text, str) and not text.strip() for text in texts):
+                legal = "null, or a text" if knob.default is None else "a text that is not empty"
+                if knob.name.endswith("_split") and knob.name != "train_split":
+                    legal = "the name of a split, or null to carve one out of the training split"
+                raise ConfigError(f"{prefix}.{knob.name}={value} is empty; legal: {legal}")
         for knob in fields(self):
             value, low, high = getattr(self, knob.name), *map(knob.metadata.get, ("at_least", "below"))
             if not isinstance(value, int | float):
@@ -245,8 +267,6 @@ class TokenizerConfig(Section):
     def __post_init__(self) -> None:
         """Check that the regular expression is one."""
         Section.__post_init__(self)
-        if self.words == "":
-            raise ConfigError("tokenizer.words= is empty; legal: null, or a regular expression")
         try:
             re.compile(self.words or "")
         except re.error as error:
@@ -363,6 +383,7 @@ class RunConfig(Section):
 
     def __post_init__(self) -> None:
         """Check that the name stays within the directory."""
+        Section.__post_init__(self)
         if self.name is not None and not re.fullmatch(r"\w[\w.-]*", self.name):
             raise ConfigError(f"run.name={self.name} is not a folder's name; legal: letters, digits, '_', '-' and '.'")
 

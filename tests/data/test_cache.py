@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from headcount.config import ConfigError
-from headcount.data.cache import cached
+from headcount.data.cache import DIGESTS, cached
 
 BUILD_SLOWLY = """
 import sys, time
@@ -40,7 +41,7 @@ def test_what_a_killed_process_leaves_is_not_trusted(tmp_path: Path) -> None:
     process.wait()
     started = time.monotonic()
     folder = cached(str(tmp_path), "thing", 1, lambda to: (to / "whole").touch() or None)
-    assert [p.name for p in folder.iterdir()] == ["whole"]
+    assert sorted(p.name for p in folder.iterdir()) == [DIGESTS, "whole"]
     assert time.monotonic() - started < 5  # a dead process holds no lock
     assert not list(tmp_path.glob("*.partial"))
 
@@ -57,3 +58,55 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^data.cache_dir=[^\n]*: cannot write thing-\w+: "):
         cached(str(tmp_path / "file"), "thing", 1, lambda to: None)
     assert os.listdir(tmp_path) == ["file"]
+
+
+def fill(to: Path) -> None:
+    (to / "pairs.arrow").write_bytes(b"pairs" * 100)
+    (to / "info.json").write_text('{"pairs": 100}')
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "a changed byte": lambda folder: flip(folder / "pairs.arrow"),
+    "a changed byte in a small file": lambda folder: flip(folder / "info.json"),
+    "a byte too many": lambda folder: (folder / "pairs.arrow").open("ab").write(b" "),
+    "an empty file": lambda folder: (folder / "info.json").write_text(""),
+    "a missing file": lambda folder: (folder / "info.json").unlink(),
+    "an empty list of digests": lambda folder: (folder / DIGESTS).write_text(""),
+    "a list that is none": lambda folder: (folder / DIGESTS).write_text("[1, 2]"),
+    "no list of digests": lambda folder: (folder / DIGESTS).unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_entry_is_built_again(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = cached(str(tmp_path), "thing", 1, fill)
+    DAMAGES[damage](folder)
+    assert cached(str(tmp_path), "thing", 1, fill) == folder
+    assert re.fullmatch(r".*thing-\w+: (.* is not what was written|not readable .*); it is built again\n",
+                        capsys.readouterr().out)  # fmt: skip
+    assert (folder / "pairs.arrow").read_bytes() == b"pairs" * 100
+    assert (folder / "info.json").read_text() == '{"pairs": 100}'
+    assert cached(str(tmp_path), "thing", 1, lambda to: 1 // 0) == folder
+    assert capsys.readouterr().out == ""
+
+
+def test_a_complete_entry_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a cache that others own: no lock, no folder and no file is written."""
+    folder = cached(str(tmp_path), "thing", 1, fill)
+    for path in tmp_path.glob("*.lock"):
+        path.unlink()
+    monkeypatch.setattr("headcount.data.cache.FileLock", lambda *_: pytest.fail("a lock was written"))
+    before = sorted(tmp_path.rglob("*"))
+    assert cached(str(tmp_path), "thing", 1, fill) == folder
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"^data.cache_dir=~nosuchuser/x: the home directory is unknown; legal: "):
+        cached("~nosuchuser/x", "thing", 1, fill)

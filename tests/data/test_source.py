@@ -248,3 +248,24 @@ def test_a_script_on_the_hub_is_named_with_the_way_out(data: DataConfig, monkeyp
     monkeypatch.setattr("datasets.load_dataset", refuse)
     with pytest.raises(ConfigError, match=r"scripts are no longer .* try data.revision=refs/convert/parquet$"):
         load_splits(replace(data, path="some/set"), {"test": "test"})
+
+
+def test_ids_that_are_not_unique_are_numbered(
+    data: DataConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = ["a", "b", "a", "a#2", "a", "c\r\nd", "c  d", 7, "7"]
+    rows = [{"id": name, "document": f"document {n}", "summary": "s"} for n, name in enumerate(ids)]
+    write(tmp_path, "test.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    splits, origin = load_splits(data, {"test": "test"})
+    found = list(splits["test"].ids)
+    assert found == ["a", "b", "a#3", "a#2", "a#4", "c  d", "c  d#2", "7", "7#2"]
+    assert list(splits["test"].documents) == [f"document {n}" for n in range(len(ids))]
+    assert origin["test"]["repeated_ids"] == 4
+    assert "test: 4 of 9 ids were taken before; they are numbered, as in ID#2" in capsys.readouterr().out
+
+
+def test_unique_ids_are_left_alone(data: DataConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_data(tmp_path / "data")
+    splits, origin = load_splits(data, {"test": "test"})
+    assert list(splits["test"].ids) == [f"test-{n}" for n in range(12)]
+    assert origin["test"]["repeated_ids"] == 0 and capsys.readouterr().out == ""

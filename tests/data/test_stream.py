@@ -1,4 +1,5 @@
 import json
+import os
 from collections import Counter
 from dataclasses import replace
 from itertools import islice
@@ -115,3 +116,30 @@ def test_the_embedded_data_set_streams_too(data: DataConfig, monkeypatch: pytest
     monkeypatch.setattr("headcount.data.docstrings.build", lambda cache_dir: (Path(data.path), {}))
     source = open_source(replace(data, path="docstrings"), "train", streaming=True)
     assert len(list(read_pairs(source))) == 54
+
+
+def test_more_workers_than_rows(data: DataConfig, tmp_path: Path) -> None:
+    """Those without a row do nothing; the batches are those of the others."""
+    few = tmp_path / "few"
+    few.mkdir()
+    (few / "train.jsonl").write_text("".join(json.dumps({"document": t, "summary": "s"}) + "\n" for t in TEXTS[:3]))
+    given = loader(replace(data, path=str(few)), workers=5, buffer=2)
+    assert {index for batch in rows(given, 12) for index in batch} == {0, 1, 2}
+
+
+def test_a_stream_is_known_by_content(data: DataConfig, tmp_path: Path) -> None:
+    """Another file of the same path, size and modification time is another stream."""
+    data = replace(data, cache_dir=str(tmp_path / "cache"))
+    before = open_source(data, "train", streaming=True)
+    assert open_source(data, "train", streaming=True).sha256 == before.sha256
+    file = tmp_path / "data" / "train-1.jsonl"
+    status = file.stat()
+    file.write_text(file.read_text().replace("document 20 ", "document 99 "))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert file.stat().st_size == status.st_size
+    assert open_source(data, "train", streaming=True).sha256 != before.sha256
+    moved = (tmp_path / "data").rename(tmp_path / "elsewhere")
+    assert open_source(replace(data, path=str(moved)), "train", streaming=True).sha256 != before.sha256
+    file = moved / "train-1.jsonl"
+    file.write_text(file.read_text().replace("document 99 ", "document 20 "))
+    assert open_source(replace(data, path=str(moved)), "train", streaming=True).sha256 == before.sha256

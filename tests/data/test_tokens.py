@@ -6,7 +6,7 @@ from headcount.config import ConfigError
 from headcount.data import tokens
 from headcount.data.batches import EncodedPairs
 from headcount.data.pairs import Pairs
-from headcount.data.table import CHUNK
+from headcount.data.table import CHUNK, read_table
 from headcount.data.tokenizer import train_tokenizer
 from headcount.data.tokens import TokenColumn, prepare_tokens
 
@@ -37,12 +37,15 @@ def test_made_once_and_mapped_not_read(tmp_path: Path, monkeypatch: pytest.Monke
             prepare_tokens(PAIRS, sha256, tokenizer, str(tmp_path))
 
 
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
-    prepare_tokens(PAIRS, "sha", TOKENIZER, str(tmp_path))
+def test_a_damaged_file_is_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = prepare_tokens(PAIRS, "sha", TOKENIZER, str(tmp_path)).to_pydict()  # not a view of the file
     [file] = tmp_path.glob("*/tokens.arrow")
     file.write_bytes(file.read_bytes()[:1000])
+    assert prepare_tokens(PAIRS, "sha", TOKENIZER, str(tmp_path)).to_pydict() == expected
+    assert "tokens.arrow is not what was written; it is built again" in capsys.readouterr().out
+    file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ConfigError, match=r"tokens.arrow: damaged .* delete "):
-        prepare_tokens(PAIRS, "sha", TOKENIZER, str(tmp_path))
+        read_table(file)
 
 
 def test_from_the_cache_or_from_memory_it_is_the_same(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from headcount.compose import load
 from headcount.config import ConfigError
 from headcount.training import run
 from tests.faults.forks import PLACES, Forks, overrides
+from tests.training.stopping import assert_same
 
 pytestmark = pytest.mark.faults
 CHANGED = {
@@ -50,3 +51,23 @@ def test_resumed_as_another_run(forks: Forks, fault, some, tmp_path: Path) -> No
     before[tokenizer] = tokenizer.read_bytes()
     refuse("another tokenizer", "tokenizer.path")
     shutil.rmtree("cut")
+
+
+def test_a_damaged_cache(forks: Forks, fault, some, tmp_path: Path) -> None:
+    """Whatever file of the cache of prepared data is changed, what is trained on is the data."""
+    forks.train("whole")
+    files = sorted(path for path in (tmp_path / "cache").glob("*/*") if path.suffix != ".lock")
+    assert {path.name for path in files} >= {"pairs.arrow", "tokens.arrow", "tokenizer.json", "info.json"}
+    for path in some(files):
+        whole = path.read_bytes()
+        middle = len(whole) // 2
+        for content in (whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :], b""):
+            path.write_bytes(content)
+            forks.train("again")
+            assert_same(tmp_path / "whole", tmp_path / "again")
+            assert path.read_bytes() == whole
+            shutil.rmtree("again")
+            fault(
+                "a file of the data cache is changed in one bit, or empty",
+                "the entry is built again and a line says so; weights, metrics and summaries are the same",
+            )

@@ -7,7 +7,7 @@ import pytest
 
 from headcount.compose import load, to_yaml
 from headcount.config import ConfigError, RunConfig, RunError
-from headcount.training.folder import find_run, hold, new_folder, refuse_links, write_whole
+from headcount.training.folder import find_run, has_effect, hold, new_folder, refuse_links, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -115,3 +115,24 @@ def test_links_that_lead_out_of_a_run_folder_are_refused(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="leads out of"), hold(run):
         pass
     assert not list(outside.iterdir())
+
+
+def test_workers_of_a_stream_have_an_effect() -> None:
+    """Each of them reads a part of it, so their number decides the order of the examples."""
+    _, plain = load([], [])
+    assert not has_effect("data.num_workers", plain) and not has_effect("tracking.name", plain)
+    assert has_effect("seed", plain)
+    _, streamed = load([], ["data.streaming=true"])
+    assert has_effect("data.num_workers", streamed) and not has_effect("data.cache_dir", streamed)
+
+
+def test_a_home_directory_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _, plain = load([], [])
+    (tmp_path / "runs" / "mine-1").mkdir(parents=True)
+    write_whole(tmp_path / "runs" / "mine-1" / "config.yaml", to_yaml(plain))
+    found = find_run(RunConfig(directory="~/runs", name="mine"), plain)
+    assert found == tmp_path / "runs" / "mine-1"
+    assert find_run(RunConfig(folder="~/runs/mine-1"), plain) == found
+    with pytest.raises(ConfigError, match=r"^run.folder=~nosuchuser: the home directory is unknown"):
+        find_run(RunConfig(folder="~nosuchuser"), plain)

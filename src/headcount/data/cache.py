@@ -1,23 +1,31 @@
-"""The cache of prepared data: an entry is there whole, or it is not there."""
+"""The cache of prepared data: an entry is complete and unchanged, or it is built again."""
 
 import hashlib
 import json
 import os
 import shutil
+import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from headcount.config import ConfigError
+from headcount.config import ConfigError, user_path
+from headcount.data.files import digest
+
+DIGESTS = "sha256.json"  # of an entry: for each of its other files the SHA-256 of the content
+VERSION = 2  # raise it when what makes an entry trustworthy changes
+
+_verified: set[tuple[Any, ...]] = set()  # states of entries that this process has verified
 
 
 def cached(cache_dir: str, kind: str, key: Any, build: Callable[[Path], None]) -> Path:
-    """Return a cached folder; build it first where it is not there.
+    """Return a cached folder; build it first where it is missing or damaged.
 
-    It is built beside its place and moved there at the end, so that what a killed process leaves is never taken for
-    an entry. Of several processes one builds, the others wait.
+    An entry is built beside its place, flushed to disk and moved there at the end, so that what a killed process leaves
+    is never taken for an entry. Of several processes one builds, the others wait. Opening an entry compares its files
+    with their digests. A complete entry is only read, so that a cache may be shared without being writable.
 
     Args:
         cache_dir: the ``data.cache_dir`` of a config.
@@ -28,18 +36,93 @@ def cached(cache_dir: str, kind: str, key: Any, build: Callable[[Path], None]) -
     Raises:
         ConfigError: the cache cannot be written.
     """
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    folder = Path(cache_dir).expanduser() / f"{kind}-{digest}"
+    name = hashlib.sha256(json.dumps([VERSION, key], sort_keys=True).encode()).hexdigest()[:16]
+    folder = user_path("data.cache_dir", cache_dir) / f"{kind}-{name}"
     try:
+        if folder.is_dir() and _find_damage(folder) is None:
+            return folder
+
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
-            if not folder.is_dir():
-                partial = folder.with_suffix(".partial")
-                shutil.rmtree(partial, ignore_errors=True)
-                partial.mkdir()
-                build(partial)
-                os.replace(partial, folder)
+            # Another process may have built or repaired the entry while this one waited.
+            damage = _find_damage(folder) if folder.is_dir() else None
+            if folder.is_dir() and damage is None:
+                return folder
+            if damage is not None:
+                print(f"{folder}: {damage}; it is built again")
+            _build(folder, build)
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f"data.cache_dir={cache_dir}: cannot write {folder.name}: {reason}") from None
     return folder
+
+
+def _build(folder: Path, build: Callable[[Path], None]) -> None:
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    build(partial)
+
+    # The digests come last and everything reaches the disk before the move: a crash leaves no empty file in an entry.
+    digests = {path.name: digest(path) for path in sorted(partial.iterdir())}
+    (partial / DIGESTS).write_text(json.dumps(digests, indent=2), encoding="utf-8")
+    for path in (*partial.iterdir(), partial):
+        _flush(path)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(partial, folder)
+    _flush(folder.parent)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _find_damage(folder: Path) -> str | None:
+    """Return what is wrong with an entry, None if nothing is. Files are read once per process and state."""
+    try:
+        digests = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
+        for name, expected in digests.items():
+            path = folder / name
+            status = path.stat()
+            state = (str(path), expected, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            if state in _verified:
+                continue
+            if digest(path) != expected:
+                return f"{name} is not what was written"
+            _verified.add(state)
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        return f"not readable ({type(error).__name__})"
+    return None
+
+
+def remembered_digest(file: Path, cache_dir: str) -> str:
+    """Return the SHA-256 of a file's content; it is read only if the file has changed since it was last asked for.
+
+    The state of a file is its path, inode, size and the times of the last change. The time of the inode's change
+    (``ctime``) cannot be set back by a program that restores the modification time. Where the cache cannot be written,
+    the file is read each time.
+    """
+    status = file.stat()
+    state = [str(file.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    name = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
+    note = user_path("data.cache_dir", cache_dir) / "digests" / name
+    try:
+        known = note.read_text(encoding="ascii")
+        if len(known) == 64 and set(known) <= set(string.hexdigits):
+            return known
+    except (OSError, ValueError):
+        pass
+
+    found = digest(file)
+    scratch = note.with_name(f".{name}.{os.getpid()}")
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(found, encoding="ascii")
+        os.replace(scratch, note)
+    except OSError:
+        pass
+    return found

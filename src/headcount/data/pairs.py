@@ -2,14 +2,19 @@
 
 import hashlib
 import json
+import os
 import re
+from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from headcount.config import ConfigError
 from headcount.data.files import Row
@@ -113,10 +118,12 @@ def _mend(text: str) -> tuple[bool, str]:
 def write_pairs(folder: Path, rows: Iterable[Row], columns: Columns) -> None:
     """Write ``pairs.arrow``, and ``info.json`` about it.
 
-    The latter holds the number of rows and pairs, the sha256 of their texts, and by place every row that was dropped
-    because its document or summary is empty, that was mended because it is not UTF-8, or that holds a NUL.
+    The latter holds the number of rows and pairs, the sha256 of their texts, by place every row that was dropped
+    because its document or summary is empty, that was mended because it is not UTF-8, or that holds a NUL, and how many
+    ids were taken before. Results are paired by id, so ids are unique: a second ``a`` becomes ``a#2``.
     """
     info: dict[str, Any] = {"rows": 0, "pairs": 0, "columns": columns.__dict__, "dropped": {}, "mended": [], "nul": []}
+    hashes = array("Q")  # of the ids: eight bytes each, however long they are
     content = hashlib.sha256()
 
     def kept() -> Iterator[tuple[str, str, list[str]]]:
@@ -124,7 +131,7 @@ def write_pairs(folder: Path, rows: Iterable[Row], columns: Columns) -> None:
             info["rows"] += 1
             try:
                 document, references, mended = columns.pair(row)
-                identifier = clean(row.get("id"), "id") or str(info["rows"] - 1)
+                identifier = _one_line(clean(row.get("id"), "id")) or str(info["rows"] - 1)
             except ConfigError as error:
                 raise ConfigError(f"{place}: {error}") from None
             if not (document and references):
@@ -133,11 +140,56 @@ def write_pairs(folder: Path, rows: Iterable[Row], columns: Columns) -> None:
             info["mended"] += [place] if mended else []
             info["nul"] += [place] if "\0" in document or any("\0" in r for r in references) else []
             info["pairs"] += 1
+            hashes.append(_short_hash(identifier))
             content.update("\0".join([document, *references, ""]).encode())
             yield identifier, document, references
 
     write_table(folder / "pairs.arrow", SCHEMA, _chunks(kept()))
+    info["repeated_ids"] = _number_repeated_ids(folder, np.frombuffer(hashes, np.uint64))
     (folder / "info.json").write_text(json.dumps({**info, "sha256": content.hexdigest()}))
+
+
+def _one_line(identifier: str) -> str:
+    """Return an id without line breaks, tabs and other controls, which would break the files of results."""
+    return "".join(c if c.isprintable() else " " for c in identifier).strip()
+
+
+def _short_hash(identifier: str) -> int:
+    return int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=8).digest())
+
+
+def _number_repeated_ids(folder: Path, hashes: NDArray[np.uint64]) -> int:
+    """Number the ids that occur more than once, and return how many were changed.
+
+    Equal ids have equal hashes. Only where hashes repeat is the table read again and written anew.
+    """
+    values, counts = np.unique(hashes, return_counts=True)
+    repeated = set(values[counts > 1].tolist())
+    if not repeated:
+        return 0
+
+    seen: Counter[str] = Counter()
+    taken = set(values.tolist())
+    changed = 0
+
+    def numbered() -> Iterator[tuple[str, str, list[str]]]:
+        nonlocal changed
+        pairs = Pairs.open(folder)
+        for identifier, document, references in zip(pairs.ids, pairs.documents, pairs.references, strict=True):
+            unique = identifier
+            if _short_hash(identifier) in repeated:
+                seen[identifier] += 1
+                if seen[identifier] > 1:
+                    unique = f"{identifier}#{seen[identifier]}"
+                    while _short_hash(unique) in taken:  # the data may have an id like that, too
+                        seen[identifier] += 1
+                        unique = f"{identifier}#{seen[identifier]}"
+                    changed += 1
+            yield unique, document, references
+
+    write_table(folder / "numbered.arrow", SCHEMA, _chunks(numbered()))
+    os.replace(folder / "numbered.arrow", folder / "pairs.arrow")
+    return changed
 
 
 def take(pairs: Pairs, examples: Iterable[int], folder: Path) -> None:

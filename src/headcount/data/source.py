@@ -11,15 +11,15 @@ from typing import IO, Any
 
 import numpy as np
 
-from headcount.config import ConfigError, DataConfig
+from headcount.config import ConfigError, DataConfig, user_path
 from headcount.data import docstrings, files
-from headcount.data.cache import cached
+from headcount.data.cache import cached, remembered_digest
 from headcount.data.files import Row
 from headcount.data.pairs import Columns, Pairs, cell, clean, names, take, write_pairs
 
 __all__ = ["Pairs", "Source", "load_splits", "open_source", "read_documents", "read_info"]
 
-FORMAT = 2  # raise it when the pairs that the code below makes change, so that no stale cache is used
+FORMAT = 3  # raise it when the pairs that the code below makes change, so that no stale cache is used
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +104,11 @@ class Source:
                 f"{self.config.path}: {self.split}: dropped {len(info['dropped'])} of {info['rows']} rows: document or "
                 f"summary empty or null ({places})"
             )
+        if info["repeated_ids"]:
+            print(
+                f"{self.config.path}: {self.split}: {info['repeated_ids']} of {info['pairs']} ids were taken "
+                "before; they are numbered, as in ID#2"
+            )
         if not info["pairs"]:
             raise ConfigError(f"data.path={self.config.path}: no row of {self.split} has both a document and a summary")
         return folder
@@ -136,7 +141,7 @@ def load_splits(config: DataConfig, roles: dict[str, str | None]) -> tuple[dict[
     if config.path == "docstrings":
         origin["docstrings"] = docstrings.build(config.cache_dir)[1]
     named = [f"data.{role}_split" for role, split in roles.items() if split and role != "train"]
-    if "train" in roles and named and Path(config.path).expanduser().is_file():
+    if "train" in roles and named and user_path("data.path", config.path).is_file():
         raise ConfigError(f"data.path={config.path} is one file, the training split: set {' and '.join(named)} to null")
     splits, there = {}, set()
     for role, split in roles.items():
@@ -149,6 +154,7 @@ def load_splits(config: DataConfig, roles: dict[str, str | None]) -> tuple[dict[
             "split": split or f"{role}, {config.carved_examples} of {config.train_split}",
             "pairs": len(splits[role]),
             "rows": info["rows"],
+            "repeated_ids": info["repeated_ids"],
             "dropped": len(info["dropped"]),
             "dropped_rows": info["dropped"],
             "mended_rows": info["mended"],
@@ -179,17 +185,23 @@ def _carve(config: DataConfig, folder: Path, role: str) -> Path:
 
 
 def open_source(config: DataConfig, split: str, *, streaming: bool = False) -> Source:
-    """Find a split; the content of local files is not read where it is to be streamed.
+    """Find a split, which is known by its content.
+
+    A streamed file may be large, so its digest is remembered as long as the file is unchanged.
 
     Raises:
         ConfigError: it is not there, or cannot be reached.
     """
-    path = docstrings.build(config.cache_dir)[0] if config.path == "docstrings" else Path(config.path).expanduser()
+    path = docstrings.build(config.cache_dir)[0] if config.path == "docstrings" else user_path("data.path", config.path)
     if path.exists():
         found = files.find(path, split)
         try:
-            known_by = (lambda file: f"{file}, {file.stat().st_size} bytes") if streaming else files.digest
-            return Source(config=config, split=split, key=[known_by(file) for file in found], files=found)
+            key = (
+                [remembered_digest(file, config.cache_dir) for file in found]
+                if streaming
+                else list(map(files.digest, found))
+            )
+            return Source(config=config, split=split, key=key, files=found)
         except OSError as error:
             raise ConfigError(f"data.path={config.path}: cannot read {split}: {error}") from None
     if path.is_absolute() or config.path.count("/") > 1 or config.path.startswith(".") or path.suffix in files.SUFFIXES:
@@ -197,7 +209,7 @@ def open_source(config: DataConfig, split: str, *, streaming: bool = False) -> S
     import datasets
 
     datasets.disable_progress_bars()
-    cache_dir = str(Path(config.cache_dir).expanduser() / "datasets")
+    cache_dir = str(user_path("data.cache_dir", config.cache_dir) / "datasets")
     try:
         hub = datasets.load_dataset(
             config.path,

@@ -69,19 +69,39 @@ class Stream(IterableDataset[Batch]):
 
     def _shuffled(self, part: int, parts: int) -> Iterator[Example]:
         random = np.random.default_rng([self.seed, part])
-        endless = (example for turn in count() for example in read_pairs(self.source, part, parts, say=turn == 0))
+        # With more workers than rows some of them have nothing to do. Only the first one of a process must find a pair.
+        first = (worker := get_worker_info()) is None or worker.id == 0
+        endless = self._again_and_again(part, parts, required=first)
         waiting = list(islice(endless, self.buffer))
         for example in endless:
             place = random.integers(len(waiting))
             yield waiting[place]
             waiting[place] = example
 
+    def _again_and_again(self, part: int, parts: int, *, required: bool) -> Iterator[Example]:
+        for turn in count():
+            number = 0
+            for example in read_pairs(self.source, part, parts, say=turn == 0, required=required):
+                number += 1
+                yield example
+            if not number:
+                return
 
-def read_pairs(source: Source, part: int = 0, parts: int = 1, *, say: bool = True) -> Iterator[Example]:
+
+def read_pairs(
+    source: Source, part: int = 0, parts: int = 1, *, say: bool = True, required: bool = True
+) -> Iterator[Example]:
     """Yield a part of the pairs once, in the order of the source, and say how many rows had none.
 
+    Args:
+        source: the training split.
+        part: which part of it.
+        parts: into how many it is divided.
+        say: print how many rows were dropped.
+        required: whether a part without any pair is an error.
+
     Raises:
-        ConfigError: there is none, or a row cannot be read.
+        ConfigError: there is no pair, or a row cannot be read.
     """
     columns, rows, pairs = source.columns(), 0, 0
     for place, cells in source.rows(columns.names(), part, parts):
@@ -93,7 +113,7 @@ def read_pairs(source: Source, part: int = 0, parts: int = 1, *, say: bool = Tru
             pairs += 1
             yield rows * parts + part, document, references[0]
         rows += 1
-    if not pairs:
+    if not pairs and required:
         raise ConfigError(
             f"data.path={source.config.path}: no row of {source.split}, part {part + 1} of {parts}, is a pair"
         )

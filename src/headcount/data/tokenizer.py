@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from headcount.config import ConfigError, TokenizerConfig
+from headcount.config import ConfigError, TokenizerConfig, user_path
 from headcount.data.cache import cached
 
 FORMAT = 2  # raise it when the training below changes
@@ -84,7 +84,7 @@ def adopt_tokenizer(path: str) -> Tokenizer:
         ConfigError: there is no tokenizer at the path.
     """
     try:
-        tokenizer = load_tokenizer(Path(path).expanduser())
+        tokenizer = load_tokenizer(user_path("tokenizer.path", path))
     except ConfigError as error:
         raise ConfigError(f"tokenizer.path={path}: {error}; legal: the tokenizer.json of a model") from None
     tokenizer.no_truncation()  # lengths are ours to limit, and nothing is padded

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from headcount import compose
 from headcount.config import Config, ConfigError, legal_names
 from headcount.experiments.grid import Grid, as_text
-from headcount.training.folder import NO_MATTER
+from headcount.training.folder import has_effect
 
 SMOKE = "configs/smoke.yaml"
 
@@ -178,5 +178,5 @@ def _fingerprint(plain: dict[str, Any]) -> str:
 
     A key that is new in the schema changes no fingerprint, so that what was trained before it is still found.
     """
-    differs = {key: value for key, value in compose.changed(plain).items() if not key.startswith(NO_MATTER)}
+    differs = {key: value for key, value in compose.changed(plain).items() if has_effect(key, plain)}
     return hashlib.sha256(json.dumps(differs, sort_keys=True).encode()).hexdigest()[:8]

@@ -13,11 +13,21 @@ import yaml
 from filelock import FileLock, Timeout
 
 from headcount.compose import changed, flatten
-from headcount.config import ConfigError, RunConfig, RunError
+from headcount.config import ConfigError, RunConfig, RunError, user_path
 
 FINISHED = "finished"  # the file that is written last
 LOCK = ".lock"
 NO_MATTER = ("run.", "tracking.", "data.cache_dir", "data.num_workers")  # keys that cannot change what comes out
+
+
+def has_effect(key: str, plain: dict[str, Any]) -> bool:
+    """Return whether a key of a resolved config can change the results.
+
+    Workers of a stream each read a part of it, so that their number decides the order; otherwise it has no effect.
+    """
+    if key == "data.num_workers":
+        return bool(plain["data"]["streaming"])
+    return not key.startswith(NO_MATTER)
 
 
 def new_folder(parent: Path, name: str) -> Path:
@@ -46,12 +56,14 @@ def find_run(run: RunConfig, plain: dict[str, Any]) -> Path | None:
     """
     if run.folder is None:
         numbered = re.compile(rf"{re.escape(run.name or 'run')}-(\d+)")
-        found = [(numbered.fullmatch(folder.name), folder) for folder in Path(run.directory).glob("*")]
+        found = [
+            (numbered.fullmatch(folder.name), folder) for folder in user_path("run.directory", run.directory).glob("*")
+        ]
         for _, folder in sorted(((int(match[1]), folder) for match, folder in found if match), reverse=True):
             if (folder / "config.yaml").is_file() and not differences(folder, plain):
                 return folder
         return None
-    folder = Path(run.folder)
+    folder = user_path("run.folder", run.folder)
     if (folder / "config.yaml").is_file():
         if others := differences(folder, plain):
             raise ConfigError(
@@ -80,7 +92,7 @@ def differences(folder: Path, plain: dict[str, Any]) -> list[str]:
     return [
         f"{key}={'null' if then.get(key) is None else then[key]}"
         for key in sorted(then.keys() | set_now.keys())  # a key that is new in the schema is no difference by itself
-        if then.get(key) != now.get(key) and not key.startswith(NO_MATTER)
+        if then.get(key) != now.get(key) and has_effect(key, plain)
     ]
 
 

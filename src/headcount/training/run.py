@@ -20,7 +20,8 @@ from pytorch_lightning.loggers import Logger
 from rich.console import Console
 
 from headcount.compose import to_yaml
-from headcount.config import Config, RunError
+from headcount.config import Config, RunConfig, RunError, user_path
+from headcount.data.cache import DIGESTS
 from headcount.data.module import SummarizationDataModule
 from headcount.training.averaging import averaging
 from headcount.training.checkpoint import checkpoint_path, clear, last_good
@@ -71,7 +72,7 @@ def train(config: Config, plain: dict[str, Any], *, fresh: bool = False) -> None
         folder = found
         if team.is_global_zero:
             run = config.run
-            folder = found or (Path(run.folder) if run.folder else new_folder(Path(run.directory), run.name or "run"))
+            folder = found or _new_run_folder(run)
             held.enter_context(hold(folder, afresh=fresh and bool(run.folder)))
             # another process may have had the folder since it was looked at
             if not fresh and _is_finished(find_run(replace(run, folder=str(folder)), plain)):
@@ -83,6 +84,12 @@ def train(config: Config, plain: dict[str, Any], *, fresh: bool = False) -> None
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise RunError(f"{folder}: {error.strerror}; the same command goes on when there is room") from error
+
+
+def _new_run_folder(run: RunConfig) -> Path:
+    if run.folder:
+        return user_path("run.folder", run.folder)
+    return new_folder(user_path("run.directory", run.directory), run.name or "run")
 
 
 def _is_finished(found: Path | None) -> bool:
@@ -148,7 +155,7 @@ def _prepare(
     check_room(folder, config, data.tokenizer.get_vocab_size())
     write_whole(folder / "data.json", json.dumps(data.origin, indent=2))
     write_whole(folder / "tokenizer.json", data.tokenizer.to_str(pretty=True))
-    shutil.copytree(data.audit(console), folder, dirs_exist_ok=True)
+    shutil.copytree(data.audit(console), folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(DIGESTS))
     good = last_good(folder)
     cut_metrics(folder, good[1] if good else 0)
     if good:
