@@ -5,7 +5,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 
 from headcount import compose
-from headcount.compose import load, schema, to_yaml
+from headcount.compose import is_file, load, schema, sort_arguments, to_yaml
 from headcount.config import Config, ConfigError
 from tests.fuzzing import check_config, edited_configs
 
@@ -110,7 +110,7 @@ MISTAKES = {
     "trainer: [a]": "x.yaml: Cannot merge",
     "trainer: {'max steps': 1}": "x.yaml: trainer.max steps=1: unknown key; did you mean max_steps?",
     "data: {test_split: ''}": "data.test_split= is empty; legal: the name of a split, or null to carve one out of the",
-    "data: {validation_split: ' '}": "data.validation_split=  is empty; legal: the name of a split, or null",
+    "data: {validation_split: ' '}": "data.validation_split= is empty; legal: the name of a split, or null",
     "data: {train_split: ''}": "data.train_split= is empty; legal: a text that is not empty",
     "data: {path: ''}": "data.path= is empty; legal: a text that is not empty",
     "data: {document_columns: [a, '']}": "data.document_columns=['a', ''] is empty",
@@ -146,6 +146,23 @@ def test_a_config_edited_at_random_is_loaded_or_refused_in_a_line(tmp_path: Path
 def test_a_mistake_on_the_command_line_says_so(override: str) -> None:
     with pytest.raises(ConfigError, match="^command line: [^\n]*$"):
         load([], [override])
+
+
+def test_overrides_and_files_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file called ``seed=3`` replaces no override, a path with ``=`` in it is a file, and a text may be long."""
+    monkeypatch.chdir(tmp_path)
+    Path("seed=3").write_text("seed: 7\n")
+    folder = Path("num_heads=4,seed=0-abc")
+    folder.mkdir()
+    (folder / "config.yaml").write_text("seed: 5\n")
+    long = f"run.name={'x' * 300}"
+    arguments = ["a.yaml", "seed=3", str(folder / "config.yaml"), long, "model.num_head=2", "data.name=\0"]
+    files, overrides = sort_arguments(arguments)
+    assert files == ["a.yaml", str(folder / "config.yaml")]
+    assert overrides == ["seed=3", long, "model.num_head=2", "data.name=\0"]
+    assert load(*sort_arguments(["./seed=3"]))[0].seed == 7
+    assert load(*sort_arguments(["seed=3", f"tracking.name={'x' * 300}"]))[0].seed == 3
+    assert not is_file("x" * 300) and not is_file("\0")
 
 
 def test_unreadable_files(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Only the command that runs imports what it needs: ``--help`` and a config error never wait for torch.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -32,6 +33,9 @@ Overrides = Annotated[
 
 def main() -> None:
     """Run the command line; a mistake of the user is one line on standard error and exit code 2, a fault is 1."""
+    # Whatever this process starts (workers, further ranks, trainings, jobs) imports no module from the current folder,
+    # where a user may have a file called random.py or torch.py.
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
         app()
     except (ConfigError, RunError) as error:
@@ -40,13 +44,7 @@ def main() -> None:
 
 
 def _load(args: list[str]) -> tuple[Config, dict[str, object]]:
-    return compose.load(*_sort(args))
-
-
-def _sort(args: list[str]) -> tuple[list[str], list[str]]:
-    """Return the files and the overrides among arguments."""
-    files = [a for a in args if "=" not in a or Path(a).is_file()]
-    return files, [a for a in args if a not in files]
+    return compose.load(*compose.sort_arguments(args))
 
 
 @app.command(
@@ -133,7 +131,7 @@ def summarize(
     ] = None,
 ) -> None:
     """Summarize new documents: text, one a line; or JSONL, an object a line, which comes out as JSONL."""
-    files, overrides = _sort(args or [])
+    files, overrides = compose.sort_arguments(args or [])
     if len(files) > 1:
         raise ConfigError(f"summarize: {files[1]}: a second file; legal: one, or - for standard input")
     config, plain = compose.load([compose.config_file(run)], overrides)
@@ -225,18 +223,21 @@ def ablate(
     retry: Annotated[bool, typer.Option("--retry", help="train again also what failed before")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what it would take, and start nothing")] = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="a few steps of each cell, in a folder of its own")] = False,
+    expect: Annotated[str | None, typer.Option("--expect", hidden=True, help="fingerprint of the study")] = None,
 ) -> None:
     """Train every cell of a study that is not yet finished; the same command again goes on.
 
     Exit status 0 says that all cells are finished.
     """
-    from headcount.experiments.cells import make_cells, pick_cells
+    from headcount.experiments.cells import check_study, make_cells, pick_cells
     from headcount.experiments.grid import load_grid
 
     if slurm and where != "slurm":
         raise ConfigError(f"--slurm {slurm[0]} does nothing with --where {where}; legal: --where slurm")
     grid = load_grid(experiment)
     every = make_cells(grid, smoke=smoke)
+    if expect is not None:
+        check_study(experiment, every, expect)
     cells = pick_cells(every, only or [])
     from rich.console import Console
 

@@ -63,7 +63,8 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
     Raises:
         ConfigError: one line that says where, which key, which value, and what would be legal.
     """
-    name = "-".join(Path(f).stem for f in files) or "run"
+    stems = "-".join(Path(file).stem for file in files)
+    name = re.sub(r"[^\w.-]", "_", stems).lstrip(".-")[:100] or "run"
     merged = OmegaConf.merge(_structured(Config), {"run": {"name": name}})
     origins: dict[str, str] = {}
     for file in [*files, None] if overrides else files:
@@ -78,7 +79,7 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
             names = list(_check_keys(OmegaConf.to_container(given), Config, where))
             merged = OmegaConf.merge(merged, given)
         except FileNotFoundError:
-            raise ConfigError(f"{where}: no such file; legal: a YAML file, or key=value") from None
+            raise ConfigError(f"{where}: no such file in {Path.cwd()}; legal: a YAML file, or key=value") from None
         except (OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, TypeError, RecursionError) as error:
             raise _one_line(error, where) from None
         origins.update(dict.fromkeys(names, where))
@@ -91,6 +92,30 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
         raise _one_line(error, where or ", ".join([*files, *([said] if overrides else [])])) from None
     assert isinstance(config, Config) and isinstance(plain, dict)
     return config, {str(k): v for k, v in plain.items()}
+
+
+def is_file(path: str | Path) -> bool:
+    """Return whether something is a file; what can be no path, as a text that is too long, is none."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def sort_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the files and the overrides among arguments.
+
+    What begins with a key of the schema and ``=`` is an override, also where a file has that name. A path may have a
+    ``=`` in it, as the folders of a study's cells do.
+    """
+    sections = {knob.name for knob in fields(Config)}
+
+    def is_override(argument: str) -> bool:
+        key, equals, _ = argument.partition("=")
+        return bool(equals) and (key.split(".")[0] in sections or not is_file(argument))
+
+    files = [argument for argument in arguments if not is_override(argument)]
+    return files, [argument for argument in arguments if is_override(argument)]
 
 
 def read_yaml(file: str | Path) -> DictConfig | ListConfig:

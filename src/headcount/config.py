@@ -77,7 +77,11 @@ def user_path(name: str, text: str) -> Path:
     try:
         if "\0" in text:
             raise ConfigError(f"{name}={text}: a path without NUL characters is needed")
-        return Path(text).expanduser()
+        path = Path(text).expanduser()
+        path.exists()
+        return path
+    except OSError as error:
+        raise ConfigError(f"{name}={text}: {error.strerror or error}; legal: a path") from None
     except RuntimeError:
         raise ConfigError(f"{name}={text}: the home directory is unknown; legal: a path without ~") from None
 

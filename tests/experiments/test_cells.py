@@ -1,9 +1,12 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from headcount.config import ConfigError
-from headcount.experiments.cells import make_cells
+from headcount.experiments.cells import check_study, fingerprint_study, make_cells
 from headcount.experiments.grid import load_grid
 from tests.experiments.test_grid import write
 
@@ -32,17 +35,90 @@ def test_cells_are_settings_by_seeds_with_their_whole_config(folder: Path) -> No
 
 
 def test_the_command_makes_the_same_config(folder: Path) -> None:
-    from headcount import cli, compose
+    from headcount import compose
 
     cell = make_cells(load_grid(write(folder, grid="[{configs: gpt.yaml}]", baseline="{configs: gpt.yaml}")))[0]
-    command = cell.command("study")
-    assert command[1:4] == ["-m", "headcount", "train"] and cell.name == "gpt,seed=0"
-    own = [word for word in command[4:] if not word.startswith("run.folder=")]
-    config, plain = compose.load(*cli._sort(own))
+    cell.folder.parent.mkdir(parents=True)
+    cell.write_config("study")
+    command = cell.command()
+    assert command[1:5] == ["-P", "-m", "headcount", "train"] and cell.name == "gpt,seed=0"
+    config, plain = compose.load(*compose.sort_arguments(command[5:]))
     assert plain["model"] == cell.plain["model"] and config.model.architecture == "gpt"
     tracking = config.tracking
     assert (tracking.group, tracking.name, tracking.tags) == ("study", cell.name, ["configs=gpt.yaml", "seed=0"])
-    assert f"run.folder={cell.folder}" in command
+    assert config.run.folder == str(cell.folder)
+
+
+def test_a_cell_is_started_from_what_was_read_at_the_launch(folder: Path) -> None:
+    """Files that are edited afterwards change nothing in it."""
+    from headcount import compose
+
+    [cell, *_] = make_cells(load_grid(write(folder)))
+    Path("a.yaml").write_text("model: {embedding_size: 128}\nseed: 99\n")
+    cell.folder.parent.mkdir(parents=True)
+    cell.write_config("study")
+    config, _ = compose.load(*compose.sort_arguments(cell.command()[5:]))
+    assert config.model == cell.config.model and config.seed == cell.seed
+    Path("a.yaml").unlink()
+    assert compose.load([str(cell.config_file)], [])[0].model == cell.config.model
+
+
+def test_nothing_is_imported_from_where_the_user_stands(folder: Path) -> None:
+    """Neither by a cell nor by what a cell starts, as workers that are spawned."""
+    [cell, *_] = make_cells(load_grid(write(folder)))
+    for name in ("random", "typer", "omegaconf", "torch"):
+        Path(f"{name}.py").write_text("open('canary', 'w')\n")
+    spawn = """
+import subprocess, sys
+from headcount.cli import main
+sys.argv[1:] = ["config", "--schema"]
+try:
+    main()
+except SystemExit:
+    subprocess.run([sys.executable, "-c", "import random; random.random(); print('drawn')"], check=True)
+"""
+    for command in ([*cell.command()[:4], "config", "--schema"], [sys.executable, "-P", "-c", spawn]):
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.endswith("drawn\n") and not Path("canary").exists()
+
+
+def test_a_study_that_has_changed_is_not_the_registered_one(folder: Path) -> None:
+    cells = make_cells(load_grid(write(folder)))
+    check_study(folder, cells, fingerprint_study(cells))
+    changed = make_cells(load_grid(write(folder, overrides="{model.dropout: 0.2}")))
+    with pytest.raises(ConfigError, match="^--expect=[0-9a-f]{8}: [^\n]*study is another study now"):
+        check_study(folder, changed, fingerprint_study(cells))
+
+
+def test_long_values_make_short_names(folder: Path) -> None:
+    """W&B takes tags of 64 characters, file systems names of 255 bytes."""
+    words = "x" * 300
+    grid = f"{{model.num_heads: [1, 2], data.cache_dir: [a], data.document_columns: [[{words}], [{words}, é{words}]]}}"
+    grid = grid.replace("data.cache_dir: [a], ", "")
+    baseline = f"{{model.num_heads: 1, data.document_columns: [{words}]}}"
+    cells = make_cells(load_grid(write(folder, grid=grid, baseline=baseline)))
+    assert len({cell.folder for cell in cells}) == len(cells) == 8
+    for cell in cells:
+        cell.folder.mkdir(parents=True)
+        cell.write_config("study")
+        plain = yaml.safe_load(cell.config_file.read_text())
+        assert all(len(tag.encode()) <= 64 for tag in plain["tracking"]["tags"])
+        assert len(set(plain["tracking"]["tags"])) == 3 and len(plain["tracking"]["name"].encode()) <= 128
+
+
+def test_configs_are_found_from_anywhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the current folder, beside the grid, or in a folder above it; else the message says where was looked."""
+    grid = load_grid(write(folder).resolve())
+    here = [cell.fingerprint for cell in make_cells(grid)]
+    elsewhere = Path("elsewhere")
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert [cell.fingerprint for cell in make_cells(grid)] == here
+    (grid.folder / "a.yaml").write_text("model: {dropout: 0.3}\n")
+    assert make_cells(grid)[0].config.model.dropout == 0.3
+    grid = load_grid(write(grid.folder, configs="[nowhere.yaml]"))
+    with pytest.raises(ConfigError, match=r"grid.yaml: nowhere.yaml: no such file, seen from /[^\n]*elsewhere, from /"):
+        make_cells(grid)
 
 
 def test_a_folder_changes_with_what_can_change_the_result(folder: Path) -> None:

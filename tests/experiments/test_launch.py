@@ -47,7 +47,7 @@ def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
     (tmp_path / "a.yaml").write_text("trainer: {max_steps: 8, accelerator: cpu}\n")
     (tmp_path / "training.py").write_text(TRAINING)
     monkeypatch.setattr(launch, "POLL", 0.01)
-    monkeypatch.setattr(Cell, "command", lambda cell, group: [sys.executable, "-S", "training.py", str(cell.folder)])
+    monkeypatch.setattr(Cell, "command", lambda cell: [sys.executable, "-S", "training.py", str(cell.folder)])
     return make_cells(load_grid(write(tmp_path / "study")))
 
 

@@ -166,7 +166,7 @@ def test_a_run_that_another_process_has_just_begun_or_finished(
     run.train(*small("run.folder=here"))
     find, unseen = run.find_run, [True]
     monkeypatch.setattr(run, "find_run", lambda *of: None if unseen.pop() else find(*of))
-    monkeypatch.setattr(run, "_train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(run, "_train", lambda *_, **__: pytest.fail("trained again"))
     unseen[:] = [False, True]
     run.train(*small("run.folder=here"))
     assert capsys.readouterr().out.endswith("here: this run is finished; --fresh begins another\n")
@@ -176,7 +176,7 @@ def test_a_run_that_another_process_has_just_begun_or_finished(
 
 
 def test_a_run_is_found_while_its_data_is_prepared(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "_train", lambda *_: run.train(*small()))
+    monkeypatch.setattr(run, "_train", lambda *_, **__: run.train(*small()))
     with pytest.raises(ConfigError, match="run-1: another process is at work here"):
         run.train(*small())
 

@@ -5,6 +5,7 @@ Nothing here imports torch, but for the one control that has to count parameters
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import sys
@@ -15,11 +16,14 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from headcount import compose
-from headcount.config import Config, ConfigError, legal_names
+from headcount.config import Config, ConfigError, legal_names, user_path
 from headcount.experiments.grid import Grid, as_text
-from headcount.training.folder import has_effect
+from headcount.training.folder import has_effect, write_whole
 
 SMOKE = "configs/smoke.yaml"
+MAX_TAG_LENGTH = 64  # W&B rejects longer ones
+MAX_NAME_LENGTH = 128  # of a W&B run or group
+MAX_FOLDER_LENGTH = 150  # bytes of a cell's folder name; 255 with its suffixes is the limit of most file systems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,16 +65,45 @@ class Cell:
         """What the training printed."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
-    def command(self, group: str) -> list[str]:
-        """Return the command that trains this cell, or goes on with it, in its folder.
+    @property
+    def config_file(self) -> Path:
+        """The resolved config that the training is started from."""
+        return self.folder.with_name(f"{self.folder.name}.yaml")
+
+    def write_config(self, group: str) -> None:
+        """Write the resolved config of the training, as it was when the study was launched.
+
+        The files of the study may be edited while it runs. A training that read them again would be another one than
+        the fingerprint in its folder's name says.
 
         Args:
             group: what its W&B run belongs to.
         """
         tags = [f"{key}={value}" for key, value in (self.axes | self.choice | {"seed": self.seed}).items()]
-        own = {"run.folder": str(self.folder), "tracking.group": group, "tracking.name": self.name}
-        given = [f"{key}={as_text(value)}" for key, value in (own | {"tracking.tags": tags}).items()]
-        return [sys.executable, "-m", "headcount", "train", *self.files, *self.overrides, *given]
+        plain = copy.deepcopy(self.plain)
+        plain["run"]["folder"] = str(self.folder)
+        plain["tracking"] |= {
+            "group": shorten(group, MAX_NAME_LENGTH),
+            "name": shorten(self.name, MAX_NAME_LENGTH),
+            "tags": [shorten(tag, MAX_TAG_LENGTH) for tag in tags],
+        }
+        write_whole(self.config_file, compose.to_yaml(plain))
+
+    def command(self) -> list[str]:
+        """Return the command that trains this cell, or resumes its training, from ``config_file``.
+
+        With ``-P`` Python imports nothing from the current folder.
+        """
+        return [sys.executable, "-P", "-m", "headcount", "train", str(self.config_file)]
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return a text within a limit of bytes; of a longer one the beginning, and a digest that tells it from others."""
+    encoded = text.encode()
+    if len(encoded) <= limit:
+        return text
+    digest = hashlib.sha256(encoded).hexdigest()[:8]
+    return f"{encoded[: limit - 9].decode(errors='ignore')}-{digest}"
 
 
 def make_cells(grid: Grid, *, smoke: bool = False) -> list[Cell]:
@@ -85,7 +118,7 @@ def make_cells(grid: Grid, *, smoke: bool = False) -> list[Cell]:
     """
     inner = [{key: value} for key, values in grid.select.over.items() for value in values] if grid.select else [{}]
     seeds = grid.seeds
-    short = _smoke() if smoke else {}
+    short = _smoke(grid) if smoke else {}
     if smoke:
         inner, seeds = inner[:1], seeds[:1]
     cells = [
@@ -103,6 +136,25 @@ def make_cells(grid: Grid, *, smoke: bool = False) -> list[Cell]:
         if (other := same.setdefault(cell.fingerprint, cell.name)) != cell.name:
             raise ConfigError(f"{grid.file}: cell {cell.name} is the same training as cell {other}; legal: each once")
     return cells
+
+
+def fingerprint_study(cells: list[Cell]) -> str:
+    """Return 8 hex digits of everything that can change a result of a study."""
+    return hashlib.sha256("".join(sorted(cell.fingerprint for cell in cells)).encode()).hexdigest()[:8]
+
+
+def check_study(experiment: Path, cells: list[Cell], expected: str) -> None:
+    """Reject a study that is not the one that was registered.
+
+    Raises:
+        ConfigError: its grid or a config file has changed.
+    """
+    found = fingerprint_study(cells)
+    if found != expected:
+        raise ConfigError(
+            f"--expect={expected}: {experiment} is another study now, {found}: its grid or a config file has changed "
+            "since the sweep was registered; legal: the files as they were, or a new sweep"
+        )
 
 
 def pick_cells(cells: list[Cell], wanted: list[str]) -> list[Cell]:
@@ -139,7 +191,8 @@ def _resolve(
     solved = {} if feedforward_size is None else {"model.feedforward_size": feedforward_size}
     own = {key: value for key, value in setting.items() if key != "configs"} | choice | {"seed": seed}
     given = grid.overrides | short | own | solved
-    files = [*grid.configs, *([setting["configs"]] if "configs" in setting else [])]
+    named = [*grid.configs, *([setting["configs"]] if "configs" in setting else [])]
+    files = [grid.locate(file) for file in named]
     overrides = [f"{key}={as_text(value)}" for key, value in given.items()]
     label = grid.label(setting)
     name = ",".join([label, *([grid.label(choice)] if choice else []), f"seed={seed}"])
@@ -158,7 +211,9 @@ def _resolve(
         config=config,
         plain=plain,
         fingerprint=fingerprint,
-        folder=Path(config.run.directory) / f"{grid.name}{'-smoke' if short else ''}" / f"{name}-{fingerprint}",
+        folder=user_path("run.directory", config.run.directory)
+        / f"{grid.name}{'-smoke' if short else ''}"
+        / f"{shorten(name, MAX_FOLDER_LENGTH)}-{fingerprint}",
     )
 
 
@@ -167,10 +222,11 @@ def read_keys(file: str) -> dict[str, Any]:
     return compose.flatten(OmegaConf.to_container(compose.read_yaml(file)))
 
 
-def _smoke() -> dict[str, Any]:
+def _smoke(grid: Grid) -> dict[str, Any]:
     """Return what makes a training short: its models stay, for they are what a study tries."""
-    compose.load([SMOKE], [])  # refuses what it cannot read
-    return {key: value for key, value in read_keys(SMOKE).items() if not key.startswith("model.")}
+    file = grid.locate(SMOKE)
+    compose.load([file], [])  # rejects what it cannot read
+    return {key: value for key, value in read_keys(file).items() if not key.startswith("model.")}
 
 
 def _fingerprint(plain: dict[str, Any]) -> str:

@@ -56,7 +56,7 @@ def check_controls(grid: Grid, cells: list[Cell]) -> None:
         ConfigError: a cell that does not, by its name.
     """
     baseline = _baseline(cells)
-    varied = {*grid.axes, *baseline.choice}.union(*(read_keys(file) for file in grid.overlays))
+    varied = {*grid.axes, *baseline.choice}.union(*(read_keys(grid.locate(file)) for file in grid.overlays))
     then = _held(grid, baseline, varied)
     for cell in cells:
         held, where = _held(grid, cell, varied), f"{grid.file}: cell {cell.name} breaks control={grid.control}"

@@ -15,7 +15,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from headcount.compose import read_yaml
+from headcount.compose import is_file, read_yaml
 from headcount.config import ConfigError, RougeType, legal_names
 from headcount.training.folder import NO_MATTER
 
@@ -79,6 +79,21 @@ class Grid:
     def overlays(self) -> list[str]:
         """The files that some cell lays over the others."""
         return [setting["configs"] for setting in self.settings if "configs" in setting]
+
+    def locate(self, config: str) -> str:
+        """Return where a config file of this grid is: seen from the current folder, the grid's, or one above the grid.
+
+        Raises:
+            ConfigError: it is in none of them.
+        """
+        here = self.folder.resolve()
+        for folder in (Path(), here, *here.parents):
+            if is_file(folder / config):
+                return config if folder == Path() else str(folder / config)
+        raise ConfigError(
+            f"{self.file}: {config}: no such file, seen from {Path.cwd()}, from {here} or from a folder above that; "
+            "legal: a YAML file"
+        )
 
     def label(self, setting: dict[str, Any]) -> str:
         """Return a setting as text that is also a folder's name, as ``num_heads=4,copying=true``."""

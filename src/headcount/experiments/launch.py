@@ -59,14 +59,15 @@ def begin(cell: Cell, group: str, environment: Mapping[str, str]) -> Training | 
     if (state := look(cell)) != "waiting":  # another launch may just have ended it
         os.close(lock)
         return state
+    cell.write_config(group)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})  # SLURM sends it to all, for the launcher
     with cell.log.open("ab") as log:
         process = subprocess.Popen(
-            cell.command(group),
+            cell.command(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env={**environment, "PYTHONSAFEPATH": "1"},  # nothing that it starts imports from the current folder
             start_new_session=True,  # Ctrl-C at the terminal is the launcher's, which passes it on
             pass_fds=[lock],
         )

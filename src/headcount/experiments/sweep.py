@@ -10,12 +10,15 @@ import wandb
 from rich.console import Console
 
 from headcount.config import ConfigError
-from headcount.experiments.cells import Cell
+from headcount.experiments.cells import Cell, fingerprint_study
 from headcount.experiments.grid import Grid
 
 
 def make_sweep(grid: Grid, cells: list[Cell], *, smoke: bool = False) -> dict[str, Any]:
     """Return the sweep's configuration, as W&B has it.
+
+    An agent reads the study's files when it starts a cell. The command names the study that was registered, so that a
+    study whose files have been edited since is rejected.
 
     Its parameters are the axes where the cells are their product; otherwise the cells' labels. Seeds and the inner axis
     are parameters of their own.
@@ -34,14 +37,15 @@ def make_sweep(grid: Grid, cells: list[Cell], *, smoke: bool = False) -> dict[st
         axes = {"cell": _each_once([cell.label for cell in cells])}
     axes |= {key: _each_once([cell.choice[key] for cell in cells]) for key in cells[0].choice}
     axes |= {"seed": _each_once([cell.seed for cell in cells])}
-    command = ["${env}", "${interpreter}", "-m", "headcount", "ablate", str(grid.folder)]
+    command = ["${env}", "${interpreter}", "-P", "-m", "headcount", "ablate", str(grid.folder)]
+    options = ["--expect", fingerprint_study(cells), *(["--smoke"] if smoke else [])]
     return {
         "name": grid.name,
         "program": "headcount",
         "method": "grid",
         "metric": {"name": f"validation/{cells[0].config.evaluation.select_by}", "goal": "maximize"},
         "parameters": {key: {"values": values} for key, values in axes.items()},
-        "command": [*command, *(["--smoke"] if smoke else []), "${args_no_hyphens}"],
+        "command": [*command, *options, "${args_no_hyphens}"],
     }
 
 

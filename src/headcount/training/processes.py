@@ -1,8 +1,10 @@
 """Several processes of one run: each runs the same command on its share of the data; the first speaks for all."""
 
+import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +34,42 @@ def check_strategy(trainer: pl.Trainer) -> None:
         raise ConfigError("trainer.strategy: its processes would not run this command from its beginning; legal: ddp")
 
 
-def share(trainer: pl.Trainer, folder: Path | None) -> Path:
-    """Start the other processes, unless something did, and give them the folder that the first process has."""
+def share(trainer: pl.Trainer, folder: Path | None, *, arguments: Sequence[str] | None = None) -> Path:
+    """Start the other processes, unless something did, and give them the folder that the first process has.
+
+    Args:
+        trainer: its strategy says how many processes there are, and how they are started.
+        folder: that of the first process; None on the others.
+        arguments: of the command that the other processes run; None: those of this process.
+    """
     launcher = trainer.strategy.launcher
     if trainer.world_size > 1 and launcher is not None:
-        launcher.launch(trainer.strategy.setup_environment)
+        # Lightning starts them with sys.argv.
+        own = sys.argv
+        sys.argv = [own[0], *(own[1:] if arguments is None else arguments)]
+        try:
+            launcher.launch(trainer.strategy.setup_environment)
+        finally:
+            sys.argv = own
     elif trainer.world_size > 1:
         trainer.strategy.setup_environment()
     shared = trainer.strategy.broadcast(folder)
     assert shared is not None
     return shared
+
+
+def check_same_config(trainer: pl.Trainer, plain: dict[str, Any]) -> None:
+    """Refuse to train where the processes of a run have read different configs.
+
+    Raises:
+        ConfigError: they have, as when a file was edited between the starts of two of them.
+    """
+    texts = gather(trainer, [json.dumps(plain, sort_keys=True)])
+    if len(set(texts)) > 1:
+        raise ConfigError(
+            "the processes of this run have read different configs, as if a file was edited while they started; "
+            "legal: the same command again"
+        )
 
 
 def gather(trainer: pl.Trainer, mine: list[Any]) -> list[Any]:

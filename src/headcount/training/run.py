@@ -31,7 +31,7 @@ from headcount.training.folder import FINISHED, find_run, hold, new_folder, writ
 from headcount.training.keeping import Checkpoints, Stoppable
 from headcount.training.metrics import cut_metrics
 from headcount.training.preconditions import check_room, check_same_data
-from headcount.training.processes import share, silence_all_but_the_first
+from headcount.training.processes import check_same_config, share, silence_all_but_the_first
 from headcount.training.progress import TrainingProgress
 from headcount.training.seeding import SeededSteps
 from headcount.training.signals import Signals
@@ -79,7 +79,7 @@ def train(config: Config, plain: dict[str, Any], *, fresh: bool = False) -> None
                 return
             write_whole(folder / "config.yaml", to_yaml(plain))  # from here on the same command finds it
         try:
-            _train(config, plain, team, folder, signals)
+            _train(config, plain, team, folder, signals, fresh=fresh)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -110,12 +110,17 @@ def _try(config: Config, plain: dict[str, Any], team: pl.Trainer) -> None:
     console.print("fast_dev_run: every part ran once; no run folder was made")
 
 
-def _train(config: Config, plain: dict[str, Any], team: pl.Trainer, held: Path | None, signals: Signals) -> None:
+def _train(
+    config: Config, plain: dict[str, Any], team: pl.Trainer, held: Path | None, signals: Signals, *, fresh: bool = False
+) -> None:
     """Train in the folder that the first process holds."""
     data = SummarizationDataModule(config)
     data.setup()
     summarizer = Summarizer(config, plain, data.tokenizer)
-    folder = share(team, held)
+    # The other processes read the resolved config: the files may have been edited while the data was prepared.
+    resolved = ["train", str(held / "config.yaml"), *(["--fresh"] if fresh else [])] if held else None
+    folder = share(team, held, arguments=resolved)
+    check_same_config(team, plain)
     good: tuple[Path, int] | None = None
     tracked: AbstractContextManager[list[Logger]] = nullcontext([])
     if team.is_global_zero:
