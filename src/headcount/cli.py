@@ -12,6 +12,7 @@ import typer
 
 from headcount import compose
 from headcount.config import Config, ConfigError, RunError
+from headcount.terminal import make_console, print_line, take_any_encoding
 
 app = typer.Typer(
     add_completion=False,
@@ -36,10 +37,11 @@ def main() -> None:
     # Whatever this process starts (workers, further ranks, trainings, jobs) imports no module from the current folder,
     # where a user may have a file called random.py or torch.py.
     os.environ["PYTHONSAFEPATH"] = "1"
+    take_any_encoding()
     try:
         app()
     except (ConfigError, RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print_line(f"error: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
 
 
@@ -159,13 +161,12 @@ def export(run: Run, to: Annotated[Path, typer.Argument(metavar="DIR", help="a f
 def data(args: Args) -> None:
     """Prepare a data set and show what is in it: sizes, lengths, novelty, repeats, dropped rows."""
     config, _ = _load(args)
-    from rich.console import Console
 
     from headcount.data.module import SummarizationDataModule
 
     module = SummarizationDataModule(config)
     module.setup()
-    print(f"figures and picture: {module.audit(Console(), always=True)}")
+    print_line(f"figures and picture: {module.audit(make_console(), always=True)}")
 
 
 @app.command(
@@ -178,11 +179,11 @@ def config(
 ) -> None:
     """Print the resolved config, or with --schema every key there is."""
     if schema:
-        print(compose.schema())
+        print_line(compose.schema())
         return
     if not args:
         raise ConfigError("config: no files; legal: CONFIG... [KEY=VALUE...], or --schema")
-    print(compose.to_yaml(_load(args)[1]), end="")
+    print_line(compose.to_yaml(_load(args)[1]), end="")
 
 
 @app.command(
@@ -239,12 +240,11 @@ def ablate(
     if expect is not None:
         check_study(experiment, every, expect)
     cells = pick_cells(every, only or [])
-    from rich.console import Console
 
     from headcount.experiments.controls import check_controls
     from headcount.experiments.launch import Launch, count_cores, forget_failure
 
-    console = Console()
+    console = make_console()
     check_controls(grid, every)
     if dry_run:
         from headcount.experiments.plan import print_plan

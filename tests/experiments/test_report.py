@@ -98,3 +98,18 @@ def test_a_report_is_a_wandb_run_of_its_own(
     said = capsys.readouterr().out
     [waiting] = Path("runs/heads/wandb").glob("offline-run-*")
     assert f"wandb sync {waiting.resolve()}" in said
+
+
+def test_names_of_a_study_are_text_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A results file may come from somebody else: its names are no LaTeX, HTML, mathematics or escapes."""
+    hostile = "=\\input{x}<script>alert(1)</script>$\\frac{1}{2}$\x1b[2J"
+    monkeypatch.setattr("tests.experiments.studies.BASELINES", {"lead-1": 10.0, hostile: 30.0})
+    write_study(STUDY, score, grid=SMALL)
+    report(STUDY)
+    files = {name: content.decode() for name, content in written(STUDY).items() if name.startswith(("table", "res"))}
+    assert all("\x1b" not in text for text in [*files.values(), capsys.readouterr().out])
+    assert "<script>" not in files["table.md"] and "&lt;script&gt;" in files["table.md"]
+    assert "\\input" not in files["table.tex"] and r"\textbackslash{}input\{x\}" in files["table.tex"]
+    assert "$\\frac" not in files["table.md"].replace("\\$", "") and "$\\frac" not in files["table.tex"]

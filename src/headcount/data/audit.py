@@ -25,6 +25,7 @@ from rich.table import Table
 from headcount.data.batches import EncodedPairs
 from headcount.data.cache import cached
 from headcount.data.picture import draw_lengths
+from headcount.terminal import say
 
 FORMAT = 1  # raise it when the figures below change
 GRAMS = (1, 2, 3, 4)
@@ -186,7 +187,7 @@ def show(found: dict[str, SplitAudit], console: Console) -> None:
     console.print(table)
     for role, figures in found.items():
         for place, reason in islice(figures.dropped_rows.items(), 5):
-            console.print(f"{role}: dropped {place}: {reason}", highlight=False, markup=False)
+            say(console, f"{role}: dropped {place}: {reason}")
 
 
 def _references(pairs: dict[str, int]) -> str:

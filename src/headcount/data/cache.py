@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from headcount.config import ConfigError, user_path
 from headcount.data.files import digest
+from headcount.terminal import print_line
 
 DIGESTS = "sha256.json"  # of an entry: for each of its other files the SHA-256 of the content
 VERSION = 2  # raise it when what makes an entry trustworthy changes
@@ -49,7 +50,7 @@ def cached(cache_dir: str, kind: str, key: Any, build: Callable[[Path], None]) -
             if folder.is_dir() and damage is None:
                 return folder
             if damage is not None:
-                print(f"{folder}: {damage}; it is built again")
+                print_line(f"{folder}: {damage}; it is built again")
             _build(folder, build)
     except OSError as error:
         reason = error.strerror or error

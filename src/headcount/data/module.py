@@ -20,6 +20,7 @@ from headcount.data.source import load_splits, open_source
 from headcount.data.stream import Stream, StreamLoader, read_pairs
 from headcount.data.tokenizer import prepare_tokenizer
 from headcount.data.tokens import fingerprint, prepare_tokens
+from headcount.terminal import print_line
 
 __all__ = ["Batch", "EncodedPairs", "SummarizationDataModule", "by_length"]
 
@@ -57,7 +58,7 @@ class SummarizationDataModule(pl.LightningDataModule):
             encoded = EncodedPairs(split, self.tokenizer, *limits, tokens)
             self.splits[role] = encoded
             self.origin[role] |= {"cut_documents": encoded.cut_documents, "cut_summaries": encoded.cut_summaries}
-            print(
+            print_line(
                 f"{role}: {len(encoded):,} pairs; cut to length: {encoded.cut_documents:,} documents, "
                 f"{encoded.cut_summaries:,} summaries"
             )

@@ -16,6 +16,7 @@ from headcount.data import docstrings, files
 from headcount.data.cache import cached, remembered_digest
 from headcount.data.files import Row
 from headcount.data.pairs import Columns, Pairs, cell, clean, names, take, write_pairs
+from headcount.terminal import print_line
 
 __all__ = ["Pairs", "Source", "load_splits", "open_source", "read_documents", "read_info"]
 
@@ -100,12 +101,12 @@ class Source:
         info = read_info(folder)
         if info["dropped"]:
             places = ", ".join(list(info["dropped"])[:3]) + (", ..." if len(info["dropped"]) > 3 else "")
-            print(
+            print_line(
                 f"{self.config.path}: {self.split}: dropped {len(info['dropped'])} of {info['rows']} rows: document or "
                 f"summary empty or null ({places})"
             )
         if info["repeated_ids"]:
-            print(
+            print_line(
                 f"{self.config.path}: {self.split}: {info['repeated_ids']} of {info['pairs']} ids were taken "
                 "before; they are numbered, as in ID#2"
             )

@@ -20,6 +20,7 @@ from headcount.data.loader import check_made_of
 from headcount.data.source import Source
 from headcount.data.table import CHUNK
 from headcount.data.tokens import encode, views
+from headcount.terminal import print_line
 
 ENDLESS = 2**31 - 1  # the batches of an epoch, for Lightning, which would else fetch one ahead to see whether it ends
 Example = tuple[int, str, str]  # a number that no other pair of the source has, document and summary
@@ -118,7 +119,7 @@ def read_pairs(
             f"data.path={source.config.path}: no row of {source.split}, part {part + 1} of {parts}, is a pair"
         )
     if pairs < rows and say:
-        print(f"{source.split}: dropped {rows - pairs} of {rows} streamed rows: document or summary empty or null")
+        print_line(f"{source.split}: dropped {rows - pairs} of {rows} streamed rows: document or summary empty or null")
 
 
 class StreamLoader:

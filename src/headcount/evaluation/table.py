@@ -10,6 +10,7 @@ from headcount.evaluation.bootstrap import Difference, Figure
 from headcount.evaluation.report import Report
 from headcount.evaluation.rouge import ROUGE_TYPES
 from headcount.evaluation.systems import System
+from headcount.terminal import say
 
 TITLES = ("ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum")
 BEYOND = {
@@ -51,11 +52,6 @@ def print_differences(console: Console, title: str, rows: Iterable[tuple[str, Se
         table.add_row(name, *(f"{d.mean:+.2f}\n[{d.low:+.2f}, {d.high:+.2f}]\np {d.p:.4f}" for d in row))
     say(console, f"\n{title}", style="bold")
     console.print(table)
-
-
-def say(console: Console, text: str, style: str = "") -> None:
-    """Print a text as it is, however long its lines."""
-    console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(columns: Iterable[str]) -> Table:

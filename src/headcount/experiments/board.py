@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from headcount.experiments.cells import Cell
+from headcount.terminal import say
 
 State = Literal["waiting", "running", "elsewhere", "finished", "interrupted", "FAILED"]
 OPEN: tuple[State, ...] = ("waiting", "running", "elsewhere")
@@ -40,7 +41,7 @@ class Board:
             self.begun[cell.name] = time.monotonic(), read_progress(cell)[0]
         if not self.console.is_terminal:
             line = f"{time.strftime('%H:%M:%S')} {cell.name}: {state}{', see ' * bool(_log(cell, state))}"
-            self.console.print(f"{line}{_log(cell, state)}", highlight=False, soft_wrap=True)
+            say(self.console, f"{line}{_log(cell, state)}")
 
     def is_open(self) -> bool:
         """Return whether anything may still be trained."""

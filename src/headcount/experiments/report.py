@@ -11,18 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from wandb import Image, Table
 
 from headcount import compose
 from headcount.config import ConfigError, TrackingConfig
-from headcount.evaluation.table import say
+from headcount.escape import markdown_prose
 from headcount.experiments.cells import Cell, make_cells
 from headcount.experiments.grid import load_grid
 from headcount.experiments.report_cells import METRICS, read_study
 from headcount.experiments.report_figure import draw_study, save_figure
 from headcount.experiments.report_table import COSTS, as_csv, as_latex, cost_block, results_rows, score_block
 from headcount.experiments.report_words import say_findings, say_method, say_state
+from headcount.terminal import make_console, say
 from headcount.training.folder import write_whole
 from headcount.training.tracking import Tracker, track
 
@@ -48,13 +48,14 @@ def report(experiment: Path, overrides: Sequence[str] = (), *, smoke: bool = Fal
     rows, scores, costs = results_rows(study), score_block(study), cost_block(study)
     state, findings, method = say_state(study), say_findings(study), say_method(study)
     write_whole(folder / "results.csv", as_csv(rows))
-    parts = ["\n".join(state), scores.as_markdown(), "\n".join(findings), costs.as_markdown(), "\n\n".join(method)]
+    prose = [markdown_prose(text) for text in ("\n".join(state), "\n".join(findings), "\n\n".join(method))]
+    parts = [prose[0], scores.as_markdown(), prose[1], costs.as_markdown(), prose[2]]
     write_whole(folder / "table.md", "\n\n".join(part.strip() for part in parts if part) + "\n")
     write_whole(folder / "table.tex", as_latex(grid.name, [scores, costs], [*findings[:1], *method[:-1]]))
     figure = draw_study(study)
     for kind in PICTURES:
         save_figure(figure, folder / f"figure.{kind}")
-    console = Console()
+    console = make_console()
     say(console, f"{grid.name}: {len(study.results)} of {len(cells)} trainings", style="bold")
     for table, lines in ((scores.as_rich(1 + len(METRICS)), findings), (costs.as_rich(1 + len(COSTS)), method + state)):
         console.print(table)
@@ -75,7 +76,7 @@ def report(experiment: Path, overrides: Sequence[str] = (), *, smoke: bool = Fal
                 run = logger.experiment  # the one that all this went to: a connection may have been lost
                 if run.offline:
                     sent = f"to send this report to your W&B account: wandb sync {Path(run.dir).parent}"
-                    console.print(sent, highlight=False, soft_wrap=True)
+                    say(console, sent)
 
 
 def _tracking(cell: Cell, overrides: Sequence[str]) -> TrackingConfig:

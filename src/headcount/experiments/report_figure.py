@@ -25,6 +25,7 @@ STYLE: Any = {
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "text.parse_math": False,  # a name with two dollar signs is a name
     "svg.hashsalt": "headcount",  # the same ids in each svg
     "pdf.fonttype": 42,  # letters stay letters, which publishers ask for
 }

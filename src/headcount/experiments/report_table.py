@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from rich import box
 from rich.table import Table
 
+from headcount.escape import csv_cell, latex, markdown
 from headcount.evaluation.systems import FIGURES
 from headcount.experiments.cells import Cell
 from headcount.experiments.grid import as_text
@@ -53,12 +54,14 @@ class Block:
     def as_markdown(self) -> str:
         """Return a table as GitHub draws it."""
         rule = [":---", *("---:" for _ in self.columns[1:])]
-        rows = [self.columns, rule, *(["<br>".join(place) for place in row] for row in self.settings + self.baselines)]
+        rows = [[*map(markdown, self.columns)], rule]
+        for name, *places in self.settings + self.baselines:
+            rows.append(["<br>".join(map(markdown, name)), *("<br>".join(place) for place in places)])
         return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
     def as_latex(self) -> str:
         """Return a tabular with the rules of booktabs; the further lines of a row stand below it, smaller."""
-        head = " & ".join(_escape(column) for column in self.columns)
+        head = " & ".join(latex(column) for column in self.columns)
         parts = [rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}", r"\toprule", rf"{head} \\", r"\midrule"]
         parts += self._latex_rows(self.settings)
         if self.baselines:
@@ -69,8 +72,8 @@ class Block:
         parts = []
         for row in rows:
             for line in range(max(map(len, row))):
-                texts = [_escape(place[line]) if line < len(place) else "" for place in row]
-                texts[1:] = [_number(text) for text in texts[1:]]
+                texts = [place[line] if line < len(place) else "" for place in row]
+                texts = [latex(texts[0]), *map(_number, texts[1:])]
                 parts.append(" & ".join(rf"{{\scriptsize {t}}}" if line and t else t for t in texts) + r" \\")
         return parts
 
@@ -80,7 +83,7 @@ class Block:
         for number, column in enumerate(self.columns[:columns]):
             table.add_column(column, justify="right" if number else "left", no_wrap=number == 0)
         for row in self.settings + self.baselines:
-            table.add_row(*("\n".join(place).replace("[", r"\[") for place in row[:columns]))
+            table.add_row(*("\n".join(place) for place in row[:columns]))
         return table
 
 
@@ -144,7 +147,7 @@ def results_rows(study: Study) -> list[list[object]]:
 def as_csv(rows: Sequence[Sequence[object]]) -> str:
     """Return rows as CSV."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows([[*map(csv_cell, row)] for row in rows])
     return text.getvalue()
 
 
@@ -156,10 +159,11 @@ def as_latex(name: str, blocks: Sequence[Block], caption: Sequence[str]) -> str:
         blocks: one below the other.
         caption: sentences.
     """
-    said = re.sub(r"`([^`]*)`", r"\\texttt{\1}", _escape(" ".join(caption))).replace("|", r"|\allowbreak ")
+    said = re.sub(r"`([^`]*)`", r"\\texttt{\1}", latex(" ".join(caption))).replace("|", r"|\allowbreak ")
+    label = re.sub(r"[^\w-]", "-", name, flags=re.ASCII)
     inner = "\n\\medskip\n".join(block.as_latex() for block in blocks)
     head = "% needs \\usepackage{booktabs}\n\\begin{table*}\n\\centering\n\\small\n\\setlength{\\tabcolsep}{4pt}\n"
-    return f"{head}{inner}\\caption{{{said}}}\n\\label{{tab:{name}}}\n\\end{{table*}}\n"
+    return f"{head}{inner}\\caption{{{said}}}\n\\label{{tab:{label}}}\n\\end{{table*}}\n"
 
 
 def _plain(cell: Cell, key: str) -> object:
@@ -186,11 +190,6 @@ def say_p(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
-def _escape(text: str) -> str:
-    return re.sub(r"([&%$#_{}])", r"\\\1", text).replace("Δ", r"$\Delta$").replace("±", r"$\pm$")
-
-
 def _number(text: str) -> str:
     """Return the numbers of a text as LaTeX sets them."""
-    signed = re.sub(r"[+-](?=\d)", lambda sign: rf"${sign[0]}$", text)
-    return signed.replace("<", "$<$")
+    return re.sub(r"[+-](?=\d)", lambda sign: rf"${sign[0]}$", latex(text)).replace(r"\textless{}", "$<$")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from headcount.escape import markdown_code
 from headcount.experiments.cells import Cell
 from headcount.experiments.report_cells import METRICS, Row, Study
 from headcount.experiments.report_table import say_p
@@ -121,7 +122,7 @@ def say_method(study: Study) -> list[str]:
     about += ", of one seed about other documents alone" if 1 in counts and len(counts) > 1 else ""
     lines = [
         f"F1 x 100 of {study.examples:,} test examples, seed {_join(list(map(str, seeds)))}: {spread}with the 95 % "
-        f"interval {about}; in the figure each seed is a dot. `{study.signature}`"
+        f"interval {about}; in the figure each seed is a dot. {markdown_code(study.signature)}"
     ]
     if compared := sum(bool(row.comparisons) for row in study.rows):
         assert study.baseline is not None

@@ -19,6 +19,7 @@ from headcount.config import ConfigError
 from headcount.experiments.board import Board, State
 from headcount.experiments.cells import Cell
 from headcount.experiments.launch import Training, begin, end, look, share_machine
+from headcount.terminal import say
 
 POLL = 2.0  # seconds between two looks at the jobs
 HOUR = 60  # time limit in minutes, unless an option says otherwise
@@ -83,7 +84,7 @@ def launch_on_slurm(
         console.print(board.table())
         return board.status()
     array = next(iter(jobs.values())).job_id.split("_")[0]
-    console.print(f"SLURM job {array}: scancel {array} ends it; this command again goes on", highlight=False)
+    say(console, f"SLURM job {array}: scancel {array} ends it; this command again goes on")
     submitted = time.time()
     try:
         with board.shown():
@@ -93,7 +94,7 @@ def launch_on_slurm(
                         board.tell(cell, _look_at(cell, jobs[cell.name], submitted))
                 time.sleep(POLL)
     except KeyboardInterrupt:
-        console.print(f"SLURM job {array} goes on without this table", highlight=False)
+        say(console, f"SLURM job {array} goes on without this table")
         return 128 + signal.SIGINT
     return board.status()
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from headcount.config import ConfigError
 from headcount.experiments.cells import Cell, fingerprint_study
 from headcount.experiments.grid import Grid
+from headcount.terminal import say
 
 
 def make_sweep(grid: Grid, cells: list[Cell], *, smoke: bool = False) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def register_sweep(sweep: dict[str, Any], cells: list[Cell], console: Console) -
     except wandb.Error as error:
         raise ConfigError(f"--where wandb: {str(error).splitlines()[0]}") from None
     where = f"{wandb.env.get_entity()}/{wandb.env.get_project()}/{identifier}"
-    console.print(f"on each machine, in the repository's folder: wandb agent {where}", highlight=False, soft_wrap=True)
+    say(console, f"on each machine, in the repository's folder: wandb agent {where}")
 
 
 def _each_once(values: list[Any]) -> list[Any]:

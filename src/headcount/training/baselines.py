@@ -1,12 +1,11 @@
 """The command that scores baselines: it needs data, but no model."""
 
-from rich.console import Console
-
 from headcount.config import Config
 from headcount.data.source import load_splits
 from headcount.evaluation.rouge import signature
 from headcount.evaluation.systems import measure_baselines
 from headcount.evaluation.table import print_systems
+from headcount.terminal import make_console
 
 
 def baselines(config: Config) -> None:
@@ -23,4 +22,4 @@ def baselines(config: Config) -> None:
     pairs = splits["test"]
     systems = measure_baselines(pairs.documents, pairs.references, config.evaluation, config.seed)
     title = f"{config.data.path}, {name}: {len(pairs.ids):,} examples"
-    print_systems(Console(), title, systems, signature(pairs.references, config.evaluation.references))
+    print_systems(make_console(), title, systems, signature(pairs.references, config.evaluation.references))

@@ -20,6 +20,7 @@ from safetensors import safe_open
 
 from headcount.compose import changed, flatten
 from headcount.config import ConfigError, RunError
+from headcount.terminal import print_line
 from headcount.training.folder import write_whole
 
 WEIGHTS = "model.safetensors"  # of an export
@@ -140,7 +141,7 @@ def last_good(run: Path) -> tuple[Path, int] | None:
             try:
                 return path, read_checkpoint(path)["global_step"]
             except ConfigError as error:
-                print(f"{error}; it is put aside, and the one before it is used")
+                print_line(f"{error}; it is put aside, and the one before it is used")
                 os.replace(path, path.with_name(f"{path.name}.damaged"))
     return None
 

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from headcount.config import ConfigError
 from headcount.evaluation.bootstrap import differences, holm
 from headcount.evaluation.rouge import ROUGE_TYPES
 from headcount.evaluation.systems import FIGURES, System
 from headcount.evaluation.table import print_differences, print_systems
+from headcount.terminal import make_console
 from headcount.training.results import Scored, read_results
 
 RESAMPLES = 10_000  # p-values are no finer than one in as many
@@ -42,7 +41,7 @@ def compare(folders: Sequence[Path]) -> None:
     values = [run.values[[run.rows[identifier] for identifier in shared]] for run in runs]
     systems = [System(name=name, values=of_run) for name, of_run in zip(_names(folders), values, strict=True)]
     largest = max(len(run.rows) for run in runs)
-    console = Console()
+    console = make_console()
     print_systems(console, f"{len(shared):,} of {largest:,} examples", systems, runs[0].signature)
 
     columns = [FIGURES.index(kind) for kind in ROUGE_TYPES]

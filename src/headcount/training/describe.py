@@ -5,6 +5,7 @@ from rich.table import Table
 
 from headcount.config import Config
 from headcount.model.cost import cost
+from headcount.terminal import make_console
 
 
 def describe(config: Config, console: Console | None = None) -> None:
@@ -16,7 +17,7 @@ def describe(config: Config, console: Console | None = None) -> None:
         config: the checked config.
         console: where to print; None: the terminal.
     """
-    console = console or Console()
+    console = console or make_console()
     documents, summaries = config.data.max_document_tokens, config.data.max_summary_tokens
     found = cost(
         config.model,

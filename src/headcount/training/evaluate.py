@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from rich.console import Console
 
 from headcount.compose import to_yaml
 from headcount.config import Config, ConfigError
@@ -20,7 +19,8 @@ from headcount.data.loader import decoding_loader
 from headcount.data.module import SummarizationDataModule
 from headcount.data.tokenizer import load_tokenizer
 from headcount.evaluation.report import Report, report
-from headcount.evaluation.table import print_report, say
+from headcount.evaluation.table import print_report
+from headcount.terminal import make_console, print_line, say
 from headcount.training.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
 from headcount.training.costs import add_costs
 from headcount.training.folder import differences, hold, new_folder, refuse_links, write_whole
@@ -53,7 +53,7 @@ def evaluate(run: Path, config: Config, plain: dict[str, Any], *, shuffle_source
     check_unchanged(run, plain)
     silence_all_but_the_first()
     data = SummarizationDataModule(config, load_tokenizer(run / "tokenizer.json"))
-    console = Console()
+    console = make_console()
     with Signals() as signals, ExitStack() as held:
         data.setup()
         trainer = make_trainer(config, loggers=[], callbacks=[TrainingProgress(console), Stoppable(signals)])
@@ -62,7 +62,7 @@ def evaluate(run: Path, config: Config, plain: dict[str, Any], *, shuffle_source
             write_whole(folder / "config.yaml", to_yaml(plain))
         summarizer = Summarizer(config, plain, data.tokenizer)
         score_test(trainer, summarizer, data, run, folder, shuffle_sources=shuffle_sources)
-    console.print(f"\nevaluation folder: {folder}", highlight=False)
+    say(console, f"\nevaluation folder: {folder}")
 
 
 def _hold_evaluation(run: Path, plain: dict[str, Any], held: ExitStack) -> Path:
@@ -91,7 +91,7 @@ def _write(
     trainer.strategy.barrier()
     parts.read()
     if there := int(parts.done.sum()):
-        print(f"{to.parent}: goes on after {there:,} of {len(split):,} summaries")
+        print_line(f"{to.parent}: goes on after {there:,} of {len(split):,} summaries")
     loader = decoding_loader(
         split,
         list(range(len(split))),
@@ -156,12 +156,12 @@ def score_test(
     )
     split = config.data.test_split or "test"
     write_results(folder, judged, ids, split=split, seed=config.seed, step=best["global_step"])
-    console = Console()
+    console = make_console()
     print_report(console, f"{config.data.path}, {split}: {len(ids):,} examples", judged)
     for each in written[:: max(1, len(written) // 5)][:5]:
         say(console, f"\n{pairs.ids[each.row]}", style="bold")
         say(console, f"  reference  {pairs.references[each.row][0]}\n  summary    {each.summary}")
     if said := said_of_long(config, data.splits["test"].cut_documents, len(pairs)):
-        console.print(said, highlight=False)
+        say(console, said)
     parts.remove()
     return judged

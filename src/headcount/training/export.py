@@ -17,8 +17,10 @@ from torch import Tensor
 from headcount.compose import EXPORT_FORMAT
 from headcount.config import ConfigError
 from headcount.data.tokenizer import load_tokenizer
+from headcount.escape import markdown, markdown_code
 from headcount.evaluation.rouge import ROUGE_TYPES
 from headcount.evaluation.table import TITLES
+from headcount.terminal import print_line
 from headcount.training.checkpoint import TIED, WEIGHTS, load_checkpoint
 from headcount.training.folder import refuse_links, write_whole
 
@@ -60,7 +62,7 @@ def export(run: Path, to: Path) -> None:
             shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         raise ConfigError(f"{to}: cannot be made: {error.strerror}") from None
-    print(f"{to}: {sum(file.stat().st_size for file in to.iterdir()) / 1e6:,.1f} MB")
+    print_line(f"{to}: {sum(file.stat().st_size for file in to.iterdir()) / 1e6:,.1f} MB")
 
 
 def _read_scores(run: Path) -> dict[str, Any]:
@@ -102,7 +104,7 @@ An abstractive summarizer, trained from scratch on {data}: {architecture}, {para
 
 {table}
 
-F1 x 100 with 95 % bootstrap interval, `{signature}`.
+F1 x 100 with 95 % bootstrap interval, {signature}.
 {alarms}
 ## Use it
 
@@ -142,13 +144,13 @@ def _card(name: str, config: dict[str, Any], weights: dict[str, Tensor], scores:
         "metrics": ["rouge"],
         "model-index": [{"name": name, "results": [tested]}],
     }
-    titles = [f"{scores['split']}, {scores['examples']:,} examples", *TITLES]
-    rows = [[system, *map(_score, map(figures.get, ROUGE_TYPES))] for system, figures in systems.items()]
+    titles = [markdown(f"{scores['split']}, {scores['examples']:,} examples"), *TITLES]
+    rows = [[markdown(system), *map(_score, map(figures.get, ROUGE_TYPES))] for system, figures in systems.items()]
     places = {"transformer": ("encoder", "decoder", "cross"), "gpt": ("decoder",), "recurrent": ("cross",)}
     return CARD.format(
         about=yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
-        name=name,
-        data=data,
+        name=markdown(name),
+        data=markdown(data),
         architecture=model["architecture"],
         parameters=sum(tensor.numel() for tensor in weights.values()),
         embedding_size=model["embedding_size"],
@@ -156,8 +158,8 @@ def _card(name: str, config: dict[str, Any], weights: dict[str, Tensor], scores:
         steps=scores["step"],
         seed=scores["seed"],
         table="\n".join(f"| {' | '.join(row)} |" for row in [titles, ["---"] * len(titles), *rows]),
-        signature=scores["signature"],
-        alarms="".join(f"\nAlarm: {alarm}\n" for alarm in scores["alarms"]),
+        signature=markdown_code(scores["signature"]),
+        alarms="".join(f"\nAlarm: {markdown(alarm)}\n" for alarm in scores["alarms"]),
         document_tokens=config["data"]["max_document_tokens"],
         summary_tokens=config["decoding"]["max_tokens"],
         select_by=config["evaluation"]["select_by"],

@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, Checkpoint
 
 from headcount.config import ConfigError, RunError
+from headcount.terminal import print_line
 from headcount.training.checkpoint import checkpoint_path, read_checkpoint
 from headcount.training.folder import write_whole
 from headcount.training.processes import gather
@@ -55,7 +56,7 @@ class Checkpoints(Checkpoint):
             try:
                 read_checkpoint(checkpoint_path(self.run, "best"))
             except ConfigError as error:
-                print(f"{error}; the best from here on takes its place")
+                print_line(f"{error}; the best from here on takes its place")
                 self.best = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -137,7 +138,7 @@ class Checkpoints(Checkpoint):
 
     def _end(self, trainer: pl.Trainer) -> None:
         name = signal.Signals(self.signals.exit_code - 128).name
-        print(f"{name}: ended at step {trainer.global_step:,}; the same command goes on from there")
+        print_line(f"{name}: ended at step {trainer.global_step:,}; the same command goes on from there")
         raise SystemExit(self.signals.exit_code)
 
     def _refuse(self, trainer: pl.Trainer, what: str, rows: list[int]) -> None:

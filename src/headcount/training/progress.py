@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from headcount.evaluation.rouge import ROUGE_TYPES
+from headcount.terminal import say
 
 
 def bar(console: Console) -> Progress:
@@ -34,7 +35,7 @@ class TrainingProgress(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the bar."""
-        self.console.print(f"training: {sum(p.numel() for p in pl_module.parameters()):,} parameters")
+        say(self.console, f"training: {sum(p.numel() for p in pl_module.parameters()):,} parameters")
         total = trainer.estimated_stepping_batches
         self._begin("training", None if total == float("inf") else int(total), trainer.global_step)
 
@@ -58,7 +59,7 @@ class TrainingProgress(Callback):
         names = ("loss", *ROUGE_TYPES)
         shown = "  ".join(f"{name} {trainer.callback_metrics[f'validation/{name}']:.2f}" for name in names)
         line = f"step {trainer.global_step:,}: {self._training(trainer)}; validation {shown}"
-        self.console.print(line, highlight=False, soft_wrap=True)
+        say(self.console, line)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the bar as it is."""

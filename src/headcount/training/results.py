@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from headcount.config import ConfigError
+from headcount.escape import csv_cell, csv_text
 from headcount.evaluation.bootstrap import Values
 from headcount.evaluation.report import Report
 from headcount.evaluation.systems import FIGURES, System
@@ -49,7 +50,7 @@ def write_results(folder: Path, report: Report, ids: Sequence[str], *, split: st
     writer = csv.writer(rows, lineterminator="\n")
     writer.writerow(["id", *FIGURES])
     for identifier, values in zip(ids, report.systems[0].values.tolist(), strict=True):
-        writer.writerow([identifier, *("" if value != value else value for value in values)])
+        writer.writerow([csv_cell(identifier), *("" if value != value else value for value in values)])
     write_whole(folder / "figures.csv", rows.getvalue())
     scores = {
         "split": split,
@@ -78,7 +79,7 @@ def read_results(folder: Path) -> Scored:
             table = list(csv.DictReader(file))
         with (folder / "predictions.jsonl").open(encoding="utf-8") as file:
             predictions = [json.loads(line) for line in file]
-        rows = {row["id"]: number for number, row in enumerate(table)}
+        rows = {csv_text(row["id"]): number for number, row in enumerate(table)}
         references = {prediction["id"]: prediction["references"] for prediction in predictions}
         if not len(table) == len(predictions) == len(rows) == len(rows.keys() & references):
             raise ValueError("figures.csv and predictions.jsonl do not have one row each for an id")

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
-from rich.console import Console
 
 from headcount.compose import to_yaml
 from headcount.config import Config, RunConfig, RunError, user_path
 from headcount.data.cache import DIGESTS
 from headcount.data.module import SummarizationDataModule
+from headcount.terminal import make_console, print_line, say
 from headcount.training.averaging import averaging
 from headcount.training.checkpoint import checkpoint_path, clear, last_good
 from headcount.training.costs import TrainingCosts
@@ -39,7 +39,7 @@ from headcount.training.summarizer import Summarizer
 from headcount.training.tracking import how_to_send, log_report, track
 from headcount.training.trainer import make_trainer
 
-console = Console()
+console = make_console()
 
 
 def train(config: Config, plain: dict[str, Any], *, fresh: bool = False) -> None:
@@ -96,7 +96,7 @@ def _is_finished(found: Path | None) -> bool:
     """Return whether a run is finished, after saying so."""
     if found is None or not (found / FINISHED).exists():
         return False
-    print(f"{found}: this run is finished; --fresh begins another")
+    print_line(f"{found}: this run is finished; --fresh begins another")
     return True
 
 
@@ -107,7 +107,7 @@ def _try(config: Config, plain: dict[str, Any], team: pl.Trainer) -> None:
     trainer = make_trainer(config, loggers=[], callbacks=[TrainingProgress(console), *averaging(config, team)])
     trainer.fit(summarizer, data)
     trainer.predict(summarizer, data)
-    console.print("fast_dev_run: every part ran once; no run folder was made")
+    say(console, "fast_dev_run: every part ran once; no run folder was made")
 
 
 def _train(
@@ -135,16 +135,16 @@ def _train(
         trainer = make_trainer(config, loggers=loggers, callbacks=callbacks, folder=folder)
         trainer.fit(summarizer, data, ckpt_path=good and good[0], weights_only=True)
         if kept.best is None:
-            console.print("no validation within this training: the last weights are taken for the best")
+            say(console, "no validation within this training: the last weights are taken for the best")
             trainer.save_checkpoint(checkpoint_path(folder, "best"), weights_only=False)  # the optimizer, too
         judged = score_test(trainer, summarizer, data, folder, folder)
         if judged is None:
             return
         log_report(loggers, judged, trainer.global_step)
     write_whole(folder / FINISHED, json.dumps({"step": trainer.global_step}))
-    console.print(f"\nrun folder: {folder}", highlight=False)
+    say(console, f"\nrun folder: {folder}")
     if command := how_to_send(folder):
-        console.print(f"to send this run to your W&B account: {command}", highlight=False, soft_wrap=True)
+        say(console, f"to send this run to your W&B account: {command}")
 
 
 def _prepare(
@@ -164,5 +164,5 @@ def _prepare(
     good = last_good(folder)
     cut_metrics(folder, good[1] if good else 0)
     if good:
-        console.print(f"{folder}: goes on from step {good[1]:,}, {good[0].name}", highlight=False)
+        say(console, f"{folder}: goes on from step {good[1]:,}, {good[0].name}")
     return good

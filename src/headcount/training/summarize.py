@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 
 from headcount.config import Config, ConfigError
 from headcount.data.files import digest
@@ -19,6 +18,8 @@ from headcount.data.module import EncodedPairs, by_length
 from headcount.data.pairs import Pairs
 from headcount.data.source import read_documents
 from headcount.data.tokenizer import load_tokenizer
+from headcount.escape import json_line
+from headcount.terminal import make_console, print_line
 from headcount.training.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
 from headcount.training.folder import hold, write_whole
 from headcount.training.parts import Parts
@@ -66,19 +67,19 @@ def summarize(run: Path, config: Config, plain: dict[str, Any], file: str, *, ou
 
 def _print(summarizer: Summarizer, file: str) -> None:
     summarizer.to("cuda" if torch.cuda.is_available() else "cpu")
-    with bar(Console(stderr=True)) as progress:
+    with bar(make_console(stderr=True)) as progress:
         task = progress.add_task("writing summaries", total=None, note="", visible=not sys.stdout.isatty())
         began, written, long = time.perf_counter(), 0, 0
         for chunk in _chunks(summarizer.config, file):
             found = {row["row"]: row for batch in _write(summarizer, chunk) for row in batch}
             for number, identifier, _ in chunk:
                 out = found[number]["out"]
-                print(out["summary"] if identifier is None else json.dumps(out, ensure_ascii=False), flush=True)
+                print_line(out["summary"] if identifier is None else json_line(out))
                 long += found[number]["long"]
             written += len(chunk)
             progress.update(task, completed=written, note=rate(written, began))
     if said := said_of_long(summarizer.config, long, written):
-        print(said, file=sys.stderr)
+        print_line(said, file=sys.stderr)
 
 
 def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -> None:
@@ -103,7 +104,7 @@ def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -
         parts.read()
         trainer.strategy.barrier()  # all processes have read what there is before one of them adds to it
         summarizer.to(trainer.strategy.root_device)
-        with bar(Console(stderr=True)) as progress:
+        with bar(make_console(stderr=True)) as progress:
             task = progress.add_task("writing summaries", total=count, note="", visible=trainer.is_global_zero)
             began, written = time.perf_counter(), 0
             for number, chunk in enumerate(_chunks(config, file)):
@@ -123,9 +124,9 @@ def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -
             write_whole(out.with_name(f"{out.name}.made_of.json"), json.dumps(made_of, indent=2))
             write_whole(out, (json.dumps(row["out"], ensure_ascii=False) + "\n" for row in parts))
             if said := said_of_long(config, sum(row["long"] for row in parts), count):
-                print(said)
+                print_line(said)
             parts.remove()
-            print(f"{out}: {count:,} summaries")
+            print_line(f"{out}: {count:,} summaries")
 
 
 def _is_finished(out: Path, to: Path, made_of: Mapping[str, Any], count: int) -> bool:
@@ -144,7 +145,7 @@ def _is_finished(out: Path, to: Path, made_of: Mapping[str, Any], count: int) ->
         if then.get(name) != value:
             raise ConfigError(f"--out={out}: begun with {name}={then.get(name)}, not {value}; legal: a new file")
     if out.exists():
-        print(f"{out}: finished, {count:,} summaries")
+        print_line(f"{out}: finished, {count:,} summaries")
     return out.exists()
 
 

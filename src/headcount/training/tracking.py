@@ -16,6 +16,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 
 from headcount.config import TrackingConfig
 from headcount.evaluation.report import Report
+from headcount.terminal import print_line
 from headcount.training.folder import write_whole
 from headcount.training.metrics import MetricsFile
 
@@ -94,7 +95,7 @@ class Tracker(WandbLogger):
         self.mode = WITHOUT[self.mode]
         how = "tracked offline" if self.mode == "offline" else "not tracked there, but in metrics.csv"
         said = (str(reason).strip() or type(reason).__name__).splitlines()[0]
-        print(f"W&B: {said}; this run is {how}")
+        print_line(f"W&B: {said}; this run is {how}")
         with suppress(Exception, SystemExit):  # its own process may be gone, or hold the run's id
             wandb.teardown()
 
@@ -137,7 +138,7 @@ class Tracker(WandbLogger):
             if self.mode == "online":
                 Path(run.settings.sync_file).with_suffix(".wandb.synced").touch()  # as ``wandb sync`` does
         except Exception as error:
-            print(f"W&B: not all of this run could be sent ({str(error) or type(error).__name__})")
+            print_line(f"W&B: not all of this run could be sent ({str(error) or type(error).__name__})")
 
 
 def how_to_send(folder: Path) -> str | None:
@@ -177,14 +178,16 @@ def _mode(tracking: TrackingConfig, folder: Path) -> str:
         with TemporaryFile(dir=kept):
             pass
     except OSError as error:
-        print(f"W&B: {kept} cannot be written ({error.strerror}); this run is not tracked there, but in metrics.csv")
+        print_line(
+            f"W&B: {kept} cannot be written ({error.strerror}); this run is not tracked there, but in metrics.csv"
+        )
         return "disabled"
     try:
         if mode == "online" and not wandb.login(prompt=False, verify=False):
-            print("W&B: no key is configured (wandb login); this run is tracked offline")
+            print_line("W&B: no key is configured (wandb login); this run is tracked offline")
             return "offline"
     except Exception as error:
-        print(f"W&B: the key cannot be used ({str(error).splitlines()[0]}); this run is tracked offline")
+        print_line(f"W&B: the key cannot be used ({str(error).splitlines()[0]}); this run is tracked offline")
         return "offline"
     return mode
 
