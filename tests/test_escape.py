@@ -17,8 +17,7 @@ def test_nothing_moves_the_cursor(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["naïve", "日本語", "हिन्दी", "שלום", "👩‍👩‍👧",
-    "non\u00adbreaking", "zero\u200cwidth", "a\n\tb"]
+    "text", ["naïve", "日本語", "हिन्दी", "שלום", "👩‍👩‍👧", "non\u00adbreaking", "zero\u200cwidth", "a\n\tb"]
 )
 def test_text_of_any_script_stays(text: str) -> None:
     assert printable(text) == text

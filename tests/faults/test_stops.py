@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from headcount.data.loader import TrainingLoader
+from headcount.watchdog import STOP_SIGNALS
 from tests.faults.forks import KILLED, PLACES, STEPS, Forks, at_first, overrides, train
 from tests.training.stopping import assert_same
 
@@ -74,7 +75,7 @@ def test_the_comparison_notices_a_broken_restore(forks: Forks, fault, tmp_path: 
 def test_signals_at_random_steps(forks: Forks, fault, some, tmp_path: Path) -> None:
     forks.train("whole")
     draw = random.Random(0)
-    cases = [(draw.choice(PLACES), draw.randrange(STEPS), (signal.SIGTERM, signal.SIGINT)[n % 2]) for n in range(50)]
+    cases = [(draw.choice(PLACES), draw.randrange(STEPS), STOP_SIGNALS[n % 4]) for n in range(50)]
     for place, step, number in some(cases):
         step += place == PLACES[2]  # by then it is counted
         step = max(3, step - step % 3) if place == PLACES[3] else step  # where a validation is
@@ -97,26 +98,60 @@ def test_signals_of_two_processes(forks: Forks, fault, some, tmp_path: Path) -> 
         fault("SIGTERM to one of two processes", f"both exit 143 after the same step; {SAME}")
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-def test_signals_to_a_command(devices: int, forks: Forks, fault, some, tmp_path: Path) -> None:
-    """As a user starts it, with the second process started by the first."""
-    changes = f"trainer.devices={devices}", "trainer.max_steps=100"
+def is_alive(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def children_of(number: int) -> list[int]:
+    return list(map(int, Path(f"/proc/{number}/task/{number}/children").read_text().split()))
+
+
+def test_the_first_of_two_processes_is_killed_while_they_start(forks: Forks, fault, some, tmp_path: Path) -> None:
+    """The second one would wait half an hour for it."""
+    (tmp_path / "empty.yaml").write_text("{}")
+    command = [sys.executable, "-m", "headcount", "train", "empty.yaml", *overrides("cut", "trainer.devices=2")]
+    for delay in some([0.0, 1.0, 3.0]):
+        with open("said", "w") as said:
+            process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+        while not (second := children_of(process.pid)):
+            assert process.poll() is None, Path("said").read_text()
+            time.sleep(0.01)
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 30
+        while any(map(is_alive, second)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not any(map(is_alive, second))
+        fault("kill -9 of the first of two processes while they start", "the other ends within seconds")
+
+
+@pytest.mark.parametrize(("devices", "workers"), [(1, 0), (1, 2), (2, 0)])
+def test_signals_to_a_command(devices: int, workers: int, forks: Forks, fault, some, tmp_path: Path) -> None:
+    """As a user starts it, with the second process started by the first; a scheduler signals the whole group."""
+    changes = f"trainer.devices={devices}", "trainer.max_steps=100", f"data.num_workers={workers}"
     forks.train("whole", *changes, processes=devices)
     (tmp_path / "empty.yaml").write_text("{}")
     command = [sys.executable, "-m", "headcount", "train", "empty.yaml", *overrides("cut", *changes)]
-    for number in some([signal.SIGTERM, signal.SIGINT]):
+    tries = [*STOP_SIGNALS, *[signal.SIGTERM] * (6 if workers else 0)]
+    for number in some(tries):
         with open("said", "w") as said:
             process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
         while not (tmp_path / "cut" / "checkpoints" / "last.ckpt").exists():
             assert process.poll() is None, Path("said").read_text()
             time.sleep(0.01)
-        os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+        os.killpg(process.pid, number)
         assert process.wait(60) == 128 + number, Path("said").read_text()
         assert "Traceback" not in Path("said").read_text()
         forks.train("cut", *changes, processes=devices)
         assert_same(tmp_path / "whole", tmp_path / "cut")
         shutil.rmtree("cut")
-        name = f"{number.name} to the command, {devices} process{'es' * (devices > 1)}"
+        name = f"{number.name} to the command's whole group, {devices} process{'es' * (devices > 1)}"
+        name += f", {workers} workers" if workers else ""
         fault(name, f"exit {128 + number}, no traceback; {SAME}")
 
 

@@ -4,6 +4,7 @@ import signal
 import pytest
 
 from headcount.training.signals import Signals
+from headcount.watchdog import STOP_SIGNALS
 
 
 def test_a_second_interrupt_kills_at_once(capfd: pytest.CaptureFixture[str]) -> None:
@@ -16,7 +17,9 @@ def test_a_second_interrupt_kills_at_once(capfd: pytest.CaptureFixture[str]) -> 
     assert "once more: at once" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)]
+)
 def test_lightnings_own_exit_says_which_signal(number: int, code: int) -> None:
     with pytest.raises(SystemExit) as exit, Signals() as signals:
         signals.patient = True
@@ -25,10 +28,26 @@ def test_lightnings_own_exit_says_which_signal(number: int, code: int) -> None:
     assert exit.value.code == code
 
 
-def test_a_worker_leaves_an_interrupt_to_its_run() -> None:
+def test_an_ignored_hang_up_stays_ignored() -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Signals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            signals.listen()
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signals.came == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_worker_leaves_a_signal_to_its_run(number: signal.Signals) -> None:
+    """A scheduler signals the whole group. Were a worker to end, its run would fail before it can save."""
     with Signals() as signals:
         child = os.fork()
         if not child:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
             os._exit(7 if signals.came == 0 else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

@@ -15,8 +15,6 @@ import platform
 import sysconfig
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ import pyarrow.parquet as pq
 from rich.progress import track
 
 from headcount.data.cache import cached
+from headcount.watchdog import worker_pool
 
 FORMAT = 1  # raise it when the pairs that the code below makes change, so that no stale cache is used
 PACKAGES = (
@@ -86,7 +85,7 @@ def extract(roots: dict[str, Path]) -> dict[str, list[dict[str, str]]]:
     splits: dict[str, list[dict[str, str]]] = {split: [] for split in SPLITS}
     seen: set[str] = set()
     workers = min(os.cpu_count() or 1, 8)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         found = pool.map(pairs, [path for _, path in files], chunksize=64)
         for (name, _), rows in zip(files, track(found, "Reading docstrings", len(files)), strict=True):
             place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 100

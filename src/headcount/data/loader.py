@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from headcount.config import ConfigError
 from headcount.data.batches import Batch, EncodedPairs, longest_first
 from headcount.data.sampler import Examples, TokenBudgetSampler
+from headcount.watchdog import ignore_stop_signals
 
 
 class TrainingLoader:
@@ -136,4 +137,9 @@ def _loader(
         collate_fn=partial(split.batch, in_windows=in_windows),
         num_workers=num_workers,
         multiprocessing_context=context,
+        worker_init_fn=_become_worker,
     )
+
+
+def _become_worker(worker: int) -> None:
+    ignore_stop_signals()  # here, because torch sets handlers of its own before

@@ -21,6 +21,7 @@ from headcount.data.source import Source
 from headcount.data.table import CHUNK
 from headcount.data.tokens import encode, views
 from headcount.terminal import print_line
+from headcount.watchdog import ignore_stop_signals
 
 ENDLESS = 2**31 - 1  # the batches of an epoch, for Lightning, which would else fetch one ahead to see whether it ends
 Example = tuple[int, str, str]  # a number that no other pair of the source has, document and summary
@@ -157,7 +158,7 @@ class StreamLoader:
             batch_size=None,
             num_workers=self.num_workers,
             multiprocessing_context="fork" if self.num_workers else None,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_become_worker,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -174,5 +175,6 @@ class StreamLoader:
         self.skip = state["batches"]
 
 
-def _one_thread(worker: int) -> None:
+def _become_worker(worker: int) -> None:
+    ignore_stop_signals()  # here, because torch sets handlers of its own before
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads do not survive a fork; workers are parallel themselves

@@ -1,9 +1,9 @@
 """Many examples are shared out to processes, one for each core."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from typing import Any, TypeVar
+
+from headcount.watchdog import worker_pool
 
 SHARE = 2000  # examples that a process takes at a time
 
@@ -20,5 +20,5 @@ def map_examples(function: Callable[..., Result], *columns: Sequence[Any]) -> li
     assert len(set(map(len, columns))) == 1
     if len(columns[0]) < 3 * SHARE:
         return list(map(function, *columns))
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:  # a fork of a process with torch may hang
+    with worker_pool() as pool:
         return list(pool.map(function, *columns, chunksize=SHARE))

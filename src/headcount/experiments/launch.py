@@ -22,6 +22,7 @@ from rich.console import Console
 from headcount.experiments.board import Board, State
 from headcount.experiments.cells import Cell
 from headcount.training.folder import FINISHED, write_whole
+from headcount.watchdog import STOP_SIGNALS
 
 POLL = 0.5  # seconds between two looks at what the trainings do
 
@@ -79,7 +80,7 @@ def end(training: Training) -> State:
     """Wait for a training to end; note it if it failed."""
     cell, status = training.cell, training.process.wait()
     ended_by = -status if status < 0 else status - 128
-    interrupted = ended_by in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)  # a crash of its own is a failure
+    interrupted = ended_by in (*STOP_SIGNALS, signal.SIGKILL)  # a crash of its own is a failure
     if not interrupted and not (cell.folder / FINISHED).exists():
         write_whole(_beside(cell, "failed"), f"{status}\n")
     os.close(training.lock)
@@ -150,8 +151,12 @@ class Launch:
             An exit status: 0 where all cells are finished, 128 + the signal where one came, otherwise 1.
         """
         with _collecting(self.signals), self.board.shown():
-            while self._step():
-                time.sleep(POLL)
+            try:
+                while self._step():
+                    time.sleep(POLL)
+            except BaseException:
+                self._end_all()
+                raise
         return 128 + self.signals[0] if self.signals else self.board.status()
 
     def _step(self) -> bool:
@@ -175,6 +180,14 @@ class Launch:
                 self.board.tell(cell, "finished")
         return bool(self.running) or (self.board.is_open() and not self.signals)
 
+    def _end_all(self) -> None:
+        """Let no training outlive a launcher that fails: each ends with a checkpoint, for the next launch."""
+        for training, _ in self.running.values():
+            with suppress(ProcessLookupError):
+                training.process.terminate()
+        for training, _ in self.running.values():
+            end(training)
+
     def _pass_signals_on(self) -> None:
         """Ask the trainings to end, which they do with a checkpoint; at a second signal kill them."""
         for name, (training, _) in self.running.items():
@@ -188,12 +201,13 @@ class Launch:
 
 @contextmanager
 def _collecting(signals: list[int]) -> Iterator[None]:
-    """Note Ctrl-C and SIGTERM instead of dying of them."""
+    """Note the signals that stop a run instead of dying of them; one that is ignored stays ignored."""
 
     def note(number: int, frame: FrameType | None) -> None:
         signals.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in heard}
     try:
         yield
     finally:

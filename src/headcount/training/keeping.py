@@ -28,7 +28,7 @@ class Stoppable(Callback):
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look after the signals from here on."""
-        self.signals.listen(signal.SIGTERM)
+        self.signals.listen()
 
 
 class Checkpoints(Checkpoint):
@@ -63,7 +63,7 @@ class Checkpoints(Checkpoint):
         """Look after the signals from here on; what an earlier start could not go on from is past."""
         (self.run / "not_finite.json").unlink(missing_ok=True)
         self.saved = trainer.global_step
-        self.signals.listen(signal.SIGTERM)
+        self.signals.listen()
         self.signals.patient = True
 
     def on_train_batch_start(

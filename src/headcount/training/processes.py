@@ -14,12 +14,18 @@ from lightning_fabric.utilities.rank_zero import _get_rank
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
 from headcount.config import ConfigError
+from headcount.watchdog import end_with_parent
 
 logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)
 
 
+FIRST_PROCESS = "HEADCOUNT_FIRST_PROCESS"  # process number of the one that started this one for the same run
+
+
 def silence_all_but_the_first() -> None:
-    """Drop what this process prints, unless it is the first."""
+    """Drop what this process prints, unless it is the first; and end it when the first one ends."""
+    if first := os.environ.pop(FIRST_PROCESS, None):
+        end_with_parent(int(first))
     if _get_rank():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  it stays open to the end
 
@@ -46,11 +52,13 @@ def share(trainer: pl.Trainer, folder: Path | None, *, arguments: Sequence[str] 
     if trainer.world_size > 1 and launcher is not None:
         # Lightning starts them with sys.argv.
         own = sys.argv
+        os.environ[FIRST_PROCESS] = str(os.getpid())
         sys.argv = [own[0], *(own[1:] if arguments is None else arguments)]
         try:
             launcher.launch(trainer.strategy.setup_environment)
         finally:
             sys.argv = own
+            del os.environ[FIRST_PROCESS]
     elif trainer.world_size > 1:
         trainer.strategy.setup_environment()
     shared = trainer.strategy.broadcast(folder)
