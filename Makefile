@@ -28,7 +28,7 @@ test: $(INSTALLED) ## Run the tests (no network)
 	$(BIN)/python -m pytest
 
 faults: $(INSTALLED) ## Try every fault of docs/reliability.md, and write its table (half an hour)
-	FAULT_TABLE=docs/reliability.md OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m faults tests/faults
+	FAULT_TABLE=docs/reliability.md OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 -m faults tests/faults
 
 format: $(INSTALLED) ## Format and mend what ruff can
 	$(BIN)/ruff check --fix .

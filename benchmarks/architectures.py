@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from headcount.compose import load
+from headcount.config.load import load
 from headcount.model.build import build_model
 from headcount.model.ragged import Rows
 

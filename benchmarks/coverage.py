@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import stdtr
 
 from headcount.evaluation.bootstrap import holm
-from headcount.experiments.statistics import Numbers, find_detectable, split_variance, weigh_tails
+from headcount.experiments.report.statistics import Numbers, find_detectable, split_variance, weigh_tails
 
 FAMILIES, RESAMPLED_FAMILIES, CHUNK = 10_000, 1000, 500
 CELLS = 4

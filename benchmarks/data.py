@@ -24,12 +24,12 @@ from pytorch_lightning.profilers import SimpleProfiler
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from headcount.compose import load
-from headcount.data.module import SummarizationDataModule
-from headcount.data.source import load_splits
-from headcount.data.table import CHUNK
+from headcount.config.load import load
+from headcount.data.arrow_table import CHUNK
+from headcount.data.sources import load_splits
 from headcount.data.tokens import prepare_tokens
-from headcount.training.summarizer import Summarizer
+from headcount.training.data_module import SummarizationDataModule
+from headcount.training.module import Summarizer
 
 ROOT = Path(__file__).parents[1]
 TINY = ["embedding_size=16", "num_heads=2", "feedforward_size=16", "encoder_layers=1", "decoder_layers=1"]

@@ -23,10 +23,10 @@ def make_run(folder: Path) -> None:
     """Make a run folder of a small, untrained model."""
     import torch
 
-    from headcount.compose import load, to_yaml
+    from headcount.config.load import load, to_yaml
     from headcount.data.tokenizer import train_tokenizer
-    from headcount.training.checkpoint import checkpoint_path, write_checkpoint
-    from headcount.training.summarizer import Summarizer
+    from headcount.runs.checkpoint import checkpoint_path, write_checkpoint
+    from headcount.training.module import Summarizer
 
     sizes = ["embedding_size=64", "num_heads=4", "feedforward_size=128", "encoder_layers=1", "decoder_layers=1"]
     lengths = ["data.max_document_tokens=128", "data.max_summary_tokens=16", "trainer.accelerator=cpu"]
@@ -44,8 +44,8 @@ def measure(folder: Path, number: int) -> None:
     """Summarize so many documents; print the seconds that took, and this process's peak memory in MB."""
     import torch
 
-    from headcount.compose import load
-    from headcount.training.summarize import summarize
+    from headcount.commands.summarize import summarize
+    from headcount.config.load import load
 
     torch.set_num_threads(1)
     draw = random.Random(0)

@@ -7,11 +7,11 @@ the sizes, special ids and the number format. Padding is taken off at the door, 
 import torch
 from torch import Tensor, nn
 
-from headcount.compose import load
+from headcount.config.load import load
+from headcount.generation.constraints import Constraints
+from headcount.generation.generate import Search, beam_search, write
 from headcount.model.build import build_model as build
-from headcount.model.constraints import Constraints
 from headcount.model.ragged import Rows
-from headcount.model.search import Search, beam_search, write
 
 
 class Ours(nn.Module):

@@ -11,7 +11,7 @@ import time
 
 import torch
 
-from headcount.compose import load
+from headcount.config.load import load
 from headcount.model.base import SummaryModel
 from headcount.model.build import build_model
 from headcount.model.ragged import Rows

@@ -7,10 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
-from headcount.compose import load
-from headcount.config import Config
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and so do the processes that they start
+
+import torch
+from matplotlib.figure import Figure
+
+from headcount.config.load import load
+from headcount.config.schema import Config
 
 PEOPLE, THINGS = ["Ada", "Ben", "Cleo", "Dan"], ["a pear", "a kite", "a drum", "a lamp"]
 
@@ -81,3 +85,11 @@ def small(tmp_path: Path) -> Callable[..., tuple[Config, dict[str, object]]]:
         return load([], [*SMALL, *where, *overrides])
 
     return make
+
+
+@pytest.fixture
+def unpictured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the picture of attention blank, which takes half of a small run."""
+    from headcount.training.module import Summarizer
+
+    monkeypatch.setattr(Summarizer, "draw", lambda *_, **__: Figure(figsize=(1, 1)))

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import yaml
 from hypothesis import strategies as st
 
-from headcount.compose import load, to_yaml
-from headcount.config import ConfigError, DataConfig
-from headcount.data.source import load_splits, read_documents
+from headcount.config.load import load, to_yaml
+from headcount.config.schema import DataConfig
+from headcount.data.sources import load_splits, read_documents
+from headcount.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 WORDS = [

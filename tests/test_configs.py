@@ -7,9 +7,9 @@ import pytest
 import torch
 import yaml
 
-from headcount.compose import load
-from headcount.config import ConfigError
-from headcount.training import run
+from headcount.commands import train as run
+from headcount.config.load import load
+from headcount.errors import ConfigError
 from tests.conftest import write_data
 from tests.training.stopping import stop_at
 

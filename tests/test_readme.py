@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headcount import cli
-from headcount.compose import load
+from headcount.config.load import load
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

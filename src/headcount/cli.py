@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from headcount import compose
-from headcount.config import Config, ConfigError, RunError
+from headcount.config import load as compose
+from headcount.config.schema import Config
+from headcount.errors import ConfigError, RunError
 from headcount.terminal import make_console, print_line, take_any_encoding
 
 app = typer.Typer(
@@ -64,7 +65,7 @@ def train(
     The same command again goes on with a run that was interrupted.
     """
     config, plain = _load(args)
-    from headcount.training.run import train
+    from headcount.commands.train import train
 
     train(config, plain, fresh=fresh)
 
@@ -83,7 +84,7 @@ def evaluate(
 ) -> None:
     """Write and score the test summaries of a finished run again, with its best checkpoint."""
     config, plain = compose.load([compose.config_file(run)], args or [])
-    from headcount.training.evaluate import evaluate
+    from headcount.commands.evaluate import evaluate
 
     evaluate(run, config, plain, shuffle_sources=shuffle_sources)
 
@@ -96,7 +97,7 @@ def evaluate(
 def baselines(args: Args) -> None:
     """Score what takes no learning on the test split: lead, longest, random and oracle extracts, and people."""
     config, _ = _load(args)
-    from headcount.training.baselines import baselines
+    from headcount.commands.baselines import baselines
 
     baselines(config)
 
@@ -109,7 +110,7 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="run folders, or evaluations within them")],
 ) -> None:
     """Compare runs on the same test examples: the first with each of the others, with intervals and p-values."""
-    from headcount.training.compare import compare
+    from headcount.commands.compare import compare
 
     compare(runs)
 
@@ -119,7 +120,8 @@ def compare(
     "- `cat notes.txt | headcount summarize runs/docstrings-1`\n\n"
     "- `headcount summarize runs/docstrings-1 documents.jsonl > summaries.jsonl`\n\n"
     "- `headcount summarize runs/docstrings-1 documents.jsonl --out summaries.jsonl` goes on where it was killed\n\n"
-    "- `headcount summarize runs/docstrings-1 documents.jsonl decoding.strategy=beam decoding.returned=4`"
+    "- `headcount summarize runs/docstrings-1 documents.jsonl "
+    "generation.strategy=beam generation.num_return_sequences=4`"
 )
 def summarize(
     run: Run,
@@ -137,7 +139,7 @@ def summarize(
     if len(files) > 1:
         raise ConfigError(f"summarize: {files[1]}: a second file; legal: one, or - for standard input")
     config, plain = compose.load([compose.config_file(run)], overrides)
-    from headcount.training.summarize import summarize
+    from headcount.commands.summarize import summarize
 
     summarize(run, config, plain, files[0] if files else "-", out=out)
 
@@ -148,7 +150,7 @@ def summarize(
 )
 def export(run: Run, to: Annotated[Path, typer.Argument(metavar="DIR", help="a folder to make, new or empty")]) -> None:
     """Export the best weights of a finished run as safetensors, with config, tokenizer and a model card."""
-    from headcount.training.export import export
+    from headcount.commands.export import export
 
     export(run, to)
 
@@ -162,7 +164,7 @@ def data(args: Args) -> None:
     """Prepare a data set and show what is in it: sizes, lengths, novelty, repeats, dropped rows."""
     config, _ = _load(args)
 
-    from headcount.data.module import SummarizationDataModule
+    from headcount.training.data_module import SummarizationDataModule
 
     module = SummarizationDataModule(config)
     module.setup()
@@ -193,7 +195,7 @@ def config(
 def model(args: Args) -> None:
     """Print the model as a table: heads and parameters by place, FLOPs and cache."""
     config, _ = _load(args)
-    from headcount.training.describe import describe
+    from headcount.commands.model import describe
 
     describe(config)
 
@@ -242,7 +244,7 @@ def ablate(
     cells = pick_cells(every, only or [])
 
     from headcount.experiments.controls import check_controls
-    from headcount.experiments.launch import Launch, count_cores, forget_failure
+    from headcount.experiments.launch.local import Launch, count_cores, forget_failure
 
     console = make_console()
     check_controls(grid, every)
@@ -252,7 +254,7 @@ def ablate(
         print_plan(grid, cells, workers=workers or 1, console=console)
         return
     if where == "wandb":
-        from headcount.experiments.sweep import make_sweep, register_sweep
+        from headcount.experiments.launch.wandb_sweep import make_sweep, register_sweep
 
         register_sweep(make_sweep(grid, every, smoke=smoke), every, console)
         return
@@ -260,7 +262,7 @@ def ablate(
         for cell in cells:
             forget_failure(cell)
     if where == "slurm":
-        from headcount.experiments.slurm import launch_on_slurm
+        from headcount.experiments.launch.slurm import launch_on_slurm
 
         status = launch_on_slurm(cells, grid.name, workers=workers, options=slurm or [], console=console)
     else:
@@ -281,6 +283,6 @@ def report(
     smoke: Annotated[bool, typer.Option("--smoke", help="of the cells that ablate --smoke has trained")] = False,
 ) -> None:
     """Say what a study has found: tables, a figure and words into its folder, also when it is half-finished."""
-    from headcount.experiments.report import report
+    from headcount.experiments.report.write import report
 
     report(experiment, args or [], smoke=smoke)

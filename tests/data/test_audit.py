@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from headcount.compose import load
+from headcount.config.load import load
 from headcount.data import audit as audits
 from headcount.data.audit import Spread
-from headcount.data.module import SummarizationDataModule
+from headcount.training.data_module import SummarizationDataModule
 
 ROOT = Path(__file__).parents[2]
 TRAIN = [

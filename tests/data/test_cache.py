@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from headcount.config import ConfigError
 from headcount.data.cache import DIGESTS, cached
+from headcount.errors import ConfigError
 
 BUILD_SLOWLY = """
 import sys, time

@@ -1,11 +1,11 @@
 import pytest
 
-from headcount.config import ConfigError
 from headcount.data.batches import EncodedPairs
 from headcount.data.loader import TrainingLoader, decoding_loader
 from headcount.data.pairs import Pairs
 from headcount.data.sampler import TokenBudgetSampler
 from headcount.data.tokenizer import train_tokenizer
+from headcount.errors import ConfigError
 
 TEXTS = [f"document {n} " * (n % 5 + 1) for n in range(40)]
 PAIRS = Pairs(ids=TEXTS, documents=TEXTS, references=[["a summary"]] * len(TEXTS))

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from headcount.compose import load
-from headcount.data.source import load_splits
+from headcount.config.load import load
+from headcount.data.sources import load_splits
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TEXT, LINES = "A first sentence. A second one.", ["A first sentence.", "A second one."]

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from headcount.config import ConfigError
 from headcount.data.sampler import TokenBudgetSampler
+from headcount.errors import ConfigError
 
 
 def lengths(number: int = 500, shortest: int = 1) -> NDArray[np.integer]:

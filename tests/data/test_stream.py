@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from headcount.compose import load
-from headcount.config import ConfigError, DataConfig
+from headcount.config.load import load
+from headcount.config.schema import DataConfig
 from headcount.data.batches import Layout
-from headcount.data.source import open_source
+from headcount.data.sources import open_source
 from headcount.data.stream import Stream, StreamLoader, read_pairs
 from headcount.data.tokenizer import train_tokenizer
+from headcount.errors import ConfigError
 
 TEXTS = [f"document {n} " * (n % 5 + 1) for n in range(60)]
 TOKENIZER = train_tokenizer(TEXTS, "bpe", 280)

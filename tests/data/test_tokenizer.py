@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from headcount.config import ConfigError, TokenizerConfig
+from headcount.config.schema import TokenizerConfig
 from headcount.data import tokenizer as tokenizers
 from headcount.data.tokenizer import END, START, load_tokenizer, prepare_tokenizer, words_of
 from headcount.data.tokens import encode
+from headcount.errors import ConfigError
 
 TEXTS = ["the cat sat on the mat", "the dog sat on the log"] * 5
 SMALL = TokenizerConfig(vocabulary_size=280)

@@ -2,13 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from headcount.config import ConfigError
 from headcount.data import tokens
+from headcount.data.arrow_table import CHUNK, read_table
 from headcount.data.batches import EncodedPairs
 from headcount.data.pairs import Pairs
-from headcount.data.table import CHUNK, read_table
 from headcount.data.tokenizer import train_tokenizer
 from headcount.data.tokens import TokenColumn, prepare_tokens
+from headcount.errors import ConfigError
 
 TEXTS = [f"document number {n} " * (n % 7 + 1) for n in range(2 * CHUNK + 5)]
 PAIRS = Pairs(ids=TEXTS, documents=TEXTS, references=[[text[:20], "another"] for text in TEXTS])

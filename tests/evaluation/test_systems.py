@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from headcount.config import EvaluationConfig
-from headcount.evaluation.baselines import extract
+from headcount.config.schema import EvaluationConfig
+from headcount.evaluation.extractive import extract
 from headcount.evaluation.rouge import ROUGE_TYPES, Rouge
 from headcount.evaluation.systems import FIGURES, System, measure, measure_baselines, measure_people
 

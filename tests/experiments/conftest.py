@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from headcount.experiments.cells import Cell, make_cells
+from headcount.experiments.cell import Cell
+from headcount.experiments.cells import make_cells
 from headcount.experiments.grid import load_grid
 from tests.conftest import SMALL, write_data
 from tests.experiments.test_grid import write

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from headcount.evaluation.systems import FIGURES
-from headcount.experiments.cells import Cell, make_cells
+from headcount.experiments.cell import Cell
+from headcount.experiments.cells import make_cells
 from headcount.experiments.grid import load_grid
 
 HEADS = """

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from headcount.config import ConfigError
+from headcount.errors import ConfigError
 from headcount.experiments.cells import check_study, fingerprint_study, make_cells
 from headcount.experiments.grid import load_grid
 from tests.experiments.test_grid import write
@@ -35,7 +35,7 @@ def test_cells_are_settings_by_seeds_with_their_whole_config(folder: Path) -> No
 
 
 def test_the_command_makes_the_same_config(folder: Path) -> None:
-    from headcount import compose
+    from headcount.config import load as compose
 
     cell = make_cells(load_grid(write(folder, grid="[{configs: gpt.yaml}]", baseline="{configs: gpt.yaml}")))[0]
     cell.folder.parent.mkdir(parents=True)
@@ -51,7 +51,7 @@ def test_the_command_makes_the_same_config(folder: Path) -> None:
 
 def test_a_cell_is_started_from_what_was_read_at_the_launch(folder: Path) -> None:
     """Files that are edited afterwards change nothing in it."""
-    from headcount import compose
+    from headcount.config import load as compose
 
     [cell, *_] = make_cells(load_grid(write(folder)))
     Path("a.yaml").write_text("model: {embedding_size: 128}\nseed: 99\n")
@@ -137,8 +137,8 @@ def test_a_new_key_in_the_schema_changes_no_folder(folder: Path, monkeypatch: py
     """Also one that follows another key."""
     from dataclasses import dataclass, field
 
-    from headcount import compose
-    from headcount.config import Config, DataConfig, key
+    from headcount.config import load as compose
+    from headcount.config.schema import Config, DataConfig, key
 
     before = [cell.folder for cell in make_cells(load_grid(write(folder)))]
 

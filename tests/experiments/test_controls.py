@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from headcount.config import ConfigError
+from headcount.errors import ConfigError
 from headcount.experiments.cells import make_cells
 from headcount.experiments.controls import check_controls, count_cost
 from headcount.experiments.grid import load_grid
@@ -65,7 +65,7 @@ BROKEN = {
         "parameters with model.feedforward_size=1, which comes nearest; legal: within 1% of"
     ),
     ("none", "{data.max_summary_tokens: [32, 64]}", "{data.max_summary_tokens: 64}", ""): (
-        "breaks control=none: decoding.max_tokens=32; legal: 64, as in max_summary_tokens=64, or an axis that says so"
+        "breaks control=none: generation.max_tokens=32; legal: 64, as in max_summary_tokens=64, or an axis that says so"
     ),
 }
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from headcount.config import ConfigError
+from headcount.errors import ConfigError
 from headcount.experiments.grid import load_grid
 
 GOOD = {

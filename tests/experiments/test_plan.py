@@ -3,7 +3,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from headcount.experiments.cells import Cell
+from headcount.experiments.cell import Cell
 from headcount.experiments.controls import count_cost
 from headcount.experiments.grid import load_grid
 from headcount.experiments.plan import print_plan

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from headcount.experiments.cells import Cell
-from headcount.experiments.launch import look
-from tests.experiments.test_launch import wait_until
+from headcount.experiments.cell import Cell
+from headcount.experiments.launch.local import look
+from tests.experiments.launch.test_local import wait_until
 
 COMMAND = [sys.executable, "-m", "headcount", "ablate", "study", "--workers", "2"]
 

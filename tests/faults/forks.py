@@ -15,9 +15,9 @@ import torch
 from matplotlib.figure import Figure
 from pytorch_lightning.callbacks import Callback
 
-from headcount.compose import load
-from headcount.training import run
-from headcount.training.summarizer import Summarizer
+from headcount.commands import train as run
+from headcount.config.load import load
+from headcount.training.module import Summarizer
 from tests.conftest import SMALL
 from tests.training.stopping import watched
 
@@ -87,7 +87,7 @@ class Forks:
 
     def __init__(self) -> None:
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["headcount.training.run", "matplotlib.figure", "pytest"])
+        self.context.set_forkserver_preload(["headcount.commands.train", "matplotlib.figure", "pytest"])
 
     def start(self, target: Callable[..., None], *arguments: Any) -> Any:
         process = self.context.Process(target=target, args=arguments)

@@ -13,8 +13,8 @@ import pytest
 from pytorch_lightning.callbacks import Callback
 
 from headcount import cli
-from headcount.config import RunError
-from headcount.training.checkpoint import checkpoint_path, last_good, load_checkpoint
+from headcount.errors import RunError
+from headcount.runs.checkpoint import checkpoint_path, last_good, load_checkpoint
 from tests.faults.forks import PLACES, Do, Forks, kill, overrides, train
 from tests.training.stopping import assert_same
 
@@ -149,7 +149,7 @@ def test_summaries_are_asked_of_a_run_that_is_training(forks: Forks, fault, some
 
 
 def _killed_at(arguments: list[str], count: int) -> None:
-    from headcount.training import checkpoint
+    from headcount.runs import checkpoint
 
     class Dying(checkpoint._Summing):
         left = count

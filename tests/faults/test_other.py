@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from headcount.compose import load
-from headcount.config import ConfigError
-from headcount.training import run
+from headcount.commands import train as run
+from headcount.config.load import load
+from headcount.errors import ConfigError
 from tests.faults.forks import PLACES, Forks, overrides
 from tests.training.stopping import assert_same
 

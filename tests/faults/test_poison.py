@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 import torch
 
-from headcount.compose import config_file, load
-from headcount.config import ConfigError
+from headcount.commands.evaluate import evaluate
+from headcount.commands.export import export
+from headcount.commands.summarize import summarize
+from headcount.commands.train import train
+from headcount.config.load import config_file, load
 from headcount.data.tokenizer import adopt_tokenizer
+from headcount.errors import ConfigError
 from headcount.experiments.grid import load_grid
-from headcount.training.checkpoint import load_checkpoint
-from headcount.training.evaluate import evaluate
-from headcount.training.export import export
-from headcount.training.run import train
-from headcount.training.summarize import summarize
+from headcount.runs.checkpoint import load_checkpoint
 from tests.conftest import SMALL
 
 pytestmark = pytest.mark.faults

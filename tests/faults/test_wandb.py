@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from headcount.training.tracking import how_to_send
+from headcount.runs.wandb_tracking import how_to_send
 from tests.conftest import SMALL
 from tests.training.wandb_server import KEY, WandbServer, serving
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from headcount.compose import load
+from headcount.config.load import load
 from headcount.model.base import SummaryModel
 from headcount.model.build import build_model
 from headcount.model.ragged import Rows

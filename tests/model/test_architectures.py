@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from headcount.generation.generate import Search, write
 from headcount.model.attention import MultiHeadAttention
 from headcount.model.base import SummaryModel
 from headcount.model.ragged import Rows
-from headcount.model.search import Search, write
 from tests.model.builds import ARCHITECTURES, DOCUMENTS, SUMMARIES, VOCABULARY, batch, ids, make
 
 POSITIONS = ["sinusoidal", "learned", "rotary", "alibi", "none"]

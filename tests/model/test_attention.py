@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from headcount.model.attention import MultiHeadAttention, QueryKeyNormAttention
-from headcount.model.kernels import attention_formula
+from headcount.model.attention_kernels import attention_formula
 from headcount.model.positions import alibi, alibi_slopes, rotate
 from headcount.model.ragged import Rows
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from headcount.compose import load
+from headcount.config.load import load
 from headcount.model.cost import cost, decoding_flops, forward_flops
 from headcount.model.ragged import Rows
 from tests.model.builds import ARCHITECTURES, POSITIONS, SMALL, VOCABULARY, ids, make

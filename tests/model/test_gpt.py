@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headcount.model.constraints import Constraints
+from headcount.generation.constraints import Constraints
+from headcount.generation.generate import LengthPenalty, Search, beam_search, write
 from headcount.model.gpt import GPT
 from headcount.model.ragged import Rows, interleave
-from headcount.model.search import LengthPenalty, Search, beam_search, write
 from tests.model.builds import POSITIONS, SUMMARIES, VOCABULARY, batch, ids, make
 
 transformers = pytest.importorskip("transformers", reason="pip install headcount[parity]")

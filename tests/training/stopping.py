@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
-from headcount.training import run
+from headcount.commands import train as run
 
 
 class Stopped(Exception):

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from headcount.compose import load, to_yaml
-from headcount.training.summarize import summarize
+from headcount.commands.summarize import summarize
+from headcount.config.load import load, to_yaml
 from tests.training.stopping import assert_same
 
 # Trains twice, the second time in two parts, evaluates and summarizes, and writes down what each process was given.
@@ -18,11 +18,11 @@ import json, sys
 from contextlib import suppress
 from pathlib import Path
 from pytorch_lightning.callbacks import Callback
-from headcount.compose import load
-from headcount.training import run
-from headcount.training.evaluate import evaluate
-from headcount.training.parts import Parts
-from headcount.training.summarize import summarize
+from headcount.config.load import load
+from headcount.commands import train as run
+from headcount.commands.evaluate import evaluate
+from headcount.runs.partial_predictions import Parts
+from headcount.commands.summarize import summarize
 
 class Stopped(Exception):
     pass
@@ -66,7 +66,7 @@ summarize(*trained, "data/train.jsonl", out=Path("out.jsonl"))
 def runs(small, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     """What each of two processes was given in a whole run, a cut one and the rest of it."""
     two = ["trainer.devices=2", "trainer.max_steps=9", "trainer.val_check_interval=3", "optimizer.schedule=constant"]
-    _, plain = small(*two, "model.dropout=0.2", "decoding.batch_size=5", "evaluation.validation_examples=9")
+    _, plain = small(*two, "model.dropout=0.2", "generation.batch_size=5", "evaluation.validation_examples=9")
     (tmp_path / "config.yaml").write_text(to_yaml(plain))
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True)

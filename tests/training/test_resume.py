@@ -14,12 +14,12 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
-from headcount.compose import to_yaml
-from headcount.config import ConfigError
-from headcount.data.module import SummarizationDataModule
-from headcount.training import run
-from headcount.training.seeding import SeededSteps
-from headcount.training.summarizer import Summarizer
+from headcount.commands import train as run
+from headcount.config.load import to_yaml
+from headcount.errors import ConfigError
+from headcount.training.callbacks.step_seeding import SeededSteps
+from headcount.training.data_module import SummarizationDataModule
+from headcount.training.module import Summarizer
 from tests.training.stopping import assert_same, logged, stop_at
 
 EPOCH = 7  # batches; the test below checks it
@@ -89,7 +89,7 @@ EPOCHS = "trainer.max_steps=-1", "trainer.max_epochs=2"
         (12, [*EPOCHS, "trainer.val_check_interval=4", "trainer.max_time=00:01:00:00"]),
         (5, [*EPOCHS, "trainer.val_check_interval=0.5", "trainer.check_val_every_n_epoch=1", "trainer.min_epochs=1"]),
         (5, ["trainer.max_time=00:01:00:00", "trainer.min_steps=3", "trainer.val_check_interval=2"]),
-        (5, ["optimizer.averaging=0.9", "trainer.accumulate_grad_batches=2", "trainer.val_check_interval=4"]),
+        (5, ["optimizer.ema_decay=0.9", "trainer.accumulate_grad_batches=2", "trainer.val_check_interval=4"]),
         (5, ["data.streaming=true", "data.shuffle_buffer=8", "trainer.val_check_interval=2"]),
     ],
 )  # fmt: skip

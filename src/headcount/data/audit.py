@@ -24,7 +24,7 @@ from rich.table import Table
 
 from headcount.data.batches import EncodedPairs
 from headcount.data.cache import cached
-from headcount.data.picture import draw_lengths
+from headcount.data.length_plot import draw_lengths
 from headcount.terminal import say
 
 FORMAT = 1  # raise it when the figures below change

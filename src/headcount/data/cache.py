@@ -11,8 +11,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from headcount.config import ConfigError, user_path
+from headcount.config.paths import user_path
 from headcount.data.files import digest
+from headcount.errors import ConfigError
 from headcount.terminal import print_line
 
 DIGESTS = "sha256.json"  # of an entry: for each of its other files the SHA-256 of the content

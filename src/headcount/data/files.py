@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from headcount.config import ConfigError
+from headcount.errors import ConfigError
 
 SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
 Row = tuple[str, dict[str, Any]]  # its place, file and line or row counted from 1, and its cells

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from headcount.config import ConfigError
 from headcount.data.batches import Batch, EncodedPairs, longest_first
 from headcount.data.sampler import Examples, TokenBudgetSampler
+from headcount.errors import ConfigError
 from headcount.watchdog import ignore_stop_signals
 
 

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from headcount.config import ConfigError
+from headcount.data.arrow_table import CHUNK, Column, read_table, write_table
 from headcount.data.files import Row
-from headcount.data.table import CHUNK, Column, read_table, write_table
+from headcount.errors import ConfigError
 
 SCHEMA = pa.schema({"id": pa.string(), "document": pa.string(), "references": pa.list_(pa.string())})
 LONE_SURROGATES = re.compile("[\ud800-\udfff]")

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from headcount.config import ConfigError
+from headcount.errors import ConfigError
 
 Examples = NDArray[np.int64]
 

@@ -14,12 +14,12 @@ import numpy as np
 from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from headcount.config import ConfigError
+from headcount.data.arrow_table import CHUNK
 from headcount.data.batches import Batch, Layout
 from headcount.data.loader import check_made_of
-from headcount.data.source import Source
-from headcount.data.table import CHUNK
+from headcount.data.sources import Source
 from headcount.data.tokens import encode, views
+from headcount.errors import ConfigError
 from headcount.terminal import print_line
 from headcount.watchdog import ignore_stop_signals
 
@@ -150,7 +150,7 @@ class StreamLoader:
                 self.done += 1
                 yield batch
         except ConfigError as error:  # from a worker it comes with that one's traceback
-            raise ConfigError(str(error).splitlines()[-1].removeprefix("headcount.config.ConfigError: ")) from None
+            raise ConfigError(str(error).splitlines()[-1].removeprefix("headcount.errors.ConfigError: ")) from None
 
     def _loader(self) -> DataLoader[Any]:
         return DataLoader(

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from headcount.config import ConfigError, TokenizerConfig, user_path
+from headcount.config.paths import user_path
+from headcount.config.schema import TokenizerConfig
 from headcount.data.cache import cached
+from headcount.errors import ConfigError
 
 FORMAT = 2  # raise it when the training below changes
 PIECES = r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"  # of GPT-2

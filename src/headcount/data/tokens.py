@@ -10,9 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from headcount.data.arrow_table import CHUNK, read_table, write_table
 from headcount.data.cache import cached
 from headcount.data.pairs import Pairs
-from headcount.data.table import CHUNK, read_table, write_table
 
 FORMAT = 1  # raise it when the token ids that the code below makes change
 Ids = NDArray[np.int32]

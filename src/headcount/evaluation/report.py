@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headcount.config import EvaluationConfig
+from headcount.config.schema import EvaluationConfig
 from headcount.evaluation.alarms import alarms
 from headcount.evaluation.rouge import signature
 from headcount.evaluation.systems import System, measure, measure_baselines

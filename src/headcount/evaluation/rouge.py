@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rouge_score.scoring import fmeasure
 from rouge_score.tokenize import tokenize
 
-from headcount.config import ReferenceRule
+from headcount.config.schema import ReferenceRule
 from headcount.evaluation.bootstrap import RESAMPLES, SEED
 
 ROUGE_TYPES = ("rouge1", "rouge2", "rougeL", "rougeLsum")

@@ -7,12 +7,12 @@ from math import nan
 
 import numpy as np
 
-from headcount.config import EvaluationConfig, ReferenceRule
-from headcount.evaluation.baselines import extract
-from headcount.evaluation.beyond_rouge import BEYOND_ROUGE, describe
+from headcount.config.schema import EvaluationConfig, ReferenceRule
 from headcount.evaluation.bootstrap import Figure, Values, divide, intervals
+from headcount.evaluation.extractive import extract
 from headcount.evaluation.parallel import map_examples
 from headcount.evaluation.rouge import MEASURES, ROUGE_TYPES, Rouge, Text
+from headcount.evaluation.text_statistics import BEYOND_ROUGE, describe
 
 ROUGE = tuple(kind if measure == "f1" else f"{kind}_{measure}" for kind in ROUGE_TYPES for measure in MEASURES)
 FIGURES = (*ROUGE, *BEYOND_ROUGE, "cut")

@@ -12,9 +12,10 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from headcount.compose import flatten
-from headcount.config import Config, ConfigError
-from headcount.experiments.cells import Cell, read_keys
+from headcount.config.load import flatten
+from headcount.config.schema import Config
+from headcount.errors import ConfigError
+from headcount.experiments.cell import Cell, read_keys
 from headcount.experiments.grid import Grid
 from headcount.model.cost import Cost, cost
 

@@ -15,9 +15,10 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from headcount.compose import is_file, read_yaml
-from headcount.config import ConfigError, RougeType, legal_names
-from headcount.training.folder import NO_MATTER
+from headcount.config.load import is_file, read_yaml
+from headcount.config.schema import RougeType
+from headcount.errors import ConfigError, legal_names
+from headcount.runs.folder import NO_MATTER
 
 Control = Literal["fixed_width", "fixed_head_dim", "matched_parameters", "none"]
 SCORES = [f"validation/{name}" for name in get_args(RougeType)]

@@ -7,11 +7,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from headcount.config import Config
-from headcount.experiments.cells import Cell
+from headcount.config.schema import Config
+from headcount.experiments.cell import Cell
 from headcount.experiments.controls import count_cost
 from headcount.experiments.grid import Grid
-from headcount.experiments.launch import look, share_machine
+from headcount.experiments.launch.local import look, share_machine
 from headcount.model.build import build_model
 from headcount.model.ragged import Rows
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headcount.config import Attention
-from headcount.model.kernels import Masks, Projected, attend, attention_formula, fused
+from headcount.config.schema import Attention
+from headcount.model.attention_kernels import Masks, Projected, attend, attention_formula, fused
 from headcount.model.positions import alibi_slopes, rotate, rotation_table
 from headcount.model.ragged import Rows
 

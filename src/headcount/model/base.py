@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headcount.config import Positions, Tie
+from headcount.config.schema import Positions, Tie
 from headcount.model.copying import Prediction, mixture, pointer
 from headcount.model.dropout import Dropout
 from headcount.model.positions import sinusoids

@@ -1,6 +1,6 @@
 """From the config's ``model`` section to a model."""
 
-from headcount.config import ModelConfig
+from headcount.config.schema import ModelConfig
 from headcount.model.base import SummaryModel, Vocabulary
 from headcount.model.gpt import GPT
 from headcount.model.layers import Heads, Stack

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from headcount.config import ModelConfig
+from headcount.config.schema import ModelConfig
 from headcount.model.build import build_model
 
 FLOAT_BYTES = 4

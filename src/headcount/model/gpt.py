@@ -11,9 +11,9 @@ from torch import Tensor
 
 from headcount.model.base import SummaryModel, Vocabulary
 from headcount.model.copying import LEAST, Prediction
+from headcount.model.decoder_cache import DecoderState, additive_mask, open_caches
 from headcount.model.layers import Stack
 from headcount.model.ragged import Rows, interleave
-from headcount.model.state import DecoderState, additive_mask, open_caches
 
 
 class GPT(SummaryModel[DecoderState]):

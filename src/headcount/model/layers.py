@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headcount.config import Activation, Attention, Norm, NormPosition
+from headcount.config.schema import Activation, Attention, Norm, NormPosition
 from headcount.model.attention import ATTENTIONS, MultiHeadAttention
+from headcount.model.decoder_cache import DecoderState
 from headcount.model.dropout import Dropout
 from headcount.model.ragged import Rows
-from headcount.model.state import DecoderState
 
 NORMS: dict[Norm, Callable[[int], nn.Module]] = {
     "layernorm": nn.LayerNorm,  # Ba et al. 2016

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from headcount.config import Cell
-from headcount.model.additive import AdditiveAttention
+from headcount.config.schema import Cell
+from headcount.model.additive_attention import AdditiveAttention
 from headcount.model.base import SummaryModel, Vocabulary
 from headcount.model.copying import Prediction
+from headcount.model.decoder_cache import additive_mask
 from headcount.model.dropout import Dropout
 from headcount.model.ragged import Rows
-from headcount.model.state import additive_mask
 
 CELLS: dict[Cell, tuple[type[nn.GRU | nn.LSTM], type[nn.GRUCell | nn.LSTMCell]]] = {
     "gru": (nn.GRU, nn.GRUCell),

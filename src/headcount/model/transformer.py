@@ -10,9 +10,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from headcount.model.base import SummaryModel, Vocabulary
 from headcount.model.copying import Prediction
+from headcount.model.decoder_cache import DecoderState, additive_mask, groups_of, open_caches
 from headcount.model.layers import Stack
 from headcount.model.ragged import Rows
-from headcount.model.state import DecoderState, additive_mask, groups_of, open_caches
 
 
 class Transformer(SummaryModel[DecoderState]):

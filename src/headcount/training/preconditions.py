@@ -4,11 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
-from headcount.config import Config, ConfigError
-from headcount.data.module import SummarizationDataModule
+from headcount.config.schema import Config
 from headcount.data.tokenizer import load_tokenizer
 from headcount.data.tokens import fingerprint
+from headcount.errors import ConfigError
 from headcount.model.cost import cost
+from headcount.training.data_module import SummarizationDataModule
 
 PARAMETER_BYTES = 12  # of a checkpoint: a weight and the two moments of AdamW, in fp32
 AVERAGE_BYTES = 4  # where the weights are averaged, these are beside the average
@@ -34,7 +35,7 @@ def check_room(folder: Path, config: Config, vocabulary_size: int) -> None:
         summary_tokens=config.data.max_summary_tokens,
     ).parameters
     number = CHECKPOINTS - len(list((folder / "checkpoints").glob("*.ckpt")))
-    each = PARAMETER_BYTES + (AVERAGE_BYTES if config.optimizer.averaging else 0)
+    each = PARAMETER_BYTES + (AVERAGE_BYTES if config.optimizer.ema_decay else 0)
     needed, free = number * each * parameters, shutil.disk_usage(folder).free
     if free < needed:
         key = f"run.folder={config.run.folder}" if config.run.folder else f"run.directory={config.run.directory}"

@@ -13,7 +13,7 @@ import torch
 from lightning_fabric.utilities.rank_zero import _get_rank
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
-from headcount.config import ConfigError
+from headcount.errors import ConfigError
 from headcount.watchdog import end_with_parent
 
 logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)

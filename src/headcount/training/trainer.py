@@ -11,8 +11,9 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.loggers import Logger
 
-from headcount.config import Config, ConfigError
-from headcount.training.checkpoint import CheckpointFiles
+from headcount.config.schema import Config
+from headcount.errors import ConfigError
+from headcount.runs.checkpoint import CheckpointFiles
 from headcount.training.processes import check_strategy
 
 logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)

@@ -1,0 +1,212 @@
+"""Make a config: the schema, then each YAML file from left to right, then ``key=value`` from the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import yaml
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from headcount.config.schema import Config
+from headcount.errors import ConfigError, legal_names
+
+OmegaConf.clear_resolver("oc.env")  # a config that somebody else wrote tells nobody what is in the environment
+DEEPEST = 20  # levels of a YAML file
+EXPORT_FORMAT = 1  # the format_version in the config.json of an export, which is a config like any other but for that
+
+
+def _knobs(section: Any = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield each knob of the schema as its dotted name, type and dataclass field."""
+    hints = get_type_hints(section)
+    for knob in fields(section):
+        if is_dataclass(hints[knob.name]):
+            yield from _knobs(hints[knob.name], f"{prefix}{knob.name}.")
+        else:
+            yield prefix + knob.name, hints[knob.name], knob
+
+
+RENAMED = {  # earlier names of keys and sections
+    "decoding": "generation",
+    "beams": "num_beams",
+    "groups": "num_beam_groups",
+    "diversity": "diversity_penalty",
+    "returned": "num_return_sequences",
+    "no_repeat_ngram": "no_repeat_ngram_size",
+    "length_alpha": "length_penalty_alpha",
+    "averaging": "ema_decay",
+}
+
+
+def _check_keys(given: Any, schema: Any, source: str, prefix: str = "") -> Iterator[str]:
+    """Refuse what is not in the schema; yield the dotted name of each knob that is set."""
+    if not isinstance(given, dict):
+        what = f"{prefix.rstrip('.')}={given}: wrong type" if prefix else "wrong type"
+        names = ", ".join(knob.name for knob in fields(schema))
+        raise ConfigError(f"{source}: {what} {type(given).__name__}; legal: a mapping of {names}")
+    hints = get_type_hints(schema)
+    for name, value in given.items():
+        full = f"{prefix}{name}"
+        if name not in hints:
+            raise ConfigError(f"{source}: {full}={value}: unknown key; {_suggest(str(name), list(hints))}")
+        if is_dataclass(hints[name]):
+            yield from _check_keys(value, hints[name], source, f"{full}.")
+        elif name == "trainer" and isinstance(value, dict):
+            yield from (f"{full}.{argument}" for argument in value)
+        else:
+            yield full
+
+
+def _suggest(name: str, names: list[str]) -> str:
+    renamed = RENAMED.get(name)
+    return f"did you mean {renamed}?" if renamed in names else legal_names(name, names)
+
+
+def load(files: list[str], overrides: list[str], *, said: str = "command line") -> tuple[Config, dict[str, Any]]:
+    """Merge the schema, the files and the overrides.
+
+    Args:
+        files: YAML files; a later one wins.
+        overrides: ``key=value`` each; they win over the files.
+        said: where the overrides stand, for messages.
+
+    Returns:
+        The checked config, and the same as a plain nested dict for YAML and checkpoints.
+
+    Raises:
+        ConfigError: one line that says where, which key, which value, and what would be legal.
+    """
+    stems = "-".join(Path(file).stem for file in files)
+    name = re.sub(r"[^\w.-]", "_", stems).lstrip(".-")[:100] or "run"
+    merged = OmegaConf.merge(_structured(Config), {"run": {"name": name}})
+    origins: dict[str, str] = {}
+    for file in [*files, None] if overrides else files:
+        where = file or said
+        if odd := next((each for each in overrides if not file and not re.match(r"\w+(\.\w+)*=", each)), None):
+            raise ConfigError(f"{where}: {odd}: not a setting; legal: KEY=VALUE")
+        try:
+            given = read_yaml(file) if file else OmegaConf.from_dotlist(overrides)
+            version = given.pop("format_version", EXPORT_FORMAT) if file and isinstance(given, DictConfig) else None
+            if version not in (EXPORT_FORMAT, None):
+                raise ConfigError(f"{where}: format_version={version} is not known here; legal: {EXPORT_FORMAT}")
+            names = list(_check_keys(OmegaConf.to_container(given), Config, where))
+            merged = OmegaConf.merge(merged, given)
+        except FileNotFoundError:
+            raise ConfigError(f"{where}: no such file in {Path.cwd()}; legal: a YAML file, or key=value") from None
+        except (OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, TypeError, RecursionError) as error:
+            raise _one_line(error, where) from None
+        origins.update(dict.fromkeys(names, where))
+    try:
+        plain = OmegaConf.to_container(merged, resolve=True)
+        config = OmegaConf.to_object(merged)
+    except (OmegaConfBaseException, ConfigError) as error:
+        named = re.findall(r"[a-z]+\.\w+|seed", str(error))
+        where = ", ".join(dict.fromkeys(origins[n] for n in named if n in origins))
+        raise _one_line(error, where or ", ".join([*files, *([said] if overrides else [])])) from None
+    assert isinstance(config, Config) and isinstance(plain, dict)
+    return config, {str(k): v for k, v in plain.items()}
+
+
+def is_file(path: str | Path) -> bool:
+    """Return whether something is a file; what can be no path, as a text that is too long, is none."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def sort_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the files and the overrides among arguments.
+
+    What begins with a key of the schema and ``=`` is an override, also where a file has that name. A path may have a
+    ``=`` in it, as the folders of a study's cells do.
+    """
+    sections = {knob.name for knob in fields(Config)}
+
+    def is_override(argument: str) -> bool:
+        key, equals, _ = argument.partition("=")
+        return bool(equals) and (key.split(".")[0] in sections or not is_file(argument))
+
+    files = [argument for argument in arguments if not is_override(argument)]
+    return files, [argument for argument in arguments if is_override(argument)]
+
+
+def read_yaml(file: str | Path) -> DictConfig | ListConfig:
+    """Read a YAML file.
+
+    Raises:
+        ConfigError: it is nested as no config is, and as would overflow the parser's stack.
+        FileNotFoundError, OSError, ValueError, yaml.YAMLError, OmegaConfBaseException: it cannot be read.
+    """
+    depth = 0
+    for event in yaml.parse(
+        Path(file).read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    ):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ConfigError(f"{file}:{event.start_mark.line + 1}: nested too deeply; legal: {DEEPEST} levels")
+    return OmegaConf.load(file)
+
+
+def config_file(run: Path) -> str:
+    """Return where the config of a run folder is, or of an export."""
+    exported = run / "config.json"
+    return str(exported if exported.is_file() else run / "config.yaml")
+
+
+@cache
+def _structured(config: type[Config]) -> DictConfig:
+    return OmegaConf.structured(config)
+
+
+def flatten(plain: Any, prefix: str = "") -> dict[str, Any]:
+    """Return a nested dict as dotted names and values."""
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def changed(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a resolved config differs from the defaults, as dotted names and values."""
+    known = flatten(plain)
+    defaults = flatten(OmegaConf.to_container(_structured(Config)))
+    for key, value in defaults.items():
+        if isinstance(value, str) and value.startswith("${"):
+            defaults[key] = known[value[2:-1]]
+    return {key: value for key, value in known.items() if key not in defaults or value != defaults[key]}
+
+
+def _one_line(error: Exception, where: str) -> ConfigError:
+    if isinstance(error, ConfigError):
+        message = str(error)
+        return (
+            error if message.startswith(where) and where else ConfigError(f"{where}: {message}" if where else message)
+        )
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    full_key = getattr(error, "full_key", None)
+    message = f"{full_key}: {lines[0]}" if full_key else "; ".join(lines)
+    return ConfigError(f"{where}: {message}")
+
+
+def schema() -> str:
+    """Return every key with its type, default and meaning, one a line."""
+    rows = []
+    for name, kind, knob in _knobs():
+        default = knob.default if knob.default_factory is MISSING else knob.default_factory()
+        legal = " | ".join(get_args(kind)) if get_origin(kind) is Literal else getattr(kind, "__name__", str(kind))
+        legal = str(kind) if get_origin(kind) is list else legal
+        shown = yaml.safe_dump(default, default_flow_style=True, sort_keys=False, width=10**6)
+        rows.append((name, legal, shown.splitlines()[0], knob.metadata["meaning"]))
+    widths = [max(len(row[column]) for row in rows if row[0] != "trainer") for column in range(3)]
+    return "\n".join("  ".join([*map(str.ljust, row[:3], widths), row[3]]) for row in rows)
+
+
+def to_yaml(plain: dict[str, Any]) -> str:
+    """Return a resolved config as YAML."""
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,1 @@
+"""How a trained model generates summaries: greedy search, sampling and beam search, under constraints. Pure torch."""

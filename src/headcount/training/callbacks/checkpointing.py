@@ -1,0 +1,157 @@
+"""When a training saves itself, and when it ends before its end."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, Checkpoint
+
+from headcount.errors import ConfigError, RunError
+from headcount.runs.checkpoint import checkpoint_path, read_checkpoint
+from headcount.runs.folder import write_whole
+from headcount.terminal import print_line
+from headcount.training.processes import gather
+from headcount.training.signals import Signals
+
+GO_ON, STOP, NOT_FINITE = range(3)  # what processes tell each other; the largest counts
+
+
+class Stoppable(Callback):
+    """Takes the signals back from Lightning where test summaries are written, which would go on for all of SIGTERM."""
+
+    def __init__(self, signals: Signals) -> None:
+        """Take the signals."""
+        self.signals = signals
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look after the signals from here on."""
+        self.signals.listen()
+
+
+class Checkpoints(Checkpoint):
+    """Keeps ``best`` by a validation score and ``last``; ends the training at a signal and at a loss that is no number.
+
+    What is saved is saved where Lightning can go on from it exactly: after a validation, or after a batch that none
+    follows; never between the batches of one optimizer step.
+    """
+
+    def __init__(self, run: Path, score: str, signals: Signals) -> None:
+        """Take the run folder, the name of the score, of which more is better, and the signals."""
+        self.run, self.score, self.signals = run, score, signals
+        self.best: float | None = None
+        self.saved = 0  # the step of last.ckpt
+        self.stop = self.due = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best score."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the best score back, unless its checkpoint is damaged."""
+        self.best = state["best"]
+        if self.best is not None:
+            try:
+                read_checkpoint(checkpoint_path(self.run, "best"))
+            except ConfigError as error:
+                print_line(f"{error}; the best from here on takes its place")
+                self.best = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look after the signals from here on; what an earlier start could not go on from is past."""
+        (self.run / "not_finite.json").unlink(missing_ok=True)
+        self.saved = trainer.global_step
+        self.signals.listen()
+        self.signals.patient = True
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """End the training if it is to end; what was logged at the step before is in the files by now."""
+        if self.stop and self.saved == trainer.global_step:
+            self._end(trainer)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the loss and for signals; save if one came.
+
+        Raises:
+            RunError: the loss is not finite.
+        """
+        finite = bool(outputs["loss"].isfinite())
+        mine = NOT_FINITE if not finite else STOP if self.signals.came else GO_ON
+        told = torch.tensor(mine, device=trainer.strategy.root_device)
+        found = int(trainer.strategy.reduce(told, reduce_op="max"))
+        if found == NOT_FINITE:
+            self._refuse(trainer, "loss", [] if finite else batch.indices)
+        self.stop = self.stop or found == STOP
+        loop, batches = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
+        assert batches is not None
+        # Lightning does not make up for a validation that was due when it was saved; that one saves, too
+        if (self.stop or self.due) and not loop._should_check_val_fx(batches):
+            self._save_last(trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save, and keep the best.
+
+        Raises:
+            RunError: the loss or a weight is not finite, as after a step whose gradients were not.
+        """
+        if trainer.sanity_checking:
+            return
+        if not trainer.callback_metrics["validation/loss"].isfinite():
+            self._refuse(trainer, "validation loss", [])
+        self._check_weights(trainer)
+        score = trainer.callback_metrics[self.score].item()
+        if self.best is None or score > self.best:
+            self.best = score
+            trainer.save_checkpoint(checkpoint_path(self.run, "best"), weights_only=False)  # the optimizer, too
+        self._save_last(trainer)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the end.
+
+        Raises:
+            RunError: the last step has made weights that are no numbers.
+        """
+        if self.saved != trainer.global_step:
+            self._save_last(trainer)
+        self.signals.patient = False
+        if self.stop or self.signals.came:
+            self._end(trainer)
+
+    def _save_last(self, trainer: pl.Trainer) -> None:
+        self.due = trainer.fit_loop._should_accumulate()  # the gradients of half a step are in no checkpoint
+        if not self.due:
+            self._check_weights(trainer)
+            for logger in trainer.loggers:
+                logger.save()
+            trainer.save_checkpoint(checkpoint_path(self.run, "last"), weights_only=False)  # the optimizer, too
+            self.saved = trainer.global_step
+
+    def _check_weights(self, trainer: pl.Trainer) -> None:
+        if not torch.nn.utils.get_total_norm(trainer.lightning_module.parameters()).isfinite():
+            self._refuse(trainer, "norm of the weights", [])
+
+    def _end(self, trainer: pl.Trainer) -> None:
+        name = signal.Signals(self.signals.exit_code - 128).name
+        print_line(f"{name}: ended at step {trainer.global_step:,}; the same command goes on from there")
+        raise SystemExit(self.signals.exit_code)
+
+    def _refuse(self, trainer: pl.Trainer, what: str, rows: list[int]) -> None:
+        data = trainer.datamodule.splits.get("train")  # type: ignore[attr-defined] # Lightning sets it untyped
+        mine = [str(row) if data is None else data.pairs.ids[row] for row in rows]
+        ids = gather(trainer, mine)
+        if not trainer.is_global_zero:
+            raise SystemExit(1)
+        file, named = self.run / "not_finite.json", ""
+        if ids:
+            write_whole(file, json.dumps({"step": trainer.global_step, "ids": ids}, indent=2))
+            named = f"; {file.name} in it names the {len(ids)} examples"
+        raise RunError(
+            f"{self.run}: the {what} of step {trainer.global_step:,} is not finite{named}; the checkpoints are older "
+            "and whole; a lower optimizer.learning_rate may help"
+        )

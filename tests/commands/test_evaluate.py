@@ -1,0 +1,203 @@
+import csv
+import json
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning.loggers import WandbLogger
+
+from headcount.commands import train as run
+from headcount.commands.evaluate import evaluate
+from headcount.config.load import load
+from headcount.errors import ConfigError
+from headcount.evaluation.report import report
+from headcount.evaluation.systems import FIGURES
+from headcount.runs.checkpoint import write_checkpoint
+from headcount.runs.partial_predictions import Parts
+from headcount.training.module import Summarizer
+from tests.commands.test_train import rows, trained
+
+
+def test_results_are_those_of_the_predictions(small) -> None:
+    folder = trained(small, "generation.max_tokens=5")
+    config, _ = load([str(folder / "config.yaml")], [])
+    predictions, scores = rows(folder / "predictions.jsonl"), json.loads((folder / "scores.json").read_text())
+    assert [p["id"] for p in predictions] == [f"test-{n}" for n in range(12)]
+    again = report(
+        [p["summary"] for p in predictions],
+        [p["cut"] for p in predictions],
+        [r["document"] for r in rows(Path(config.data.path) / "test.jsonl")],
+        [p["references"] for p in predictions],
+        evaluation=config.evaluation,
+        seed=0,
+    )
+    assert (scores["split"], scores["examples"], scores["seed"]) == ("test", 12, 0)
+    assert (scores["signature"], scores["alarms"]) == (again.signature, again.alarms)
+    assert list(scores["systems"]) == ["model", *config.evaluation.baselines, "human"]
+    for system in again.systems:
+        for name, figure in system.figures.items():
+            expected = figure and {"mean": figure.mean, "low": figure.low, "high": figure.high}
+            assert scores["systems"][system.name][name] == expected
+    assert scores["systems"]["lead-1"]["rouge1"]["mean"] > 0 and scores["systems"]["human"]["rouge1"] is None
+    with (folder / "figures.csv").open(newline="") as file:
+        figures = list(csv.DictReader(file))
+    assert [row["id"] for row in figures] == [p["id"] for p in predictions]
+    assert [float(row["words"]) for row in figures] == again.systems[0].values[:, FIGURES.index("words")].tolist()
+
+
+def test_cut_summaries_are_those_that_fill_the_room(small) -> None:
+    folder = trained(small, "generation.max_tokens=3")
+    scores = json.loads((folder / "scores.json").read_text())
+    assert {p["cut"] for p in rows(folder / "predictions.jsonl")} == {True}  # it has hardly learned to end
+    assert scores["systems"]["model"]["cut"]["mean"] == 100
+    assert any("cut at the longest" in alarm for alarm in scores["alarms"])
+
+
+def test_evaluate_repeats_the_run(small) -> None:
+    folder = trained(small)
+    config, plain = load([str(folder / "config.yaml")], [])
+    evaluate(folder, config, plain)
+    for name in ("predictions.jsonl", "scores.json", "figures.csv"):
+        assert (folder / "evaluation-1" / name).read_text() == (folder / name).read_text()
+    costs = [json.loads((f / "costs.json").read_text()) for f in (folder, folder / "evaluation-1")]
+    assert costs[1].keys() == {"decode_ms_per_summary"} < costs[0].keys()
+    assert all(0 < each["decode_ms_per_summary"] < 10_000 for each in costs)
+    config, plain = load([str(folder / "config.yaml")], ["data.test_split=validation", "evaluation.references=max"])
+    evaluate(folder, config, plain)
+    assert rows(folder / "evaluation-2" / "predictions.jsonl")[0]["id"] == "validation-0"
+    assert "references:max" in (folder / "evaluation-2" / "scores.json").read_text()
+
+
+def test_an_interrupted_evaluation_is_gone_on_with(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its folder if nothing about it has changed, each summary written once; else in a new one."""
+    folder = trained(small, "generation.batch_size=5")
+    config, plain = load([str(folder / "config.yaml")], [])
+    written: list[int] = []
+    append = Parts.append
+
+    def stopped(self: Parts, found: list[dict[str, Any]]) -> None:
+        if len(written) >= 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        written.extend(row["row"] for row in found)
+        append(self, found)
+
+    monkeypatch.setattr(Parts, "append", stopped)
+    with pytest.raises(SystemExit) as exit:
+        evaluate(folder, config, plain)
+    assert exit.value.code == 143
+    parts = folder / "evaluation-1" / "parts"
+    with (parts / "0.jsonl").open("a") as file:
+        file.write('{"row": 11, "summ')
+    assert 0 < (before := len(written)) < 12
+
+    def noted(self: Parts, found: list[dict[str, Any]]) -> None:
+        written.extend(row["row"] for row in found)
+        append(self, found)
+
+    monkeypatch.setattr(Parts, "append", noted)
+    evaluate(folder, *load([str(folder / "config.yaml")], ["generation.max_tokens=9"]))
+    assert (folder / "evaluation-2" / "scores.json").exists() and len(written) == before + 12
+    del written[before:]
+    evaluate(folder, config, plain)
+    assert sorted(written) == list(range(12)) and not parts.exists()
+    for name in ("predictions.jsonl", "scores.json", "figures.csv"):
+        assert (folder / "evaluation-1" / name).read_text() == (folder / name).read_text()
+    evaluate(folder, config, plain)
+    assert (folder / "evaluation-3" / "scores.json").exists()
+
+
+def test_scoring_that_failed_does_not_cost_the_summaries(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = trained(small)
+    config, plain = load([str(folder / "config.yaml")], [])
+    with monkeypatch.context() as patch:
+        patch.setattr("headcount.commands.evaluate.report", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluate(folder, config, plain)
+    with monkeypatch.context() as patch:
+        patch.setattr(Summarizer, "predict_step", lambda *_: pytest.fail("written again"))
+        evaluate(folder, config, plain)
+    assert (folder / "evaluation-1" / "scores.json").read_text() == (folder / "scores.json").read_text()
+    assert json.loads((folder / "evaluation-1" / "costs.json").read_text())["decode_ms_per_summary"] > 0
+
+
+def test_summaries_of_other_weights_are_not_taken(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = trained(small)
+    config, plain = load([str(folder / "config.yaml")], [])
+    with monkeypatch.context() as patch:
+        patch.setattr("headcount.commands.evaluate.report", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluate(folder, config, plain)
+    best = folder / "checkpoints" / "best.ckpt"
+    content = torch.load(best, weights_only=True)
+    write_checkpoint({**content, "epoch": 7}, best)
+    seen: list[int] = []
+    write = Summarizer.write
+    monkeypatch.setattr(
+        Summarizer, "write", lambda self, batch, **how: (seen.extend(batch.indices), write(self, batch, **how))[1]
+    )
+    evaluate(folder, config, plain)
+    assert set(seen) == set(range(12))
+
+
+def test_long_documents_are_said(small, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(small, "data.max_document_tokens=40")
+    [number] = re.findall(r"^(\d+) of 12 documents were cut at 40 tokens$", capsys.readouterr().out, re.M)
+    evaluate(folder, *load([str(folder / "config.yaml")], ["generation.long_documents=split"]))
+    assert f"{number} of 12 documents were read in windows of 40 tokens\n" in capsys.readouterr().out
+    whole, split = (rows(f / "predictions.jsonl") for f in (folder, folder / "evaluation-1"))
+    assert 0 < sum(a["summary"] != b["summary"] for a, b in zip(whole, split, strict=True)) <= int(number)
+
+
+def test_shuffled_sources_stand_in_the_table(small, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(small)
+    assert "shuffled " not in capsys.readouterr().out.replace("documents are shuffled", "")
+    evaluate(folder, *load([str(folder / "config.yaml")], []), shuffle_sources=True)
+    assert "\n shuffled " in capsys.readouterr().out
+    assert "shuffled" in json.loads((folder / "evaluation-1" / "scores.json").read_text())["systems"]
+
+
+@pytest.mark.parametrize(
+    "override", ["model.num_heads=1", "tokenizer.vocabulary_size=270", "data.max_document_tokens=90"]
+)
+def test_evaluate_refuses_another_model(override: str, small) -> None:
+    folder = trained(small)
+    config, plain = load([str(folder / "config.yaml")], [override])
+    with pytest.raises(ConfigError, match=override.split("=")[0]):
+        evaluate(folder, config, plain)
+    assert not (folder / "evaluation-1").exists()
+
+
+def test_a_damaged_checkpoint_is_named(small) -> None:
+    folder = trained(small)
+    (folder / "checkpoints" / "best.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(ConfigError, match=r"best.ckpt: damaged, or not a checkpoint"):
+        evaluate(folder, *load([str(folder / "config.yaml")], []))
+    assert not (folder / "evaluation-1").exists()
+
+
+def test_scores_go_to_wandb_with_their_signature(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+
+    def remember(self: WandbLogger, key: str, columns: list[str], data: list[list[object]]) -> None:
+        seen[key] = (columns, data, dict(self.experiment.summary))
+
+    monkeypatch.setattr(WandbLogger, "log_table", remember)
+    folder = trained(small, "tracking.mode=offline", "evaluation.baselines=[lead-1]")
+    columns, data, summary = seen["test/scores"]
+    scores = json.loads((folder / "scores.json").read_text())
+    assert [row for row in data if row[:2] == ["lead-1", "rouge2"]] == [
+        ["lead-1", "rouge2", *scores["systems"]["lead-1"]["rouge2"].values(), scores["signature"]]
+    ]
+    assert columns[-1] == "signature" and summary["test/signature"] == scores["signature"]
+    assert summary["test/rouge1"] == scores["systems"]["model"]["rouge1"]["mean"]
+
+
+def test_validation_is_scored_by_the_configured_rule(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = []
+    monkeypatch.setattr("headcount.evaluation.rouge.Rouge.score", lambda self, *_: rules.append(self.rule) or [0.0] * 4)
+    run.train(*small("evaluation.references=best-by-rouge1"))
+    assert set(rules) == {"best-by-rouge1"}

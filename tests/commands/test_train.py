@@ -1,0 +1,117 @@
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+
+from headcount.commands import train as run
+from headcount.config.load import load
+from headcount.errors import ConfigError
+from headcount.training.trainer import make_trainer
+
+
+def trained(small, *overrides: str) -> Path:
+    config, plain = small(*overrides)
+    run.train(config, plain, fresh=True)
+    return max(Path(config.run.directory).iterdir(), key=lambda folder: int(folder.name.split("-")[-1]))
+
+
+def rows(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_run_leaves_all_that_it_promises(small, capsys: pytest.CaptureFixture[str]) -> None:
+    _, plain = small("trainer.log_every_n_steps=1")
+    folder = trained(small, "trainer.log_every_n_steps=1")
+    promised = "checkpoints config.yaml cross_attention.png data.json figures.csv metrics.csv predictions.jsonl"
+    assert sorted(p.name for p in folder.iterdir()) == sorted(
+        [
+            *promised.split(),
+            ".lock",
+            "audit.json",
+            "costs.json",
+            "finished",
+            "lengths.png",
+            "scores.json",
+            "tokenizer.json",
+        ]
+    )
+    assert load([str(folder / "config.yaml")], [])[1] == plain
+    checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert checkpoint["config"] == plain
+    with (folder / "metrics.csv").open() as file:
+        logged = list(csv.DictReader(file))
+    assert [r["step"] for r in logged if r["validation/rougeL"]] == ["1", "3"]
+    assert {"train/loss", "train/token_accuracy", "train/tokens_per_second", "test/rouge1"} <= logged[0].keys()
+    said = capsys.readouterr().out
+    for text in ("ROUGE-Lsum", "lead-1", "rouge-score:0.1.2|nrefs:1|", "reference", "run folder"):
+        assert text in said
+    assert said.count("  summary    ") == 5
+
+
+def test_the_best_checkpoint_by_validation_is_kept_and_used(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation scores are made to fall, so that the first checkpoint is the best."""
+    falling = iter(range(100, 0, -1))
+    monkeypatch.setattr("headcount.evaluation.rouge.Rouge.score", lambda *_: [next(falling) / 100] * 4)
+    folder = trained(small, "trainer.max_steps=6")
+    steps = {
+        n: torch.load(folder / "checkpoints" / f"{n}.ckpt", weights_only=True)["global_step"] for n in ("best", "last")
+    }
+    assert steps == {"best": 2, "last": 6}
+    assert json.loads((folder / "scores.json").read_text())["step"] == 2
+
+
+def test_a_run_folder_is_never_written_into_twice(small) -> None:
+    first = trained(small)
+    before = {p: p.stat().st_mtime_ns for p in first.rglob("*")}
+    second = trained(small)
+    assert (first.name, second.name) == ("run-1", "run-2")
+    assert {p: p.stat().st_mtime_ns for p in first.rglob("*")} == before
+
+
+def test_same_config_and_seed_give_the_same_run(small) -> None:
+    first, second, other = trained(small), trained(small), trained(small, "seed=1")
+    weights = [
+        torch.load(f / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for f in (first, second, other)
+    ]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not torch.equal(*(each["model.summary_embedding.tokens.weight"] for each in (weights[0], weights[2])))
+    assert (first / "predictions.jsonl").read_text() == (second / "predictions.jsonl").read_text()
+
+
+def test_fast_dev_run_leaves_nothing(small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, plain = small("trainer.fast_dev_run=true", "tracking.mode=offline")
+    run.train(config, plain)
+    assert "every part ran once" in capsys.readouterr().out
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "data"]
+
+
+def test_no_validation_within_the_budget_still_ends_with_scores(small) -> None:
+    folder = trained(small, "trainer.val_check_interval=50")
+    assert json.loads((folder / "scores.json").read_text())["step"] == 4
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["trainer.accelerator=abacus", "trainer.precision=7", "trainer.strategy=none", "trainer.strategy=ddp_fork"],
+)
+def test_a_wrong_trainer_value_is_answered_before_anything_is_made(override: str, small, tmp_path: Path) -> None:
+    config, plain = small(override)
+    with pytest.raises(ConfigError, match=r"^trainer[:.][^\n]*$"):
+        run.train(config, plain)
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "cache").exists()
+
+
+def test_bf16_trains_and_decodes(small) -> None:
+    scores = json.loads((trained(small, "trainer.precision=bf16-mixed") / "scores.json").read_text())
+    assert scores["examples"] == 12
+
+
+def test_slurm_jobs_are_not_requeued_by_lightning(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "cell", "SLURM_JOB_ID": "1"}.items():
+        monkeypatch.setenv(name, value)
+    trainer = make_trainer(small()[0], loggers=[], callbacks=[])
+    environment = trainer._accelerator_connector.cluster_environment
+    assert isinstance(environment, SLURMEnvironment) and not environment.auto_requeue

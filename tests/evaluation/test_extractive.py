@@ -1,0 +1,63 @@
+from collections.abc import Sequence
+from itertools import combinations
+
+import pytest
+
+from headcount.evaluation.extractive import choose_oracle, extract, units_of
+from headcount.evaluation.rouge import Rouge
+
+TURNS = "Ada: Hello.\n\nBen: I have  a red kite to sell, and a drum.\nAda: How much is it?\nBen: It is ten.\n"
+
+
+def take(name: str, document: str = TURNS, references: Sequence[str] = ("x",), seed: int = 0) -> str:
+    return extract(name, document, references, unit="line", rule="mean", seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("document", "sentences", "lines"),
+    [
+        ("One is\nfirst. Two is second.", ["One is first.", "Two is second."], ["One is", "first. Two is second."]),
+        ("Title here\n\nThen a text.", ["Title here", "Then a text."], ["Title here", "Then a text."]),
+        ("\n\n  Pi is 3.14 or so. Yes.", ["Pi is 3.14 or so.", "Yes."], ["Pi is 3.14 or so. Yes."]),
+        ("no end", ["no end"], ["no end"]),
+        ("  \n ", [], []),
+    ],
+)
+def test_units(document: str, sentences: list[str], lines: list[str]) -> None:
+    assert units_of(document, "sentence") == sentences
+    assert units_of(document, "line") == lines
+
+
+def test_lead_and_longest_keep_the_order_of_the_document() -> None:
+    assert take("lead-2") == "Ada: Hello. Ben: I have a red kite to sell, and a drum."
+    assert take("longest-2") == "Ben: I have a red kite to sell, and a drum. Ada: How much is it?"
+    assert take("longest-1", "one two\nthree four\nfive") == "one two"
+    assert take("lead-9") == take("longest-9") == take("random-9") == " ".join(TURNS.split())
+
+
+def test_random_depends_on_seed_and_document_alone() -> None:
+    documents = ["\n".join(f"{name} {number}" for number in range(50)) for name in ("left", "right")]
+    drawn = [[int(word) for word in take("random-5", document).split()[1::2]] for document in documents]
+    assert drawn[0] != drawn[1] and all(places == sorted(set(places)) and len(places) == 5 for places in drawn)
+    assert take("random-5", documents[0]) == take("random-5", documents[0]) != take("random-5", documents[0], seed=1)
+
+
+def test_oracle_is_greedy_and_stops_when_nothing_adds() -> None:
+    references = ["it is ten for a red kite and a drum"]
+    units = units_of(TURNS, "line")
+    assert choose_oracle(units, references, 3, "mean") == [1, 3]
+    assert take("oracle-3", references=references) == f"{units[1]} {units[3]}"
+    assert choose_oracle(units, ["none of it"], 3, "mean") == [3]
+    assert choose_oracle(units, ["..."], 3, "mean") == [] == choose_oracle([], ["a"], 3, "mean")
+
+
+@pytest.mark.parametrize("rule", ["mean", "max"])
+def test_oracle_of_one_is_the_best_by_the_rule(rule: str) -> None:
+    units = ["a b c d", "e f g", "a b e f", "h"]
+    references = ["a b c d", "e f g h", "e f g x"]
+
+    def value(places: tuple[int, ...]) -> float:
+        return sum(Rouge(rule).score(" ".join(units[place] for place in places), references)[:2])
+
+    best = max(combinations(range(4), 1), key=value)
+    assert tuple(choose_oracle(units, references, 1, rule)) == best == ((1,) if rule == "mean" else (0,))

@@ -1,0 +1,47 @@
+import io
+
+import numpy as np
+from rich.console import Console
+
+from headcount.evaluation.bootstrap import Difference
+from headcount.evaluation.report import Report
+from headcount.evaluation.systems import FIGURES, measure, measure_people
+from headcount.evaluation.tables import print_differences, print_report
+
+DOCUMENTS, REFERENCES = ["a b c d e f", "g h i j"], [["a b c"], ["g h"]]
+
+
+def printed(width: int, print_it, *args: object) -> list[str]:
+    console = Console(file=io.StringIO(), width=width)
+    print_it(console, *args)
+    return console.file.getvalue().splitlines()
+
+
+def test_a_report_fits_a_narrow_terminal() -> None:
+    """With the longest figures there are, and a signature and alarms that are never broken."""
+    model = measure("model", ["a b c", "g"], DOCUMENTS, REFERENCES, "mean", [True, False])
+    model.values[:] = np.where(np.isnan(model.values), np.nan, 100.0)
+    model.values[1] = 99.98
+    alarm = "something is wrong " * 10
+    systems = [model, measure_people(DOCUMENTS, REFERENCES, "mean")]
+    lines = printed(80, print_report, "data", Report(signature="s" * 100, systems=systems, alarms=[alarm]))
+    assert f"alarm: {alarm}" in lines and "s" * 100 in lines
+    assert not any("…" in line for line in lines)
+    assert [line.split() for line in lines if line.startswith(" model")] == [
+        ["model", *["99.99"] * 4],
+        ["model", *["100.0"] * 8],
+    ]
+    [human, _] = [line.split() for line in lines if line.startswith(" human")]
+    assert human == ["human", "-", "-", "-", "-"]
+    assert any("[99.98, 100.00]" in line for line in lines)
+
+
+def test_every_system_has_every_figure() -> None:
+    assert set(measure_people(DOCUMENTS, REFERENCES, "mean").figures) == set(FIGURES)
+
+
+def test_differences() -> None:
+    row = [Difference(mean=-1.234, low=-2.0, high=0.1, p=0.04321)] * 4
+    lines = printed(80, print_differences, "title", [("b - a", row)])
+    assert lines[-3].split() == ["b", "-", "a", *["-1.23"] * 4]
+    assert lines[-2].count("[-2.00, +0.10]") == 4 and lines[-1].count("p 0.0432") == 4

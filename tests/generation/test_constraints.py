@@ -1,0 +1,90 @@
+import math
+
+import pytest
+import torch
+
+from headcount.generation.constraints import Constraints, Words, nucleus
+
+WRITTEN = torch.tensor([[[1, 2, 3, 1, 2], [4, 4, 4, 4, 4], [1, 2, 3, 4, 5]]])
+
+
+def banned(logits: torch.Tensor) -> list[set[int]]:
+    return [set((row == -math.inf).nonzero()[:, 0].tolist()) for row in logits[0]]
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        (1, [{1, 2, 3}, {4}, {1, 2, 3, 4, 5}]),
+        (2, [{3}, {4}, set()]),
+        (3, [{3}, {4}, set()]),
+        (4, [set(), {4}, set()]),
+        (6, [set(), set(), set()]),
+    ],
+)
+def test_no_run_stands_twice(size: int, expected: list[set[int]]) -> None:
+    found = Constraints(no_repeat_ngram=size).apply(torch.zeros(1, 3, 8), WRITTEN, end_id=0)
+    assert banned(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "expected"),
+    [
+        ("a b _a", 1, {"_a"}),  # the word "ab" and the word "a": no other begins like those
+        ("a b _c _a b", 2, {"_c"}),  # after "ab" was "c"
+        ("a b _c _a", 2, set()),  # after "a" was nothing; that it may become "ab" is no matter
+        ("a b _c _a b a", 2, set()),
+        ("d _b _c d _d _b", 2, {"_c"}),  # "cd" is not begun; inside of words anything goes on
+        ("d _b _c d _d _b", 3, {"_c"}),
+        ("d _b _c d _d _c d", 3, set()),
+        ("d _b _c _b _c _b", 3, {"_c"}),  # runs may overlap
+        ("e _b _c _e _b", 3, set()),  # no "_e": what stands at the beginning is another word
+        ("d", 2, set()),
+    ],
+)
+def test_no_run_of_words_stands_twice(text: str, size: int, expected: set[str]) -> None:
+    tokens = ["</s>", *"abcde", "_a", "_b", "_c", "_d"] + ["_e"] * text.count("_e")
+    words = Words(
+        begins_V=torch.tensor([token[0] == "_" for token in tokens]),
+        within_V=torch.tensor([tokens.index(f"_{t}") if f"_{t}" in "_a_b_c_d" else i for i, t in enumerate(tokens)]),
+    )
+    written = torch.tensor([[[tokens.index(token) for token in text.split()]]])
+    limits = Constraints(no_repeat_ngram=size, words=words)
+    [found] = banned(limits.apply(torch.zeros(1, 1, len(tokens)), written, end_id=0))
+    assert {tokens[token] for token in found} == expected
+
+
+@pytest.mark.parametrize("written", range(6))
+def test_no_early_end(written: int) -> None:
+    found = Constraints(min_tokens=4).apply(torch.zeros(1, 3, 8), WRITTEN[:, :, :written], end_id=0)
+    assert banned(found) == [{0} if written < 3 else set()] * 3  # the end token is the fourth at the earliest
+
+
+def test_repetition_costs_log_probability() -> None:
+    logits = torch.randn(1, 3, 8)
+    before = logits.log_softmax(-1)
+    after = Constraints(repetition_penalty=1.5).apply(logits.clone(), WRITTEN, end_id=0) - logits.logsumexp(-1, True)
+    for row in range(3):
+        for token in range(8):
+            times = 1.5 if token in WRITTEN[0, row] else 1.0
+            assert after[0, row, token].item() == pytest.approx(times * before[0, row, token].item(), rel=1e-4)
+
+
+def test_nothing_is_forbidden_by_default() -> None:
+    logits = torch.randn(1, 3, 8)
+    assert torch.equal(Constraints().apply(logits.clone(), WRITTEN, end_id=0), logits)
+
+
+def test_what_sampling_draws_from() -> None:
+    logits = torch.tensor([[0.5, 0.25, 0.15, 0.1], [0.1, 0.2, 0.3, 0.4]]).log()
+
+    def kept(temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> list[list[float]]:
+        found = nucleus(logits, temperature=temperature, top_k=top_k, top_p=top_p).softmax(-1)
+        return [[round(p, 4) for p in row] for row in found.tolist()]
+
+    assert kept() == [[0.5, 0.25, 0.15, 0.1], [0.1, 0.2, 0.3, 0.4]]
+    assert kept(top_k=1) == [[1, 0, 0, 0], [0, 0, 0, 1]]
+    assert kept(top_p=0.5) == [[1, 0, 0, 0], [0, 0, 0.4286, 0.5714]]
+    assert kept(top_p=0.0) == [[1, 0, 0, 0], [0, 0, 0, 1]]
+    assert kept(top_p=0.7) == [[0.6667, 0.3333, 0, 0], [0, 0, 0.4286, 0.5714]]
+    assert kept(temperature=0.5)[0] == [round(p**2 / 0.345, 4) for p in (0.5, 0.25, 0.15, 0.1)]

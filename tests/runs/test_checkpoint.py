@@ -1,0 +1,167 @@
+import os
+import resource
+import signal
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from headcount.config.load import load
+from headcount.errors import ConfigError, RunError
+from headcount.runs.checkpoint import check_unchanged, checkpoint_path, clear, last_good, load_checkpoint, write_checkpoint
+
+
+@pytest.fixture
+def last(tmp_path: Path) -> Path:
+    """The path of the last checkpoint of a run; there are two, of steps 1 and 2."""
+    path = checkpoint_path(tmp_path, "last")
+    for step in (1, 2):
+        write_checkpoint({"global_step": step, "state_dict": torch.full((1000,), float(step))}, path)
+    return path
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+KEPT = ["last.ckpt", "last.ckpt.sha256", "previous.ckpt", "previous.ckpt.sha256"]
+
+
+def test_the_one_before_is_kept(last: Path, tmp_path: Path) -> None:
+    assert names(last.parent) == KEPT
+    assert [load_checkpoint(tmp_path, name)["global_step"] for name in ("last", "previous")] == [2, 1]
+    assert last_good(tmp_path) == (last, 2)
+    with pytest.raises(ConfigError, match="not a run folder with a checkpoint"):
+        load_checkpoint(tmp_path, "best")
+
+
+def damage(whole: bytes) -> list[bytes]:
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    return [b"", whole[:100], whole[:-1], os.urandom(len(whole)), bytes(flipped)]
+
+
+@pytest.mark.parametrize("kind", range(5))
+def test_a_damaged_one_is_named_and_the_one_before_it_used(
+    kind: int, last: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last.write_bytes(damage(last.read_bytes())[kind])
+    with pytest.raises(ConfigError, match=r"last.ckpt: damaged, or not a checkpoint \(its SHA-256[^\n]*$"):
+        load_checkpoint(tmp_path, "last")
+    assert last_good(tmp_path) == (last.with_name("previous.ckpt"), 1)
+    said = capsys.readouterr().out
+    assert said.startswith(f"{last}: damaged") and said.count("\n") == 1
+    write_checkpoint({"global_step": 3}, last)  # the damaged one does not become the one before
+    assert [load_checkpoint(tmp_path, name)["global_step"] for name in ("last", "previous")] == [3, 1]
+
+
+def test_one_without_its_step_is_damaged(tmp_path: Path) -> None:
+    path = checkpoint_path(tmp_path, "last")
+    write_checkpoint({"state_dict": {}}, path)
+    with pytest.raises(ConfigError, match=r"last.ckpt: damaged, or not a checkpoint \(it has no global_step\)$"):
+        load_checkpoint(tmp_path, "last")
+    assert last_good(tmp_path) is None
+
+
+def test_a_run_from_before_a_key_is_still_used(tmp_path: Path) -> None:
+    _, plain = load([], [])
+    before = {**plain, "model": {key: value for key, value in plain["model"].items() if key != "coverage"}}
+    write_checkpoint({"global_step": 1, "config": before}, checkpoint_path(tmp_path, "best"))
+    check_unchanged(tmp_path, plain)
+    for change, legal in {"model.coverage=1.0": "to leave it out", "model.num_heads=8": "4"}.items():
+        _, other = load([], [change, "model.copying=true"] if "coverage" in change else [change])
+        other["model"]["copying"] = plain["model"]["copying"]
+        with pytest.raises(ConfigError, match=rf"^{change}: .* was trained with another; legal: {legal}$"):
+            check_unchanged(tmp_path, other)
+    write_checkpoint({"global_step": 1}, checkpoint_path(tmp_path, "best"))
+    with pytest.raises(ConfigError, match="not a checkpoint of this version"):
+        check_unchanged(tmp_path, plain)
+
+
+def test_no_place_for_one(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"last.ckpt: cannot be written \([^\n]*; [\d,]+ bytes are free[^\n]*$"):
+        write_checkpoint({"global_step": 3}, tmp_path / "file" / "checkpoints" / "last.ckpt")
+
+
+def test_none_is_good(last: Path, tmp_path: Path) -> None:
+    last.write_bytes(b"")
+    last.with_name("previous.ckpt").write_bytes(b"")
+    assert last_good(tmp_path) is None
+
+
+@pytest.mark.parametrize("cut", range(4))
+def test_a_save_that_is_cut_anywhere_between_its_renames(
+    cut: int, last: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The renames are of the two side files and the two checkpoints."""
+    done, rename = iter(range(10)), os.replace
+
+    def replace(source: Any, target: Any) -> None:
+        if next(done) == cut:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "replace", replace)
+        write_checkpoint({"global_step": 3}, last)
+    found = last_good(tmp_path)
+    assert found and found[1] == 2
+    clear(tmp_path)
+    assert not [name for name in names(last.parent) if name.startswith(".")]
+
+
+def test_a_full_disk(last: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in last.parent.iterdir()}
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limit[1]))
+    try:
+        with pytest.raises(RunError, match=r"last.ckpt: cannot be written \(.*\); [\d,]+ bytes are free[^\n]*$"):
+            write_checkpoint({"global_step": 3, "state_dict": torch.ones(1000)}, last)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert {path: path.read_bytes() for path in last.parent.iterdir()} == before
+
+
+def test_the_directory_for_temporary_files_does_not_matter(
+    last: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    write_checkpoint({"global_step": 3}, last)
+    assert load_checkpoint(tmp_path, "last")["global_step"] == 3
+
+
+def test_read_while_it_is_written(last: Path, tmp_path: Path) -> None:
+    best, stop = checkpoint_path(tmp_path, "best"), threading.Event()
+    write_checkpoint({"global_step": 0}, best)
+
+    def write() -> None:
+        step = 1
+        while not stop.is_set():
+            write_checkpoint({"global_step": step, "state_dict": torch.full((1000,), float(step))}, best)
+            step += 1
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    steps = [0]
+    while writer.is_alive() and (len(steps) < 50 or not steps[-1]):
+        steps.append(load_checkpoint(tmp_path, "best")["global_step"])
+    stop.set()
+    writer.join()
+    assert steps == sorted(steps) and steps[-1] > 0
+
+
+def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
+    class Canary:
+        def __reduce__(self) -> tuple[object, tuple[Path]]:
+            return Path.touch, (tmp_path / "canary",)
+
+    write_checkpoint({"canary": Canary()}, checkpoint_path(tmp_path, "best"))
+    with pytest.raises(ConfigError, match="damaged, or not a checkpoint"):
+        load_checkpoint(tmp_path, "best")
+    assert not (tmp_path / "canary").exists()

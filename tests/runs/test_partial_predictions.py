@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from headcount.errors import ConfigError
+from headcount.runs.folder import hold
+from headcount.runs.partial_predictions import Parts
+
+
+def row(number: int) -> dict[str, object]:
+    return {"row": number, "summary": f"the {number}th 🙂\u2028", "nested": [number]}
+
+
+def read(folder: Path, count: int = 9, process: int = 0) -> Parts:
+    parts = Parts(folder, count, process)
+    parts.read()
+    return parts
+
+
+def test_rows_of_several_processes_come_in_order(tmp_path: Path) -> None:
+    first, second = (Parts(tmp_path / "parts", 9, process) for process in (0, 1))
+    first.claim({"a": 1})
+    first.append([row(4), row(0)])
+    second.append([row(7), row(1)])
+    first.append([row(4), row(2)])  # the fourth is there
+    again = read(tmp_path / "parts")
+    assert list(again) == [row(number) for number in (0, 1, 2, 4, 7)]
+    assert again.done.nonzero()[0].tolist() == [0, 1, 2, 4, 7]
+    again.append([row(1), row(3)])
+    assert (tmp_path / "parts" / "0.jsonl").read_bytes().count(b"\n") == 4
+
+
+@pytest.mark.parametrize("cut", range(1, 80, 7))
+def test_a_torn_line_is_dropped(cut: int, tmp_path: Path) -> None:
+    """Wherever it is torn, also in a file of a process that there is no more."""
+    for process in (0, 1):
+        parts = Parts(tmp_path, 9, process)
+        parts.append([row(2 * process), row(2 * process + 1)])
+        whole = parts.own.read_bytes()
+        parts.own.write_bytes(whole[: -min(cut, len(whole) // 2 - 1)])
+    parts = read(tmp_path)
+    assert parts.done.nonzero()[0].tolist() == [0, 2]
+    parts.append([row(1), row(3)])
+    assert list(read(tmp_path)) == [row(number) for number in range(4)]
+
+
+def test_what_was_made_of_something_else_goes(tmp_path: Path) -> None:
+    parts = Parts(tmp_path / "parts", 9, 0)
+    parts.claim({"a": 1})
+    parts.append([row(3)])
+    read(tmp_path / "parts").claim({"a": 1})
+    assert read(tmp_path / "parts").done.sum() == 1
+    with hold(tmp_path / "parts"):
+        read(tmp_path / "parts").claim({"a": 2})
+        with pytest.raises(ConfigError, match="another process"), hold(tmp_path / "parts"):
+            pass
+    assert read(tmp_path / "parts").done.sum() == 0
+    parts.remove()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"^[^\n]*cannot be written: Not a directory$"):
+        Parts(tmp_path / "file" / "parts", 9, 0).claim({})

@@ -1,0 +1,218 @@
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from headcount.commands import train as run
+from headcount.errors import ConfigError, RunError
+from headcount.training.module import Summarizer
+from tests.training.stopping import assert_same, stop_at, watched
+
+pytestmark = pytest.mark.usefixtures("unpictured")
+NINE = (
+    "trainer.max_steps=9",
+    "trainer.val_check_interval=3",
+    "trainer.log_every_n_steps=1",
+    "model.dropout=0.2",
+    "evaluation.validation_examples=4",
+    "evaluation.baselines=[lead-1]",
+)
+
+
+@pytest.fixture
+def whole(small, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a run that nothing cut, trained once for all tests."""
+
+    def trained(*changes: str) -> Path:
+        folder = tmp_path_factory.getbasetemp() / f"whole{'-'.join(changes)}"
+        if not (folder / "finished").exists():
+            run.train(*small(*NINE, *changes, f"run.folder={folder}"))
+        return folder
+
+    return trained
+
+
+class Kill(Callback):
+    """Sends a signal to its own process in the middle of a step."""
+
+    def __init__(self, step: int, number: int) -> None:
+        self.step, self.number = step, number
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+EACH, TWO = ["trainer.accumulate_grad_batches=1"], ["trainer.accumulate_grad_batches=2"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "step"),
+    [
+        (EACH, 0),
+        (EACH, 4),
+        (EACH, 5),  # a validation is due after it
+        (EACH, 6),  # the last of an epoch
+        (EACH, 8),  # the last of all
+        (TWO, 1),  # a validation follows amid the next step
+        (TWO, 2),
+    ],
+)
+def test_a_signal_ends_a_run_at_a_boundary(small, whole, changes: list[str], step: int, tmp_path: Path) -> None:
+    number = signal.SIGINT if step % 2 else signal.SIGTERM
+    config = small(*NINE, *changes, "run.folder=cut")
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as exit, watched(Kill(step, number)):
+        run.train(*config)
+    assert exit.value.code == 128 + number
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == step + 1
+    run.train(*config)
+    assert_same(whole(*changes), tmp_path / "cut")
+
+
+@pytest.mark.parametrize("stop", [3, 4])
+def test_a_step_of_several_batches_is_not_cut(small, whole, stop: int, tmp_path: Path) -> None:
+    """A validation amid it is followed by a checkpoint at its end."""
+    config = small(*NINE, *TWO, "run.folder=cut")
+    stop_at(stop, *config)
+    run.train(*config)
+    assert_same(whole(*TWO), tmp_path / "cut")
+
+
+def test_a_signal_elsewhere_ends_a_run_at_once(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "score_test", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as exit:
+        run.train(*small("run.folder=here"))
+    assert exit.value.code == 143 and not (tmp_path / "here" / "finished").exists()
+
+
+class Watch(Callback):
+    """Knows the examples of each step."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[int]] = []
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: Any, batch: Any, *_: Any) -> None:
+        self.rows.append(batch.indices)
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf"])
+def test_a_loss_that_is_no_number_ends_a_run(bad: str, small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Summarizer.training_step
+
+    def broken(self: Summarizer, batch: Any, index: int) -> torch.Tensor:
+        return step(self, batch, index) * (float(bad) if self.trainer.global_step == 3 else 1)
+
+    watch, message = Watch(), r"^here: the loss of step 4 is not finite; not_finite.json in it names the \d+ examples"
+    with monkeypatch.context() as patch, watched(watch), pytest.raises(RunError, match=message):
+        patch.setattr(Summarizer, "training_step", broken)
+        run.train(*small("run.folder=here", "trainer.max_steps=9"))
+    told = json.loads((tmp_path / "here" / "not_finite.json").read_text())
+    assert told == {"step": 4, "ids": [f"train-{row}" for row in watch.rows[-1]]} and len(watch.rows) == 4
+    for name in ("last", "best"):
+        checkpoint = torch.load(tmp_path / "here" / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        assert checkpoint["global_step"] == 2
+        assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
+
+
+class Poison(Callback):
+    """Has the gradients of a step be no numbers, though its loss is one."""
+
+    def __init__(self) -> None:
+        self.left = 1
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        if trainer.global_step == 3 and self.left:
+            self.left = 0
+            for parameter in module.parameters():
+                parameter.grad = torch.full_like(parameter, torch.nan)
+
+
+@pytest.mark.parametrize(
+    ("steps", "what"), [("trainer.max_steps=5", "validation loss"), ("trainer.max_steps=4", "norm of the weights")]
+)
+def test_weights_that_are_no_numbers_are_not_kept(steps: str, what: str, small, tmp_path: Path) -> None:
+    every = [] if steps.endswith("5") else ["trainer.val_check_interval=3"]  # no validation sees the last step
+    config = small("run.folder=here", steps, *every)
+    message = rf"^here: the {what} of step 4 is not finite; the checkpoints are older[^\n]*$"
+    with watched(Poison()), pytest.raises(RunError, match=message):
+        run.train(*config)
+    for name in ("last", "best"):
+        checkpoint = torch.load(tmp_path / "here" / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        assert checkpoint["global_step"] == (3 if every else 2)
+    (tmp_path / "here" / "not_finite.json").write_text("{}")
+    run.train(*config)
+    assert not (tmp_path / "here" / "not_finite.json").exists() and (tmp_path / "here" / "finished").exists()
+
+
+@pytest.mark.parametrize("name", ["last", "best"])
+def test_a_damaged_checkpoint_does_not_end_a_run(
+    name: str, small, whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = small(*NINE, *EACH, "run.folder=cut")
+    stop_at(8, *config)
+    path = tmp_path / "cut" / "checkpoints" / f"{name}.ckpt"
+    path.write_bytes(path.read_bytes()[:-1])
+    capsys.readouterr()
+    run.train(*config)
+    assert f"{name}.ckpt: damaged" in capsys.readouterr().out
+    if name == "last":
+        assert_same(whole(*EACH), tmp_path / "cut")
+    else:
+        assert json.loads((tmp_path / "cut" / "scores.json").read_text())["step"] == 9
+
+
+def test_other_data_behind_the_same_config(small, tmp_path: Path) -> None:
+    stop_at(3, *small("run.folder=here"))
+    rows = (tmp_path / "data" / "validation.jsonl").read_text()
+    (tmp_path / "data" / "validation.jsonl").write_text(rows.replace("pear", "plum"))
+    with pytest.raises(ConfigError, match=r"^data.path=.*: its validation split has the SHA-256 \w+, and here was"):
+        run.train(*small("run.folder=here"))
+
+
+def test_another_tokenizer_behind_the_same_config(small, tmp_path: Path) -> None:
+    stop_at(3, *small("run.folder=here"))
+    path = tmp_path / "here" / "tokenizer.json"
+    path.write_text(path.read_text().replace("</s>", "<end>"))
+    with pytest.raises(ConfigError, match="^tokenizer.path=null: the tokenizer is not that with which here was begun"):
+        run.train(*small("run.folder=here"))
+
+
+def test_no_room(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**6))
+    message = r"^run.folder=here: 0.00 GB are free on its disk, 4 checkpoints of \d+,\d+ parameters need \d+.\d+ GB"
+    with pytest.raises(ConfigError, match=message):
+        run.train(*small("run.folder=here", "model.embedding_size=64"))
+    assert not (tmp_path / "here").exists()
+
+
+def test_a_folder_that_cannot_be_written(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"^file/here: cannot be written as a run folder: Not a directory"):
+        run.train(*small("run.folder=file/here"))
+
+    def refuse(dir: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("headcount.runs.folder.TemporaryFile", refuse)
+    with pytest.raises(ConfigError, match=r"^here: cannot be written as a run folder: Permission denied"):
+        run.train(*small("run.folder=here"))
+
+
+def test_a_disk_that_fills_up_is_one_line(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("headcount.runs.metrics_csv.MetricsFile.log_metrics", full)
+    with pytest.raises(RunError, match="^here: No space left on device; the same command goes on when there is room$"):
+        run.train(*small("run.folder=here"))

@@ -1,0 +1,72 @@
+from collections.abc import Iterable
+
+import pytest
+import torch
+
+from headcount.data.batches import EncodedPairs
+from headcount.data.pairs import Pairs
+from headcount.data.tokenizer import END, START
+from headcount.training.data_module import SummarizationDataModule
+
+
+def test_batch_is_its_examples_end_to_end(small) -> None:
+    data = SummarizationDataModule(small()[0])
+    data.setup()
+    split, tokenizer = data.splits["train"], data.tokenizer
+    start, end = tokenizer.token_to_id(START), tokenizer.token_to_id(END)
+    batch = split.batch([3, 0, 7])
+    for index, document, summary in zip(
+        batch.indices,
+        batch.document_ids.split(batch.document_lengths),
+        batch.summary_ids.split(batch.summary_lengths),
+        strict=True,
+    ):
+        assert tokenizer.decode(document[:-1].tolist()) == split.pairs.documents[index]
+        assert tokenizer.decode(summary[1:-1].tolist()) == split.pairs.references[index][0]
+        assert document[-1] == end and summary[0] == start and summary[-1] == end
+    assert split.lengths[3] == batch.document_lengths[0] + batch.summary_lengths[0]
+    assert batch.to(torch.device("meta")).document_ids.is_meta
+
+
+def test_long_texts_are_cut_and_counted(small) -> None:
+    data = SummarizationDataModule(small()[0])
+    data.setup()
+    pairs = Pairs(ids=["a", "b"], documents=["Ada " * 50, "Ada"], references=[["Ben " * 50], ["Ben"]])
+    split = EncodedPairs(pairs, data.tokenizer, max_document_tokens=10, max_summary_tokens=6)
+    assert (split.cut_documents, split.cut_summaries) == (1, 1)
+    batch = split.batch([0])
+    assert batch.document_lengths == [10] and batch.summary_lengths == [6]
+    assert batch.document_ids[-1] == batch.summary_ids[-1] == data.tokenizer.token_to_id(END)
+
+
+def test_tokenizer_sees_the_training_split_alone(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    from headcount.training import data_module as module
+
+    real = module.prepare_tokenizer
+
+    def keep(texts: Iterable[str]) -> list[str]:
+        seen.extend(texts)
+        return seen
+
+    monkeypatch.setattr(module, "prepare_tokenizer", lambda texts, *rest: real(keep(texts), *rest))
+    data = SummarizationDataModule(small()[0])
+    data.setup()
+    train = data.splits["train"].pairs
+    texts = [text for pair in zip(train.documents, train.references, strict=True) for text in (pair[0], pair[1][0])]
+    assert seen == texts and len(texts) == 120
+    seen.clear()
+    data = SummarizationDataModule(small("tokenizer.training_pairs=3")[0])
+    data.setup()
+    assert seen == texts[:6]
+
+
+def test_decoding_goes_by_length_and_covers_everything(small) -> None:
+    data = SummarizationDataModule(small("generation.batch_size=5", "evaluation.validation_examples=7")[0])
+    data.setup()
+    batches = list(data.predict_dataloader())
+    assert sorted(i for batch in batches for i in batch.indices) == list(range(12))
+    flat = [length for batch in batches for length in batch.document_lengths]
+    assert flat == sorted(flat, reverse=True)
+    samples = [[i for batch in data.val_dataloader() for i in batch.indices] for _ in range(2)]
+    assert samples[0] == samples[1] and len(samples[0]) == 7

@@ -1,0 +1,178 @@
+import math
+from dataclasses import replace
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from headcount.model.ragged import Rows
+from headcount.training.data_module import SummarizationDataModule
+from headcount.training.module import Summarizer, learning_rate_factor, token_accuracy
+
+
+def built(small, *overrides: str) -> tuple[Summarizer, SummarizationDataModule]:
+    config, plain = small(*overrides)
+    data = SummarizationDataModule(config)
+    data.setup()
+    pl.seed_everything(0, verbose=False)
+    summarizer = Summarizer(config, plain, data.tokenizer)
+    summarizer.configure_model()
+    return summarizer, data
+
+
+def test_one_batch_overfits_to_its_exact_summaries(small) -> None:
+    summarizer, data = built(small, "model.dropout=0")
+    pairs = data.splits["train"].pairs
+    batch = data.splits["train"].batch(range(12))
+    optimizer = torch.optim.AdamW(summarizer.parameters(), lr=5e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        prediction, targets = summarizer.predict_batch(batch)
+        loss = prediction.loss(targets)
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.02 and token_accuracy(prediction, targets) == 1
+    summarizer.eval()
+    assert summarizer.summarize(batch) == [pairs.references[i][0] for i in range(12)]
+
+
+def test_loss_is_over_real_targets(small) -> None:
+    """Each token of each summary is predicted from those before it, by hand and one at a time."""
+    summarizer, data = built(small)
+    summarizer.eval()
+    batch = data.splits["train"].batch([4, 9, 2])
+    prediction, targets = summarizer.predict_batch(batch)
+    loss, accuracy = prediction.loss(targets), token_accuracy(prediction, targets)
+    losses, right = [], []
+    for document, summary in zip(
+        batch.document_ids.split(batch.document_lengths), batch.summary_ids.split(batch.summary_lengths), strict=True
+    ):
+        for t in range(1, len(summary)):
+            logits = summarizer.model(document, Rows.of([len(document)]), summary[:t], Rows.of([t])).logits_MV[-1]
+            losses.append(-logits.log_softmax(-1)[summary[t]].item())
+            right.append(float(logits.argmax() == summary[t]))
+    assert loss.item() == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+    assert accuracy.item() == pytest.approx(sum(right) / len(right))
+
+
+def test_label_smoothing_is_spread_over_the_vocabulary(small) -> None:
+    summarizer, data = built(small)
+    summarizer.eval()
+    batch = data.splits["train"].batch([0, 1])
+    prediction, targets = summarizer.predict_batch(batch)
+    plain, smooth = (prediction.loss(targets, label_smoothing=s).item() for s in (0.0, 0.5))
+    assert smooth != pytest.approx(plain, rel=1e-3)
+
+
+def test_coverage_is_a_part_of_the_loss(small) -> None:
+    """Logged beside the loss it is added to."""
+    summarizer, data = built(small, "model.copying=true", "model.coverage=2.0", "optimizer.label_smoothing=0")
+    logged: dict[str, torch.Tensor] = {}
+    summarizer.log_dict = lambda figures, batch_size: logged.update(figures)  # type: ignore[method-assign,assignment]
+    summarizer._is_logged = lambda: True  # type: ignore[method-assign]
+    summarizer.eval()
+    total = summarizer.training_step(data.splits["train"].batch([4, 9, 2]), 0)
+    assert logged["train/coverage_loss"] > 0 and "train/token_accuracy" in logged
+    torch.testing.assert_close(total, logged["train/loss"] + 2.0 * logged["train/coverage_loss"])
+
+
+def test_weight_decay_is_on_matrices_alone(small) -> None:
+    summarizer, data = built(small, "optimizer.weight_decay=0.3")
+    trainer = pl.Trainer(
+        max_steps=3, logger=False, enable_checkpointing=False, enable_progress_bar=False, limit_val_batches=0
+    )
+    trainer.fit(summarizer, data)
+    groups = trainer.optimizers[0].param_groups
+    assert {p.ndim for p in groups[0]["params"]} == {2} and groups[0]["weight_decay"] == 0.3
+    assert {p.ndim for p in groups[1]["params"]} == {1} and groups[1]["weight_decay"] == 0
+    assert sum(len(g["params"]) for g in groups) == len(list(summarizer.parameters()))
+
+
+def test_learning_rate_over_time() -> None:
+    for schedule in ("cosine", "inverse_sqrt", "constant"):
+        factors = [learning_rate_factor(step, schedule, 10, 110) for step in range(111)]
+        assert factors[:10] == pytest.approx([(n + 1) / 11 for n in range(10)])
+        assert factors[10] == 1
+    assert learning_rate_factor(60, "cosine", 10, 110) == pytest.approx(0.5)
+    assert learning_rate_factor(110, "cosine", 10, 110) == pytest.approx(0)
+    assert learning_rate_factor(43, "inverse_sqrt", 10, 110) == pytest.approx(math.sqrt(11 / 44))
+    assert learning_rate_factor(110, "constant", 10, 110) == 1
+
+
+def test_draw_where_a_summary_is_cut(small) -> None:
+    """It has as many rows as tokens, and reads no place beyond those that the model knows."""
+    lengths = ["data.max_document_tokens=20", "data.max_summary_tokens=20", "generation.min_tokens=20"]
+    summarizer, data = built(small, *lengths)
+    summarizer.eval()
+    panel = summarizer.draw(data.splits["test"].shortest()).axes[0]
+    assert panel.images[0].get_array().shape[0] == 20
+    assert len(panel.get_yticklabels()) == 20
+
+
+def test_samples_do_not_depend_on_what_was_drawn_before(small) -> None:
+    summarizer, data = built(small, "generation.strategy=sample")
+    summarizer.eval()
+    batch = data.splits["test"].batch(range(6))
+    first = summarizer.predict_step(batch, 0)
+    torch.rand(3)
+    assert summarizer.predict_step(batch, 0) == first
+    summarizer.config = replace(summarizer.config, seed=1)
+    assert summarizer.predict_step(batch, 0) != first
+
+
+def test_draw_shows_where_each_head_of_the_last_layer_looks(small) -> None:
+    summarizer, data = built(small, "model.num_heads=4")
+    summarizer.eval()
+    batch = data.splits["test"].shortest()
+    panels = [axes for axes in summarizer.draw(batch).axes if axes.get_title(loc="left")]
+    assert len(panels) == 4
+    best = summarizer.write(batch)[0][0]
+    for panel in panels:
+        weights = torch.as_tensor(panel.images[0].get_array())
+        assert weights.shape == (len(best.tokens) + best.ended, batch.document_lengths[0])
+        torch.testing.assert_close(weights.sum(-1), torch.ones(len(weights)))
+    labels = [label.get_text() for label in panels[-1].get_xticklabels()]
+    document = data.splits["test"].pairs.documents[batch.indices[0]]
+    assert "".join(labels) == document.replace("\n", "\\n") + "(end)"
+
+
+def test_no_word_twice(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocking sees words as they stand in the summary, the first one too."""
+    found = []
+    for size in (0, 1):
+        told = ["generation.max_tokens=16", "generation.min_tokens=16", f"generation.no_repeat_ngram_size={size}"]
+        summarizer, data = built(small, *told)
+        summarizer.eval()
+        step, begins = summarizer.model.step, summarizer.words.begins_V
+        monkeypatch.setattr(summarizer.model, "step", lambda *a, step=step, begins=begins: step(*a) + 9 * begins)
+        summaries = summarizer.summarize(data.splits["test"].batch(range(6)))
+        found.append([len(text.split()) - len(set(text.split())) for text in summaries])
+    repeats, blocked = found
+    assert min(repeats) > 0 and max(blocked) == 0, (repeats, blocked)
+
+
+def test_long_documents_in_windows(small) -> None:
+    """The summaries of the windows are joined; a short document is as it always is."""
+    lengths = ["data.max_document_tokens=24", "generation.batch_size=5"]
+    summarizer, data = built(small, *lengths, "generation.long_documents=split", "generation.strategy=beam")
+    summarizer.eval()
+    split = data.splits["test"]
+    batch = split.batch(range(12), in_windows=True)
+    found = summarizer.write_documents(batch)
+    alone = [summarizer.write(window)[0][0] for window in batch.pieces(1)]
+    assert [documents[0].row for documents in found] == list(range(12)) and len(alone) > 24
+    for row, [written] in enumerate(found):
+        mine = [each for each, index in zip(alone, batch.indices, strict=True) if index == row]
+        assert written.summary == " ".join(summarizer.text_of(each) for each in mine)
+        assert written.score == pytest.approx(sum(each.score for each in mine), rel=1e-4)
+        assert written.cut == any(not each.ended for each in mine)
+
+
+def test_decoding_in_bf16(small) -> None:
+    summarizer, data = built(small, "generation.precision=bfloat16")
+    summarizer.take(summarizer.state_dict())
+    summarizer.eval()
+    assert {p.dtype for p in summarizer.parameters()} == {torch.bfloat16}
+    batch = data.splits["test"].batch(range(3))
+    assert len(summarizer.summarize(batch)) == 3
+    assert summarizer.draw(data.splits["test"].shortest()).axes
