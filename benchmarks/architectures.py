@@ -14,7 +14,7 @@ import torch
 
 from headcount.config.load import load
 from headcount.model.build import build_model
-from headcount.model.ragged import Rows
+from headcount.model.ragged import BatchLayout
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 KINDS = {"transformer": [], "gpt": ["model/gpt.yaml"], "recurrent": ["model/recurrent.yaml"]}
@@ -39,7 +39,9 @@ def main() -> None:
         read, targets = torch.randint(2, 8000, (2, sum(summaries)), generator=generator)
         for kind, (model, optimizer, _) in models.items():
             begin = time.perf_counter()
-            loss = model(ids, Rows.of(documents), read, Rows.of(summaries)).loss(targets)
+            loss = model(ids, BatchLayout.from_lengths(documents), read, BatchLayout.from_lengths(summaries)).loss(
+                targets
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

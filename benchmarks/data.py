@@ -89,7 +89,7 @@ def epoch(cache_dir: str) -> None:
             order += batch.indices
             sides = zip(batch.document_lengths, written, strict=True)
             pairs += sum(d * d + s * s + s * d for d, s in sides)
-            prediction, targets = summarizer.predict_batch(batch)
+            prediction, targets = summarizer.forward_batch(batch)
             prediction.loss(targets).backward()
     number, lengths = len(data.splits["train"]), data.splits["train"].lengths[order]
     print(f"batches: {len(full)}, promised {len(loader)}; filled {np.mean(full):.2%}, at most {max(full):.2%}")

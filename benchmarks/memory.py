@@ -17,13 +17,13 @@ def measure(length: int) -> None:
     import torch
 
     from headcount.model.attention import MultiHeadAttention
-    from headcount.model.ragged import Rows
+    from headcount.model.ragged import BatchLayout
 
     torch.manual_seed(0)
     attention = MultiHeadAttention(embedding_size=256, num_heads=8)
     x_ND = torch.randn(max(length, 1), 256, requires_grad=True)
     if length:
-        output_ND, _ = attention(x_ND, Rows.of([length]), causal=True)
+        output_ND, _ = attention(x_ND, BatchLayout.from_lengths([length]), causal=True)
         output_ND.sum().backward()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from headcount.config.load import load
-from headcount.generation.constraints import Constraints
-from headcount.generation.generate import Search, beam_search, write
+from headcount.config.schema import GenerationConfig
+from headcount.generation.constraints import build_constraints
+from headcount.generation.generate import generate
 from headcount.model.build import build_model as build
-from headcount.model.ragged import Rows
+from headcount.model.ragged import BatchLayout
 
 
 class Ours(nn.Module):
@@ -33,22 +34,26 @@ class Ours(nn.Module):
         positions = max(cfg.max_src, cfg.max_tgt)
         self.model = build(config.model, vocabulary_size=cfg.vocab, max_positions=positions)
 
-    def rows(self, padded: Tensor) -> tuple[Tensor, Rows]:
+    def layout(self, padded: Tensor) -> tuple[Tensor, BatchLayout]:
         real = padded != self.cfg.pad
-        return padded[real], Rows.of(real.sum(1).tolist(), padded.device)
+        return padded[real], BatchLayout.from_lengths(real.sum(1).tolist(), padded.device)
 
     def loss(self, src: Tensor, tgt: Tensor) -> Tensor:
-        documents, targets = self.rows(src), tgt[:, 1:]
+        documents, targets = self.layout(src), tgt[:, 1:]
         targets_real = targets != self.cfg.pad
-        rows = Rows.of(targets_real.sum(1).tolist(), tgt.device)
-        return self.model(*documents, tgt[:, :-1][targets_real], rows).loss(targets[targets_real])
+        layout = BatchLayout.from_lengths(targets_real.sum(1).tolist(), tgt.device)
+        return self.model(*documents, tgt[:, :-1][targets_real], layout).loss(targets[targets_real])
 
     def generate(self, src: Tensor, *, max_new_tokens: int, num_beams: int, suppress_eos: bool) -> Tensor:
-        never = Constraints(min_tokens=max_new_tokens + 1 if suppress_eos else 0)
-        search = Search(
-            start_id=self.cfg.bos, end_id=self.cfg.eos, max_tokens=max_new_tokens, constraints=never, width=num_beams
+        config = GenerationConfig(
+            strategy="greedy" if num_beams == 1 else "beam",
+            max_tokens=max_new_tokens,
+            min_tokens=max_new_tokens + 1 if suppress_eos else 0,
+            num_beams=num_beams,
         )
-        found = (write if num_beams == 1 else beam_search)(self.model, *self.rows(src), search)
+        constraints = build_constraints(config, end_id=self.cfg.eos)
+        tokens = {"start_id": self.cfg.bos, "end_id": self.cfg.eos}
+        found = generate(self.model, *self.layout(src), config, constraints=constraints, **tokens)
         return torch.tensor([hypotheses[0].tokens for hypotheses in found])
 
 

@@ -14,7 +14,7 @@ import torch
 from headcount.config.load import load
 from headcount.model.base import SummaryModel
 from headcount.model.build import build_model
-from headcount.model.ragged import Rows
+from headcount.model.ragged import BatchLayout
 
 WORK = ["embedding_size=256", "num_heads=8", "feedforward_size=1024", "encoder_layers=4", "decoder_layers=4"]
 VOCABULARY, EXAMPLES = 8000, 16
@@ -27,7 +27,7 @@ def make() -> tuple[SummaryModel, torch.optim.Optimizer]:
     return model, torch.optim.AdamW(model.parameters(), lr=5e-4, fused=True)
 
 
-def draw(generator: torch.Generator, *, words: int) -> tuple[torch.Tensor, Rows, torch.Tensor, Rows]:
+def draw(generator: torch.Generator, *, words: int) -> tuple[torch.Tensor, BatchLayout, torch.Tensor, BatchLayout]:
     """Lengths as in dialogue summarization: a median of 172 and 29 tokens."""
     spread = torch.randn(2, EXAMPLES, generator=generator)
     documents = (172 * (0.48 * spread[0]).exp()).clamp(24, 512).int().tolist()
@@ -35,13 +35,13 @@ def draw(generator: torch.Generator, *, words: int) -> tuple[torch.Tensor, Rows,
     ids = torch.randint(4, 4 + words, (sum(documents),), generator=generator)
     beginnings = [text.repeat(5)[: length + 1] for text, length in zip(ids.split(documents), summaries, strict=True)]
     read = torch.cat([torch.cat([torch.tensor([2]), text[:-1]]) for text in beginnings])
-    return ids, Rows.of(documents), read, Rows.of([len(text) for text in beginnings])
+    return ids, BatchLayout.from_lengths(documents), read, BatchLayout.from_lengths([len(text) for text in beginnings])
 
 
 def step(
     model: SummaryModel,
     optimizer: torch.optim.Optimizer,
-    batch: tuple[torch.Tensor, Rows, torch.Tensor, Rows],
+    batch: tuple[torch.Tensor, BatchLayout, torch.Tensor, BatchLayout],
     bf16: bool,
 ) -> float:
     targets = torch.cat([torch.cat([text[1:], text[:1]]) for text in batch[2].split(batch[3].lengths)])

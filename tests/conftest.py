@@ -92,4 +92,4 @@ def unpictured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the picture of attention blank, which takes half of a small run."""
     from headcount.training.module import Summarizer
 
-    monkeypatch.setattr(Summarizer, "draw", lambda *_, **__: Figure(figsize=(1, 1)))
+    monkeypatch.setattr(Summarizer, "plot_attention", lambda *_, **__: Figure(figsize=(1, 1)))

@@ -17,7 +17,7 @@ from headcount.errors import ConfigError
 from headcount.evaluation.report import report
 from headcount.evaluation.systems import FIGURES
 from headcount.runs.checkpoint import write_checkpoint
-from headcount.runs.partial_predictions import Parts
+from headcount.runs.partial_predictions import PartialPredictions
 from headcount.training.module import Summarizer
 from tests.commands.test_train import rows, trained
 
@@ -29,7 +29,7 @@ def test_results_are_those_of_the_predictions(small) -> None:
     assert [p["id"] for p in predictions] == [f"test-{n}" for n in range(12)]
     again = report(
         [p["summary"] for p in predictions],
-        [p["cut"] for p in predictions],
+        [p["truncated"] for p in predictions],
         [r["document"] for r in rows(Path(config.data.path) / "test.jsonl")],
         [p["references"] for p in predictions],
         evaluation=config.evaluation,
@@ -52,8 +52,8 @@ def test_results_are_those_of_the_predictions(small) -> None:
 def test_cut_summaries_are_those_that_fill_the_room(small) -> None:
     folder = trained(small, "generation.max_tokens=3")
     scores = json.loads((folder / "scores.json").read_text())
-    assert {p["cut"] for p in rows(folder / "predictions.jsonl")} == {True}  # it has hardly learned to end
-    assert scores["systems"]["model"]["cut"]["mean"] == 100
+    assert {p["truncated"] for p in rows(folder / "predictions.jsonl")} == {True}  # it has hardly learned to end
+    assert scores["systems"]["model"]["truncated"]["mean"] == 100
     assert any("cut at the longest" in alarm for alarm in scores["alarms"])
 
 
@@ -77,15 +77,15 @@ def test_an_interrupted_evaluation_is_gone_on_with(small, monkeypatch: pytest.Mo
     folder = trained(small, "generation.batch_size=5")
     config, plain = load([str(folder / "config.yaml")], [])
     written: list[int] = []
-    append = Parts.append
+    append = PartialPredictions.append
 
-    def stopped(self: Parts, found: list[dict[str, Any]]) -> None:
+    def stopped(self: PartialPredictions, found: list[dict[str, Any]]) -> None:
         if len(written) >= 5:
             os.kill(os.getpid(), signal.SIGTERM)
         written.extend(row["row"] for row in found)
         append(self, found)
 
-    monkeypatch.setattr(Parts, "append", stopped)
+    monkeypatch.setattr(PartialPredictions, "append", stopped)
     with pytest.raises(SystemExit) as exit:
         evaluate(folder, config, plain)
     assert exit.value.code == 143
@@ -94,11 +94,11 @@ def test_an_interrupted_evaluation_is_gone_on_with(small, monkeypatch: pytest.Mo
         file.write('{"row": 11, "summ')
     assert 0 < (before := len(written)) < 12
 
-    def noted(self: Parts, found: list[dict[str, Any]]) -> None:
+    def noted(self: PartialPredictions, found: list[dict[str, Any]]) -> None:
         written.extend(row["row"] for row in found)
         append(self, found)
 
-    monkeypatch.setattr(Parts, "append", noted)
+    monkeypatch.setattr(PartialPredictions, "append", noted)
     evaluate(folder, *load([str(folder / "config.yaml")], ["generation.max_tokens=9"]))
     assert (folder / "evaluation-2" / "scores.json").exists() and len(written) == before + 12
     del written[before:]
@@ -135,9 +135,9 @@ def test_summaries_of_other_weights_are_not_taken(small, monkeypatch: pytest.Mon
     content = torch.load(best, weights_only=True)
     write_checkpoint({**content, "epoch": 7}, best)
     seen: list[int] = []
-    write = Summarizer.write
+    write = Summarizer.generate
     monkeypatch.setattr(
-        Summarizer, "write", lambda self, batch, **how: (seen.extend(batch.indices), write(self, batch, **how))[1]
+        Summarizer, "generate", lambda self, batch, **how: (seen.extend(batch.indices), write(self, batch, **how))[1]
     )
     evaluate(folder, config, plain)
     assert set(seen) == set(range(12))

@@ -11,7 +11,7 @@ from headcount.commands import summarize as module
 from headcount.commands.summarize import summarize
 from headcount.config.load import load
 from headcount.errors import ConfigError
-from headcount.runs.partial_predictions import Parts
+from headcount.runs.partial_predictions import PartialPredictions
 from headcount.training.module import Summarizer
 from tests.commands.test_train import rows, trained
 
@@ -104,9 +104,9 @@ def test_a_kill_at_any_batch_loses_and_repeats_nothing(
     summarize(folder, config, plain, "in.jsonl", out=Path("whole.jsonl"))
     whole = rows(tmp_path / "whole.jsonl")
     assert [row["id"] for row in whole] == [f"n-{n}" for n in range(40)] and whole[0]["summary"] == ""
-    append, log, room = Parts.append, tmp_path / "log", [0]
+    append, log, room = PartialPredictions.append, tmp_path / "log", [0]
 
-    def killed(self: Parts, found: list[dict[str, Any]]) -> None:
+    def killed(self: PartialPredictions, found: list[dict[str, Any]]) -> None:
         append(self, found)
         with log.open("a") as file:
             file.write("".join(f"{row['row']}\n" for row in found))
@@ -115,7 +115,7 @@ def test_a_kill_at_any_batch_loses_and_repeats_nothing(
                 file.write(b'{"row": 39, "id": "n-3')
             os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(Parts, "append", killed)
+    monkeypatch.setattr(PartialPredictions, "append", killed)
     for room[0] in range(3, 39, 6):
         assert in_child(lambda: summarize(folder, config, plain, "in.jsonl", out=Path("out.jsonl"))) == signal.SIGKILL
         assert not (tmp_path / "out.jsonl").exists()
@@ -145,7 +145,7 @@ def test_a_file_of_something_else_is_refused(small, tmp_path: Path, monkeypatch:
     refused("there already, and summarize did not make it")
     out.unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(Summarizer, "write", lambda *_: 1 / 0)
+        patch.setattr(Summarizer, "generate", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             summarize(folder, config, plain, "in.txt", out=out)
     refused("begun with generation.max_tokens=32, not 9", "generation.max_tokens=9")
@@ -229,8 +229,8 @@ def test_documents_are_read_as_they_are_needed(small, tmp_path: Path, monkeypatc
     config, plain = load([str(folder / "config.yaml")], ["generation.batch_size=2"])
     (tmp_path / "in.txt").write_text("Ada: Good day.\n" * 100)
     read, seen = [], []
-    documents, write = module.read_documents, Summarizer.write
+    documents, write = module.read_documents, Summarizer.generate
     monkeypatch.setattr(module, "read_documents", lambda *a: (read.append(1) or each for each in documents(*a)))
-    monkeypatch.setattr(Summarizer, "write", lambda self, batch: (seen.append(len(read)), write(self, batch))[1])
+    monkeypatch.setattr(Summarizer, "generate", lambda self, batch: (seen.append(len(read)), write(self, batch))[1])
     summarize(folder, config, plain, "in.txt")
     assert seen == [min(16 * (n // 8 + 1), 100) for n in range(50)]

@@ -60,7 +60,7 @@ def overrides(folder: str, *changes: str) -> list[str]:
 def train(arguments: list[str], *callbacks: Callback) -> None:
     """Train in this process, as a command would, in silence."""
     torch.set_num_threads(1)
-    Summarizer.draw = lambda *_, **__: Figure(figsize=(1, 1))  # type: ignore[method-assign]  # half of a small run
+    Summarizer.plot_attention = lambda *_, **__: Figure(figsize=(1, 1))  # type: ignore[method-assign]  # half of a small run
     with redirect_stdout(io.StringIO()), watched(*callbacks):
         run.train(*load([], arguments))
 

@@ -3,9 +3,23 @@ import math
 import pytest
 import torch
 
-from headcount.generation.constraints import Constraints, Words, nucleus
+from headcount.config.schema import GenerationConfig
+from headcount.generation.constraints import (
+    Constraint,
+    MinimumLength,
+    NoRepeatNgram,
+    RepetitionPenalty,
+    Words,
+    build_constraints,
+)
+from headcount.generation.generate import filter_logits
 
 WRITTEN = torch.tensor([[[1, 2, 3, 1, 2], [4, 4, 4, 4, 4], [1, 2, 3, 4, 5]]])
+
+
+def constrain(constraint: Constraint, logits: torch.Tensor, written: torch.Tensor = WRITTEN) -> torch.Tensor:
+    constraint.apply(logits, written)
+    return logits
 
 
 def banned(logits: torch.Tensor) -> list[set[int]]:
@@ -23,7 +37,7 @@ def banned(logits: torch.Tensor) -> list[set[int]]:
     ],
 )
 def test_no_run_stands_twice(size: int, expected: list[set[int]]) -> None:
-    found = Constraints(no_repeat_ngram=size).apply(torch.zeros(1, 3, 8), WRITTEN, end_id=0)
+    found = constrain(NoRepeatNgram(size=size), torch.zeros(1, 3, 8))
     assert banned(found) == expected
 
 
@@ -49,21 +63,22 @@ def test_no_run_of_words_stands_twice(text: str, size: int, expected: set[str]) 
         within_V=torch.tensor([tokens.index(f"_{t}") if f"_{t}" in "_a_b_c_d" else i for i, t in enumerate(tokens)]),
     )
     written = torch.tensor([[[tokens.index(token) for token in text.split()]]])
-    limits = Constraints(no_repeat_ngram=size, words=words)
-    [found] = banned(limits.apply(torch.zeros(1, 1, len(tokens)), written, end_id=0))
+    blocked = constrain(NoRepeatNgram(size=size, words=words), torch.zeros(1, 1, len(tokens)), written)
+    [found] = banned(blocked)
     assert {tokens[token] for token in found} == expected
 
 
 @pytest.mark.parametrize("written", range(6))
 def test_no_early_end(written: int) -> None:
-    found = Constraints(min_tokens=4).apply(torch.zeros(1, 3, 8), WRITTEN[:, :, :written], end_id=0)
+    found = constrain(MinimumLength(min_tokens=4, end_id=0), torch.zeros(1, 3, 8), WRITTEN[:, :, :written])
     assert banned(found) == [{0} if written < 3 else set()] * 3  # the end token is the fourth at the earliest
 
 
 def test_repetition_costs_log_probability() -> None:
     logits = torch.randn(1, 3, 8)
     before = logits.log_softmax(-1)
-    after = Constraints(repetition_penalty=1.5).apply(logits.clone(), WRITTEN, end_id=0) - logits.logsumexp(-1, True)
+    penalized = constrain(RepetitionPenalty(penalty=1.5), logits.clone())
+    after = penalized - logits.logsumexp(-1, True)
     for row in range(3):
         for token in range(8):
             times = 1.5 if token in WRITTEN[0, row] else 1.0
@@ -71,15 +86,23 @@ def test_repetition_costs_log_probability() -> None:
 
 
 def test_nothing_is_forbidden_by_default() -> None:
-    logits = torch.randn(1, 3, 8)
-    assert torch.equal(Constraints().apply(logits.clone(), WRITTEN, end_id=0), logits)
+    assert build_constraints(GenerationConfig(max_tokens=9), end_id=0) == []
+
+
+def test_a_config_makes_its_constraints() -> None:
+    config = GenerationConfig(max_tokens=9, min_tokens=3, no_repeat_ngram_size=2, repetition_penalty=1.5)
+    assert build_constraints(config, end_id=7) == [
+        RepetitionPenalty(penalty=1.5),
+        NoRepeatNgram(size=2),
+        MinimumLength(min_tokens=3, end_id=7),
+    ]
 
 
 def test_what_sampling_draws_from() -> None:
     logits = torch.tensor([[0.5, 0.25, 0.15, 0.1], [0.1, 0.2, 0.3, 0.4]]).log()
 
     def kept(temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> list[list[float]]:
-        found = nucleus(logits, temperature=temperature, top_k=top_k, top_p=top_p).softmax(-1)
+        found = filter_logits(logits, temperature=temperature, top_k=top_k, top_p=top_p).softmax(-1)
         return [[round(p, 4) for p in row] for row in found.tolist()]
 
     assert kept() == [[0.5, 0.25, 0.15, 0.1], [0.1, 0.2, 0.3, 0.4]]

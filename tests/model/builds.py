@@ -6,7 +6,7 @@ from torch import Tensor
 from headcount.config.load import load
 from headcount.model.base import SummaryModel
 from headcount.model.build import build_model
-from headcount.model.ragged import Rows
+from headcount.model.ragged import BatchLayout
 
 VOCABULARY, POSITIONS = 30, 40
 DOCUMENTS, SUMMARIES = [7, 1, 12, 4], [3, 6, 1, 5]
@@ -44,5 +44,7 @@ def ids(lengths: list[int], seed: int = 1) -> Tensor:
     return torch.randint(VOCABULARY, (sum(lengths),), generator=torch.Generator().manual_seed(seed))
 
 
-def batch(documents: list[int] = DOCUMENTS, summaries: list[int] = SUMMARIES) -> tuple[Tensor, Rows, Tensor, Rows]:
-    return ids(documents), Rows.of(documents), ids(summaries, 2), Rows.of(summaries)
+def batch(
+    documents: list[int] = DOCUMENTS, summaries: list[int] = SUMMARIES
+) -> tuple[Tensor, BatchLayout, Tensor, BatchLayout]:
+    return ids(documents), BatchLayout.from_lengths(documents), ids(summaries, 2), BatchLayout.from_lengths(summaries)

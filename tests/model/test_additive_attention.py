@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from headcount.model.additive_attention import AdditiveAttention, additive_formula
-from headcount.model.decoder_cache import additive_mask
+from headcount.model.decoder_cache import additive_bias
 
 
 def test_formula_with_a_loop() -> None:
@@ -42,7 +42,7 @@ def test_masked_tokens_are_not_looked_at() -> None:
     attention = AdditiveAttention(embedding_size=8, num_heads=2)
     allowed = torch.tensor([[True, True, False], [True, False, False]])
     memory, states = torch.randn(2, 3, 8), torch.randn(2, 4, 8)
-    mask = additive_mask(allowed, torch.float32)[:, None, None]
+    mask = additive_bias(allowed, torch.float32)[:, None, None]
     context, weights = attention.step(states, *attention.project_memory(memory), mask)
     assert (weights[0, ..., 2] == 0).all() and (weights[1, ..., 1:] == 0).all()
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 2, 4))

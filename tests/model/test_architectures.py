@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from headcount.generation.generate import Search, write
+from headcount.config.schema import GenerationConfig
+from headcount.generation.generate import generate
 from headcount.model.attention import MultiHeadAttention
 from headcount.model.base import SummaryModel
-from headcount.model.ragged import Rows
+from headcount.model.ragged import BatchLayout
 from tests.model.builds import ARCHITECTURES, DOCUMENTS, SUMMARIES, VOCABULARY, batch, ids, make
 
 POSITIONS = ["sinusoidal", "learned", "rotary", "alibi", "none"]
@@ -43,16 +44,18 @@ def test_ragged_batch_equals_its_examples_alone(kind: tuple[str, ...]) -> None:
     """Neighbours change nothing: loss and every gradient of a batch are those of its examples one at a time."""
     model = make(*kind)
     parameters = list(model.parameters())
-    documents, document_rows, summaries, summary_rows = batch()
+    documents, document_layout, summaries, summary_layout = batch()
     targets = summaries.flip(0)
-    loss = model(documents, document_rows, summaries, summary_rows).loss(targets) * len(targets)
+    loss = model(documents, document_layout, summaries, summary_layout).loss(targets) * len(targets)
     together = torch.autograd.grad(loss, parameters, allow_unused=True)
     alone = [torch.zeros_like(p) for p in parameters]
     total = 0.0
     for document, summary, target in zip(
         documents.split(DOCUMENTS), summaries.split(SUMMARIES), targets.split(SUMMARIES), strict=True
     ):
-        one = model(document, Rows.of([len(document)]), summary, Rows.of([len(summary)])).loss(target) * len(target)
+        one = model(
+            document, BatchLayout.from_lengths([len(document)]), summary, BatchLayout.from_lengths([len(summary)])
+        ).loss(target) * len(target)
         total += one.item()
         for gradient, part in zip(alone, torch.autograd.grad(one, parameters, allow_unused=True), strict=True):
             gradient += 0 if part is None else part
@@ -64,8 +67,8 @@ def test_ragged_batch_equals_its_examples_alone(kind: tuple[str, ...]) -> None:
 @every
 def test_every_parameter_has_a_say(kind: tuple[str, ...]) -> None:
     model = make(*kind)
-    documents, document_rows, summaries, summary_rows = batch()
-    model(documents, document_rows, summaries, summary_rows).loss(summaries.flip(0)).backward()
+    documents, document_layout, summaries, summary_layout = batch()
+    model(documents, document_layout, summaries, summary_layout).loss(summaries.flip(0)).backward()
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
@@ -89,7 +92,8 @@ def test_future_tokens_cannot_change_past_predictions(kind: tuple[str, ...]) -> 
     changed = summary.clone()
     changed[4:] = (changed[4:] + 1) % VOCABULARY
     first, other = (
-        model(document, Rows.of([9]), text, Rows.of([6])).log_probabilities() for text in (summary, changed)
+        model(document, BatchLayout.from_lengths([9]), text, BatchLayout.from_lengths([6])).log_probabilities()
+        for text in (summary, changed)
     )
     torch.testing.assert_close(first[:4], other[:4], rtol=0, atol=1e-12)
     assert not torch.allclose(first[4:], other[4:], atol=1e-4)
@@ -99,7 +103,7 @@ def test_future_tokens_cannot_change_past_predictions(kind: tuple[str, ...]) -> 
 def test_the_document_matters(kind: tuple[str, ...]) -> None:
     model, summary = make(*kind).eval(), ids([6], 2)
     first, other = (
-        model(document, Rows.of([9]), summary, Rows.of([6])).log_probabilities()
+        model(document, BatchLayout.from_lengths([9]), summary, BatchLayout.from_lengths([6])).log_probabilities()
         for document in (ids([9]), (ids([9]) + 1) % VOCABULARY)
     )
     assert not torch.allclose(first, other, atol=1e-4)
@@ -109,12 +113,12 @@ def test_the_document_matters(kind: tuple[str, ...]) -> None:
 def test_cached_steps_equal_the_full_forward(kind: tuple[str, ...]) -> None:
     """Also after documents have left the batch."""
     model, lengths = make(*kind).eval(), [6, 6, 6]
-    documents, rows, summaries, summary_rows = batch(DOCUMENTS[:3], lengths)
-    full = model(documents, rows, summaries, summary_rows).log_probabilities().view(3, 6, -1)
-    state, tokens = model.start(documents, rows, capacity=6), summaries.view(3, 6)
+    documents, layout, summaries, summary_layout = batch(DOCUMENTS[:3], lengths)
+    full = model(documents, layout, summaries, summary_layout).log_probabilities().view(3, 6, -1)
+    state, tokens = model.start(documents, layout, capacity=6), summaries.view(3, 6)
     for t in range(6):
         if t == 3:
-            state.keep(torch.tensor([0, 2]))
+            state.select(torch.tensor([0, 2]))
             full, tokens = full[[0, 2]], tokens[[0, 2]]
         logits = model.step(tokens[:, t, None], state)[:, 0]
         torch.testing.assert_close(logits.log_softmax(-1), full[:, t], rtol=0, atol=1e-10)
@@ -124,8 +128,8 @@ def test_cached_steps_equal_the_full_forward(kind: tuple[str, ...]) -> None:
 def test_hypotheses_share_a_document_and_keep_their_own_past(kind: tuple[str, ...]) -> None:
     """Three hypotheses a document that branch at each step end where they would be if written alone."""
     model, width, draw = make(*kind).eval(), 3, torch.Generator().manual_seed(3)
-    documents, rows, _, _ = batch()
-    state = model.start(documents, rows, capacity=5, width=width)
+    documents, layout, _, _ = batch()
+    state = model.start(documents, layout, capacity=5, width=width)
     pasts: list[list[list[int]]] = [[[] for _ in range(width)] for _ in DOCUMENTS]
     for t in range(5):
         tokens = torch.randint(VOCABULARY, (len(DOCUMENTS), width), generator=draw)
@@ -135,12 +139,14 @@ def test_hypotheses_share_a_document_and_keep_their_own_past(kind: tuple[str, ..
                 hypothesis.append(token)
         if t < 4:
             parents = torch.randint(width, (len(DOCUMENTS), width), generator=draw)
-            state.branch(parents)
+            state.reorder(parents)
             pasts = [[list(past[p]) for p in chosen] for past, chosen in zip(pasts, parents.tolist(), strict=True)]
     for index, document in enumerate(documents.split(DOCUMENTS)):
         for w in range(width):
             text = torch.tensor(pasts[index][w])
-            expected = model(document, Rows.of([len(document)]), text, Rows.of([5])).log_probabilities()[-1]
+            expected = model(
+                document, BatchLayout.from_lengths([len(document)]), text, BatchLayout.from_lengths([5])
+            ).log_probabilities()[-1]
             found = logits[index, w].log_softmax(-1)
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
 
@@ -164,16 +170,21 @@ def test_greedy_decoding_equals_recomputing_everything(architecture: str, copyin
     """Also when examples end at different steps and leave the batch."""
     model = make(architecture, f"copying={copying}", "tie_embeddings=none").eval()
     lengths = [*DOCUMENTS, 5, 9]
-    documents, rows = ids(lengths), Rows.of(lengths)
-    endless = greedily(model, documents, rows, end_id=-1, max_tokens=12)
+    documents, layout = ids(lengths), BatchLayout.from_lengths(lengths)
+    endless = greedily(model, documents, layout, end_id=-1, max_tokens=12)
     end = max(range(1, VOCABULARY), key=lambda token: len({s.index(token) if token in s else -1 for s in endless}))
-    found = greedily(model, documents, rows, end_id=end, max_tokens=12)
+    found = greedily(model, documents, layout, end_id=end, max_tokens=12)
     assert len({len(summary) for summary in found}) > 1
     for document, summary in zip(documents.split(lengths), found, strict=True):
         tokens = [0]
         while len(tokens) < 13:
-            prediction = model(document, Rows.of([len(document)]), torch.tensor(tokens), Rows.of([len(tokens)]))
-            tokens.append(int(prediction.likeliest()[-1]))
+            prediction = model(
+                document,
+                BatchLayout.from_lengths([len(document)]),
+                torch.tensor(tokens),
+                BatchLayout.from_lengths([len(tokens)]),
+            )
+            tokens.append(int(prediction.most_likely()[-1]))
             if tokens[-1] == end:
                 break
         assert summary == [t for t in tokens[1:] if t != end]
@@ -196,7 +207,7 @@ def test_head_gates(architecture: str) -> None:
     assert (moved - before)[:, 0].sum().item() / 1e-3 == pytest.approx(gradient[1].item(), rel=0.1, abs=2e-2)
     attentions[-1].head_gates = torch.tensor([1.0, 0.0, 1.0, 1.0], dtype=torch.float64)
     assert not torch.allclose(model(*batch()).log_probabilities(), before, atol=1e-3)
-    state = model.start(ids(DOCUMENTS), Rows.of(DOCUMENTS), capacity=2)
+    state = model.start(ids(DOCUMENTS), BatchLayout.from_lengths(DOCUMENTS), capacity=2)
     assert model.step(torch.zeros(4, 1, dtype=torch.long), state).isfinite().all()
 
 
@@ -212,9 +223,12 @@ def test_a_closed_gate_is_a_head_that_says_nothing(architecture: str) -> None:
     torch.testing.assert_close(model(*batch()).log_probabilities(), closed, rtol=0, atol=1e-12)
 
 
-def greedily(model: SummaryModel, documents: Tensor, rows: Rows, *, end_id: int, max_tokens: int) -> list[list[int]]:
-    search = Search(start_id=0, end_id=end_id, max_tokens=max_tokens)
-    return [best.tokens for [best] in write(model, documents, rows, search)]
+def greedily(
+    model: SummaryModel, documents: Tensor, layout: BatchLayout, *, end_id: int, max_tokens: int
+) -> list[list[int]]:
+    config = GenerationConfig(max_tokens=max_tokens)
+    found = generate(model, documents, layout, config, start_id=0, end_id=end_id)
+    return [best.tokens for [best] in found]
 
 
 def overfits(kind: tuple[str, ...], steps: int, rate: float) -> bool:
@@ -224,20 +238,20 @@ def overfits(kind: tuple[str, ...], steps: int, rate: float) -> bool:
     for module in model.modules():
         if module is not model and hasattr(module, "reset_parameters"):
             module.reset_parameters()
-    documents, rows = ids(DOCUMENTS), Rows.of(DOCUMENTS)
+    documents, layout = ids(DOCUMENTS), BatchLayout.from_lengths(DOCUMENTS)
     texts = [[0, *text.tolist(), 1] for text in (ids(SUMMARIES, 5) % (VOCABULARY - 2) + 2).split(SUMMARIES)]
     read = torch.tensor([token for text in texts for token in text[:-1]])
     targets = torch.tensor([token for text in texts for token in text[1:]])
-    summary_rows = Rows.of([len(text) - 1 for text in texts])
+    summary_layout = BatchLayout.from_lengths([len(text) - 1 for text in texts])
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
     for _ in range(steps):
         optimizer.zero_grad()
-        loss = model(documents, rows, read, summary_rows).loss(targets)
+        loss = model(documents, layout, read, summary_layout).loss(targets)
         loss.backward()
         optimizer.step()
         if loss < 0.02:
             break
-    written = greedily(model.eval(), documents, rows, end_id=1, max_tokens=10)
+    written = greedily(model.eval(), documents, layout, end_id=1, max_tokens=10)
     return written == [text[1:-1] for text in texts]
 
 

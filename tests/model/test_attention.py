@@ -6,7 +6,7 @@ import torch
 from headcount.model.attention import MultiHeadAttention, QueryKeyNormAttention
 from headcount.model.attention_kernels import attention_formula
 from headcount.model.positions import alibi, alibi_slopes, rotate
-from headcount.model.ragged import Rows
+from headcount.model.ragged import BatchLayout
 
 LENGTHS, MEMORY_LENGTHS = [5, 1, 7, 3], [4, 9, 1, 6]
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -36,8 +36,10 @@ def test_equals_torch(num_heads: int, dtype: torch.dtype, kind: str, return_weig
     x = torch.randn(sum(LENGTHS), 16, dtype=dtype, requires_grad=True)
     lengths = MEMORY_LENGTHS if kind == "cross" else LENGTHS
     memory = torch.randn(sum(lengths), 16, dtype=dtype, requires_grad=True) if kind == "cross" else x
-    outside = (memory, Rows.of(lengths)) if kind == "cross" else None
-    output, weights = ours(x, Rows.of(LENGTHS), outside, causal=kind == "causal", return_weights=return_weights)
+    outside = (memory, BatchLayout.from_lengths(lengths)) if kind == "cross" else None
+    output, weights = ours(
+        x, BatchLayout.from_lengths(LENGTHS), outside, causal=kind == "causal", return_weights=return_weights
+    )
     expected, expected_weights = [], []
     for query, key in zip(x.split(LENGTHS), memory.split(lengths), strict=True):
         future = torch.ones(len(query), len(key), dtype=torch.bool).triu(1) if kind == "causal" else None
@@ -77,10 +79,10 @@ def test_grouped_queries_equal_repeated_keys(dtype: torch.dtype, causal: bool, n
     with torch.no_grad():
         repeated.input_projection.weight.copy_(torch.cat([query, *wide]))
         repeated.output_projection.load_state_dict(grouped.output_projection.state_dict())
-    x, rows = torch.randn(sum(LENGTHS), 16, dtype=dtype, requires_grad=True), Rows.of(LENGTHS)
+    x, layout = torch.randn(sum(LENGTHS), 16, dtype=dtype, requires_grad=True), BatchLayout.from_lengths(LENGTHS)
     for return_weights in (False, True):
-        found, weights = grouped(x, rows, causal=causal, return_weights=return_weights)
-        expected, expected_weights = repeated(x, rows, causal=causal, return_weights=return_weights)
+        found, weights = grouped(x, layout, causal=causal, return_weights=return_weights)
+        expected, expected_weights = repeated(x, layout, causal=causal, return_weights=return_weights)
         torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE[dtype])
         for one, other in zip(weights or [], expected_weights or [], strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=TOLERANCE[dtype])
@@ -100,14 +102,14 @@ def test_places_are_told_by_the_attention(dtype: torch.dtype, positions: str) ->
     torch.manual_seed(0)
     attention = MultiHeadAttention(embedding_size=16, num_heads=4, positions=positions, max_positions=9).to(dtype)  # type: ignore[arg-type]
     x = torch.randn(7, 16, dtype=dtype, requires_grad=True)
-    found, _ = attention(x, Rows.of([7]), causal=True)
+    found, _ = attention(x, BatchLayout.from_lengths([7]), causal=True)
     query, key, value = (p.unflatten(-1, (4, 4)) for p in attention.input_projection(x).chunk(3, -1))
     mask = torch.full((7, 7), -math.inf, dtype=dtype).triu(1).expand(4, 7, 7)
     if positions == "rotary":
         query, key = (rotate(part, attention.rotations, torch.arange(7)) for part in (query, key))
     else:
         mask = mask + alibi(alibi_slopes(4).to(dtype), torch.arange(7), torch.arange(7))
-    expected = attention.output_projection(attention_formula(query, key, value, mask_HTS=mask)[0].flatten(1))
+    expected = attention.output_projection(attention_formula(query, key, value, bias_HTS=mask)[0].flatten(1))
     torch.testing.assert_close(found, expected, rtol=0, atol=TOLERANCE[dtype])
     seed = torch.randn_like(found)
     for one, other in zip(*(torch.autograd.grad(y, [x], seed) for y in (found, expected)), strict=True):
@@ -118,7 +120,7 @@ def test_query_key_norm_bounds_the_scores() -> None:
     """However large its input and weights, no query matches a key better than by sqrt(head_dim)."""
     attention = QueryKeyNormAttention(embedding_size=16, num_heads=4).double()
     x = 100 * torch.randn(7, 16, dtype=torch.float64)
-    _, [weights] = attention(x, Rows.of([7]), return_weights=True)
+    _, [weights] = attention(x, BatchLayout.from_lengths([7]), return_weights=True)
     query, key, _ = (p.unflatten(-1, (4, 4)) for p in attention.input_projection(x).chunk(3, -1))
     cosines = torch.einsum("thk,shk->hts", *(part / part.norm(dim=-1, keepdim=True) for part in (query, key)))
     torch.testing.assert_close(weights, (2 * cosines).softmax(-1))
@@ -126,17 +128,17 @@ def test_query_key_norm_bounds_the_scores() -> None:
 
 def test_attention_dropout_acts_in_training_alone() -> None:
     attention = MultiHeadAttention(embedding_size=8, num_heads=2, dropout=0.5)
-    x, rows = torch.randn(6, 8), Rows.of([4, 2])
-    assert not torch.equal(attention(x, rows)[0], attention(x, rows)[0])
+    x, layout = torch.randn(6, 8), BatchLayout.from_lengths([4, 2])
+    assert not torch.equal(attention(x, layout)[0], attention(x, layout)[0])
     attention.eval()
-    assert torch.equal(attention(x, rows)[0], attention(x, rows)[0])
+    assert torch.equal(attention(x, layout)[0], attention(x, layout)[0])
 
 
 def test_head_width_is_a_knob_of_its_own() -> None:
     attention = MultiHeadAttention(embedding_size=16, num_heads=3, head_dim=10, num_kv_heads=1)
     assert attention.input_projection.weight.shape == ((3 + 1 + 1) * 10, 16)
     assert attention.output_projection.weight.shape == (16, 30)
-    output, weights = attention(torch.randn(5, 16), Rows.of([3, 2]), return_weights=True)
+    output, weights = attention(torch.randn(5, 16), BatchLayout.from_lengths([3, 2]), return_weights=True)
     assert output.shape == (5, 16) and [w.shape for w in weights] == [(3, 3, 3), (3, 2, 2)]
 
 

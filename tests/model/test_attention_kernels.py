@@ -5,15 +5,15 @@ import torch
 from torch import Tensor
 
 from headcount.model.attention_kernels import (
-    Projected,
+    QKV,
     attend,
-    attend_each,
     attend_padded,
+    attend_per_example,
     attention_formula,
-    flash_takes,
+    flash_supports,
 )
 from headcount.model.positions import alibi_slopes
-from headcount.model.ragged import Rows
+from headcount.model.ragged import BatchLayout
 
 LENGTHS, MEMORY_LENGTHS = [5, 1, 7, 3], [4, 9, 1, 6]
 
@@ -33,7 +33,7 @@ def test_formula_with_a_loop() -> None:
 @pytest.mark.parametrize("kv_heads", [4, 2, 1])
 @pytest.mark.parametrize("alibi_too", [False, True])
 @pytest.mark.parametrize("kind", ["all", "causal", "causal ends"])
-@pytest.mark.parametrize("way", [attend_each, attend_padded])
+@pytest.mark.parametrize("way", [attend_per_example, attend_padded])
 def test_every_fast_way_equals_the_formula(way: object, kind: str, alibi_too: bool, kv_heads: int) -> None:
     """Written out with a mask made by hand; causal queries that are fewer than the keys are the last ones."""
     torch.manual_seed(0)
@@ -41,7 +41,7 @@ def test_every_fast_way_equals_the_formula(way: object, kind: str, alibi_too: bo
     lengths = {"all": LENGTHS if alibi_too else MEMORY_LENGTHS, "causal": LENGTHS, "causal ends": [8, 4, 10, 6]}[kind]
     query = torch.randn(sum(LENGTHS), 4, 8, dtype=torch.float64, requires_grad=True)
     key, value = (torch.randn(sum(lengths), kv_heads, 8, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    x = Projected(query, key, value, Rows.of(LENGTHS), Rows.of(lengths))
+    x = QKV(query, key, value, BatchLayout.from_lengths(LENGTHS), BatchLayout.from_lengths(lengths))
     slopes = alibi_slopes(4).double() if alibi_too else None
     expected = []
     for q, k, v in x.examples():
@@ -53,7 +53,7 @@ def test_every_fast_way_equals_the_formula(way: object, kind: str, alibi_too: bo
                     mask[:, t, s] = -slopes * abs(t + ahead - s)
                 if causal and s > t + ahead:
                     mask[:, t, s] = -math.inf
-        expected.append(attention_formula(q, k, v, mask_HTS=mask)[0])
+        expected.append(attention_formula(q, k, v, bias_HTS=mask)[0])
     mixed = way(x, causal=causal, slopes_H=slopes)  # type: ignore[operator]
     torch.testing.assert_close(mixed, torch.cat(expected), rtol=0, atol=1e-12)
     seed = torch.randn_like(mixed)
@@ -77,7 +77,7 @@ def test_every_fast_way_equals_the_formula(way: object, kind: str, alibi_too: bo
 def test_what_flash_attention_takes(
     dtype: torch.dtype, head_dim: int, capability: tuple[int, int], taken: bool
 ) -> None:
-    assert flash_takes(dtype, head_dim, capability) == taken
+    assert flash_supports(dtype, head_dim, capability) == taken
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -86,18 +86,20 @@ def test_what_flash_attention_takes(
 def test_on_a_gpu_it_is_the_formula_too(causal: bool, head_dim: int) -> None:
     torch.manual_seed(0)
     parts = [torch.randn(sum(LENGTHS), 4, head_dim, device="cuda").bfloat16() for _ in range(3)]
-    x = Projected(*parts, Rows.of(LENGTHS, "cuda"), Rows.of(LENGTHS, "cuda"))
-    wide = Projected(*(part.float().cpu() for part in parts), Rows.of(LENGTHS), Rows.of(LENGTHS))
+    x = QKV(*parts, BatchLayout.from_lengths(LENGTHS, "cuda"), BatchLayout.from_lengths(LENGTHS, "cuda"))
+    wide = QKV(
+        *(part.float().cpu() for part in parts), BatchLayout.from_lengths(LENGTHS), BatchLayout.from_lengths(LENGTHS)
+    )
     torch.testing.assert_close(
-        attend(x, causal=causal).float().cpu(), attend_each(wide, causal=causal), rtol=0, atol=3e-2
+        attend(x, causal=causal).float().cpu(), attend_per_example(wide, causal=causal), rtol=0, atol=3e-2
     )
 
 
 def test_padded_dropout_keeps_the_mean() -> None:
     torch.manual_seed(0)
     query, key, value = (torch.randn(6, 2, 8) for _ in range(3))
-    x = Projected(query, key, value, Rows.of([4, 2]), Rows.of([4, 2]))
-    draws = torch.stack([attend_padded(x, causal=True, dropout_share=0.3) for _ in range(2000)])
+    x = QKV(query, key, value, BatchLayout.from_lengths([4, 2]), BatchLayout.from_lengths([4, 2]))
+    draws = torch.stack([attend_padded(x, causal=True, dropout_p=0.3) for _ in range(2000)])
     torch.testing.assert_close(draws.mean(0), attend_padded(x, causal=True), rtol=0, atol=0.15)
     assert draws.std(0).max() > 0.1
 
@@ -106,17 +108,17 @@ def test_bf16_on_a_cpu_attends_in_fp32() -> None:
     """Close to fp32 by rounding what goes in and out alone."""
     torch.manual_seed(0)
     parts = (torch.randn(sum(LENGTHS), 4, 8).bfloat16() for _ in range(3))
-    x = Projected(*parts, Rows.of(LENGTHS), Rows.of(LENGTHS))
-    wide = Projected(x.query_NHK.float(), x.key_MJK.float(), x.value_MJK.float(), x.rows, x.memory_rows)
+    x = QKV(*parts, BatchLayout.from_lengths(LENGTHS), BatchLayout.from_lengths(LENGTHS))
+    wide = QKV(x.query_NHK.float(), x.key_MJK.float(), x.value_MJK.float(), x.layout, x.memory_layout)
     with torch.autocast("cpu", torch.bfloat16):
-        found = attend_each(x, causal=True)
-    assert torch.equal(found, attend_each(wide, causal=True).bfloat16())
+        found = attend_per_example(x, causal=True)
+    assert torch.equal(found, attend_per_example(wide, causal=True).bfloat16())
 
 
 def test_dropout_of_weights_keeps_their_mean() -> None:
     torch.manual_seed(0)
     query, key, value = (torch.randn(6, 2, 8) for _ in range(3))
-    x = Projected(query, key, value, Rows.of([6]), Rows.of([6]))
-    draws = torch.stack([attend_each(x, causal=True, dropout_share=0.3) for _ in range(3000)])
-    torch.testing.assert_close(draws.mean(0), attend_each(x, causal=True), rtol=0, atol=0.12)
+    x = QKV(query, key, value, BatchLayout.from_lengths([6]), BatchLayout.from_lengths([6]))
+    draws = torch.stack([attend_per_example(x, causal=True, dropout_p=0.3) for _ in range(3000)])
+    torch.testing.assert_close(draws.mean(0), attend_per_example(x, causal=True), rtol=0, atol=0.12)
     assert draws.std(0).max() > 0.1

@@ -1,21 +1,22 @@
 import pytest
 import torch
 
-from headcount.model.copying import Prediction, mixture, pointer
+from headcount.model.copying import mixture, pointer
+from headcount.model.output import ModelOutput
 from tests.model.builds import ARCHITECTURES, SUMMARIES, VOCABULARY, batch, ids, make
 
 
-def dense_reference(prediction: Prediction) -> torch.Tensor:
+def dense_reference(prediction: ModelOutput) -> torch.Tensor:
     """The mixture as it is written, with a tensor that has target, source and vocabulary at once."""
-    rows, first = [], 0
+    layout, first = [], 0
     for pointer_TS, document in zip(prediction.pointers, prediction.document_ids, strict=True):
         for t in range(len(pointer_TS)):
             copy_gate = torch.sigmoid(prediction.gate_M[first + t])
             generated = prediction.logits_MV[first + t].softmax(-1)
             one_hot_SV = torch.nn.functional.one_hot(document, VOCABULARY).to(pointer_TS.dtype)
-            rows.append((1 - copy_gate) * generated + copy_gate * (pointer_TS[t, :, None] * one_hot_SV).sum(0))
+            layout.append((1 - copy_gate) * generated + copy_gate * (pointer_TS[t, :, None] * one_hot_SV).sum(0))
         first += len(pointer_TS)
-    return torch.stack(rows)
+    return torch.stack(layout)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -28,7 +29,7 @@ def test_distribution_sums_to_one_and_equals_a_dense_one(architecture: str) -> N
     targets = ids(SUMMARIES, 4)
     expected = -dense_reference(prediction).log().gather(1, targets[:, None]).mean()
     assert prediction.loss(targets).item() == pytest.approx(expected.item(), rel=1e-10)
-    assert torch.equal(prediction.likeliest(), dense_reference(prediction).argmax(-1))
+    assert torch.equal(prediction.most_likely(), dense_reference(prediction).argmax(-1))
 
 
 def test_gradient_is_finite_where_a_target_is_not_in_the_document() -> None:

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from headcount.config.load import load
 from headcount.model.cost import cost, decoding_flops, forward_flops
-from headcount.model.ragged import Rows
+from headcount.model.ragged import BatchLayout
 from tests.model.builds import ARCHITECTURES, POSITIONS, SMALL, VOCABULARY, ids, make
 
 DOCUMENT, SUMMARY = 23, 9
@@ -41,7 +41,7 @@ def test_agrees_with_torchs_counter(architecture: str, changes: str) -> None:
     model = make(architecture, *changes.split(), dtype=torch.float32)
     overrides = [*SMALL, *ARCHITECTURES[architecture], *(f"model.{change}" for change in changes.split())]
     config = load([], overrides)[0].model
-    example = ids([DOCUMENT]), Rows.of([DOCUMENT]), ids([SUMMARY]), Rows.of([SUMMARY])
+    example = ids([DOCUMENT]), BatchLayout.from_lengths([DOCUMENT]), ids([SUMMARY]), BatchLayout.from_lengths([SUMMARY])
     expected = forward_flops(config, VOCABULARY, DOCUMENT, SUMMARY)
     assert count(lambda: model(*example)) == expected
     training = count(lambda: model(*example).loss(ids([SUMMARY])).backward())
@@ -50,7 +50,7 @@ def test_agrees_with_torchs_counter(architecture: str, changes: str) -> None:
 
     def write() -> None:
         with torch.inference_mode():
-            state = model.start(ids([DOCUMENT]), Rows.of([DOCUMENT]), capacity=SUMMARY)
+            state = model.start(ids([DOCUMENT]), BatchLayout.from_lengths([DOCUMENT]), capacity=SUMMARY)
             for token in ids([SUMMARY]):
                 model.step(token.view(1, 1), state)
 
@@ -64,7 +64,7 @@ def test_agrees_with_torchs_counter(architecture: str, changes: str) -> None:
     assert sum(place.parameters for place in found.places) == sum(p.numel() for m in blocks for p in m.parameters())
     tables = {id(p): p for name, p in model.named_parameters() if "embedding" in name or name.startswith("output")}
     assert found.embedding_parameters == sum(p.numel() for p in tables.values())
-    state = model.start(ids([DOCUMENT]), Rows.of([DOCUMENT]), capacity=1)
+    state = model.start(ids([DOCUMENT]), BatchLayout.from_lengths([DOCUMENT]), capacity=1)
     if architecture == "recurrent":
         kept = state.key_BHSK.numel() + state.value_BHSK.numel()
         assert found.cache_bytes_per_summary_token == 0

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from headcount.model.dropout import Dropout, draw_kept, dropout
+from headcount.model.dropout import Dropout, dropout, dropout_mask
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
@@ -14,9 +14,9 @@ def test_the_share_is_dropped_and_the_mean_kept(share: float) -> None:
 
 
 def test_decisions_are_independent() -> None:
-    """Four come from one draw of bits; neighbours and rows must not know of each other."""
+    """Four come from one draw of bits; neighbours and layout must not know of each other."""
     torch.manual_seed(0)
-    kept = draw_kept(torch.Size([1000, 1000]), 0.3).double() - 0.7
+    kept = dropout_mask(torch.Size([1000, 1000]), 0.3).double() - 0.7
     for shift in (1, 2, 3, 4, 1000):
         flat = kept.flatten()
         assert abs((flat[:-shift] * flat[shift:]).mean().item()) < 1e-3

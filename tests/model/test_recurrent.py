@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from headcount.model.ragged import Rows
-from headcount.model.recurrent import time_major
+from headcount.model.ragged import BatchLayout
+from headcount.model.recurrent import time_major_order
 from tests.model.builds import DOCUMENTS, SUMMARIES, batch, make
 
 
@@ -13,14 +13,14 @@ from tests.model.builds import DOCUMENTS, SUMMARIES, batch, make
 def test_equals_the_equations(num_heads: int) -> None:
     """h = BiGRU(x), s_0 = tanh(W h_1), c_t = attend(s_(t-1), h), s_t = GRU([y_(t-1); c_t], s_(t-1))."""
     model = make("recurrent", f"num_heads={num_heads}", "encoder_layers=1", "decoder_layers=1").eval()
-    documents, document_rows, summaries, summary_rows = batch()
-    found = model(documents, document_rows, summaries, summary_rows).logits_MV
+    documents, document_layout, summaries, summary_layout = batch()
+    found = model(documents, document_layout, summaries, summary_layout).logits_MV
     embed = model.summary_embedding.tokens.weight * 4.0  # sqrt(16)
     expected = []
     for document, summary in zip(documents.split(DOCUMENTS), summaries.split(SUMMARIES), strict=True):
         memory, last = model.encoder(embed[document][:, None])
         memory = memory[:, 0]
-        state = torch.tanh(model.beginning(last[1, 0]))
+        state = torch.tanh(model.initial_state(last[1, 0]))
         for token in summary:
             query = model.attention.query_projection(state)
             match = torch.tanh(query + model.attention.key_projection(memory)).unflatten(1, (num_heads, -1))
@@ -33,8 +33,8 @@ def test_equals_the_equations(num_heads: int) -> None:
 
 
 def test_time_major() -> None:
-    rows = Rows.of([2, 3, 1])
-    assert time_major([1, 0, 2], rows).tolist() == [2, 0, 5, 3, 1, 4]
+    layout = BatchLayout.from_lengths([2, 3, 1])
+    assert time_major_order([1, 0, 2], layout).tolist() == [2, 0, 5, 3, 1, 4]
 
 
 def test_nothing_is_padded_in_the_encoder() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from headcount.model.ragged import Rows
+from headcount.model.ragged import BatchLayout
 from tests.model.builds import DOCUMENTS, SUMMARIES, VOCABULARY, batch, make
 
 
@@ -29,8 +29,8 @@ def torchs(model: nn.Module, *, norm_first: bool, activation: str) -> nn.Transfo
         "attention.output_projection.": "self_attn.out_proj.",
         "cross_attention.input_projection.": "multihead_attn.in_proj_",
         "cross_attention.output_projection.": "multihead_attn.out_proj.",
-        "feedforward.widen.": "linear1.",
-        "feedforward.narrow.": "linear2.",
+        "feedforward.up_projection.": "linear1.",
+        "feedforward.down_projection.": "linear2.",
         "attention_norm.": "norm1.",
     }
     weights = {}
@@ -58,15 +58,15 @@ def test_equals_torchs_transformer(dtype: torch.dtype, norm_position: str, activ
     model = make("transformer", f"norm_position={norm_position}", f"activation={activation}").eval()
     theirs = torchs(model, norm_first=norm_position == "pre", activation=activation).eval().to(dtype)
     model = model.to(dtype)
-    documents, document_rows, summaries, summary_rows = batch()
+    documents, document_layout, summaries, summary_layout = batch()
     table = model.summary_embedding.tokens.weight
 
-    def embed(ids: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-        places = model.summary_embedding.places[rows.positions]
-        padded, real = rows.pad(table[ids] * math.sqrt(16) + places)
+    def embed(ids: Tensor, layout: BatchLayout) -> tuple[Tensor, Tensor]:
+        places = model.summary_embedding.position_table[layout.positions]
+        padded, real = layout.pad(table[ids] * math.sqrt(16) + places)
         return padded, real
 
-    (source, source_real), (target, target_real) = embed(documents, document_rows), embed(summaries, summary_rows)
+    (source, source_real), (target, target_real) = embed(documents, document_layout), embed(summaries, summary_layout)
     hidden = theirs(
         source,
         target,
@@ -76,7 +76,7 @@ def test_equals_torchs_transformer(dtype: torch.dtype, norm_position: str, activ
         memory_key_padding_mask=~source_real,
     )
     expected = hidden[target_real] @ table.T
-    found = model(documents, document_rows, summaries, summary_rows).logits_MV
+    found = model(documents, document_layout, summaries, summary_layout).logits_MV
     tolerance = {torch.float32: 1e-4, torch.float64: 1e-10}[dtype]
     torch.testing.assert_close(found, expected, rtol=0, atol=tolerance)
     seed = torch.randn_like(found)

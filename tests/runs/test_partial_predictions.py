@@ -4,21 +4,21 @@ import pytest
 
 from headcount.errors import ConfigError
 from headcount.runs.folder import hold
-from headcount.runs.partial_predictions import Parts
+from headcount.runs.partial_predictions import PartialPredictions
 
 
 def row(number: int) -> dict[str, object]:
     return {"row": number, "summary": f"the {number}th 🙂\u2028", "nested": [number]}
 
 
-def read(folder: Path, count: int = 9, process: int = 0) -> Parts:
-    parts = Parts(folder, count, process)
+def read(folder: Path, count: int = 9, process: int = 0) -> PartialPredictions:
+    parts = PartialPredictions(folder, count, process)
     parts.read()
     return parts
 
 
 def test_rows_of_several_processes_come_in_order(tmp_path: Path) -> None:
-    first, second = (Parts(tmp_path / "parts", 9, process) for process in (0, 1))
+    first, second = (PartialPredictions(tmp_path / "parts", 9, process) for process in (0, 1))
     first.claim({"a": 1})
     first.append([row(4), row(0)])
     second.append([row(7), row(1)])
@@ -34,7 +34,7 @@ def test_rows_of_several_processes_come_in_order(tmp_path: Path) -> None:
 def test_a_torn_line_is_dropped(cut: int, tmp_path: Path) -> None:
     """Wherever it is torn, also in a file of a process that there is no more."""
     for process in (0, 1):
-        parts = Parts(tmp_path, 9, process)
+        parts = PartialPredictions(tmp_path, 9, process)
         parts.append([row(2 * process), row(2 * process + 1)])
         whole = parts.own.read_bytes()
         parts.own.write_bytes(whole[: -min(cut, len(whole) // 2 - 1)])
@@ -45,7 +45,7 @@ def test_a_torn_line_is_dropped(cut: int, tmp_path: Path) -> None:
 
 
 def test_what_was_made_of_something_else_goes(tmp_path: Path) -> None:
-    parts = Parts(tmp_path / "parts", 9, 0)
+    parts = PartialPredictions(tmp_path / "parts", 9, 0)
     parts.claim({"a": 1})
     parts.append([row(3)])
     read(tmp_path / "parts").claim({"a": 1})
@@ -59,4 +59,4 @@ def test_what_was_made_of_something_else_goes(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"^[^\n]*cannot be written: Not a directory$"):
-        Parts(tmp_path / "file" / "parts", 9, 0).claim({})
+        PartialPredictions(tmp_path / "file" / "parts", 9, 0).claim({})

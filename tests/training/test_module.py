@@ -5,7 +5,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from headcount.model.ragged import Rows
+from headcount.model.ragged import BatchLayout
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import Summarizer, learning_rate_factor, token_accuracy
 
@@ -27,13 +27,13 @@ def test_one_batch_overfits_to_its_exact_summaries(small) -> None:
     optimizer = torch.optim.AdamW(summarizer.parameters(), lr=5e-3)
     for _ in range(150):
         optimizer.zero_grad()
-        prediction, targets = summarizer.predict_batch(batch)
+        prediction, targets = summarizer.forward_batch(batch)
         loss = prediction.loss(targets)
         loss.backward()
         optimizer.step()
     assert loss < 0.02 and token_accuracy(prediction, targets) == 1
     summarizer.eval()
-    assert summarizer.summarize(batch) == [pairs.references[i][0] for i in range(12)]
+    assert summarizer.generate_texts(batch) == [pairs.references[i][0] for i in range(12)]
 
 
 def test_loss_is_over_real_targets(small) -> None:
@@ -41,14 +41,16 @@ def test_loss_is_over_real_targets(small) -> None:
     summarizer, data = built(small)
     summarizer.eval()
     batch = data.splits["train"].batch([4, 9, 2])
-    prediction, targets = summarizer.predict_batch(batch)
+    prediction, targets = summarizer.forward_batch(batch)
     loss, accuracy = prediction.loss(targets), token_accuracy(prediction, targets)
     losses, right = [], []
     for document, summary in zip(
         batch.document_ids.split(batch.document_lengths), batch.summary_ids.split(batch.summary_lengths), strict=True
     ):
         for t in range(1, len(summary)):
-            logits = summarizer.model(document, Rows.of([len(document)]), summary[:t], Rows.of([t])).logits_MV[-1]
+            logits = summarizer.model(
+                document, BatchLayout.from_lengths([len(document)]), summary[:t], BatchLayout.from_lengths([t])
+            ).logits_MV[-1]
             losses.append(-logits.log_softmax(-1)[summary[t]].item())
             right.append(float(logits.argmax() == summary[t]))
     assert loss.item() == pytest.approx(sum(losses) / len(losses), rel=1e-4)
@@ -59,7 +61,7 @@ def test_label_smoothing_is_spread_over_the_vocabulary(small) -> None:
     summarizer, data = built(small)
     summarizer.eval()
     batch = data.splits["train"].batch([0, 1])
-    prediction, targets = summarizer.predict_batch(batch)
+    prediction, targets = summarizer.forward_batch(batch)
     plain, smooth = (prediction.loss(targets, label_smoothing=s).item() for s in (0.0, 0.5))
     assert smooth != pytest.approx(plain, rel=1e-3)
 
@@ -69,7 +71,7 @@ def test_coverage_is_a_part_of_the_loss(small) -> None:
     summarizer, data = built(small, "model.copying=true", "model.coverage=2.0", "optimizer.label_smoothing=0")
     logged: dict[str, torch.Tensor] = {}
     summarizer.log_dict = lambda figures, batch_size: logged.update(figures)  # type: ignore[method-assign,assignment]
-    summarizer._is_logged = lambda: True  # type: ignore[method-assign]
+    summarizer._is_logging_step = lambda: True  # type: ignore[method-assign]
     summarizer.eval()
     total = summarizer.training_step(data.splits["train"].batch([4, 9, 2]), 0)
     assert logged["train/coverage_loss"] > 0 and "train/token_accuracy" in logged
@@ -100,11 +102,11 @@ def test_learning_rate_over_time() -> None:
 
 
 def test_draw_where_a_summary_is_cut(small) -> None:
-    """It has as many rows as tokens, and reads no place beyond those that the model knows."""
+    """It has as many layout as tokens, and reads no place beyond those that the model knows."""
     lengths = ["data.max_document_tokens=20", "data.max_summary_tokens=20", "generation.min_tokens=20"]
     summarizer, data = built(small, *lengths)
     summarizer.eval()
-    panel = summarizer.draw(data.splits["test"].shortest()).axes[0]
+    panel = summarizer.plot_attention(data.splits["test"].shortest()).axes[0]
     assert panel.images[0].get_array().shape[0] == 20
     assert len(panel.get_yticklabels()) == 20
 
@@ -124,12 +126,12 @@ def test_draw_shows_where_each_head_of_the_last_layer_looks(small) -> None:
     summarizer, data = built(small, "model.num_heads=4")
     summarizer.eval()
     batch = data.splits["test"].shortest()
-    panels = [axes for axes in summarizer.draw(batch).axes if axes.get_title(loc="left")]
+    panels = [axes for axes in summarizer.plot_attention(batch).axes if axes.get_title(loc="left")]
     assert len(panels) == 4
-    best = summarizer.write(batch)[0][0]
+    best = summarizer.generate(batch)[0][0]
     for panel in panels:
         weights = torch.as_tensor(panel.images[0].get_array())
-        assert weights.shape == (len(best.tokens) + best.ended, batch.document_lengths[0])
+        assert weights.shape == (len(best.tokens) + best.finished, batch.document_lengths[0])
         torch.testing.assert_close(weights.sum(-1), torch.ones(len(weights)))
     labels = [label.get_text() for label in panels[-1].get_xticklabels()]
     document = data.splits["test"].pairs.documents[batch.indices[0]]
@@ -145,7 +147,7 @@ def test_no_word_twice(small, monkeypatch: pytest.MonkeyPatch) -> None:
         summarizer.eval()
         step, begins = summarizer.model.step, summarizer.words.begins_V
         monkeypatch.setattr(summarizer.model, "step", lambda *a, step=step, begins=begins: step(*a) + 9 * begins)
-        summaries = summarizer.summarize(data.splits["test"].batch(range(6)))
+        summaries = summarizer.generate_texts(data.splits["test"].batch(range(6)))
         found.append([len(text.split()) - len(set(text.split())) for text in summaries])
     repeats, blocked = found
     assert min(repeats) > 0 and max(blocked) == 0, (repeats, blocked)
@@ -158,21 +160,21 @@ def test_long_documents_in_windows(small) -> None:
     summarizer.eval()
     split = data.splits["test"]
     batch = split.batch(range(12), in_windows=True)
-    found = summarizer.write_documents(batch)
-    alone = [summarizer.write(window)[0][0] for window in batch.pieces(1)]
+    found = summarizer.summarize(batch)
+    alone = [summarizer.generate(window)[0][0] for window in batch.pieces(1)]
     assert [documents[0].row for documents in found] == list(range(12)) and len(alone) > 24
     for row, [written] in enumerate(found):
         mine = [each for each, index in zip(alone, batch.indices, strict=True) if index == row]
         assert written.summary == " ".join(summarizer.text_of(each) for each in mine)
         assert written.score == pytest.approx(sum(each.score for each in mine), rel=1e-4)
-        assert written.cut == any(not each.ended for each in mine)
+        assert written.truncated == any(not each.finished for each in mine)
 
 
 def test_decoding_in_bf16(small) -> None:
     summarizer, data = built(small, "generation.precision=bfloat16")
-    summarizer.take(summarizer.state_dict())
+    summarizer.load_weights(summarizer.state_dict())
     summarizer.eval()
     assert {p.dtype for p in summarizer.parameters()} == {torch.bfloat16}
     batch = data.splits["test"].batch(range(3))
-    assert len(summarizer.summarize(batch)) == 3
-    assert summarizer.draw(data.splits["test"].shortest()).axes
+    assert len(summarizer.generate_texts(batch)) == 3
+    assert summarizer.plot_attention(data.splits["test"].shortest()).axes

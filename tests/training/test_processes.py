@@ -21,7 +21,7 @@ from pytorch_lightning.callbacks import Callback
 from headcount.config.load import load
 from headcount.commands import train as run
 from headcount.commands.evaluate import evaluate
-from headcount.runs.partial_predictions import Parts
+from headcount.runs.partial_predictions import PartialPredictions
 from headcount.commands.summarize import summarize
 
 class Stopped(Exception):
@@ -57,7 +57,7 @@ for name, folder, stop in (("whole", "whole", None), ("cut", "cut", 3), ("rest",
         run.train(*load(["config.yaml"], [f"run.folder={folder}"]))
 trained = Path("whole"), *load(["whole/config.yaml"], [])
 evaluate(*trained)
-Parts.remove = lambda self: None
+PartialPredictions.remove = lambda self: None
 summarize(*trained, "data/train.jsonl", out=Path("out.jsonl"))
 """
 

@@ -22,14 +22,14 @@ from headcount.evaluation.report import Report, report
 from headcount.evaluation.tables import print_report
 from headcount.runs.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
 from headcount.runs.folder import differences, hold, new_folder, refuse_links, write_whole
-from headcount.runs.partial_predictions import Parts
+from headcount.runs.partial_predictions import PartialPredictions
 from headcount.runs.scores import write_results
 from headcount.terminal import make_console, print_line, say
 from headcount.training.callbacks.checkpointing import Stoppable
 from headcount.training.callbacks.cost_meter import add_costs
 from headcount.training.callbacks.progress import TrainingProgress
 from headcount.training.data_module import SummarizationDataModule
-from headcount.training.module import Summarizer, Written, said_of_long
+from headcount.training.module import GeneratedSummary, Summarizer, describe_long_documents
 from headcount.training.processes import share, silence_all_but_the_first
 from headcount.training.signals import Signals
 from headcount.training.trainer import make_trainer
@@ -83,10 +83,10 @@ def _hold_evaluation(run: Path, plain: dict[str, Any], held: ExitStack) -> Path:
 
 def _write(
     trainer: pl.Trainer, summarizer: Summarizer, data: SummarizationDataModule, checkpoint: str, to: Path
-) -> Parts:
+) -> PartialPredictions:
     """Write the test summaries that are not there yet, those of all processes."""
     split, config = data.splits["test"], data.config
-    parts = Parts(to, len(split), trainer.global_rank)
+    parts = PartialPredictions(to, len(split), trainer.global_rank)
     if trainer.is_global_zero:
         parts.claim({"checkpoint": checkpoint, "documents": data.origin["test"]["sha256"]})
     trainer.strategy.barrier()
@@ -106,7 +106,7 @@ def _write(
     trainer.strategy.barrier()  # all processes have read what there is before one of them adds to it
     if not parts.done.all():
         summarizer.allow_zero_length_dataloader_with_multiple_devices = True  # a process may have ended before
-        summarizer.parts = parts
+        summarizer.partial_predictions = parts
         trainer.predict(summarizer, loader, return_predictions=False)
     trainer.strategy.barrier()
     parts.read()  # what the others have written, too
@@ -128,27 +128,27 @@ def score_test(
     first judges for all, and the others return None.
     """
     best = load_checkpoint(run, "best")
-    summarizer.take(best.get("state_dict", {}))
+    summarizer.load_weights(best.get("state_dict", {}))
     parts = _write(trainer, summarizer, data, digest(checkpoint_path(run, "best")), folder / "parts")
     if not trainer.is_global_zero:
         return None
     written, milliseconds = [], 0.0
     for row in parts:
         milliseconds += row.pop("milliseconds")
-        written.append(Written(**row))
+        written.append(GeneratedSummary(**row))
     add_costs(folder, {"decode_ms_per_summary": milliseconds / max(1, len(written))})
     pairs, config = data.splits["test"].pairs, data.config
     ids = [pairs.ids[each.row] for each in written]
     references = [pairs.references[each.row] for each in written]
     rows = (
-        {"id": identifier, "summary": each.summary, "cut": each.cut, "references": texts}
+        {"id": identifier, "summary": each.summary, "truncated": each.truncated, "references": texts}
         for identifier, each, texts in zip(ids, written, references, strict=True)
     )
     write_whole(folder / "predictions.jsonl", (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    summarizer.draw(data.splits["test"].shortest()).savefig(folder / "cross_attention.png")
+    summarizer.plot_attention(data.splits["test"].shortest()).savefig(folder / "cross_attention.png")
     judged = report(
         [each.summary for each in written],
-        [each.cut for each in written],
+        [each.truncated for each in written],
         [pairs.documents[each.row] for each in written],
         references,
         evaluation=config.evaluation,
@@ -162,7 +162,7 @@ def score_test(
     for each in written[:: max(1, len(written) // 5)][:5]:
         say(console, f"\n{pairs.ids[each.row]}", style="bold")
         say(console, f"  reference  {pairs.references[each.row][0]}\n  summary    {each.summary}")
-    if said := said_of_long(config, data.splits["test"].cut_documents, len(pairs)):
+    if said := describe_long_documents(config, data.splits["test"].cut_documents, len(pairs)):
         say(console, said)
     parts.remove()
     return judged

@@ -21,11 +21,11 @@ from headcount.errors import ConfigError
 from headcount.escape import json_line
 from headcount.runs.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
 from headcount.runs.folder import hold, write_whole
-from headcount.runs.partial_predictions import Parts
+from headcount.runs.partial_predictions import PartialPredictions
 from headcount.terminal import make_console, print_line
 from headcount.training.callbacks.progress import bar, rate
 from headcount.training.data_module import EncodedPairs, by_length
-from headcount.training.module import Summarizer, Written, said_of_long
+from headcount.training.module import GeneratedSummary, Summarizer, describe_long_documents
 from headcount.training.processes import share, silence_all_but_the_first
 from headcount.training.trainer import make_trainer
 
@@ -55,7 +55,7 @@ def summarize(run: Path, config: Config, plain: dict[str, Any], file: str, *, ou
     """
     check_unchanged(run, plain)
     summarizer = Summarizer(config, plain, load_tokenizer(run / "tokenizer.json"))
-    summarizer.take(load_checkpoint(run, "best").get("state_dict", {}))
+    summarizer.load_weights(load_checkpoint(run, "best").get("state_dict", {}))
     summarizer.eval()
     if out is None:
         _print(summarizer, file)
@@ -79,7 +79,7 @@ def _print(summarizer: Summarizer, file: str) -> None:
                 long += found[number]["long"]
             written += len(chunk)
             progress.update(task, completed=written, note=rate(written, began))
-    if said := said_of_long(summarizer.config, long, written):
+    if said := describe_long_documents(summarizer.config, long, written):
         print_line(said, file=sys.stderr)
 
 
@@ -98,7 +98,7 @@ def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -
             if _is_finished(out, to, made_of, count):  # another process may have been at it since
                 return
         share(trainer, to)
-        parts = Parts(to, count, trainer.global_rank)
+        parts = PartialPredictions(to, count, trainer.global_rank)
         if trainer.is_global_zero:
             parts.claim(made_of)
         trainer.strategy.barrier()
@@ -124,7 +124,7 @@ def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -
             parts.read()
             write_whole(out.with_name(f"{out.name}.made_of.json"), json.dumps(made_of, indent=2))
             write_whole(out, (json.dumps(row["out"], ensure_ascii=False) + "\n" for row in parts))
-            if said := said_of_long(config, sum(row["long"] for row in parts), count):
+            if said := describe_long_documents(config, sum(row["long"] for row in parts), count):
                 print_line(said)
             parts.remove()
             print_line(f"{out}: {count:,} summaries")
@@ -185,10 +185,10 @@ def _write(
         if done is not None and all(done[chunk[place][0]] for place in places):
             continue
         if places is blank:
-            found = [[Written(row=place, summary="", cut=False, score=0.0)] for place in blank]
+            found = [[GeneratedSummary(row=place, summary="", truncated=False, score=0.0)] for place in blank]
         else:
             in_windows = config.generation.long_documents == "split"
-            found = summarizer.write_documents(pairs.batch(places, in_windows=in_windows))
+            found = summarizer.summarize(pairs.batch(places, in_windows=in_windows))
         rows = []
         for place, written in zip(places, found, strict=True):
             number, identifier, _ = chunk[place]

@@ -13,7 +13,7 @@ from headcount.experiments.controls import count_cost
 from headcount.experiments.grid import Grid
 from headcount.experiments.launch.local import look, share_machine
 from headcount.model.build import build_model
-from headcount.model.ragged import Rows
+from headcount.model.ragged import BatchLayout
 
 
 def print_plan(grid: Grid, cells: list[Cell], *, workers: int, console: Console) -> None:
@@ -64,7 +64,10 @@ def time_step(config: Config) -> float:
     ).to(device)
     optimizer = torch.optim.AdamW(model.parameters())
     read, written = (torch.randint(config.tokenizer.vocabulary_size, (number * n,), device=device) for n in pair)
-    rows = Rows.of([documents] * number, device), Rows.of([summaries] * number, device)
+    rows = (
+        BatchLayout.from_lengths([documents] * number, device),
+        BatchLayout.from_lengths([summaries] * number, device),
+    )
     took = []
     for _ in range(3):  # the first one warms up
         begun = time.perf_counter()

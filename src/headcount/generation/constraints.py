@@ -1,24 +1,74 @@
-"""What a summary may not say next: too short an end, a phrase again, a word too eagerly.
+"""Constraints on the next token: minimum length, n-gram blocking, repetition penalty.
 
-Shapes are suffixes of names: B documents, W hypotheses of each, T tokens written, V vocabulary_size.
+Each is a class with one method, ``apply``, which changes the logits of the next token in place. Probability that a
+constraint removes is not redistributed: scores stay the model's log-probabilities.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from headcount.config.schema import GenerationConfig
+
+
+class Constraint(Protocol):
+    """A constraint on the next token."""
+
+    def apply(self, logits_BWV: Tensor, generated_BWT: Tensor) -> None:
+        """Change the logits of the next token in place.
+
+        Args:
+            logits_BWV: of the next token of each hypothesis.
+            generated_BWT: the tokens so far, without the start token.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinimumLength:
+    """No summary ends before it has ``min_tokens`` tokens, with the end token."""
+
+    min_tokens: int
+    end_id: int
+
+    def apply(self, logits_BWV: Tensor, generated_BWT: Tensor) -> None:
+        """See ``Constraint.apply``."""
+        if generated_BWT.shape[2] + 1 < self.min_tokens:
+            logits_BWV[..., self.end_id] = -math.inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepetitionPenalty:
+    """Log-probabilities of tokens that were generated before are multiplied by ``penalty``.
+
+    After Keskar et al. 2019, section 4.1, who divide logits. Log-probabilities are never positive, so that a factor
+    above 1 always lowers them.
+    """
+
+    penalty: float
+
+    def apply(self, logits_BWV: Tensor, generated_BWT: Tensor) -> None:
+        """See ``Constraint.apply``."""
+        if not generated_BWT.shape[2]:
+            return
+        log_normalizer_BW1 = logits_BWV.float().logsumexp(-1, keepdim=True)
+        log_prob_BWT = logits_BWV.gather(-1, generated_BWT).float() - log_normalizer_BW1
+        penalized_BWT = log_prob_BWT * self.penalty + log_normalizer_BW1
+        logits_BWV.scatter_(-1, generated_BWT, penalized_BWT.to(logits_BWV.dtype))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """Which tokens make words: one begins where a token that begins a word stands, and with the summary.
+    """Which tokens form words. A word begins at a token that begins with a space, and at the beginning of a summary.
 
     Attributes:
         begins_V: whether a token begins a word.
-        within_V: the token that would stand, within a summary, for a token at its beginning, where no space is before
-            it; the token itself where there is none.
+        within_V: for a token at the beginning of a summary, which has no space before it, the token that the same text
+            has within a summary; the token itself if there is none.
     """
 
     begins_V: Tensor
@@ -30,84 +80,74 @@ class Words:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Constraints:
-    """Limits on what is written.
+class NoRepeatNgram:
+    """No n-gram of words of this size occurs twice in a summary (Paulus et al. 2018, section 2.5: trigrams).
+
+    A word that would complete a repeated n-gram is not begun. Neither is any other word that begins with the same
+    token, because a word that has begun must be allowed to end.
 
     Attributes:
-        min_tokens: no summary ends before it has this many tokens, the end token included.
-        no_repeat_ngram: no run of this many words stands in a summary twice (Paulus et al. 2018, section 2.5, block
-            trigrams); 0: any may. A word that would be the last of one is not begun: no word that begins with the same
-            token is, as what is begun must be fit to be ended.
-        words: which tokens make words; None: each token is one.
-        repetition_penalty: the log-probability of a token that was written before is multiplied by this (after Keskar
-            et al. 2019, section 4.1); 1: nothing.
+        size: of the n-grams.
+        words: which tokens form words; None: each token is a word.
     """
 
-    min_tokens: int = 0
-    no_repeat_ngram: int = 0
+    size: int
     words: Words | None = None
-    repetition_penalty: float = 1.0
 
-    def apply(self, logits_BWV: Tensor, written_BWT: Tensor, end_id: int) -> Tensor:
-        """Return the logits with what may not come next at -inf.
-
-        Args:
-            logits_BWV: of the next token; they are changed in place.
-            written_BWT: the tokens so far, without the start token.
-            end_id: token that ends a summary.
-
-        Returns:
-            The same logits; what is left of a probability is not spread over the others.
-        """
-        written = written_BWT.shape[2]
-        if self.repetition_penalty != 1.0 and written:
-            total_BW1 = logits_BWV.float().logsumexp(-1, keepdim=True)
-            log_BWT = logits_BWV.gather(-1, written_BWT).float() - total_BW1
-            logits_BWV.scatter_(-1, written_BWT, (log_BWT * self.repetition_penalty + total_BW1).to(logits_BWV.dtype))
-        if self.no_repeat_ngram and written:
-            document, hypothesis, token = self._repeats(written_BWT)
+    def apply(self, logits_BWV: Tensor, generated_BWT: Tensor) -> None:
+        """See ``Constraint.apply``."""
+        if generated_BWT.shape[2]:
+            document, hypothesis, token = self._blocked(generated_BWT)
             logits_BWV[document, hypothesis, token] = -math.inf
-        if written + 1 < self.min_tokens:
-            logits_BWV[..., end_id] = -math.inf
-        return logits_BWV
 
-    def _repeats(self, written_BWT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the tokens that may not come next: each its document, its hypothesis and itself.
+    def _blocked(self, generated_BWT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the tokens that may not come next: the index of the document, of the hypothesis, and the token.
 
-        They are those that begin a word and come after the same words, all but one of a run, as stand at the end.
+        They are the tokens that begin a word and follow an earlier occurrence of the last size - 1 words.
         """
-        begins_BWT = torch.ones_like(written_BWT, dtype=torch.bool)
+        begins_BWT = torch.ones_like(generated_BWT, dtype=torch.bool)
         if self.words is not None:
-            written_BWT = torch.cat([self.words.within_V[written_BWT[:, :, :1]], written_BWT[:, :, 1:]], 2)
-            begins_BWT = self.words.begins_V[written_BWT]
-        words_after_BWT = begins_BWT.flip(2).cumsum(2).flip(2) - begins_BWT.long()
-        at_end_BWT = words_after_BWT < self.no_repeat_ngram - 1
-        longest, written = int(at_end_BWT.sum(2).amax()), written_BWT.shape[2]
-        before_BWTR = F.pad(written_BWT, (longest, 0), value=-1).unfold(2, longest, 1)[:, :, :written]
-        end_BW1R, counts_BW1R = (each[:, :, None, written - longest :] for each in (written_BWT, at_end_BWT))
-        again_BWT = begins_BWT & ((before_BWTR == end_BW1R) | ~counts_BW1R).all(3)
-        document, hypothesis, place = again_BWT.nonzero(as_tuple=True)
-        return document, hypothesis, written_BWT[document, hypothesis, place]
+            first_BW1 = self.words.within_V[generated_BWT[:, :, :1]]
+            generated_BWT = torch.cat([first_BW1, generated_BWT[:, :, 1:]], 2)
+            begins_BWT = self.words.begins_V[generated_BWT]
+
+        # The last size - 1 words are the tokens that fewer than size - 1 words begin after.
+        words_from_here_BWT = begins_BWT.flip(2).cumsum(2).flip(2)
+        words_after_BWT = words_from_here_BWT - begins_BWT.long()
+        in_suffix_BWT = words_after_BWT < self.size - 1
+
+        # Compare the suffix with the tokens before each position: windows of Q tokens, the longest suffix. Shorter
+        # suffixes ignore the beginning of their window.
+        time = generated_BWT.shape[2]
+        window = int(in_suffix_BWT.sum(2).amax())
+        before_BWTQ = F.pad(generated_BWT, (window, 0), value=-1).unfold(2, window, 1)[:, :, :time]
+        suffix_BW1Q = generated_BWT[:, :, None, time - window :]
+        is_suffix_BW1Q = in_suffix_BWT[:, :, None, time - window :]
+        matches_BWT = ((before_BWTQ == suffix_BW1Q) | ~is_suffix_BW1Q).all(3)
+
+        document, hypothesis, position = (begins_BWT & matches_BWT).nonzero(as_tuple=True)
+        return document, hypothesis, generated_BWT[document, hypothesis, position]
 
 
-def nucleus(logits_RV: Tensor, *, temperature: float, top_k: int, top_p: float) -> Tensor:
-    """Return the logits that sampling draws from.
+def build_constraints(config: GenerationConfig, *, end_id: int, words: Words | None = None) -> list[Constraint]:
+    """Return the constraints that a config asks for, in the order in which they are applied.
 
     Args:
-        logits_RV: of the next token.
-        temperature: below 1 sharpens, above 1 flattens.
-        top_k: only the likeliest k stay (Fan et al. 2018); 0: all.
-        top_p: only the likeliest whose probabilities reach p together stay (Holtzman et al. 2020); 1: all.
+        config: the ``generation`` section.
+        end_id: the end token.
+        words: which tokens form words, for n-gram blocking; None: each token is a word.
     """
-    logits_RV = logits_RV.float() / temperature
-    if top_k:
-        least_R1 = logits_RV.topk(min(top_k, logits_RV.shape[-1])).values[:, -1:]
-        logits_RV = logits_RV.masked_fill(logits_RV < least_R1, -math.inf)
-    if top_p < 1.0:
-        sorted_RV, order_RV = logits_RV.sort(descending=True)
-        before_RV = sorted_RV.softmax(-1).cumsum(-1) - sorted_RV.softmax(-1)
-        dropped_RV = torch.zeros_like(before_RV, dtype=torch.bool).scatter_(
-            1, order_RV, (before_RV >= top_p) & (before_RV > 0)
-        )
-        logits_RV = logits_RV.masked_fill(dropped_RV, -math.inf)
-    return logits_RV
+    constraints: list[Constraint] = []
+    if config.repetition_penalty != 1.0:
+        constraints.append(RepetitionPenalty(penalty=config.repetition_penalty))
+    if config.no_repeat_ngram_size:
+        constraints.append(NoRepeatNgram(size=config.no_repeat_ngram_size, words=words))
+    if config.min_tokens:
+        constraints.append(MinimumLength(min_tokens=config.min_tokens, end_id=end_id))
+    return constraints
+
+
+def apply_constraints(constraints: Sequence[Constraint], logits_BWV: Tensor, generated_BWT: Tensor) -> None:
+    """Apply constraints to the logits of the next token, in place."""
+    for constraint in constraints:
+        constraint.apply(logits_BWV, generated_BWT)

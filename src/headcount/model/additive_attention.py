@@ -1,54 +1,55 @@
-"""Additive attention (Bahdanau et al. 2015, section 3.1 and appendix A.1.2), where attention began.
-
-Memory, masks and returned weights mean what they mean in multi-head attention. Shapes are suffixes of names:
-
-    B documents, W queries of each, S document tokens, D embedding_size, H num_heads, K head_dim
-"""
+"""Additive attention (Bahdanau et al. 2015, section 3.1 and appendix A.1.2), the first form of attention."""
 
 import torch
 from torch import Tensor, nn
 
 
 def additive_formula(
-    query_BHWK: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, score_HK: Tensor, *, mask: Tensor | None = None
+    query_BHWK: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, score_HK: Tensor, *, bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Attend as the paper writes it: softmax(v^T tanh(W s + U h)) h, with W s the queries and U h the keys.
+    """Additive attention: softmax(v^T tanh(W s + U h)) h, with queries W s, keys U h and values h.
 
     Args:
-        query_BHWK: what each target token looks for.
-        key_BHSK: what each source token offers.
-        value_BHSK: what each source token says.
-        score_HK: v, which makes a score of each match.
-        mask: added to the scores [B, H, W, S], -inf where no token may be attended to; None: nothing.
+        query_BHWK: queries of the target tokens.
+        key_BHSK: keys of the source tokens.
+        value_BHSK: values of the source tokens.
+        score_HK: v, the weights of the score.
+        bias: added to the scores [B, H, W, S]; -inf where a target may not attend.
 
     Returns:
-        The mixed values [B, H, W, K] and the weights [B, H, W, S], whose rows sum to one.
+        The attended values [B, H, W, K] and the weights [B, H, W, S], which sum to one over S.
     """
     match_BHWSK = torch.tanh(query_BHWK[:, :, :, None] + key_BHSK[:, :, None])
     scores_BHWS = (match_BHWSK @ score_HK[:, None, :, None])[..., 0]
-    weights_BHWS = (scores_BHWS if mask is None else scores_BHWS + mask).softmax(-1)
+    if bias is not None:
+        scores_BHWS = scores_BHWS + bias
+    weights_BHWS = scores_BHWS.softmax(-1)
     return weights_BHWS @ value_BHSK, weights_BHWS
 
 
 class AdditiveAttention(nn.Module):
-    """Attend by a small network that compares the decoder's state with each source token.
+    """Attention whose scores come from a small network that compares the decoder's state with each source token.
 
-    One head is the paper's. Several heads compare and mix a part of the dimensions each, as multi-head attention does.
-    ``head_gates`` [H] multiplies what each head says; None, the default, costs nothing.
+    One head is the attention of the paper. Several heads use a part of the dimensions each, as in multi-head attention.
+    ``head_gates`` [H] multiplies the output of each head. None, the default, costs nothing.
+
+    Args:
+        embedding_size: width of states and source tokens.
+        num_heads: number of heads, a divisor of embedding_size.
+
+    Raises:
+        ValueError: num_heads does not divide embedding_size.
     """
 
     head_gates: Tensor | None
 
     def __init__(self, *, embedding_size: int, num_heads: int = 1) -> None:
-        """Make the comparison.
-
-        Raises:
-            ValueError: num_heads does not divide embedding_size.
-        """
         super().__init__()
         if embedding_size % num_heads:
             raise ValueError(f"num_heads={num_heads} does not divide embedding_size={embedding_size}")
-        self.embedding_size, self.num_heads, self.head_dim = embedding_size, num_heads, embedding_size // num_heads
+        self.embedding_size = embedding_size
+        self.num_heads = num_heads
+        self.head_dim = embedding_size // num_heads
         self.query_projection = nn.Linear(embedding_size, embedding_size, bias=False)
         self.key_projection = nn.Linear(embedding_size, embedding_size)
         self.score_HK = nn.Parameter(torch.empty(num_heads, self.head_dim))
@@ -56,26 +57,32 @@ class AdditiveAttention(nn.Module):
         self.register_buffer("head_gates", None, persistent=False)
 
     def project_memory(self, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the keys and the values, [B, H, S, K] each; the values are the memory itself."""
-        return self._heads(self.key_projection(memory_BSD)), self._heads(memory_BSD)
+        """Return the keys and the values [B, H, S, K] of source tokens. The values are the tokens themselves."""
+        return self._split_heads(self.key_projection(memory_BSD)), self._split_heads(memory_BSD)
 
     def step(
-        self, x_BWD: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, mask: Tensor | None = None
+        self, x_BWD: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, bias: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Attend from the decoder's states.
 
-        Returns:
-            The context [B, W, D] and the weights [B, H, W, S].
-        """
-        query_BHWK = self._heads(self.query_projection(x_BWD))
-        mixed_BHWK, weights_BHWS = additive_formula(query_BHWK, key_BHSK, value_BHSK, self.score_HK, mask=mask)
-        if self.head_gates is not None:
-            mixed_BHWK = mixed_BHWK * self.head_gates[:, None, None]
-        return mixed_BHWK.transpose(1, 2).flatten(-2), weights_BHWS
+        Args:
+            x_BWD: state of each hypothesis.
+            key_BHSK: keys of the source tokens.
+            value_BHSK: values of the source tokens.
+            bias: added to the scores [B, H, W, S].
 
-    def _heads(self, x_BSD: Tensor) -> Tensor:
+        Returns:
+            The context vectors [B, W, D] and the weights [B, H, W, S].
+        """
+        query_BHWK = self._split_heads(self.query_projection(x_BWD))
+        attended_BHWK, weights_BHWS = additive_formula(query_BHWK, key_BHSK, value_BHSK, self.score_HK, bias=bias)
+        if self.head_gates is not None:
+            attended_BHWK = attended_BHWK * self.head_gates[:, None, None]
+        return attended_BHWK.transpose(1, 2).flatten(-2), weights_BHWS
+
+    def _split_heads(self, x_BSD: Tensor) -> Tensor:
         return x_BSD.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
 
     def extra_repr(self) -> str:
-        """State the numbers that an ablation varies."""
+        """Return the numbers that an ablation varies."""
         return f"embedding_size={self.embedding_size}, num_heads={self.num_heads}, head_dim={self.head_dim}"

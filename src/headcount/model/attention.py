@@ -1,12 +1,10 @@
-"""Multi-head attention over ragged batches (Vaswani et al. 2017, section 3.2) and its family: grouped queries (Ainslie
-et al. 2023; one key-value head: Shazeer 2019), heads of any width (Bhojanapalli et al. 2020), rotary and ALiBi places.
+"""Multi-head attention over ragged batches (Vaswani et al. 2017, section 3.2) and its variants.
 
-A batch holds its examples end to end in one vector of tokens, so that nothing is padded; only attention needs to know
-where an example begins and ends. Shapes are suffixes of names:
-
-    B examples, N query tokens and M memory tokens of all examples together, T and S those of one example,
-    D embedding_size, H num_heads, J num_kv_heads, G heads that share a key-value head (H = J x G), K head_dim,
-    W hypotheses of one document, C cache slots
+- grouped-query attention: several heads share a key-value head (Ainslie et al. 2023; one for all: Shazeer 2019)
+- heads of any width (Bhojanapalli et al. 2020)
+- rotary positions (Su et al. 2021) and ALiBi (Press et al. 2022)
+- gates on heads, to mask them or to learn their importance (Michel et al. 2019)
+- ``QueryKeyNormAttention``, as an example of a variant of one's own
 """
 
 import math
@@ -17,19 +15,32 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headcount.config.schema import Attention
-from headcount.model.attention_kernels import Masks, Projected, attend, attention_formula, fused
+from headcount.model.attention_kernels import QKV, AttentionBias, attend, attention_formula, sdpa
 from headcount.model.positions import alibi_slopes, rotate, rotation_table
-from headcount.model.ragged import Rows
+from headcount.model.ragged import BatchLayout
 
 
 class MultiHeadAttention(nn.Module):
-    """Attend from several learned points of view at once (Vaswani et al. 2017, section 3.2.2).
+    """Multi-head attention (Vaswani et al. 2017, section 3.2.2).
 
-    The queries come from ``x``; keys and values from ``memory``, which is ``x`` itself in self-attention. Projections
-    have the layout of ``torch.nn.MultiheadAttention``: query, key and value weights on top of each other.
+    Queries are projected from ``x``; keys and values from ``memory``, which in self-attention is ``x`` itself. The
+    projections have the layout of ``torch.nn.MultiheadAttention``: query, key and value weights stacked.
 
-    ``head_gates`` [H] multiplies what each head says; None, the default, costs nothing. Set it to zeros and ones to
-    mask heads, or to a tensor that requires a gradient to learn how much each head matters (Michel et al. 2019).
+    ``head_gates`` [H] multiplies the output of each head. None, the default, costs nothing. Set it to zeros and ones to
+    mask heads, or to a tensor that requires a gradient to learn how much each head matters.
+
+    Args:
+        embedding_size: width of the tokens.
+        num_heads: number of heads.
+        num_kv_heads: number of key-value heads, each shared by num_heads / num_kv_heads heads; None: num_heads.
+        head_dim: width of each head; None: embedding_size / num_heads.
+        dropout: probability that an attention weight is dropped in training.
+        positions: positional encoding within the attention, for self-attention only.
+        max_positions: number of positions of the rotation table.
+
+    Raises:
+        ValueError: num_heads does not divide embedding_size and head_dim is None, num_kv_heads does not divide
+            num_heads, or head_dim is odd and positions are rotary.
     """
 
     head_gates: Tensor | None
@@ -47,49 +58,43 @@ class MultiHeadAttention(nn.Module):
         positions: Literal["none", "rotary", "alibi"] = "none",
         max_positions: int = 0,
     ) -> None:
-        """Make the projections.
-
-        Args:
-            embedding_size: width of tokens in and out.
-            num_heads: number of heads.
-            num_kv_heads: number of key-value heads, each shared by num_heads / num_kv_heads heads; None: num_heads.
-            head_dim: width of each head; None: embedding_size / num_heads.
-            dropout: share of the weights dropped in training.
-            positions: how the attention itself tells places, if it does; for self-attention alone.
-            max_positions: longest example, where positions are rotary.
-
-        Raises:
-            ValueError: num_heads does not divide embedding_size and head_dim is None, num_kv_heads does not divide
-                num_heads, or head_dim is odd where positions are rotary.
-        """
         super().__init__()
-        kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
         if head_dim is None and embedding_size % num_heads:
             raise ValueError(f"num_heads={num_heads} does not divide embedding_size={embedding_size}")
-        if num_heads % kv_heads:
-            raise ValueError(f"num_kv_heads={kv_heads} does not divide num_heads={num_heads}")
-        self.embedding_size, self.num_heads, self.num_kv_heads = embedding_size, num_heads, kv_heads
+        if num_heads % num_kv_heads:
+            raise ValueError(f"num_kv_heads={num_kv_heads} does not divide num_heads={num_heads}")
+        self.embedding_size = embedding_size
+        self.num_heads = num_heads
+        self.num_kv_heads = num_kv_heads
         self.head_dim = embedding_size // num_heads if head_dim is None else head_dim
+        self.dropout = dropout
+        self.positions = positions
         if positions == "rotary" and self.head_dim % 2:
-            raise ValueError(f"positions=rotary turns pairs of dimensions; head_dim={self.head_dim} is odd")
-        self.dropout, self.positions = dropout, positions
-        self.sizes = [num_heads * self.head_dim, kv_heads * self.head_dim, kv_heads * self.head_dim]
+            raise ValueError(f"positions=rotary rotates pairs of dimensions; head_dim={self.head_dim} is odd")
+
+        # One matrix for queries, keys and values. Each is initialized as if it were alone.
+        query_size = num_heads * self.head_dim
+        kv_size = num_kv_heads * self.head_dim
+        self.sizes = [query_size, kv_size, kv_size]
         self.input_projection = nn.Linear(embedding_size, sum(self.sizes))
-        self.output_projection = nn.Linear(num_heads * self.head_dim, embedding_size)
+        self.output_projection = nn.Linear(query_size, embedding_size)
         for weight in (*self.input_projection.weight.split(self.sizes), self.output_projection.weight):
             nn.init.xavier_uniform_(weight)
         for linear in (self.input_projection, self.output_projection):
             nn.init.zeros_(linear.bias)
+
         rotations = rotation_table(max_positions, self.head_dim) if positions == "rotary" else None
+        slopes_H = alibi_slopes(num_heads) if positions == "alibi" else None
         self.register_buffer("rotations", rotations, persistent=False)
-        self.register_buffer("slopes_H", alibi_slopes(num_heads) if positions == "alibi" else None, persistent=False)
+        self.register_buffer("slopes_H", slopes_H, persistent=False)
         self.register_buffer("head_gates", None, persistent=False)
 
     def forward(
         self,
         x_ND: Tensor,
-        rows: Rows,
-        memory: tuple[Tensor, Rows] | None = None,
+        layout: BatchLayout,
+        memory: tuple[Tensor, BatchLayout] | None = None,
         *,
         causal: bool = False,
         return_weights: bool = False,
@@ -97,68 +102,85 @@ class MultiHeadAttention(nn.Module):
         """Attend within each example of a ragged batch.
 
         Args:
-            x_ND: the tokens that ask.
-            rows: where their examples begin and end.
-            memory: the tokens [M, D] that are asked, and their rows; None: the same, self-attention.
-            causal: a token sees itself and what stands before it; with a memory, its examples end with x's.
-            return_weights: use the written-out formula and return its weights, before dropout.
+            x_ND: query tokens.
+            layout: their layout.
+            memory: key and value tokens [M, D] and their layout; None: those of x (self-attention).
+            causal: a token attends to itself and to earlier tokens. With a memory, x are the last tokens of its examples.
+            return_weights: compute by the formula and return the attention weights, before dropout.
 
         Returns:
-            The tokens [N, D] and, if asked for, each example's weights [H, T, S].
+            The attended tokens [N, D] and, if asked for, the weights [H, T, S] of each example.
         """
         if memory is None:
-            (query_NHK, key_MJK, value_MJK), memory_rows = self.project(x_ND), rows
+            memory_layout = layout
+            query_NHK, key_MJK, value_MJK = self.project(x_ND)
         else:
-            memory_MD, memory_rows = memory
-            query_NHK, (key_MJK, value_MJK) = self.project_query(x_ND), self.project_memory(memory_MD)
+            memory_MD, memory_layout = memory
+            query_NHK = self.project_query(x_ND)
+            key_MJK, value_MJK = self.project_memory(memory_MD)
         if self.positions == "rotary":
-            query_NHK = self.rotate(query_NHK, rows.positions_at_end_of(memory_rows))
-            key_MJK = self.rotate(key_MJK, memory_rows.positions)
-        x = Projected(query_NHK, key_MJK, value_MJK, rows, memory_rows)
-        weights, share = None, self.dropout if self.training else 0.0
+            query_NHK = self.rotate(query_NHK, layout.positions_at_end_of(memory_layout))
+            key_MJK = self.rotate(key_MJK, memory_layout.positions)
+
+        x = QKV(query_NHK, key_MJK, value_MJK, layout, memory_layout)
+        dropout_p = self.dropout if self.training else 0.0
         if return_weights:
-            masks = Masks(memory_rows, causal, self.slopes_H, query_NHK.dtype)
-            results = [
-                attention_formula(q, k, v, mask_HTS=masks.of(len(q), len(k)), dropout_share=share)
-                for q, k, v in x.examples()
-            ]
-            mixed_NHK, weights = torch.cat([mixed for mixed, _ in results]), [weight for _, weight in results]
-        else:
-            mixed_NHK = attend(x, causal=causal, slopes_H=self.slopes_H, dropout_share=share)
-        return self.project_output(mixed_NHK), weights
+            attended_NHK, weights = self._attend_by_formula(x, causal=causal, dropout_p=dropout_p)
+            return self.project_output(attended_NHK), weights
+        attended_NHK = attend(x, causal=causal, slopes_H=self.slopes_H, dropout_p=dropout_p)
+        return self.project_output(attended_NHK), None
+
+    def _attend_by_formula(self, x: QKV, *, causal: bool, dropout_p: float) -> tuple[Tensor, list[Tensor]]:
+        bias = AttentionBias(x.memory_layout, causal, self.slopes_H, x.query_NHK.dtype)
+        outputs = []
+        weights = []
+        for query_THK, key_SJK, value_SJK in x.examples():
+            bias_HTS = bias.for_example(len(query_THK), len(key_SJK))
+            attended_THK, weights_HTS = attention_formula(
+                query_THK, key_SJK, value_SJK, bias_HTS=bias_HTS, dropout_p=dropout_p
+            )
+            outputs.append(attended_THK)
+            weights.append(weights_HTS)
+        return torch.cat(outputs), weights
 
     def project(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the queries [..., H, K], keys and values [..., J, K] of tokens [..., D] that attend to each other."""
-        query, key, value = map(self._heads, self.input_projection(x_ND).split(self.sizes, -1))
-        return self.shape_query(query), self.shape_key(key), value
+        """Return queries [..., H, K], keys and values [..., J, K] of tokens [..., D], for self-attention."""
+        query, key, value = self.input_projection(x_ND).split(self.sizes, -1)
+        query_NHK = self.transform_query(self._split_heads(query))
+        key_NJK = self.transform_key(self._split_heads(key))
+        return query_NHK, key_NJK, self._split_heads(value)
 
     def project_query(self, x_ND: Tensor) -> Tensor:
         """Return the queries [..., H, K] of tokens [..., D]."""
-        weight, bias = self.input_projection.weight, self.input_projection.bias
-        return self.shape_query(self._heads(F.linear(x_ND, weight[: self.sizes[0]], bias[: self.sizes[0]])))
+        query_size = self.sizes[0]
+        weight = self.input_projection.weight[:query_size]
+        bias = self.input_projection.bias[:query_size]
+        return self.transform_query(self._split_heads(F.linear(x_ND, weight, bias)))
 
     def project_memory(self, memory_MD: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the keys and the values, [..., J, K] each, of tokens [..., D]."""
-        weight, bias = self.input_projection.weight, self.input_projection.bias
-        key, value = F.linear(memory_MD, weight[self.sizes[0] :], bias[self.sizes[0] :]).chunk(2, -1)
-        return self.shape_key(self._heads(key)), self._heads(value)
+        """Return the keys and the values [..., J, K] of tokens [..., D]."""
+        query_size = self.sizes[0]
+        weight = self.input_projection.weight[query_size:]
+        bias = self.input_projection.bias[query_size:]
+        key, value = F.linear(memory_MD, weight, bias).chunk(2, -1)
+        return self.transform_key(self._split_heads(key)), self._split_heads(value)
 
-    def shape_query(self, query_NHK: Tensor) -> Tensor:
-        """Change queries before they are matched; a variant's place to do so."""
+    def transform_query(self, query_NHK: Tensor) -> Tensor:
+        """Transform queries before they are matched with keys; for variants to override."""
         return query_NHK
 
-    def shape_key(self, key_NJK: Tensor) -> Tensor:
-        """Change keys before they are matched; a variant's place to do so."""
+    def transform_key(self, key_NJK: Tensor) -> Tensor:
+        """Transform keys before they are matched with queries; for variants to override."""
         return key_NJK
 
-    def project_output(self, mixed_NHK: Tensor) -> Tensor:
-        """Return tokens [..., D] of what the heads say, each multiplied by its gate."""
+    def project_output(self, attended_NHK: Tensor) -> Tensor:
+        """Return tokens [..., D] of the heads' outputs, each multiplied by its gate."""
         if self.head_gates is not None:
-            mixed_NHK = mixed_NHK * self.head_gates[:, None]
-        return self.output_projection(mixed_NHK.flatten(-2))
+            attended_NHK = attended_NHK * self.head_gates[:, None]
+        return self.output_projection(attended_NHK.flatten(-2))
 
     def rotate(self, x_NHK: Tensor, positions_N: Tensor) -> Tensor:
-        """Turn queries or keys by their tokens' places, where positions are rotary."""
+        """Rotate queries or keys by their positions if positions are rotary; otherwise return them unchanged."""
         return x_NHK if self.rotations is None else rotate(x_NHK, self.rotations, positions_N)
 
     def step(
@@ -166,39 +188,47 @@ class MultiHeadAttention(nn.Module):
         query_BWHK: Tensor,
         key_BJCK: Tensor,
         value_BJCK: Tensor,
-        mask_BHWC: Tensor | None = None,
+        bias_BHWC: Tensor | None = None,
         *,
         return_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend from one new token a hypothesis to cached keys and values, which the hypotheses of a document share.
+        """Attend from one new token of each hypothesis to cached keys and values.
+
+        The hypotheses of a document share its cache.
 
         Args:
-            query_BWHK: queries of the new tokens, of W hypotheses a document.
+            query_BWHK: queries of the new tokens.
             key_BJCK: cached keys.
             value_BJCK: cached values.
-            mask_BHWC: added to the scores, -inf where a hypothesis may not attend; H and W may be 1; None: nothing.
-            return_weights: use the formula and return its weights.
+            bias_BHWC: added to the scores, -inf where a hypothesis may not attend; H and W may be 1.
+            return_weights: compute by the formula and return the attention weights.
 
         Returns:
-            The tokens [B, W, D] and, if asked for, the weights [B, H, W, C].
+            The attended tokens [B, W, D] and, if asked for, the weights [B, H, W, C].
         """
         query_BHWK = query_BWHK.transpose(1, 2)
         if not return_weights:
-            mixed_BHWK = fused(query_BHWK, key_BJCK, value_BJCK, mask=mask_BHWC)
-            return self.project_output(mixed_BHWK.transpose(1, 2)), None
-        grouped_BJXK = query_BHWK.unflatten(1, (self.num_kv_heads, -1)).flatten(2, 3)  # X = G x W
-        scores_BJXC = grouped_BJXK / math.sqrt(self.head_dim) @ key_BJCK.transpose(-1, -2)
-        scores_BHWC = scores_BJXC.unflatten(2, (-1, query_BHWK.shape[2])).flatten(1, 2)
-        weights_BHWC = (scores_BHWC if mask_BHWC is None else scores_BHWC + mask_BHWC).softmax(-1)
-        weights_BJXC = weights_BHWC.unflatten(1, (self.num_kv_heads, -1)).flatten(2, 3)
-        mixed_BHWK = (weights_BJXC @ value_BJCK).unflatten(2, (-1, query_BHWK.shape[2])).flatten(1, 2)
-        return self.project_output(mixed_BHWK.transpose(1, 2)), weights_BHWC
+            attended_BHWK = sdpa(query_BHWK, key_BJCK, value_BJCK, bias=bias_BHWC)
+            return self.project_output(attended_BHWK.transpose(1, 2)), None
 
-    def _heads(self, projected: Tensor) -> Tensor:
+        # The queries of all heads that share a key-value head are matched with it at once: X = G x W.
+        width = query_BHWK.shape[2]
+        query_BJXK = query_BHWK.unflatten(1, (self.num_kv_heads, -1)).flatten(2, 3)
+        scores_BJXC = query_BJXK / math.sqrt(self.head_dim) @ key_BJCK.transpose(-1, -2)
+        scores_BHWC = scores_BJXC.unflatten(2, (-1, width)).flatten(1, 2)
+        if bias_BHWC is not None:
+            scores_BHWC = scores_BHWC + bias_BHWC
+        weights_BHWC = scores_BHWC.softmax(-1)
+
+        weights_BJXC = weights_BHWC.unflatten(1, (self.num_kv_heads, -1)).flatten(2, 3)
+        attended_BHWK = (weights_BJXC @ value_BJCK).unflatten(2, (-1, width)).flatten(1, 2)
+        return self.project_output(attended_BHWK.transpose(1, 2)), weights_BHWC
+
+    def _split_heads(self, projected: Tensor) -> Tensor:
         return projected.unflatten(-1, (-1, self.head_dim))
 
     def extra_repr(self) -> str:
-        """State the numbers that an ablation varies."""
+        """Return the numbers that an ablation varies."""
         return (
             f"embedding_size={self.embedding_size}, num_heads={self.num_heads}, num_kv_heads={self.num_kv_heads}, "
             f"head_dim={self.head_dim}, positions={self.positions}"
@@ -206,14 +236,14 @@ class MultiHeadAttention(nn.Module):
 
 
 class QueryKeyNormAttention(MultiHeadAttention):
-    """Multi-head attention with queries and keys of one length, so that no score can run away (Henry et al. 2020)."""
+    """Multi-head attention with normalized queries and keys, which bounds the scores (Henry et al. 2020)."""
 
-    def shape_query(self, query_NHK: Tensor) -> Tensor:
-        """Give each query the length sqrt(head_dim)."""
+    def transform_query(self, query_NHK: Tensor) -> Tensor:
+        """Scale each query to the length sqrt(head_dim)."""
         return F.rms_norm(query_NHK, (self.head_dim,)).to(query_NHK.dtype)
 
-    def shape_key(self, key_NJK: Tensor) -> Tensor:
-        """Give each key the length sqrt(head_dim)."""
+    def transform_key(self, key_NJK: Tensor) -> Tensor:
+        """Scale each key to the length sqrt(head_dim)."""
         return F.rms_norm(key_NJK, (self.head_dim,)).to(key_NJK.dtype)
 
 

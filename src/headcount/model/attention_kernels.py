@@ -1,9 +1,10 @@
-"""How attention is computed within each example of a ragged batch: the formula, and the fastest way there is to it.
+"""Attention within each example of a ragged batch: the formula, and fast kernels that equal it.
 
-Shapes are suffixes of names:
+``attention_formula`` is what a paper writes. ``attend`` computes the same with the fastest kernel for the device:
 
-    B examples, N query tokens and M memory tokens of all examples together, T and S those of one example,
-    H num_heads, J num_kv_heads, G heads that share a key-value head (H = J x G), K head_dim
+- ``attend_per_example``: one fused call for each example, on a CPU
+- ``attend_varlen``: flash attention for ragged batches, on a recent GPU in half precision
+- ``attend_padded``: one padded and masked call, elsewhere
 """
 
 import inspect
@@ -19,188 +20,232 @@ from torch.nn.attention.varlen import varlen_attn
 
 from headcount.model.dropout import dropout
 from headcount.model.positions import alibi
-from headcount.model.ragged import Rows
+from headcount.model.ragged import BatchLayout
 
-VARLEN_TAKES_GROUPS = "enable_gqa" in inspect.signature(varlen_attn).parameters  # older ones do not
+VARLEN_TAKES_GROUPS = "enable_gqa" in inspect.signature(varlen_attn).parameters  # not in older versions
 
 
 @dataclass(frozen=True)
-class Projected:
-    """Queries [N, H, K] of some rows; keys and values [M, J, K] of theirs, which differ in cross-attention."""
+class QKV:
+    """Projected queries of the target tokens, and keys and values of the source tokens.
+
+    In self-attention targets and sources are the same tokens. In cross-attention they have layouts of their own.
+    """
 
     query_NHK: Tensor
     key_MJK: Tensor
     value_MJK: Tensor
-    rows: Rows
-    memory_rows: Rows
+    layout: BatchLayout
+    memory_layout: BatchLayout
 
     @property
-    def grouped(self) -> bool:
+    def is_grouped(self) -> bool:
         """Whether several heads share a key-value head."""
         return self.key_MJK.shape[1] != self.query_NHK.shape[1]
 
     def examples(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield each example's queries [T, H, K], keys and values [S, J, K]."""
-        keys_MJK, values_MJK = (x.split(self.memory_rows.lengths) for x in (self.key_MJK, self.value_MJK))
-        return zip(self.query_NHK.split(self.rows.lengths), keys_MJK, values_MJK, strict=True)
+        """Yield the queries [T, H, K], keys and values [S, J, K] of each example."""
+        queries = self.query_NHK.split(self.layout.lengths)
+        keys = self.key_MJK.split(self.memory_layout.lengths)
+        values = self.value_MJK.split(self.memory_layout.lengths)
+        return zip(queries, keys, values, strict=True)
 
 
 def attention_formula(
-    query_THK: Tensor, key_SJK: Tensor, value_SJK: Tensor, *, mask_HTS: Tensor | None = None, dropout_share: float = 0.0
+    query_THK: Tensor, key_SJK: Tensor, value_SJK: Tensor, *, bias_HTS: Tensor | None = None, dropout_p: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """Attend within one example, as the paper writes it: softmax(Q K^T / sqrt(head_dim) + mask) V.
+    """Attention within one example: softmax(Q K^T / sqrt(head_dim) + bias) V (Vaswani et al. 2017, equation 1).
 
     Args:
-        query_THK: what each target token looks for.
-        key_SJK: what each source token offers; a key-value head serves H / J heads, one after another.
-        value_SJK: what each source token says.
-        mask_HTS: added to the scores; -inf where a token may not attend.
-        dropout_share: share of the weights that is dropped before they mix the values.
+        query_THK: queries of the target tokens.
+        key_SJK: keys of the source tokens; each key-value head serves H / J neighbouring heads.
+        value_SJK: values of the source tokens.
+        bias_HTS: added to the scores; -inf where a target may not attend.
+        dropout_p: probability that an attention weight is dropped.
 
     Returns:
-        The mixed values [T, H, K] and the weights [H, T, S] before dropout, whose rows sum to one.
+        The attended values [T, H, K] and the weights [H, T, S] before dropout, which sum to one over S.
     """
+    # Heads that share a key-value head are neighbours: H = J x G.
     query_JGTK = query_THK.unflatten(1, (key_SJK.shape[1], -1)).permute(1, 2, 0, 3)
-    key_J1SK, value_J1SK = (x.transpose(0, 1)[:, None] for x in (key_SJK, value_SJK))
-    scores_HTS = (query_JGTK / math.sqrt(query_JGTK.shape[-1]) @ key_J1SK.transpose(-1, -2)).flatten(0, 1)
-    weights_HTS = (scores_HTS if mask_HTS is None else scores_HTS + mask_HTS).softmax(-1)
-    kept_HTS = dropout(weights_HTS, dropout_share) if dropout_share else weights_HTS
-    mixed_JGTK = kept_HTS.unflatten(0, query_JGTK.shape[:2]) @ value_J1SK
-    return mixed_JGTK.permute(2, 0, 1, 3).flatten(1, 2), weights_HTS
+    key_J1SK = key_SJK.transpose(0, 1)[:, None]
+    value_J1SK = value_SJK.transpose(0, 1)[:, None]
+
+    head_dim = query_JGTK.shape[-1]
+    scores_HTS = (query_JGTK / math.sqrt(head_dim) @ key_J1SK.transpose(-1, -2)).flatten(0, 1)
+    if bias_HTS is not None:
+        scores_HTS = scores_HTS + bias_HTS
+    weights_HTS = scores_HTS.softmax(-1)
+
+    kept_HTS = dropout(weights_HTS, dropout_p) if dropout_p else weights_HTS
+    attended_JGTK = kept_HTS.unflatten(0, query_JGTK.shape[:2]) @ value_J1SK
+    return attended_JGTK.permute(2, 0, 1, 3).flatten(1, 2), weights_HTS
 
 
 @dataclass(frozen=True)
-class Masks:
-    """What is added to the scores of an example, cut from one mask that is as large as the longest example needs.
+class AttentionBias:
+    """The bias that is added to the scores of each example: causal mask and ALiBi.
 
-    A causal token sees itself and what stands before it; where an example has fewer queries than keys, they are its
-    last.
+    With a causal mask a token attends to itself and to earlier tokens. If an example has fewer queries than keys, the
+    queries belong to its last tokens. The bias of each example is a part of the bias of the longest one.
 
     Attributes:
-        memory_rows: where the examples that are asked begin and end.
-        causal: whether tokens may not see what stands behind them.
-        slopes_H: of ALiBi, or None.
+        memory_layout: layout of the source tokens.
+        causal: whether later tokens are masked.
+        slopes_H: slopes of ALiBi, or None.
         dtype: of the scores.
     """
 
-    memory_rows: Rows
+    memory_layout: BatchLayout
     causal: bool
     slopes_H: Tensor | None
     dtype: torch.dtype
 
-    def of(self, targets: int, sources: int) -> Tensor | None:
-        """Return the mask [1 or H, T, S] of an example, or None where there is nothing to add."""
+    def for_example(self, targets: int, sources: int) -> Tensor | None:
+        """Return the bias [1 or H, T, S] of an example; None if there is nothing to add."""
         if not self.causal and self.slopes_H is None:
             return None
-        return self.longest[:, sources - targets : sources, :sources]
+        return self.largest[:, sources - targets : sources, :sources]
 
     @cached_property
-    def longest(self) -> Tensor:
-        """The mask [1 or H, S, S] of the longest example; made where a kernel needs one."""
-        places = torch.arange(self.memory_rows.longest, device=self.memory_rows.bounds.device)
-        mask_HSS = torch.zeros(1, len(places), len(places), dtype=self.dtype, device=places.device)
-        if self.slopes_H is not None:
-            mask_HSS = alibi(self.slopes_H, places, places).to(self.dtype)
+    def largest(self) -> Tensor:
+        """The bias [1 or H, S, S] of the longest example. It is made when a kernel first needs it."""
+        positions = torch.arange(self.memory_layout.max_length, device=self.memory_layout.offsets.device)
+        if self.slopes_H is None:
+            bias_HSS = torch.zeros(1, len(positions), len(positions), dtype=self.dtype, device=positions.device)
+        else:
+            bias_HSS = alibi(self.slopes_H, positions, positions).to(self.dtype)
         if self.causal:
-            mask_HSS = mask_HSS.masked_fill(places > places[:, None], -math.inf)
-        return mask_HSS
+            bias_HSS = bias_HSS.masked_fill(positions > positions[:, None], -math.inf)
+        return bias_HSS
 
 
-def attend(x: Projected, *, causal: bool, slopes_H: Tensor | None = None, dropout_share: float = 0.0) -> Tensor:
-    """Attend within each example by the fastest kernel there is for the device; all equal ``attention_formula``.
+def attend(x: QKV, *, causal: bool, slopes_H: Tensor | None = None, dropout_p: float = 0.0) -> Tensor:
+    """Attend within each example by the fastest kernel for the device. All of them equal ``attention_formula``.
 
     Returns:
-        The mixed values [N, H, K].
+        The attended values [N, H, K].
     """
     if x.query_NHK.device.type == "cpu":
-        return attend_each(x, causal=causal, slopes_H=slopes_H, dropout_share=dropout_share)
-    plain = slopes_H is None and not dropout_share and (not x.grouped or VARLEN_TAKES_GROUPS)
-    if plain and x.query_NHK.is_cuda:
+        return attend_per_example(x, causal=causal, slopes_H=slopes_H, dropout_p=dropout_p)
+
+    # Flash attention for ragged batches knows neither a bias nor dropout.
+    fits_varlen = slopes_H is None and not dropout_p and (not x.is_grouped or VARLEN_TAKES_GROUPS)
+    if fits_varlen and x.query_NHK.is_cuda:
         capability = torch.cuda.get_device_capability(x.query_NHK.device)
-        if flash_takes(x.query_NHK.dtype, x.query_NHK.shape[-1], capability):
+        if flash_supports(x.query_NHK.dtype, x.query_NHK.shape[-1], capability):
             return attend_varlen(x, causal=causal)
-    return attend_padded(x, causal=causal, slopes_H=slopes_H, dropout_share=dropout_share)
+    return attend_padded(x, causal=causal, slopes_H=slopes_H, dropout_p=dropout_p)
 
 
-def flash_takes(dtype: torch.dtype, head_dim: int, capability: tuple[int, int]) -> bool:
-    """Return whether flash attention for ragged rows takes heads of this kind on a GPU of this compute capability."""
-    half = dtype in (torch.bfloat16, torch.float16)
-    return half and head_dim % 8 == 0 and head_dim <= 256 and capability >= (8, 0)
+def flash_supports(dtype: torch.dtype, head_dim: int, capability: tuple[int, int]) -> bool:
+    """Return whether flash attention supports a dtype and a head width on a GPU of this compute capability."""
+    is_half = dtype in (torch.bfloat16, torch.float16)
+    return is_half and head_dim % 8 == 0 and head_dim <= 256 and capability >= (8, 0)
 
 
-def attend_each(x: Projected, *, causal: bool, slopes_H: Tensor | None = None, dropout_share: float = 0.0) -> Tensor:
-    """Attend by one call an example: on a CPU faster than one padded, masked call.
+def attend_per_example(x: QKV, *, causal: bool, slopes_H: Tensor | None = None, dropout_p: float = 0.0) -> Tensor:
+    """Attend by one call for each example, which on a CPU is faster than one padded and masked call.
 
-    The fused kernel knows no dropout there, so with dropout the formula is used. In bf16 its backward is slower than in
-    fp32, so attention stays in fp32.
+    With dropout the formula is used, because torch's fused CPU kernel has no dropout. bf16 is computed in fp32, whose
+    backward pass is faster.
     """
-    dtype, mixed = x.query_NHK.dtype, []
+    dtype = x.query_NHK.dtype
+    outputs = []
     with torch.autocast("cpu", enabled=False):
-        masks = Masks(x.memory_rows, causal, slopes_H, torch.promote_types(dtype, torch.float32))
+        bias = AttentionBias(x.memory_layout, causal, slopes_H, torch.promote_types(dtype, torch.float32))
         for query_THK, key_SJK, value_SJK in x.examples():
             if dtype == torch.bfloat16:
-                query_THK, key_SJK, value_SJK = query_THK.float(), key_SJK.float(), value_SJK.float()
-            plain = slopes_H is None and (not causal or len(query_THK) == len(key_SJK))
-            mask_HTS = None if plain and not dropout_share else masks.of(len(query_THK), len(key_SJK))
-            if dropout_share:
-                mixed_THK, _ = attention_formula(
-                    query_THK, key_SJK, value_SJK, mask_HTS=mask_HTS, dropout_share=dropout_share
+                query_THK = query_THK.float()
+                key_SJK = key_SJK.float()
+                value_SJK = value_SJK.float()
+            targets = len(query_THK)
+            sources = len(key_SJK)
+
+            if dropout_p:
+                bias_HTS = bias.for_example(targets, sources)
+                attended_THK, _ = attention_formula(
+                    query_THK, key_SJK, value_SJK, bias_HTS=bias_HTS, dropout_p=dropout_p
                 )
-            else:
-                mixed_THK = fused(
-                    *(part.transpose(0, 1)[None] for part in (query_THK, key_SJK, value_SJK)),
-                    mask=mask_HTS,
-                    causal=causal and plain,
-                )[0].transpose(0, 1)
-            mixed.append(mixed_THK)
-        return torch.cat(mixed).to(dtype)
+                outputs.append(attended_THK)
+                continue
+
+            # Without a bias of its own, an example needs at most the kernel's own causal mask.
+            needs_no_bias = slopes_H is None and (not causal or targets == sources)
+            attended_1HTK = sdpa(
+                query_THK.transpose(0, 1)[None],
+                key_SJK.transpose(0, 1)[None],
+                value_SJK.transpose(0, 1)[None],
+                bias=None if needs_no_bias else bias.for_example(targets, sources),
+                causal=causal and needs_no_bias,
+            )
+            outputs.append(attended_1HTK[0].transpose(0, 1))
+        return torch.cat(outputs).to(dtype)
 
 
-def attend_varlen(x: Projected, *, causal: bool) -> Tensor:
-    """Attend by flash attention for ragged rows (Dao 2023): CUDA, bf16 or fp16."""
-    window = (-1, 0) if causal else (-1, -1)
-    sizes = x.rows.bounds, x.memory_rows.bounds, x.rows.longest, x.memory_rows.longest
-    attend_ragged = partial(varlen_attn, enable_gqa=True) if x.grouped else varlen_attn
-    mixed_NHK = attend_ragged(x.query_NHK, x.key_MJK, x.value_MJK, *sizes, window_size=window)
-    assert isinstance(mixed_NHK, Tensor)
-    return mixed_NHK
+def attend_varlen(x: QKV, *, causal: bool) -> Tensor:
+    """Attend by flash attention for ragged batches (Dao 2023), on CUDA in bf16 or fp16."""
+    kernel = partial(varlen_attn, enable_gqa=True) if x.is_grouped else varlen_attn
+    attended_NHK = kernel(
+        x.query_NHK,
+        x.key_MJK,
+        x.value_MJK,
+        x.layout.offsets,
+        x.memory_layout.offsets,
+        x.layout.max_length,
+        x.memory_layout.max_length,
+        window_size=(-1, 0) if causal else (-1, -1),
+    )
+    assert isinstance(attended_NHK, Tensor)
+    return attended_NHK
 
 
-def attend_padded(x: Projected, *, causal: bool, slopes_H: Tensor | None = None, dropout_share: float = 0.0) -> Tensor:
-    """Attend by one padded, masked call, where no kernel takes ragged rows."""
-    query_BTHK, real_BT = x.rows.pad(x.query_NHK)
-    key_BSJK, real_BS = x.memory_rows.pad(x.key_MJK)
-    value_BSJK, _ = x.memory_rows.pad(x.value_MJK)
-    ahead_B = x.memory_rows.bounds.diff() - x.rows.bounds.diff()
-    query_places_BT = torch.arange(real_BT.shape[1], device=real_BT.device) + ahead_B[:, None]
-    key_places_BS = torch.arange(real_BS.shape[1], device=real_BS.device).expand_as(real_BS)
-    allowed_BTS = real_BS[:, None]  # True = may attend
+def attend_padded(x: QKV, *, causal: bool, slopes_H: Tensor | None = None, dropout_p: float = 0.0) -> Tensor:
+    """Attend by one padded and masked call, where no kernel takes ragged batches."""
+    query_BTHK, is_query_BT = x.layout.pad(x.query_NHK)
+    key_BSJK, is_key_BS = x.memory_layout.pad(x.key_MJK)
+    value_BSJK, _ = x.memory_layout.pad(x.value_MJK)
+
+    # Queries are the last tokens of their examples.
+    earlier_B = x.memory_layout.lengths_B - x.layout.lengths_B
+    query_positions_BT = torch.arange(is_query_BT.shape[1], device=is_query_BT.device) + earlier_B[:, None]
+    key_positions_BS = torch.arange(is_key_BS.shape[1], device=is_key_BS.device).expand_as(is_key_BS)
+
+    # True: may attend.
+    allowed_BTS = is_key_BS[:, None]
     if causal:
-        allowed_BTS = allowed_BTS & (key_places_BS[:, None] <= query_places_BT[:, :, None])
-    mask_BHTS = allowed_BTS[:, None]
+        allowed_BTS = allowed_BTS & (key_positions_BS[:, None] <= query_positions_BT[:, :, None])
+    bias_BHTS = allowed_BTS[:, None]
     if slopes_H is not None:
-        bias_BHTS = alibi(slopes_H, query_places_BT, key_places_BS).to(query_BTHK.dtype)
-        mask_BHTS = bias_BHTS.masked_fill(~mask_BHTS, -math.inf)
-    parts = (part.transpose(1, 2) for part in (query_BTHK, key_BSJK, value_BSJK))
-    return fused(*parts, mask=mask_BHTS, dropout_share=dropout_share).transpose(1, 2)[real_BT]
+        alibi_BHTS = alibi(slopes_H, query_positions_BT, key_positions_BS).to(query_BTHK.dtype)
+        bias_BHTS = alibi_BHTS.masked_fill(~bias_BHTS, -math.inf)
+
+    attended_BHTK = sdpa(
+        query_BTHK.transpose(1, 2),
+        key_BSJK.transpose(1, 2),
+        value_BSJK.transpose(1, 2),
+        bias=bias_BHTS,
+        dropout_p=dropout_p,
+    )
+    return attended_BHTK.transpose(1, 2)[is_query_BT]
 
 
-def fused(
+def sdpa(
     query_BHTK: Tensor,
     key_BJSK: Tensor,
     value_BJSK: Tensor,
     *,
-    mask: Tensor | None = None,
+    bias: Tensor | None = None,
     causal: bool = False,
-    dropout_share: float = 0.0,
+    dropout_p: float = 0.0,
 ) -> Tensor:
-    """Return [B, H, T, K] by torch's fused kernel; keys are not repeated for the heads that share them."""
+    """Return the attended values [B, H, T, K] by torch's fused kernel. Shared keys and values are not repeated."""
     return F.scaled_dot_product_attention(
         query_BHTK,
         key_BJSK,
         value_BJSK,
-        attn_mask=mask,
-        dropout_p=dropout_share,
+        attn_mask=bias,
+        dropout_p=dropout_p,
         is_causal=causal,
         enable_gqa=query_BHTK.shape[1] != key_BJSK.shape[1],
     )

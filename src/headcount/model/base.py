@@ -1,181 +1,197 @@
-"""What every summarizer is to training and to search: one forward pass, one cached step, one way to the next token.
+"""What all summarizers have in common, for training and for generation.
 
-Shapes are suffixes of names: B documents, N document tokens and M summary tokens of all examples together, T and S
-those of one example, W hypotheses of one document, D embedding_size, H num_heads, V vocabulary_size.
+- ``forward`` predicts each token of given summaries, for training
+- ``start`` and ``step`` generate: read the documents once, then one token of each hypothesis at a time
 """
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headcount.config.schema import Positions, Tie
-from headcount.model.copying import Prediction, mixture, pointer
+from headcount.config.schema import Positions
+from headcount.model.copying import mixture, pointer
 from headcount.model.dropout import Dropout
+from headcount.model.output import ModelOutput
 from headcount.model.positions import sinusoids
-from headcount.model.ragged import Rows
+from headcount.model.ragged import BatchLayout
 
 
 class State(Protocol):
-    """What a search may do with the memory of decoding; each model has a kind of its own."""
-
-    document_ids_BS: Tensor
-    document_mask_B11S: Tensor
-    track_attention: bool  # set by a search that asks where hypotheses look
-    look_BWS: Tensor | None  # where the last step looked, if it was asked
-
-    def keep(self, documents: Tensor) -> None:
-        """Keep these documents alone, in the order that they have."""
-
-    def branch(self, parents_BW: Tensor) -> None:
-        """Make each hypothesis go on from another one of its document."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Vocabulary:
-    """The tokens' vectors, on the way in and out.
+    """The state of generation, as a search sees it. Each architecture has a class of its own.
 
     Attributes:
-        vocabulary_size: V.
-        embedding_size: D.
-        tie_embeddings: one matrix for documents, summaries and output (all), one for summaries and output (output), or
-            one for each (none).
-        dropout: of what comes in.
-        positions: sinusoidal and learned ones are added to what comes in.
-        max_positions: how many of those there are.
+        document_ids_BS: the documents' tokens.
+        document_bias_B11S: added to scores, -inf in the padding.
+        track_attention: set by a search that needs the attention to the documents.
+        attention_BWS: attention of the last step to the documents, if it was needed.
     """
 
-    vocabulary_size: int
-    embedding_size: int
-    tie_embeddings: Tie
-    dropout: float
-    positions: Positions
-    max_positions: int
+    document_ids_BS: Tensor
+    document_bias_B11S: Tensor
+    track_attention: bool
+    attention_BWS: Tensor | None
+
+    def select(self, documents: Tensor) -> None:
+        """Keep only these documents, in ascending order."""
+
+    def reorder(self, parents_BW: Tensor) -> None:
+        """Let each hypothesis continue another one of its document."""
 
 
 class Embedding(nn.Module):
-    """Vectors of tokens, scaled as in Vaswani et al. 2017, section 3.4, with those of their places added."""
+    """Token embeddings, scaled as in Vaswani et al. 2017, section 3.4, plus positional embeddings.
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        """Make the tables."""
+    Args:
+        vocabulary_size: number of tokens.
+        embedding_size: width.
+        positions: sinusoidal and learned encodings are added here; others belong to the attention.
+        max_positions: number of positions.
+        dropout: probability that a value is dropped.
+    """
+
+    def __init__(
+        self, *, vocabulary_size: int, embedding_size: int, positions: Positions, max_positions: int, dropout: float
+    ) -> None:
         super().__init__()
-        size = vocabulary.embedding_size
-        self.tokens = nn.Embedding(vocabulary.vocabulary_size, size)
-        self.scale = math.sqrt(size)
-        self.places: Tensor | None
-        if vocabulary.positions == "learned":
-            self.places = nn.Parameter(torch.randn(vocabulary.max_positions, size) * 0.02)
+        self.tokens = nn.Embedding(vocabulary_size, embedding_size)
+        self.scale = math.sqrt(embedding_size)
+        self.position_table: Tensor | None
+        if positions == "learned":
+            self.position_table = nn.Parameter(torch.randn(max_positions, embedding_size) * 0.02)
         else:
-            table_CD = sinusoids(vocabulary.max_positions, size) if vocabulary.positions == "sinusoidal" else None
-            self.register_buffer("places", table_CD, persistent=False)
-        self.dropout = Dropout(vocabulary.dropout)
-        nn.init.normal_(self.tokens.weight, std=size**-0.5)
+            table_CD = sinusoids(max_positions, embedding_size) if positions == "sinusoidal" else None
+            self.register_buffer("position_table", table_CD, persistent=False)
+        self.dropout = Dropout(dropout)
+        nn.init.normal_(self.tokens.weight, std=embedding_size**-0.5)
 
-    def forward(self, ids: Tensor, places: Tensor) -> Tensor:
-        """Return the vectors [..., D] of tokens that stand at these places."""
+    def forward(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """Return the embeddings [..., D] of tokens at these positions."""
         x = self.tokens(ids) * self.scale
-        return self.dropout(x if self.places is None else x + F.embedding(places, self.places))
+        if self.position_table is not None:
+            x = x + F.embedding(positions, self.position_table)
+        return self.dropout(x)
 
 
 AnyState = TypeVar("AnyState", bound=State)
 
 
 class SummaryModel(nn.Module, Generic[AnyState]):
-    """A summarizer; its subclasses are the architectures."""
+    """Base class of the summarizers.
 
-    def __init__(self, vocabulary: Vocabulary, *, copying: bool) -> None:
-        """Make the embeddings, the output layer and, for copying, its gate."""
+    Args:
+        summary_embedding: embedding of summary tokens.
+        document_embedding: embedding of document tokens; the same module if they are tied.
+        tie_output: whether the output layer shares its matrix with the summary embedding.
+        copying: whether tokens may be copied from the document.
+    """
+
+    def __init__(
+        self, *, summary_embedding: Embedding, document_embedding: Embedding, tie_output: bool, copying: bool
+    ) -> None:
         super().__init__()
-        self.summary_embedding = Embedding(vocabulary)
-        tied = vocabulary.tie_embeddings == "all"
-        self.document_embedding = self.summary_embedding if tied else Embedding(vocabulary)
-        self.output = nn.Linear(vocabulary.embedding_size, vocabulary.vocabulary_size, bias=False)
-        if vocabulary.tie_embeddings == "none":
-            nn.init.normal_(self.output.weight, std=vocabulary.embedding_size**-0.5)
+        vocabulary_size, embedding_size = summary_embedding.tokens.weight.shape
+        self.summary_embedding = summary_embedding
+        self.document_embedding = document_embedding
+        self.output = nn.Linear(embedding_size, vocabulary_size, bias=False)
+        if tie_output:
+            self.output.weight = summary_embedding.tokens.weight
         else:
-            self.output.weight = self.summary_embedding.tokens.weight
-        self.copy_gate = nn.Linear(vocabulary.embedding_size, 1) if copying else None
+            nn.init.normal_(self.output.weight, std=embedding_size**-0.5)
+        self.copy_gate = nn.Linear(embedding_size, 1) if copying else None
 
     @abstractmethod
     def forward(
         self,
         document_ids_N: Tensor,
-        document_rows: Rows,
+        document_layout: BatchLayout,
         summary_ids_M: Tensor,
-        summary_rows: Rows,
+        summary_layout: BatchLayout,
         *,
         return_weights: bool = False,
-    ) -> Prediction:
-        """Read documents and the beginnings of their summaries.
+    ) -> ModelOutput:
+        """Predict the token after each summary token.
 
         Args:
             document_ids_N: the documents' tokens, end to end.
-            document_rows: where each document begins and ends.
-            summary_ids_M: the summaries' tokens, from the start token.
-            summary_rows: where each summary begins and ends.
-            return_weights: return where each head looks in the document, too.
-
-        Returns:
-            What is expected to follow each summary token.
+            document_layout: where each document begins and ends.
+            summary_ids_M: the summaries' tokens, from the start token on.
+            summary_layout: where each summary begins and ends.
+            return_weights: return the attention to the document in every layer.
         """
 
     @abstractmethod
-    def start(self, document_ids_N: Tensor, rows: Rows, *, capacity: int, width: int = 1) -> AnyState:
-        """Read documents, once, and make room to write ``width`` summaries of up to ``capacity`` tokens for each."""
+    def start(self, document_ids_N: Tensor, layout: BatchLayout, *, capacity: int, width: int = 1) -> AnyState:
+        """Read the documents and return the state from which generation starts.
+
+        Args:
+            document_ids_N: the documents' tokens, end to end.
+            layout: where each document begins and ends.
+            capacity: maximum number of tokens of a summary.
+            width: number of hypotheses of each document.
+        """
 
     @abstractmethod
     def step(self, token_ids_BW: Tensor, state: AnyState) -> Tensor:
-        """Write one token of each hypothesis; return the logits of the next, [B, W, V]. The state moves on.
+        """Read one token of each hypothesis; return the logits [B, W, V] of the next one and advance the state.
 
-        With copying the logits are logarithms of the mixed distribution.
+        With copying the logits are the log-probabilities of the mixture.
         """
 
-    def predict(
+    def make_output(
         self,
         hidden_MD: Tensor,
         last_weights: list[Tensor] | None,
         last_gates_H: Tensor | None,
         document_ids_N: Tensor,
-        document_rows: Rows,
+        document_layout: BatchLayout,
         weights: list[list[Tensor]],
-    ) -> Prediction:
-        """Make a prediction of the last layer's tokens.
+    ) -> ModelOutput:
+        """Return the output for the hidden states of the last layer.
 
         Args:
-            hidden_MD: the tokens.
-            last_weights: for copying, where the last layer looks in each document, [H, T, S] an example.
-            last_gates_H: the gates of that layer's heads.
-            document_ids_N: the documents.
-            document_rows: where they begin and end.
-            weights: those of every layer, if they were asked for.
+            hidden_MD: hidden states of the summary tokens.
+            last_weights: for copying, the attention of the last layer to the document, [H, T, S] for each example.
+            last_gates_H: gates of the heads of that layer.
+            document_ids_N: the documents' tokens.
+            document_layout: where each document begins and ends.
+            weights: attention of every layer, if it was asked for.
         """
+        logits_MV = self.output(hidden_MD)
         if self.copy_gate is None:
-            return Prediction(logits_MV=self.output(hidden_MD), weights=weights, pointers=[], document_ids=[])
+            return ModelOutput(logits_MV=logits_MV, weights=weights, pointers=[], document_ids=[])
         assert last_weights is not None
-        return Prediction(
-            logits_MV=self.output(hidden_MD),
+        return ModelOutput(
+            logits_MV=logits_MV,
             weights=weights,
             gate_M=self.copy_gate(hidden_MD)[:, 0],
             pointers=[pointer(weights_HTS, last_gates_H) for weights_HTS in last_weights],
-            document_ids=list(document_ids_N.split(document_rows.lengths)),
+            document_ids=list(document_ids_N.split(document_layout.lengths)),
         )
 
-    def predict_step(
+    def next_logits(
         self, hidden_BWD: Tensor, weights_BHWS: Tensor | None, gates_H: Tensor | None, state: AnyState
     ) -> Tensor:
-        """Return the logits [B, W, V] of what follows each hypothesis; with copying, mixed with the document's."""
+        """Return the logits [B, W, V] of the next token of each hypothesis, mixed with the document if copying.
+
+        Args:
+            hidden_BWD: hidden states of the last layer.
+            weights_BHWS: its attention to the document, if it was needed.
+            gates_H: gates of its heads.
+            state: it gets the attention, averaged over the heads.
+        """
         logits_BWV = self.output(hidden_BWD)
         if weights_BHWS is not None:
-            state.look_BWS = pointer(weights_BHWS, gates_H)
+            state.attention_BWS = pointer(weights_BHWS, gates_H)
         if self.copy_gate is None:
             return logits_BWV
-        assert state.look_BWS is not None
+
+        assert state.attention_BWS is not None
         documents, width, _ = logits_BWV.shape
         ids_RS = state.document_ids_BS[:, None].expand(-1, width, -1).flatten(0, 1)
         gate_R = self.copy_gate(hidden_BWD).flatten()
-        pointer_RS = state.look_BWS.flatten(0, 1)
+        pointer_RS = state.attention_BWS.flatten(0, 1)
         return mixture(logits_BWV.flatten(0, 1), gate_R, pointer_RS, ids_RS).view(documents, width, -1)

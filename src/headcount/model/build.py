@@ -1,70 +1,127 @@
-"""From the config's ``model`` section to a model."""
+"""Build a model from the ``model`` section of a config."""
+
+from typing import Literal
+
+from torch import nn
 
 from headcount.config.schema import ModelConfig
-from headcount.model.base import SummaryModel, Vocabulary
+from headcount.model.attention import ATTENTIONS, MultiHeadAttention
+from headcount.model.base import Embedding, SummaryModel
 from headcount.model.gpt import GPT
-from headcount.model.layers import Heads, Stack
+from headcount.model.layers import NORMS, FeedForward, Layer
 from headcount.model.recurrent import Recurrent
 from headcount.model.transformer import Transformer
 
 
 def build_model(config: ModelConfig, *, vocabulary_size: int, max_positions: int) -> SummaryModel:
-    """Make the model that a config describes; that its settings go together was checked when the config was made.
+    """Build the model that a config describes.
+
+    Random weights are drawn in the order in which the parts are built: embeddings, output, encoder, decoder.
 
     Args:
-        config: the ``model`` section.
-        vocabulary_size: tokens of the tokenizer.
-        max_positions: places that the model must know.
+        config: the ``model`` section. That its settings go together was checked when it was made.
+        vocabulary_size: number of tokens of the tokenizer.
+        max_positions: number of positions.
     """
-    vocabulary = Vocabulary(
-        vocabulary_size=vocabulary_size,
-        embedding_size=config.embedding_size,
-        tie_embeddings=config.tie_embeddings,
-        dropout=config.dropout,
-        positions=config.positions,
-        max_positions=max_positions,
-    )
-    if config.architecture == "recurrent":
-        return Recurrent(
-            vocabulary,
-            cell=config.cell,
-            encoder_layers=config.encoder_layers,
-            decoder_layers=config.decoder_layers,
-            num_heads=config.cross_heads,
-            dropout=config.dropout,
+    return _Builder(config, vocabulary_size, max_positions).build()
+
+
+class _Builder:
+    def __init__(self, config: ModelConfig, vocabulary_size: int, max_positions: int) -> None:
+        self.config = config
+        self.vocabulary_size = vocabulary_size
+        self.max_positions = max_positions
+
+    def build(self) -> SummaryModel:
+        config = self.config
+        summary_embedding = self._embedding()
+        tie_output = config.tie_embeddings != "none"
+        if config.architecture == "gpt":
+            return GPT(
+                embedding=summary_embedding,
+                tie_output=tie_output,
+                copying=config.copying,
+                decoder=lambda: self._layers("decoder", causal=True),
+                decoder_norm=self._final_norm(),
+            )
+
+        document_embedding = summary_embedding if config.tie_embeddings == "all" else self._embedding()
+        if config.architecture == "recurrent":
+            return Recurrent(
+                summary_embedding=summary_embedding,
+                document_embedding=document_embedding,
+                tie_output=tie_output,
+                copying=config.copying,
+                cell=config.cell,
+                encoder_layers=config.encoder_layers,
+                decoder_layers=config.decoder_layers,
+                num_heads=config.cross_heads,
+                dropout=config.dropout,
+            )
+        return Transformer(
+            summary_embedding=summary_embedding,
+            document_embedding=document_embedding,
+            tie_output=tie_output,
             copying=config.copying,
+            encoder=lambda: self._layers("encoder", causal=False),
+            encoder_norm=self._final_norm(),
+            decoder=lambda: self._layers("decoder", causal=True),
+            decoder_norm=self._final_norm(),
         )
 
-    def heads(number: int, kv_heads: int | None) -> Heads:
-        return Heads(num_heads=number, num_kv_heads=kv_heads, head_dim=config.head_dim)
+    def _embedding(self) -> Embedding:
+        return Embedding(
+            vocabulary_size=self.vocabulary_size,
+            embedding_size=self.config.embedding_size,
+            positions=self.config.positions,
+            max_positions=self.max_positions,
+            dropout=self.config.dropout,
+        )
 
-    def stack(layers: int, self_heads: Heads, cross_heads: Heads | None) -> Stack:
-        return Stack(
-            layers=layers,
-            attention=config.attention,
+    def _layers(self, site: Literal["encoder", "decoder"], *, causal: bool) -> list[Layer]:
+        config = self.config
+        number = config.encoder_layers if site == "encoder" else config.decoder_layers
+        has_cross_attention = site == "decoder" and config.architecture == "transformer"
+        layers = []
+        for _ in range(number):
+            attention = self._attention(site)
+            cross_attention = self._attention("cross") if has_cross_attention else None
+            feedforward = FeedForward(
+                embedding_size=config.embedding_size,
+                feedforward_size=config.feedforward_size,
+                activation=config.activation,
+            )
+            layers.append(
+                Layer(
+                    attention=attention,
+                    cross_attention=cross_attention,
+                    feedforward=feedforward,
+                    norm=config.norm,
+                    norm_position=config.norm_position,
+                    dropout=config.dropout,
+                    causal=causal,
+                )
+            )
+        return layers
+
+    def _attention(self, site: Literal["encoder", "decoder", "cross"]) -> MultiHeadAttention:
+        config = self.config
+        # Rotary positions and ALiBi belong to self-attention.
+        positions: Literal["none", "rotary", "alibi"] = "none"
+        if site != "cross" and (config.positions == "rotary" or config.positions == "alibi"):
+            positions = config.positions
+        return ATTENTIONS[config.attention](
             embedding_size=config.embedding_size,
-            self_heads=self_heads,
-            cross_heads=cross_heads,
-            feedforward_size=config.feedforward_size,
-            activation=config.activation,
-            norm=config.norm,
-            norm_position=config.norm_position,
-            positions=config.positions if config.positions in ("rotary", "alibi") else "none",
-            max_positions=max_positions,
-            dropout=config.dropout,
-            attention_dropout=config.attention_dropout,
+            num_heads=getattr(config, f"{site}_heads"),
+            num_kv_heads=getattr(config, f"{site}_kv_heads"),
+            head_dim=config.head_dim,
+            dropout=config.attention_dropout,
+            positions=positions,
+            max_positions=self.max_positions,
         )
 
-    written = heads(config.decoder_heads, config.decoder_kv_heads)
-    if config.architecture == "gpt":
-        return GPT(vocabulary, stack(config.decoder_layers, written, None), copying=config.copying)
-    read, crossed = (
-        heads(config.encoder_heads, config.encoder_kv_heads),
-        heads(config.cross_heads, config.cross_kv_heads),
-    )
-    return Transformer(
-        vocabulary,
-        stack(config.encoder_layers, read, None),
-        stack(config.decoder_layers, written, crossed),
-        copying=config.copying,
-    )
+    def _final_norm(self) -> nn.Module:
+        """Return the normalization after the last layer, which only pre-norm needs."""
+        if self.config.norm_position == "pre":
+            return NORMS[self.config.norm](self.config.embedding_size)
+        return nn.Identity()

@@ -1,10 +1,8 @@
-"""What decoding remembers between two steps.
+"""The caches of a Transformer decoder between two generation steps.
 
-The hypotheses of one document share its keys and values, and stand side by side in one cache of what was written: a
-mask says which slots are a hypothesis's own past. So a search that drops and doubles hypotheses moves a few bits, never
-a cache. Shapes are suffixes of names:
-
-    B documents, W hypotheses of each, S document tokens, C cache slots, J num_kv_heads, K head_dim, H num_heads
+The hypotheses of a document share its keys and values, and one cache of generated tokens. A bias says which slots of the
+cache are a hypothesis's own past. A search that drops and duplicates hypotheses therefore moves a few numbers in the
+bias and never a key or a value.
 """
 
 import math
@@ -20,24 +18,24 @@ from headcount.model.positions import alibi
 
 @dataclass(kw_only=True)
 class DecoderState:
-    """Caches of a Transformer; each list has one tensor a decoder layer.
+    """Caches of a Transformer decoder; each list has one item for each decoder layer.
 
     Attributes:
-        self_keys: [B, J, C, K]; the document's slots come first where the model reads it within itself, then, at each
-            step, one slot a hypothesis.
+        self_keys: [B, J, C, K]. In a decoder-only model the document's slots come first. Then each step fills one slot
+            for each hypothesis.
         self_values: likewise.
-        cross_keys: the documents' keys, computed once; a layer has a tensor [B, J, S, K] for each group of neighbours
-            of similar length, so that few of them are padding. Empty where there is no cross-attention.
+        cross_keys: keys of the documents, computed once: a tensor [B, J, S, K] for each group of documents of similar
+            length, so that there is little padding. Empty without cross-attention.
         cross_values: likewise.
-        document_ids_BS: the document's tokens.
-        document_mask_B11S: added to scores, -inf where no token is.
-        slot_mask_BWC: added to scores, -inf where a slot is not a hypothesis's own past.
-        slot_places_BC: where a slot's token stands.
-        places_B: where the next token will stand.
-        prefix: slots that the document fills.
-        written: tokens written so far.
-        track_attention: whether steps say where they look, though nothing is copied.
-        look_BWS: where the last step looked, if it said so.
+        document_ids_BS: the documents' tokens.
+        document_bias_B11S: added to scores, -inf in the padding.
+        slot_bias_BWC: added to scores, -inf where a slot is not a hypothesis's own past.
+        slot_positions_BC: position of the token in each slot.
+        positions_B: position of the next token.
+        prefix: number of slots that the document fills.
+        num_generated: number of tokens generated so far.
+        track_attention: whether steps return the attention to the document although nothing is copied.
+        attention_BWS: attention of the last step to the document, if it was returned.
     """
 
     self_keys: list[Tensor]
@@ -45,116 +43,135 @@ class DecoderState:
     cross_keys: list[list[Tensor]]
     cross_values: list[list[Tensor]]
     document_ids_BS: Tensor
-    document_mask_B11S: Tensor
-    slot_mask_BWC: Tensor
-    slot_places_BC: Tensor
-    places_B: Tensor
+    document_bias_B11S: Tensor
+    slot_bias_BWC: Tensor
+    slot_positions_BC: Tensor
+    positions_B: Tensor
     prefix: int
-    written: int = 0
+    num_generated: int = 0
     track_attention: bool = False
-    look_BWS: Tensor | None = None
+    attention_BWS: Tensor | None = None
 
     @property
     def width(self) -> int:
-        """Hypotheses of each document."""
-        return self.slot_mask_BWC.shape[1]
+        """Number of hypotheses of each document."""
+        return self.slot_bias_BWC.shape[1]
 
     @property
-    def used(self) -> int:
-        """Slots that are filled once the step in progress has filled its own."""
-        return self.prefix + (self.written + 1) * self.width
+    def num_filled(self) -> int:
+        """Number of slots that are filled when the current step has filled its own."""
+        return self.prefix + (self.num_generated + 1) * self.width
+
+    @property
+    def new_slots(self) -> slice:
+        """The slots of the current step, one for each hypothesis."""
+        return slice(self.num_filled - self.width, self.num_filled)
 
     def begin_step(self) -> None:
-        """Let each hypothesis attend to the slot that its new token gets."""
-        new = slice(self.used - self.width, self.used)
-        self.slot_mask_BWC[:, :, new].diagonal(dim1=1, dim2=2).fill_(0.0)
-        self.slot_places_BC[:, new] = self.places_B[:, None]
+        """Let each hypothesis attend to the slot of its new token."""
+        self.slot_bias_BWC[:, :, self.new_slots].diagonal(dim1=1, dim2=2).fill_(0.0)
+        self.slot_positions_BC[:, self.new_slots] = self.positions_B[:, None]
 
     def end_step(self) -> None:
-        """Move on to the next token."""
-        self.written += 1
-        self.places_B = self.places_B + 1
+        """Advance to the next token."""
+        self.num_generated += 1
+        self.positions_B = self.positions_B + 1
 
-    def remember(self, layer: int, key_BWJK: Tensor, value_BWJK: Tensor) -> tuple[Tensor, Tensor]:
-        """Put the new tokens' keys and values into a layer's cache; return what of it is filled, [B, J, slots, K]."""
-        new, filled = slice(self.used - self.width, self.used), slice(self.used)
-        self.self_keys[layer][:, :, new] = key_BWJK.transpose(1, 2)
-        self.self_values[layer][:, :, new] = value_BWJK.transpose(1, 2)
+    def append(self, layer: int, key_BWJK: Tensor, value_BWJK: Tensor) -> tuple[Tensor, Tensor]:
+        """Store keys and values of the new tokens in the cache of a layer; return its filled part, [B, J, C, K]."""
+        self.self_keys[layer][:, :, self.new_slots] = key_BWJK.transpose(1, 2)
+        self.self_values[layer][:, :, self.new_slots] = value_BWJK.transpose(1, 2)
+        filled = slice(self.num_filled)
         return self.self_keys[layer][:, :, filled], self.self_values[layer][:, :, filled]
 
     def cross(self, layer: int) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-        """Yield a layer's groups of documents: which they are, their keys and values, and what is added to scores."""
+        """Yield for each group of documents which they are, their keys and values in a layer, and their bias."""
         begin = 0
         for key_BJSK, value_BJSK in zip(self.cross_keys[layer], self.cross_values[layer], strict=True):
-            group = slice(begin, begin := begin + len(key_BJSK))
-            yield group, key_BJSK, value_BJSK, self.document_mask_B11S[group, ..., : key_BJSK.shape[2]]
+            end = begin + len(key_BJSK)
+            group = slice(begin, end)
+            yield group, key_BJSK, value_BJSK, self.document_bias_B11S[group, ..., : key_BJSK.shape[2]]
+            begin = end
 
-    def self_mask(self, slopes_H: Tensor | None) -> Tensor | None:
-        """Return what is added to the scores of self-attention, [B, 1 or H, W, slots]; None: nothing.
+    def self_bias(self, slopes_H: Tensor | None) -> Tensor | None:
+        """Return the bias of self-attention, [B, 1 or H, W, C]; None if there is nothing to add.
 
         Args:
-            slopes_H: of ALiBi, or None.
+            slopes_H: slopes of ALiBi, or None.
         """
+        # A single hypothesis attends to all slots.
         if slopes_H is None and self.width == 1 and self.prefix == 0:
             return None
-        mask_B1WC = self.slot_mask_BWC[:, None, :, : self.used]
+        bias_B1WC = self.slot_bias_BWC[:, None, :, : self.num_filled]
         if slopes_H is None:
-            return mask_B1WC
-        return mask_B1WC + alibi(slopes_H, self.places_B[:, None], self.slot_places_BC[:, : self.used]).to(
-            mask_B1WC.dtype
-        )
+            return bias_B1WC
+        alibi_BHWC = alibi(slopes_H, self.positions_B[:, None], self.slot_positions_BC[:, : self.num_filled])
+        return bias_B1WC + alibi_BHWC.to(bias_B1WC.dtype)
 
-    def keep(self, documents: Tensor) -> None:
-        """Keep these documents alone, in the order that they have: finished ones leave the batch."""
+    def select(self, documents: Tensor) -> None:
+        """Keep only these documents, in ascending order: finished ones leave the batch."""
         for cache in (self.self_keys, self.self_values):
             cache[:] = [layer[documents] for layer in cache]
+
+        # The groups of cross-attention are batches of their own.
         if self.cross_keys:
-            groups = [documents[(documents >= g.start) & (documents < g.stop)] - g.start for g, *_ in self.cross(0)]
-            for crossed in (self.cross_keys, self.cross_values):
-                crossed[:] = [
-                    [part[kept] for part, kept in zip(layer, groups, strict=True) if len(kept)] for layer in crossed
-                ]
-        self.document_ids_BS, self.document_mask_B11S = (
-            self.document_ids_BS[documents],
-            self.document_mask_B11S[documents],
-        )
-        self.slot_mask_BWC, self.slot_places_BC = self.slot_mask_BWC[documents], self.slot_places_BC[documents]
-        self.places_B = self.places_B[documents]
+            kept_in_groups = []
+            for group, *_ in self.cross(0):
+                is_in_group = (documents >= group.start) & (documents < group.stop)
+                kept_in_groups.append(documents[is_in_group] - group.start)
+            for cross in (self.cross_keys, self.cross_values):
+                cross[:] = [_select_in_groups(layer, kept_in_groups) for layer in cross]
 
-    def branch(self, parents_BW: Tensor) -> None:
-        """Make each hypothesis go on from another one of its document."""
-        self.slot_mask_BWC = self.slot_mask_BWC.gather(1, parents_BW[:, :, None].expand_as(self.slot_mask_BWC))
+        self.document_ids_BS = self.document_ids_BS[documents]
+        self.document_bias_B11S = self.document_bias_B11S[documents]
+        self.slot_bias_BWC = self.slot_bias_BWC[documents]
+        self.slot_positions_BC = self.slot_positions_BC[documents]
+        self.positions_B = self.positions_B[documents]
+
+    def reorder(self, parents_BW: Tensor) -> None:
+        """Let each hypothesis continue another one of its document."""
+        self.slot_bias_BWC = self.slot_bias_BWC.gather(1, parents_BW[:, :, None].expand_as(self.slot_bias_BWC))
 
 
-def additive_mask(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+def _select_in_groups(layer: list[Tensor], kept_in_groups: list[Tensor]) -> list[Tensor]:
+    return [group[kept] for group, kept in zip(layer, kept_in_groups, strict=True) if len(kept)]
+
+
+def additive_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     """Return 0 where attention is allowed and -inf elsewhere."""
-    return torch.zeros(allowed.shape, dtype=dtype, device=allowed.device).masked_fill_(~allowed, -math.inf)
+    zeros = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+    return zeros.masked_fill_(~allowed, -math.inf)
 
 
-def groups_of(lengths: list[int]) -> list[slice]:
-    """Group documents with their neighbours so that none is shorter than two thirds of the longest of its group."""
-    begins, longest = [0], lengths[0]
+def group_by_length(lengths: list[int]) -> list[slice]:
+    """Group neighbouring documents so that none is shorter than two thirds of the longest in its group.
+
+    Args:
+        lengths: numbers of tokens, in any order; descending order makes the fewest groups.
+    """
+    begins = [0]
+    longest = lengths[0]
     for document, length in enumerate(lengths):
         if not 2 * longest / 3 <= length <= longest:
             begins.append(document)
             longest = length
-    return [slice(*bounds) for bounds in pairwise([*begins, len(lengths)])]
+    return [slice(begin, end) for begin, end in pairwise([*begins, len(lengths)])]
 
 
-def open_caches(
-    layers: list[tuple[int, int]], *, documents: int, width: int, slots: int, like: Tensor
+def allocate_caches(
+    layers: list[tuple[int, int]], *, documents: int, slots: int, like: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Make room for keys and values.
+    """Allocate the caches of keys and values.
 
     Args:
         layers: (num_kv_heads, head_dim) of each decoder layer.
         documents: B.
-        width: W.
         slots: C.
         like: a tensor of the caches' dtype and device.
 
     Returns:
-        The keys' and the values' caches, [B, J, C, K] a layer.
+        The caches of the keys and of the values, [B, J, C, K] for each layer.
     """
-    keys, values = ([like.new_empty(documents, kv, slots, dim) for kv, dim in layers] for _ in range(2))
+    keys = [like.new_empty(documents, num_kv_heads, slots, head_dim) for num_kv_heads, head_dim in layers]
+    values = [like.new_empty(documents, num_kv_heads, slots, head_dim) for num_kv_heads, head_dim in layers]
     return keys, values

@@ -1,114 +1,145 @@
-"""The decoder-only summarizer (Radford et al. 2018; for summaries Khandelwal et al. 2019): one causal Transformer reads
-the document, a separator and the summary as one text. The separator is the token that a summary starts from.
+"""The decoder-only summarizer (Radford et al. 2018; for summarization Khandelwal et al. 2019).
 
-Shapes are suffixes of names: B documents, N document tokens and M summary tokens of all examples together, L tokens of
-both, T and S summary and document tokens of one example, W hypotheses of one document, C cache slots, D embedding_size,
-J num_kv_heads, K head_dim.
+One causal Transformer reads the document, a separator and the summary as one text. The separator is the token that a
+summary starts from. The loss is computed on the summary only.
 """
 
-import torch
-from torch import Tensor
+from collections.abc import Callable
+from typing import cast
 
-from headcount.model.base import SummaryModel, Vocabulary
-from headcount.model.copying import LEAST, Prediction
-from headcount.model.decoder_cache import DecoderState, additive_mask, open_caches
-from headcount.model.layers import Stack
-from headcount.model.ragged import Rows, interleave
+import torch
+from torch import Tensor, nn
+
+from headcount.model.base import Embedding, SummaryModel
+from headcount.model.copying import EPSILON
+from headcount.model.decoder_cache import DecoderState, additive_bias, allocate_caches
+from headcount.model.layers import Layer
+from headcount.model.output import ModelOutput
+from headcount.model.ragged import BatchLayout, interleave
 
 
 class GPT(SummaryModel[DecoderState]):
-    """Document and summary are one text; the loss is on the summary alone."""
+    """The decoder-only form: document and summary are one text.
 
-    def __init__(self, vocabulary: Vocabulary, decoder: Stack, *, copying: bool = False) -> None:
-        """Make the layers.
+    Args:
+        embedding: embedding of all tokens.
+        tie_output: whether the output layer shares its matrix with the embedding.
+        copying: whether tokens may be copied from the document, by the last layer's self-attention to it.
+        decoder: builds the layers, without cross-attention, after the embedding and the output layer.
+        decoder_norm: normalization after them.
+    """
 
-        Args:
-            vocabulary: the way in and out.
-            decoder: what the layers are made of, without cross-attention.
-            copying: mix in the document's tokens, by what the last layer's self-attention gives to the document.
-        """
-        super().__init__(vocabulary, copying=copying)
-        self.document_embedding = self.summary_embedding  # one text
-        self.decoder, self.decoder_norm = decoder.build(causal=True), decoder.final_norm()
+    def __init__(
+        self,
+        *,
+        embedding: Embedding,
+        tie_output: bool,
+        copying: bool,
+        decoder: Callable[[], list[Layer]],
+        decoder_norm: nn.Module,
+    ) -> None:
+        super().__init__(
+            summary_embedding=embedding, document_embedding=embedding, tie_output=tie_output, copying=copying
+        )
+        self.decoder = cast(list[Layer], nn.ModuleList(decoder()))
+        self.decoder_norm = decoder_norm
 
     def forward(
         self,
         document_ids_N: Tensor,
-        document_rows: Rows,
+        document_layout: BatchLayout,
         summary_ids_M: Tensor,
-        summary_rows: Rows,
+        summary_layout: BatchLayout,
         *,
         return_weights: bool = False,
-    ) -> Prediction:
-        """See ``SummaryModel.forward``. The last layer works on the summaries' tokens alone: no other is asked."""
-        ids_L, rows = interleave([(document_ids_N, document_rows), (summary_ids_M, summary_rows)])
-        x_LD = self.summary_embedding(ids_L, rows.positions)
-        per_layer = []
+    ) -> ModelOutput:
+        """See ``SummaryModel.forward``."""
+        ids_L, layout = interleave([(document_ids_N, document_layout), (summary_ids_M, summary_layout)])
+        x_LD = self.summary_embedding(ids_L, layout.positions)
+        layer_weights = []
         for layer in self.decoder[:-1]:
-            x_LD, weights = layer(x_LD, rows, return_weights=return_weights)
-            per_layer.append(weights)
-        summary_L = rows.positions >= rows.spread(document_rows.bounds.diff())
-        wanted = return_weights or self.copy_gate is not None
-        x_MD, weights = self.decoder[-1](x_LD[summary_L], summary_rows, before=(x_LD, rows), return_weights=wanted)
-        per_layer.append(weights)
-        looks = [
-            self._on_documents(weights, document_rows, summary_rows) for weights in per_layer if weights is not None
+            x_LD, weights = layer(x_LD, layout, return_weights=return_weights)
+            layer_weights.append(weights)
+
+        # The last layer computes only the summary tokens: no other output is needed.
+        is_summary_L = layout.positions >= layout.repeat_per_example(document_layout.lengths_B)
+        x_MD, weights = self.decoder[-1](
+            x_LD[is_summary_L],
+            summary_layout,
+            context=(x_LD, layout),
+            return_weights=return_weights or self.copy_gate is not None,
+        )
+        layer_weights.append(weights)
+
+        attentions = [
+            self._attention_to_documents(weights, document_layout, summary_layout)
+            for weights in layer_weights
+            if weights is not None
         ]
-        return self.predict(
+        return self.make_output(
             self.decoder_norm(x_MD),
-            looks[-1] if looks else None,
+            attentions[-1] if attentions else None,
             self.decoder[-1].attention.head_gates,
             document_ids_N,
-            document_rows,
-            looks if return_weights else [],
+            document_layout,
+            attentions if return_weights else [],
         )
 
-    def _on_documents(self, weights: list[Tensor], document_rows: Rows, summary_rows: Rows) -> list[Tensor]:
-        """Return where the summary's tokens look in the document, [H, T, S], as shares of what they give to it."""
-        lengths = zip(summary_rows.lengths, document_rows.lengths, strict=True)
-        parts = [each[:, -target:, :source] for each, (target, source) in zip(weights, lengths, strict=True)]
-        return [part_HTS / part_HTS.sum(-1, keepdim=True).clamp_min(LEAST) for part_HTS in parts]
+    def _attention_to_documents(
+        self, weights: list[Tensor], document_layout: BatchLayout, summary_layout: BatchLayout
+    ) -> list[Tensor]:
+        """Return the attention of the summary tokens to the document, [H, T, S], normalized over the document."""
+        attentions = []
+        for weights_HTS, targets, sources in zip(weights, summary_layout.lengths, document_layout.lengths, strict=True):
+            attentions.append(_normalize(weights_HTS[:, -targets:, :sources]))
+        return attentions
 
-    def start(self, document_ids_N: Tensor, rows: Rows, *, capacity: int, width: int = 1) -> DecoderState:
-        """See ``SummaryModel.start``. The documents' keys and values are the beginning of each layer's cache."""
-        x_ND = self.summary_embedding(document_ids_N, rows.positions)
-        ids_BS, real_BS = rows.pad(document_ids_N)
-        documents, prefix = real_BS.shape
-        sizes = [(layer.attention.num_kv_heads, layer.attention.head_dim) for layer in self.decoder]
+    def start(self, document_ids_N: Tensor, layout: BatchLayout, *, capacity: int, width: int = 1) -> DecoderState:
+        """See ``SummaryModel.start``. The documents' keys and values fill the first slots of each cache."""
+        x_ND = self.summary_embedding(document_ids_N, layout.positions)
+        ids_BS, is_token_BS = layout.pad(document_ids_N)
+        documents, prefix = is_token_BS.shape
         slots = prefix + capacity * width
-        keys, values = open_caches(sizes, documents=documents, width=width, slots=slots, like=x_ND)
+
+        sizes = [(layer.attention.num_kv_heads, layer.attention.head_dim) for layer in self.decoder]
+        keys, values = allocate_caches(sizes, documents=documents, slots=slots, like=x_ND)
         for index, layer in enumerate(self.decoder):
-            key_NJK, value_NJK = layer.project_memory(x_ND, rows)
-            keys[index][:, :, :prefix] = rows.pad(key_NJK)[0].transpose(1, 2)
-            values[index][:, :, :prefix] = rows.pad(value_NJK)[0].transpose(1, 2)
+            key_NJK, value_NJK = layer.project_memory(x_ND, layout)
+            keys[index][:, :, :prefix] = layout.pad(key_NJK)[0].transpose(1, 2)
+            values[index][:, :, :prefix] = layout.pad(value_NJK)[0].transpose(1, 2)
             if layer is not self.decoder[-1]:
-                x_ND, _ = layer(x_ND, rows)
+                x_ND, _ = layer(x_ND, layout)
+
         allowed_BWC = torch.zeros(documents, width, slots, dtype=torch.bool, device=x_ND.device)
-        allowed_BWC[:, :, :prefix] = real_BS[:, None]
+        allowed_BWC[:, :, :prefix] = is_token_BS[:, None]
         return DecoderState(
             self_keys=keys,
             self_values=values,
             cross_keys=[],
             cross_values=[],
             document_ids_BS=ids_BS,
-            document_mask_B11S=additive_mask(real_BS, x_ND.dtype)[:, None, None],
-            slot_mask_BWC=additive_mask(allowed_BWC, x_ND.dtype),
-            slot_places_BC=torch.arange(slots, dtype=torch.int32, device=x_ND.device).repeat(documents, 1),
-            places_B=rows.bounds.diff(),
+            document_bias_B11S=additive_bias(is_token_BS, x_ND.dtype)[:, None, None],
+            slot_bias_BWC=additive_bias(allowed_BWC, x_ND.dtype),
+            slot_positions_BC=torch.arange(slots, dtype=torch.int32, device=x_ND.device).repeat(documents, 1),
+            positions_B=layout.lengths_B,
             prefix=prefix,
         )
 
     def step(self, token_ids_BW: Tensor, state: DecoderState) -> Tensor:
         """See ``SummaryModel.step``."""
         state.begin_step()
-        x_BWD = self.summary_embedding(token_ids_BW, state.places_B[:, None].expand_as(token_ids_BW))
+        x_BWD = self.summary_embedding(token_ids_BW, state.positions_B[:, None].expand_as(token_ids_BW))
+        needs_attention = self.copy_gate is not None or state.track_attention
         for index, layer in enumerate(self.decoder):
-            wanted = (self.copy_gate is not None or state.track_attention) and layer is self.decoder[-1]
-            x_BWD, weights_BHWC = layer.step(x_BWD, state, index, return_weights=wanted)
+            is_last = layer is self.decoder[-1]
+            x_BWD, weights_BHWC = layer.step(x_BWD, state, index, return_weights=needs_attention and is_last)
         state.end_step()
-        weights_BHWS = None
-        if weights_BHWC is not None:
-            weights_BHWS = weights_BHWC[..., : state.prefix]
-            weights_BHWS = weights_BHWS / weights_BHWS.sum(-1, keepdim=True).clamp_min(LEAST)
+
+        weights_BHWS = None if weights_BHWC is None else _normalize(weights_BHWC[..., : state.prefix])
         gates_H = self.decoder[-1].attention.head_gates
-        return self.predict_step(self.decoder_norm(x_BWD), weights_BHWS, gates_H, state)
+        return self.next_logits(self.decoder_norm(x_BWD), weights_BHWS, gates_H, state)
+
+
+def _normalize(weights: Tensor) -> Tensor:
+    """Return attention weights that sum to one over the last axis."""
+    return weights / weights.sum(-1, keepdim=True).clamp_min(EPSILON)

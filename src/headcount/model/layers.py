@@ -1,22 +1,16 @@
-"""The parts that Transformers are stacked from: norms, feed-forward blocks, residual layers.
-
-Shapes are suffixes of names: B examples, N tokens and M memory tokens of all examples together, T and S those of one
-example, D embedding_size, H num_heads, W hypotheses of one document.
-"""
+"""The residual layer of Transformers, and the feed-forward block in it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headcount.config.schema import Activation, Attention, Norm, NormPosition
-from headcount.model.attention import ATTENTIONS, MultiHeadAttention
+from headcount.config.schema import Activation, Norm, NormPosition
+from headcount.model.attention import MultiHeadAttention
 from headcount.model.decoder_cache import DecoderState
 from headcount.model.dropout import Dropout
-from headcount.model.ragged import Rows
+from headcount.model.ragged import BatchLayout
 
 NORMS: dict[Norm, Callable[[int], nn.Module]] = {
     "layernorm": nn.LayerNorm,  # Ba et al. 2016
@@ -25,189 +19,185 @@ NORMS: dict[Norm, Callable[[int], nn.Module]] = {
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "swiglu": F.silu}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Heads:
-    """The heads of one place: number, key-value heads (None: as many) and width (None: embedding_size / number)."""
-
-    num_heads: int
-    num_kv_heads: int | None = None
-    head_dim: int | None = None
-
-
 class FeedForward(nn.Module):
-    """Widen, activate, narrow (Vaswani et al. 2017, section 3.3); SwiGLU gates what it widens (Shazeer 2020)."""
+    """Position-wise feed-forward network (Vaswani et al. 2017, section 3.3); SwiGLU has a gate (Shazeer 2020).
+
+    Args:
+        embedding_size: width of the tokens.
+        feedforward_size: hidden width.
+        activation: relu, gelu or swiglu.
+    """
 
     def __init__(self, *, embedding_size: int, feedforward_size: int, activation: Activation) -> None:
-        """Make the layers, of feedforward_size in the middle; SwiGLU has three of them."""
         super().__init__()
         self.activation = activation
-        self.widen = nn.Linear(embedding_size, feedforward_size)
+        self.up_projection = nn.Linear(embedding_size, feedforward_size)
         self.gate = nn.Linear(embedding_size, feedforward_size) if activation == "swiglu" else None
-        self.narrow = nn.Linear(feedforward_size, embedding_size)
-        for linear in filter(None, (self.widen, self.gate, self.narrow)):
+        self.down_projection = nn.Linear(feedforward_size, embedding_size)
+        for linear in filter(None, (self.up_projection, self.gate, self.down_projection)):
             nn.init.xavier_uniform_(linear.weight)
             nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return each token [..., D], worked on alone."""
+        """Return the transformed tokens [..., D]."""
         if self.gate is not None:
-            return self.narrow(F.silu(self.gate(x)) * self.widen(x))
-        return self.narrow(ACTIVATIONS[self.activation](self.widen(x)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stack:
-    """What the layers of an encoder or a decoder are made of; the names are those of the config's ``model`` section.
-
-    Attributes:
-        layers: their number.
-        attention: how queries are matched with keys.
-        embedding_size: width of every token's vector.
-        self_heads: of self-attention.
-        cross_heads: of cross-attention; None: the layers have none.
-        feedforward_size: hidden width of the feed-forward blocks.
-        activation: of the feed-forward blocks.
-        norm: kind of norm.
-        norm_position: before each block (Xiong et al. 2020) or after each addition (Vaswani et al. 2017).
-        positions: whether self-attention itself tells places.
-        max_positions: longest example, where positions are rotary.
-        dropout: of what each block adds.
-        attention_dropout: of attention weights.
-    """
-
-    layers: int
-    attention: Attention
-    embedding_size: int
-    self_heads: Heads
-    cross_heads: Heads | None = None
-    feedforward_size: int
-    activation: Activation
-    norm: Norm
-    norm_position: NormPosition
-    positions: Literal["none", "rotary", "alibi"]
-    max_positions: int
-    dropout: float
-    attention_dropout: float
-
-    def build(self, *, causal: bool) -> "list[Layer]":
-        """Make the layers."""
-        return cast(list[Layer], nn.ModuleList(Layer(self, causal=causal) for _ in range(self.layers)))
-
-    def final_norm(self) -> nn.Module:
-        """Make the norm after the last layer, which pre-norm layers need."""
-        return NORMS[self.norm](self.embedding_size) if self.norm_position == "pre" else nn.Identity()
-
-    def make_attention(self, heads: Heads, positions: Literal["none", "rotary", "alibi"]) -> MultiHeadAttention:
-        """Make an attention block."""
-        return ATTENTIONS[self.attention](
-            embedding_size=self.embedding_size,
-            num_heads=heads.num_heads,
-            num_kv_heads=heads.num_kv_heads,
-            head_dim=heads.head_dim,
-            dropout=self.attention_dropout,
-            positions=positions,
-            max_positions=self.max_positions,
-        )
+            return self.down_projection(F.silu(self.gate(x)) * self.up_projection(x))
+        return self.down_projection(ACTIVATIONS[self.activation](self.up_projection(x)))
 
 
 class Layer(nn.Module):
-    """Self-attention, cross-attention where a document stands outside, feed-forward; each added to what came in."""
+    """A residual layer: self-attention, optional cross-attention to the document, feed-forward.
 
-    def __init__(self, stack: Stack, *, causal: bool) -> None:
-        """Make the blocks."""
+    Each block is normalized before (pre-norm; Xiong et al. 2020) or after its addition (post-norm; Vaswani et al. 2017).
+
+    Args:
+        attention: self-attention.
+        cross_attention: attention to the document; None: the layer has none.
+        feedforward: the feed-forward block.
+        norm: kind of the normalization layers.
+        norm_position: before each block or after it.
+        dropout: probability that a value of a block's output is dropped.
+        causal: whether self-attention is causal.
+    """
+
+    def __init__(
+        self,
+        *,
+        attention: MultiHeadAttention,
+        cross_attention: MultiHeadAttention | None,
+        feedforward: FeedForward,
+        norm: Norm,
+        norm_position: NormPosition,
+        dropout: float,
+        causal: bool,
+    ) -> None:
         super().__init__()
-        self.causal, self.norm_position = causal, stack.norm_position
-        norm, size = NORMS[stack.norm], stack.embedding_size
-        self.attention_norm, self.attention = norm(size), stack.make_attention(stack.self_heads, stack.positions)
-        if stack.cross_heads is not None:
-            self.cross_attention_norm = norm(size)
-            self.cross_attention = stack.make_attention(stack.cross_heads, "none")
-        self.feedforward_norm = norm(size)
-        self.feedforward = FeedForward(
-            embedding_size=size, feedforward_size=stack.feedforward_size, activation=stack.activation
-        )
-        self.dropout = Dropout(stack.dropout)
+        embedding_size = attention.embedding_size
+        self.causal = causal
+        self.norm_position = norm_position
+        self.attention_norm = NORMS[norm](embedding_size)
+        self.attention = attention
+        if cross_attention is not None:
+            self.cross_attention_norm = NORMS[norm](embedding_size)
+            self.cross_attention = cross_attention
+        self.feedforward_norm = NORMS[norm](embedding_size)
+        self.feedforward = feedforward
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,
         x_ND: Tensor,
-        rows: Rows,
+        layout: BatchLayout,
         *,
-        before: tuple[Tensor, Rows] | None = None,
-        memory: tuple[Tensor, Rows] | None = None,
+        context: tuple[Tensor, BatchLayout] | None = None,
+        memory: tuple[Tensor, BatchLayout] | None = None,
         return_weights: bool = False,
     ) -> tuple[Tensor, list[Tensor] | None]:
-        """Go through the layer with ragged tokens.
+        """Apply the layer to ragged tokens.
 
         Args:
             x_ND: the tokens.
-            rows: where their examples begin and end.
-            before: where x is but the ends of longer examples, all of their tokens [M, D] and their rows.
-            memory: the documents' tokens [M, D] and their rows, for cross-attention.
-            return_weights: return where the document is looked at: in cross-attention, or else in self-attention.
+            layout: their layout.
+            context: the complete examples [M, D] and their layout, when x holds only their last tokens (GPT's last
+                layer).
+            memory: the documents' tokens [M, D] and their layout, for cross-attention.
+            return_weights: return the attention weights to the document: of cross-attention, or of self-attention in a
+                layer without it.
 
         Returns:
-            The tokens [N, D] and, if asked for, each example's weights [H, T, S].
+            The tokens [N, D] and, if asked for, the weights [H, T, S] of each example.
         """
-        seen = None if before is None else (self._enter(self.attention_norm, before[0]), before[1])
+        # Self-attention.
+        if context is not None:
+            context_MD, context_layout = context
+            context = self._pre_norm(self.attention_norm, context_MD), context_layout
         attended_ND, weights = self.attention(
-            self._enter(self.attention_norm, x_ND),
-            rows,
-            seen,
+            self._pre_norm(self.attention_norm, x_ND),
+            layout,
+            context,
             causal=self.causal,
             return_weights=return_weights and memory is None,
         )
-        x_ND = self._leave(self.attention_norm, x_ND, attended_ND)
+        x_ND = self._add_and_norm(self.attention_norm, x_ND, attended_ND)
+
+        # Cross-attention to the document.
         if memory is not None:
-            asking_ND = self._enter(self.cross_attention_norm, x_ND)
-            attended_ND, weights = self.cross_attention(asking_ND, rows, memory, return_weights=return_weights)
-            x_ND = self._leave(self.cross_attention_norm, x_ND, attended_ND)
-        fed_ND = self.feedforward(self._enter(self.feedforward_norm, x_ND))
-        return self._leave(self.feedforward_norm, x_ND, fed_ND), weights
+            query_ND = self._pre_norm(self.cross_attention_norm, x_ND)
+            attended_ND, weights = self.cross_attention(query_ND, layout, memory, return_weights=return_weights)
+            x_ND = self._add_and_norm(self.cross_attention_norm, x_ND, attended_ND)
+
+        transformed_ND = self.feedforward(self._pre_norm(self.feedforward_norm, x_ND))
+        return self._add_and_norm(self.feedforward_norm, x_ND, transformed_ND), weights
 
     def step(
         self, x_BWD: Tensor, state: DecoderState, layer: int, *, return_weights: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Do the same for one new token a hypothesis, with this layer's caches in the state.
+        """Apply the layer to one new token of each hypothesis, with the cached keys and values of earlier ones.
+
+        Args:
+            x_BWD: the new tokens.
+            state: the caches of all layers.
+            layer: which of them is this one's.
+            return_weights: return the attention weights to the document, as in ``forward``.
 
         Returns:
-            The tokens [B, W, D] and, if asked for, where they look: [B, H, W, slots], the document's slots first.
+            The tokens [B, W, D] and, if asked for, the weights: [B, H, W, S] of cross-attention, otherwise [B, H, W, C]
+            over the slots of the cache, the document's first.
         """
-        crossing, places_BW = bool(state.cross_keys), state.places_B[:, None].expand(x_BWD.shape[:2])
-        query_BWHK, key_BWJK, value_BWJK = self.attention.project(self._enter(self.attention_norm, x_BWD))
-        query_BWHK, key_BWJK = (self.attention.rotate(each, places_BW) for each in (query_BWHK, key_BWJK))
-        key_BJCK, value_BJCK = state.remember(layer, key_BWJK, value_BWJK)
-        mask = state.self_mask(self.attention.slopes_H)
+        has_cross_attention = bool(state.cross_keys)
+        positions_BW = state.positions_B[:, None].expand(x_BWD.shape[:2])
+
+        # Self-attention to the hypothesis's own tokens.
+        query_BWHK, key_BWJK, value_BWJK = self.attention.project(self._pre_norm(self.attention_norm, x_BWD))
+        query_BWHK = self.attention.rotate(query_BWHK, positions_BW)
+        key_BWJK = self.attention.rotate(key_BWJK, positions_BW)
+        key_BJCK, value_BJCK = state.append(layer, key_BWJK, value_BWJK)
         attended_BWD, weights = self.attention.step(
-            query_BWHK, key_BJCK, value_BJCK, mask, return_weights=return_weights and not crossing
+            query_BWHK,
+            key_BJCK,
+            value_BJCK,
+            state.self_bias(self.attention.slopes_H),
+            return_weights=return_weights and not has_cross_attention,
         )
-        x_BWD = self._leave(self.attention_norm, x_BWD, attended_BWD)
-        if crossing:
-            query_BWHK = self.cross_attention.project_query(self._enter(self.cross_attention_norm, x_BWD))
-            groups = [
-                self.cross_attention.step(query_BWHK[group], key, value, mask, return_weights=return_weights)
-                for group, key, value, mask in state.cross(layer)
-            ]
-            x_BWD = self._leave(self.cross_attention_norm, x_BWD, torch.cat([attended for attended, _ in groups]))
-            if return_weights:
-                longest = state.document_mask_B11S.shape[3]
-                looks = [look for _, look in groups if look is not None]
-                weights = torch.cat([F.pad(look, (0, longest - look.shape[3])) for look in looks])
-        fed_BWD = self.feedforward(self._enter(self.feedforward_norm, x_BWD))
-        return self._leave(self.feedforward_norm, x_BWD, fed_BWD), weights
+        x_BWD = self._add_and_norm(self.attention_norm, x_BWD, attended_BWD)
 
-    def project_memory(self, x_ND: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
-        """Return the keys and values [N, J, K] that self-attention makes of tokens: what a cache keeps of them."""
-        key_NJK, value_NJK = self.attention.project_memory(self._enter(self.attention_norm, x_ND))
-        return self.attention.rotate(key_NJK, rows.positions), value_NJK
+        if has_cross_attention:
+            query_BWD = self._pre_norm(self.cross_attention_norm, x_BWD)
+            attended_BWD, weights = self._cross_step(query_BWD, state, layer, return_weights=return_weights)
+            x_BWD = self._add_and_norm(self.cross_attention_norm, x_BWD, attended_BWD)
 
-    def _enter(self, norm: nn.Module, x: Tensor) -> Tensor:
+        transformed_BWD = self.feedforward(self._pre_norm(self.feedforward_norm, x_BWD))
+        return self._add_and_norm(self.feedforward_norm, x_BWD, transformed_BWD), weights
+
+    def _cross_step(
+        self, x_BWD: Tensor, state: DecoderState, layer: int, *, return_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend to the documents, group by group of similar length."""
+        query_BWHK = self.cross_attention.project_query(x_BWD)
+        outputs = []
+        weights = []
+        for group, key_BJSK, value_BJSK, bias_B11S in state.cross(layer):
+            attended_BWD, weights_BHWS = self.cross_attention.step(
+                query_BWHK[group], key_BJSK, value_BJSK, bias_B11S, return_weights=return_weights
+            )
+            outputs.append(attended_BWD)
+            if weights_BHWS is not None:
+                padding = state.document_bias_B11S.shape[3] - weights_BHWS.shape[3]
+                weights.append(F.pad(weights_BHWS, (0, padding)))
+        return torch.cat(outputs), torch.cat(weights) if return_weights else None
+
+    def project_memory(self, x_ND: Tensor, layout: BatchLayout) -> tuple[Tensor, Tensor]:
+        """Return the keys and values [N, J, K] of tokens in self-attention, as a cache keeps them."""
+        key_NJK, value_NJK = self.attention.project_memory(self._pre_norm(self.attention_norm, x_ND))
+        return self.attention.rotate(key_NJK, layout.positions), value_NJK
+
+    def _pre_norm(self, norm: nn.Module, x: Tensor) -> Tensor:
         return norm(x) if self.norm_position == "pre" else x
 
-    def _leave(self, norm: nn.Module, x: Tensor, changed: Tensor) -> Tensor:
-        x = x + self.dropout(changed)
+    def _add_and_norm(self, norm: nn.Module, x: Tensor, output: Tensor) -> Tensor:
+        x = x + self.dropout(output)
         return x if self.norm_position == "pre" else norm(x)
 
     def extra_repr(self) -> str:
-        """State where the norms stand."""
+        """Return the position of the norms, and whether the layer is causal."""
         return f"norm_position={self.norm_position}, causal={self.causal}"

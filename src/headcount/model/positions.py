@@ -1,7 +1,4 @@
-"""How a model is told where a token stands: a table that is added, a rotation, or a bias of the attention.
-
-Shapes are suffixes of names: N tokens, T query tokens, S memory tokens, D embedding_size, H num_heads, K head_dim.
-"""
+"""Positional encodings: a table that is added to embeddings, a rotation of queries and keys, or a bias on the scores."""
 
 import math
 
@@ -10,29 +7,32 @@ from torch import Tensor
 
 
 def sinusoids(length: int, embedding_size: int) -> Tensor:
-    """Return the position table of Vaswani et al. 2017, section 3.5: [length, embedding_size]."""
-    rates = torch.exp(torch.arange(0, embedding_size, 2, dtype=torch.float32) * (-math.log(10_000) / embedding_size))
+    """Return the table [length, embedding_size] of Vaswani et al. 2017, section 3.5."""
+    exponents = torch.arange(0, embedding_size, 2, dtype=torch.float32)
+    rates = torch.exp(exponents * (-math.log(10_000) / embedding_size))
     angles = torch.arange(length, dtype=torch.float32)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :embedding_size]
 
 
 def rotation_table(length: int, head_dim: int) -> Tensor:
-    """Return the cosines and sines of rotary positions (Su et al. 2021, section 3.2.2): [2, length, head_dim / 2]."""
+    """Return cosines and sines of rotary positions, [2, length, head_dim / 2] (Su et al. 2021, section 3.2.2)."""
     rates = 10_000.0 ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
     angles = torch.arange(length, dtype=torch.float32)[:, None] * rates
     return torch.stack([angles.cos(), angles.sin()])
 
 
 def rotate(x_NHK: Tensor, table: Tensor, positions_N: Tensor) -> Tensor:
-    """Turn each pair of dimensions (k, k + K/2) by its place's angle; products then tell distances (Su et al. 2021).
+    """Rotate each pair of dimensions (k, k + K/2) by the angle of its position (Su et al. 2021).
+
+    Products of rotated queries and keys depend on the distance of their positions.
 
     Args:
-        x_NHK: queries or keys; any number of dimensions may stand before the last two.
-        table: of ``rotation_table``.
-        positions_N: the place of each token; its shape is that of x without the last two dimensions.
+        x_NHK: queries or keys, with any number of leading dimensions.
+        table: from ``rotation_table``.
+        positions_N: position of each token; its shape is that of x without the last two dimensions.
 
     Returns:
-        The rotated x; lengths of vectors are kept.
+        The rotated x; the lengths of vectors do not change.
     """
     cos, sin = table[:, positions_N].to(x_NHK.dtype)[..., None, :]
     first, second = x_NHK.chunk(2, -1)
@@ -40,10 +40,10 @@ def rotate(x_NHK: Tensor, table: Tensor, positions_N: Tensor) -> Tensor:
 
 
 def alibi_slopes(num_heads: int) -> Tensor:
-    """Return each head's slope (Press et al. 2022, section 3): 2^(-8/H), 2^(-16/H), ..., [H].
+    """Return the slope of each head, [H]: 2^(-8/H), 2^(-16/H), ... (Press et al. 2022, section 3).
 
-    For a number of heads that is no power of two, as the authors' code does: the slopes of the next smaller power, then
-    every second one of the next larger.
+    If the number of heads is not a power of two, the slopes of the next smaller power come first, then every second one
+    of the next larger power, as in the authors' code.
     """
     power = 2 ** int(math.log2(num_heads))
     slopes = [2 ** (-8 * (head + 1) / power) for head in range(power)]
@@ -52,9 +52,9 @@ def alibi_slopes(num_heads: int) -> Tensor:
 
 
 def alibi(slopes_H: Tensor, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-    """Return the bias [..., H, T, S] that takes slope x distance off each score (Press et al. 2022, section 3).
+    """Return the bias [..., H, T, S] of ALiBi: minus slope x distance (Press et al. 2022, section 3).
 
-    In an encoder, which looks both ways, distance is |t - s|.
+    In an encoder, where tokens attend in both directions, the distance is |t - s|.
     """
     distance = (query_positions[..., :, None] - key_positions[..., None, :]).abs()
     return -slopes_H[:, None, None] * distance[..., None, :, :]

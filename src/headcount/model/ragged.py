@@ -1,6 +1,6 @@
-"""Ragged batches: the tokens of several examples end to end, and where each example begins and ends.
+"""Ragged batches: the tokens of all examples end to end, with the offsets where each example begins.
 
-Shapes are suffixes of names: B examples, N tokens of all of them together, T tokens of the longest.
+Nothing is padded. Only attention needs to know where an example ends.
 """
 
 from dataclasses import dataclass
@@ -13,55 +13,77 @@ from torch.nn.utils.rnn import pad_sequence
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Where the examples of a ragged batch begin and end.
+class BatchLayout:
+    """Where the examples of a ragged batch begin and end. The values are tensors [N, ...] beside it.
 
     Attributes:
-        lengths: tokens of each example; on the host, because splitting needs them there.
-        bounds: where each example begins, and where the last one ends, [B + 1] int32 on the device.
+        lengths: number of tokens of each example, on the host, where splitting needs them.
+        offsets: where each example begins, and where the last one ends, [B + 1] int32 on the device; kernels call it
+            ``cu_seqlens``.
     """
 
     lengths: list[int]
-    bounds: Tensor
+    offsets: Tensor
 
     @classmethod
-    def of(cls, lengths: list[int], device: torch.device | str = "cpu") -> "Rows":
-        """Make the rows of examples with these lengths."""
-        return cls(lengths, torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device))
+    def from_lengths(cls, lengths: list[int], device: torch.device | str = "cpu") -> "BatchLayout":
+        """Return the layout of examples with these lengths."""
+        offsets = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=device)
+        return cls(lengths, offsets)
 
     @cached_property
-    def longest(self) -> int:
-        """Tokens of the longest example."""
+    def num_tokens(self) -> int:
+        """Number of tokens of all examples, N."""
+        return sum(self.lengths)
+
+    @cached_property
+    def max_length(self) -> int:
+        """Number of tokens of the longest example."""
         return max(self.lengths)
 
     @cached_property
+    def lengths_B(self) -> Tensor:
+        """Number of tokens of each example, [B] on the device."""
+        return self.offsets.diff()
+
+    @cached_property
     def positions(self) -> Tensor:
-        """Each token's place within its own example, [N]."""
-        return torch.arange(sum(self.lengths), device=self.bounds.device) - self.spread(self.bounds[:-1])
+        """Position of each token in its own example, [N]."""
+        tokens_N = torch.arange(self.num_tokens, device=self.offsets.device)
+        return tokens_N - self.repeat_per_example(self.offsets[:-1])
 
-    def spread(self, values_B: Tensor) -> Tensor:
-        """Give each token the value of its example, [N]."""
-        return torch.repeat_interleave(values_B, self.bounds.diff(), output_size=sum(self.lengths))
+    def repeat_per_example(self, values_B: Tensor) -> Tensor:
+        """Return for each token the value of its example, [N]."""
+        return torch.repeat_interleave(values_B, self.lengths_B, output_size=self.num_tokens)
 
-    def positions_at_end_of(self, whole: "Rows") -> Tensor:
-        """Return each token's place [N] in examples that end with these tokens; in themselves: ``positions``."""
-        return (
-            self.positions if whole is self else self.positions + self.spread(whole.bounds.diff() - self.bounds.diff())
-        )
+    def positions_at_end_of(self, whole: "BatchLayout") -> Tensor:
+        """Return the position of each token [N] if these tokens are the last ones of longer examples.
+
+        Args:
+            whole: the layout of the complete examples. For the layout itself the result is ``positions``.
+        """
+        if whole is self:
+            return self.positions
+        return self.positions + self.repeat_per_example(whole.lengths_B - self.lengths_B)
 
     def pad(self, values_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Lay ragged values out as a rectangle.
+        """Return ragged values as a padded tensor.
 
         Returns:
-            The values [B, T, ...], zero where no token is, and a mask [B, T], True where one is.
+            The values [B, T, ...], zero in the padding, and a mask [B, T], True for tokens.
         """
-        real_BT = torch.arange(self.longest, device=values_N.device) < self.bounds.diff()[:, None]
-        return pad_sequence(list(values_N.split(self.lengths)), batch_first=True), real_BT
+        padded_BT = pad_sequence(list(values_N.split(self.lengths)), batch_first=True)
+        is_token_BT = torch.arange(self.max_length, device=values_N.device) < self.lengths_B[:, None]
+        return padded_BT, is_token_BT
 
 
-def interleave(parts: list[tuple[Tensor, Rows]]) -> tuple[Tensor, Rows]:
-    """Join ragged batches example by example: the first part of an example, then its second, and so on."""
-    pieces = zip(*(values_N.split(rows.lengths) for values_N, rows in parts), strict=True)
-    lengths = [sum(each) for each in zip(*(rows.lengths for _, rows in parts), strict=True)]
-    joined_N = torch.cat([piece for example in pieces for piece in example])
-    return joined_N, Rows.of(lengths, joined_N.device)
+def interleave(parts: list[tuple[Tensor, BatchLayout]]) -> tuple[Tensor, BatchLayout]:
+    """Join ragged batches example by example: the first part of an example, then its second part, and so on."""
+    split_parts = [values_N.split(layout.lengths) for values_N, layout in parts]
+    pieces: list[Tensor] = []
+    lengths = []
+    for example in zip(*split_parts, strict=True):
+        pieces.extend(example)
+        lengths.append(sum(len(piece) for piece in example))
+    joined_N = torch.cat(pieces)
+    return joined_N, BatchLayout.from_lengths(lengths, joined_N.device)

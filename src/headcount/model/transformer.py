@@ -1,104 +1,141 @@
-"""The encoder-decoder Transformer (Vaswani et al. 2017) on ragged batches.
+"""The encoder-decoder Transformer (Vaswani et al. 2017) on ragged batches."""
 
-Shapes are suffixes of names: B documents, N document tokens and M summary tokens of all examples together, S document
-tokens of one example, W hypotheses of one document, C cache slots, J num_kv_heads, K head_dim, D embedding_size.
-"""
+from collections.abc import Callable
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from headcount.model.base import SummaryModel, Vocabulary
-from headcount.model.copying import Prediction
-from headcount.model.decoder_cache import DecoderState, additive_mask, groups_of, open_caches
-from headcount.model.layers import Stack
-from headcount.model.ragged import Rows
+from headcount.model.base import Embedding, SummaryModel
+from headcount.model.decoder_cache import DecoderState, additive_bias, allocate_caches, group_by_length
+from headcount.model.layers import Layer
+from headcount.model.output import ModelOutput
+from headcount.model.ragged import BatchLayout
 
 
 class Transformer(SummaryModel[DecoderState]):
-    """The encoder reads the document, the decoder writes the summary."""
+    """The encoder reads the document; the decoder generates the summary with cross-attention to it.
 
-    def __init__(self, vocabulary: Vocabulary, encoder: Stack, decoder: Stack, *, copying: bool = False) -> None:
-        """Make the layers.
+    Args:
+        summary_embedding: embedding of summary tokens.
+        document_embedding: embedding of document tokens.
+        tie_output: whether the output layer shares its matrix with the summary embedding.
+        copying: whether tokens may be copied from the document, by the cross-attention of the last layer.
+        encoder: builds the layers of the encoder, after the embeddings and the output layer.
+        encoder_norm: normalization after them.
+        decoder: builds the layers of the decoder, with cross-attention.
+        decoder_norm: normalization after them.
+    """
 
-        Args:
-            vocabulary: the way in and out.
-            encoder: what the encoder is made of.
-            decoder: what the decoder is made of, cross-attention included.
-            copying: mix in the document's tokens, by the last layer's cross-attention.
-        """
-        super().__init__(vocabulary, copying=copying)
-        self.encoder, self.encoder_norm = encoder.build(causal=False), encoder.final_norm()
-        self.decoder, self.decoder_norm = decoder.build(causal=True), decoder.final_norm()
+    def __init__(
+        self,
+        *,
+        summary_embedding: Embedding,
+        document_embedding: Embedding,
+        tie_output: bool,
+        copying: bool,
+        encoder: Callable[[], list[Layer]],
+        encoder_norm: nn.Module,
+        decoder: Callable[[], list[Layer]],
+        decoder_norm: nn.Module,
+    ) -> None:
+        super().__init__(
+            summary_embedding=summary_embedding,
+            document_embedding=document_embedding,
+            tie_output=tie_output,
+            copying=copying,
+        )
+        self.encoder = cast(list[Layer], nn.ModuleList(encoder()))
+        self.encoder_norm = encoder_norm
+        self.decoder = cast(list[Layer], nn.ModuleList(decoder()))
+        self.decoder_norm = decoder_norm
 
     def forward(
         self,
         document_ids_N: Tensor,
-        document_rows: Rows,
+        document_layout: BatchLayout,
         summary_ids_M: Tensor,
-        summary_rows: Rows,
+        summary_layout: BatchLayout,
         *,
         return_weights: bool = False,
-    ) -> Prediction:
+    ) -> ModelOutput:
         """See ``SummaryModel.forward``."""
-        memory = self.encode(document_ids_N, document_rows), document_rows
-        x_MD = self.summary_embedding(summary_ids_M, summary_rows.positions)
-        per_layer = []
+        memory = self.encode(document_ids_N, document_layout), document_layout
+        x_MD = self.summary_embedding(summary_ids_M, summary_layout.positions)
+        layer_weights = []
         for layer in self.decoder:
-            wanted = return_weights or (self.copy_gate is not None and layer is self.decoder[-1])
-            x_MD, weights = layer(x_MD, summary_rows, memory=memory, return_weights=wanted)
-            per_layer.append(weights)
-        return self.predict(
+            # Copying needs the attention of the last layer.
+            is_copying_layer = self.copy_gate is not None and layer is self.decoder[-1]
+            x_MD, weights = layer(
+                x_MD, summary_layout, memory=memory, return_weights=return_weights or is_copying_layer
+            )
+            layer_weights.append(weights)
+        return self.make_output(
             self.decoder_norm(x_MD),
-            per_layer[-1],
+            layer_weights[-1],
             self.decoder[-1].cross_attention.head_gates,
             document_ids_N,
-            document_rows,
-            per_layer if return_weights else [],
+            document_layout,
+            layer_weights if return_weights else [],
         )
 
-    def encode(self, document_ids_N: Tensor, rows: Rows) -> Tensor:
-        """Read the documents; return their tokens in context, [N, D]."""
-        x_ND = self.document_embedding(document_ids_N, rows.positions)
+    def encode(self, document_ids_N: Tensor, layout: BatchLayout) -> Tensor:
+        """Return the encoder's output for the documents' tokens, [N, D]."""
+        x_ND = self.document_embedding(document_ids_N, layout.positions)
         for layer in self.encoder:
-            x_ND, _ = layer(x_ND, rows)
+            x_ND, _ = layer(x_ND, layout)
         return self.encoder_norm(x_ND)
 
-    def start(self, document_ids_N: Tensor, rows: Rows, *, capacity: int, width: int = 1) -> DecoderState:
-        """See ``SummaryModel.start``."""
-        memory_ND, (ids_BS, real_BS) = self.encode(document_ids_N, rows), rows.pad(document_ids_N)
-        documents, slots = len(rows.lengths), capacity * width
-        groups = groups_of(rows.lengths)
-        cross = [layer.cross_attention.project_memory(memory_ND) for layer in self.decoder]
+    def start(self, document_ids_N: Tensor, layout: BatchLayout, *, capacity: int, width: int = 1) -> DecoderState:
+        """See ``SummaryModel.start``. Keys and values of the documents are computed once for each layer."""
+        memory_ND = self.encode(document_ids_N, layout)
+        ids_BS, is_token_BS = layout.pad(document_ids_N)
+        documents = len(layout.lengths)
+        slots = capacity * width
+
+        groups = group_by_length(layout.lengths)
+        cross_keys = []
+        cross_values = []
+        for layer in self.decoder:
+            key_NJK, value_NJK = layer.cross_attention.project_memory(memory_ND)
+            cross_keys.append(_pad_in_groups(key_NJK, layout, groups))
+            cross_values.append(_pad_in_groups(value_NJK, layout, groups))
+
         sizes = [(layer.attention.num_kv_heads, layer.attention.head_dim) for layer in self.decoder]
-        keys, values = open_caches(sizes, documents=documents, width=width, slots=slots, like=memory_ND)
+        self_keys, self_values = allocate_caches(sizes, documents=documents, slots=slots, like=memory_ND)
         nothing_BWC = torch.zeros(documents, width, slots, dtype=torch.bool, device=memory_ND.device)
         return DecoderState(
-            self_keys=keys,
-            self_values=values,
-            cross_keys=[_padded(key_NJK, rows, groups) for key_NJK, _ in cross],
-            cross_values=[_padded(value_NJK, rows, groups) for _, value_NJK in cross],
+            self_keys=self_keys,
+            self_values=self_values,
+            cross_keys=cross_keys,
+            cross_values=cross_values,
             document_ids_BS=ids_BS,
-            document_mask_B11S=additive_mask(real_BS, memory_ND.dtype)[:, None, None],
-            slot_mask_BWC=additive_mask(nothing_BWC, memory_ND.dtype),
-            slot_places_BC=rows.bounds.new_zeros(documents, slots),
-            places_B=rows.bounds.new_zeros(documents),
+            document_bias_B11S=additive_bias(is_token_BS, memory_ND.dtype)[:, None, None],
+            slot_bias_BWC=additive_bias(nothing_BWC, memory_ND.dtype),
+            slot_positions_BC=layout.offsets.new_zeros(documents, slots),
+            positions_B=layout.offsets.new_zeros(documents),
             prefix=0,
         )
 
     def step(self, token_ids_BW: Tensor, state: DecoderState) -> Tensor:
         """See ``SummaryModel.step``."""
         state.begin_step()
-        x_BWD = self.summary_embedding(token_ids_BW, state.places_B[:, None].expand_as(token_ids_BW))
+        x_BWD = self.summary_embedding(token_ids_BW, state.positions_B[:, None].expand_as(token_ids_BW))
+        needs_attention = self.copy_gate is not None or state.track_attention
         for index, layer in enumerate(self.decoder):
-            wanted = (self.copy_gate is not None or state.track_attention) and layer is self.decoder[-1]
-            x_BWD, weights_BHWS = layer.step(x_BWD, state, index, return_weights=wanted)
+            is_last = layer is self.decoder[-1]
+            x_BWD, weights_BHWS = layer.step(x_BWD, state, index, return_weights=needs_attention and is_last)
         state.end_step()
         gates_H = self.decoder[-1].cross_attention.head_gates
-        return self.predict_step(self.decoder_norm(x_BWD), weights_BHWS, gates_H, state)
+        return self.next_logits(self.decoder_norm(x_BWD), weights_BHWS, gates_H, state)
 
 
-def _padded(values_NJK: Tensor, rows: Rows, groups: list[slice]) -> list[Tensor]:
-    """Return the documents' keys or values as a rectangle [B, J, S, K] for each group of documents."""
-    values = values_NJK.split(rows.lengths)
-    return [pad_sequence(values[group], batch_first=True).transpose(1, 2).contiguous() for group in groups]
+def _pad_in_groups(values_NJK: Tensor, layout: BatchLayout, groups: list[slice]) -> list[Tensor]:
+    """Return the documents' keys or values as a padded tensor [B, J, S, K] for each group of documents."""
+    values = values_NJK.split(layout.lengths)
+    padded = []
+    for group in groups:
+        values_BSJK = pad_sequence(values[group], batch_first=True)
+        padded.append(values_BSJK.transpose(1, 2).contiguous())
+    return padded

@@ -17,7 +17,7 @@ from headcount.errors import ConfigError
 from headcount.runs.folder import say_unwritten, write_whole
 
 
-class Parts:
+class PartialPredictions:
     """Those of a known number of rows that there are, in a folder of their own until they are complete."""
 
     def __init__(self, folder: Path, count: int, process: int) -> None:

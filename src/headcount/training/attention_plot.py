@@ -20,10 +20,10 @@ def draw_cross_attention(weights_HTS: Tensor, written: Sequence[str], document: 
     """
     heads, targets, sources = weights_HTS.shape
     columns = 1 if sources > 2 * targets else 2
-    rows = -(-heads // columns)
-    size = 2 + columns * sources * 0.16, 1 + rows * (targets * 0.16 + 0.4)
+    layout = -(-heads // columns)
+    size = 2 + columns * sources * 0.16, 1 + layout * (targets * 0.16 + 0.4)
     figure = Figure(figsize=size, dpi=110, layout="constrained")
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    panels = figure.subplots(layout, columns, sharex=True, sharey=True, squeeze=False)
     for head, panel in enumerate(panels.flat):
         if head >= heads:
             panel.set_axis_off()

@@ -1,10 +1,15 @@
-"""The LightningModule: loss, optimizer, validation by ROUGE, greedy summaries."""
+"""The LightningModule: training loss, validation by ROUGE, and the summaries of documents.
+
+The order is that of a run: build the model, training step, optimizer, validation, generation.
+"""
 
 import math
 import time
 import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -15,47 +20,51 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from headcount.config.schema import Config, Schedule
+from headcount.config.schema import Config, OptimizerConfig, Schedule
 from headcount.data.tokenizer import END, START, words_of
 from headcount.errors import ConfigError
 from headcount.evaluation.rouge import ROUGE_TYPES, Rouge
-from headcount.generation.constraints import Constraints, Words
-from headcount.generation.generate import Hypothesis, LengthPenalty, Sampling, Search, beam_search, write
+from headcount.generation.constraints import Words, build_constraints
+from headcount.generation.generate import generate
+from headcount.generation.hypothesis import Hypothesis
 from headcount.model.build import build_model
-from headcount.model.copying import Prediction
-from headcount.model.ragged import Rows
-from headcount.runs.partial_predictions import Parts
+from headcount.model.output import ModelOutput
+from headcount.model.ragged import BatchLayout
+from headcount.runs.partial_predictions import PartialPredictions
 from headcount.training.attention_plot import draw_cross_attention
 from headcount.training.data_module import Batch, SummarizationDataModule
 
+SAMPLE_COLUMNS = ["id", "document", "reference", "summary"]  # of the table of validation summaries
+MAX_SAMPLES = 20  # rows of that table
 
-class Written(NamedTuple):
-    """A summary: its example's row, its text, whether it ended because it was as long as allowed, and its score."""
+
+@dataclass  # Lightning looks into predictions, and cannot look into a frozen dataclass
+class GeneratedSummary:
+    """A generated summary.
+
+    Attributes:
+        row: index of the example in its split.
+        summary: the text.
+        truncated: whether it stopped at the maximum length.
+        score: of the hypothesis.
+    """
 
     row: int
     summary: str
-    cut: bool
+    truncated: bool
     score: float
 
 
-def said_of_long(config: Config, number: int, documents: int) -> str:
-    """Return the line on documents that were longer than the model reads; nothing if there were none."""
-    how = {"truncate": "cut at", "split": "read in windows of"}[config.generation.long_documents]
-    what = f"{number:,} of {documents:,} documents were {how} {config.data.max_document_tokens:,} tokens"
-    return what if number else ""
-
-
 class Summarizer(pl.LightningModule):
-    """Trains a summarizer and writes summaries with it."""
+    """Trains a summarization model and generates summaries with it.
+
+    Args:
+        config: of the run.
+        plain: the same as a nested dict; it is saved in checkpoints.
+        tokenizer: that of the data.
+    """
 
     def __init__(self, config: Config, plain: dict[str, Any], tokenizer: Tokenizer) -> None:
-        """Remember what to build; ``configure_model`` builds it.
-
-        Args:
-            config: the run's config.
-            plain: the same as a nested dict; it goes into the checkpoints.
-            tokenizer: that of the data.
-        """
         super().__init__()
         self.config = config
         self.plain = plain
@@ -63,10 +72,10 @@ class Summarizer(pl.LightningModule):
         self.token_ids = tokenizer.get_vocab()
         self.rouge = Rouge(config.evaluation.references)
         self.samples: list[list[str]] = []
-        self.parts: Parts | None = None  # where predictions are kept
+        self.partial_predictions: PartialPredictions | None = None  # where predictions are stored
 
     def configure_model(self) -> None:
-        """Build the layers, once; here, so that a sharded strategy may decide where they live."""
+        """Build the model once. Lightning calls this where a sharded strategy can place the layers."""
         if not hasattr(self, "model"):
             self.model = build_model(
                 self.config.model,
@@ -75,208 +84,277 @@ class Summarizer(pl.LightningModule):
             )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the resolved config into the checkpoint."""
+        """Save the resolved config in the checkpoint."""
         checkpoint["config"] = self.plain
 
-    def predict_batch(self, batch: Batch, *, return_weights: bool = False) -> tuple[Prediction, Tensor]:
-        """Return what is expected to follow each summary token of a batch, and the tokens that do, [M]."""
-        device = batch.document_ids.device
-        first_M = Rows.of(batch.summary_lengths, device).positions == 0
-        prediction = self.model(
-            batch.document_ids,
-            Rows.of(batch.document_lengths, device),
-            batch.summary_ids[~first_M.roll(-1)],
-            Rows.of([length - 1 for length in batch.summary_lengths], device),
-            return_weights=return_weights,
-        )
-        return prediction, batch.summary_ids[~first_M].long()
-
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Return the smoothed loss of a batch, and what coverage adds to it."""
-        prediction, targets_M = self.predict_batch(batch)
-        loss = prediction.loss(targets_M, label_smoothing=self.config.optimizer.label_smoothing)
-        figures = {"train/loss": loss.detach()}
-        if self.config.model.coverage:
-            coverage = prediction.coverage_loss()
-            loss = loss + self.config.model.coverage * coverage
-            figures["train/coverage_loss"] = coverage.detach()
-        if self._is_logged():  # with copying it takes a tenth of a step
-            figures["train/token_accuracy"] = token_accuracy(prediction, targets_M)
-        self.log_dict(figures, batch_size=len(targets_M))
-        return loss
-
-    def _is_logged(self) -> bool:
-        every: int = self.config.trainer["log_every_n_steps"] or 0
-        return every > 0 and (self.trainer.global_step + 1) % every == 0
-
-    def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Log the loss without smoothing and the ROUGE of greedy summaries."""
-        prediction, targets_M = self.predict_batch(batch)
-        accuracy = token_accuracy(prediction, targets_M)
-        losses = {"validation/loss": prediction.loss(targets_M), "validation/token_accuracy": accuracy}
-        self.log_dict(losses, batch_size=len(targets_M), sync_dist=True)
-        data: SummarizationDataModule = self.trainer.datamodule  # type: ignore[attr-defined] # Lightning sets it untyped
-        pairs = data.splits["validation"].pairs
-        scores = torch.zeros(len(ROUGE_TYPES), dtype=torch.float64)
-        for index, summary in zip(batch.indices, self.summarize(batch, greedily=True), strict=True):
-            scores += torch.tensor(self.rouge.score(summary, pairs.references[index])).double() * 100
-            self.samples.append([pairs.ids[index], pairs.documents[index], pairs.references[index][0], summary])
-        means = dict(zip((f"validation/{kind}" for kind in ROUGE_TYPES), scores / len(batch.indices), strict=True))
-        means = {name: value.float() for name, value in means.items()}
-        self.log_dict(means, batch_size=len(batch.indices), sync_dist=True)
-
-    def on_validation_epoch_end(self) -> None:
-        """Log a table of documents, references and summaries, and where each head looked for one of them."""
-        data: SummarizationDataModule = self.trainer.datamodule  # type: ignore[attr-defined] # Lightning sets it untyped
-        for logger in self.loggers:
-            if isinstance(logger, WandbLogger) and self.trainer.is_global_zero:
-                columns = ["id", "document", "reference", "summary"]
-                logger.log_table("validation/summaries", columns=columns, data=self.samples[:20])
-                logger.log_image(
-                    "validation/cross_attention", [self.draw(data.splits["validation"].shortest(), greedily=True)]
-                )
-        self.samples.clear()
-
-    def predict_step(self, batch: Batch, batch_index: int) -> list[Written]:
-        """Write the best summary of each document of a batch, and keep it where that is asked for."""
-        began = time.perf_counter()
-        written = [found[0] for found in self.write_documents(batch)]
-        milliseconds = 1000 * (time.perf_counter() - began) / len(written)
-        if self.parts is not None:
-            self.parts.append([{**each._asdict(), "milliseconds": milliseconds} for each in written])
-        return written
-
-    def summarize(self, batch: Batch, *, greedily: bool = False) -> list[str]:
-        """Write the best summary of each document of a batch, as the config says or greedily."""
-        return [self.text_of(found[0]) for found in self.write(batch, greedily=greedily)]
-
-    def text_of(self, hypothesis: Hypothesis) -> str:
-        """Return a summary as one line."""
-        return " ".join(self.tokenizer.decode(hypothesis.tokens).split())
-
-    def write_documents(self, batch: Batch) -> list[list[Written]]:
-        """Write the summaries of each document of a batch; those of its windows are joined, and their scores added."""
-        size, windows = self.config.generation.batch_size, len(batch.indices) > len(set(batch.indices))
-        found = [each for piece in (batch.pieces(size) if windows else [batch]) for each in self.write(piece)]
-        documents: dict[int, list[list[Hypothesis]]] = {}
-        for row, hypotheses in zip(batch.indices, found, strict=True):
-            documents.setdefault(row, []).append(hypotheses)
-        return [
-            [
-                Written(
-                    row=row,
-                    summary=" ".join(filter(None, map(self.text_of, parts))),
-                    cut=not all(part.ended for part in parts),
-                    score=sum(part.score for part in parts),
-                )
-                for parts in zip(*of_windows, strict=False)  # of one window all there are, of several the best of each
-            ]
-            for row, of_windows in documents.items()
-        ]
-
-    def take(self, weights: dict[str, Tensor]) -> None:
-        """Take trained weights to write summaries with, in the precision that the config has for that.
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Load trained weights for generation, in the precision of ``generation.precision``.
 
         Raises:
-            ConfigError: they are another model's.
+            ConfigError: they belong to another model.
         """
         self.configure_model()
         try:
             self.load_state_dict(weights)
         except (RuntimeError, TypeError, AttributeError) as error:
-            said = " ".join(str(error).split())[:200]
-            raise ConfigError(f"these weights are not of the model that the config describes: {said}") from None
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(f"these weights are not of the model that the config describes: {reason}") from None
         self.to(getattr(torch, self.config.generation.precision))
+
+    # Training
+
+    def forward_batch(self, batch: Batch, *, return_weights: bool = False) -> tuple[ModelOutput, Tensor]:
+        """Return the model's output for a batch under teacher forcing, and the target tokens [M]."""
+        device = batch.document_ids.device
+        inputs_M, targets_M, input_layout = shift_by_one(batch.summary_ids, batch.summary_lengths)
+        output = self.model(
+            batch.document_ids,
+            BatchLayout.from_lengths(batch.document_lengths, device),
+            inputs_M,
+            input_layout,
+            return_weights=return_weights,
+        )
+        return output, targets_M.long()
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Return the training loss: cross-entropy with label smoothing, plus the weighted coverage loss."""
+        output, targets_M = self.forward_batch(batch)
+        loss = output.loss(targets_M, label_smoothing=self.config.optimizer.label_smoothing)
+        metrics = {"train/loss": loss.detach()}
+        if self.config.model.coverage:
+            coverage_loss = output.coverage_loss()
+            loss = loss + self.config.model.coverage * coverage_loss
+            metrics["train/coverage_loss"] = coverage_loss.detach()
+
+        # With copying the accuracy takes a tenth of a step, so it is computed only when it is logged.
+        if self._is_logging_step():
+            metrics["train/token_accuracy"] = token_accuracy(output, targets_M)
+        self.log_dict(metrics, batch_size=len(targets_M))
+        return loss
+
+    def _is_logging_step(self) -> bool:
+        every: int = self.config.trainer["log_every_n_steps"] or 0
+        return every > 0 and (self.trainer.global_step + 1) % every == 0
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return AdamW, with weight decay on matrices only, and the learning-rate schedule by steps."""
+        config = self.config.optimizer
+        parameters = list(self.parameters())
+        groups = [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        # Lightning 2.6 does not clip the gradients of fused optimizers in mixed precision.
+        is_mixed = "mixed" in str(self.trainer.precision)
+        betas = (config.beta1, config.beta2)
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=not is_mixed)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_function(config))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _learning_rate_function(self, config: OptimizerConfig) -> Callable[[int], float]:
+        def factor(step: int) -> float:
+            # The number of steps is asked for after the first step and not before. Under a budget of epochs Lightning
+            # sets up the training data to answer, which must not happen before a resumed run's position is restored.
+            total_steps = int(self.trainer.estimated_stepping_batches) if step else 1
+            return learning_rate_factor(step, config.schedule, config.warmup_steps, total_steps)
+
+        return factor
+
+    # Validation
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Log the loss without smoothing and the ROUGE of greedily generated summaries."""
+        output, targets_M = self.forward_batch(batch)
+        losses = {
+            "validation/loss": output.loss(targets_M),
+            "validation/token_accuracy": token_accuracy(output, targets_M),
+        }
+        self.log_dict(losses, batch_size=len(targets_M), sync_dist=True)
+
+        pairs = self._data_module.splits["validation"].pairs
+        scores = torch.zeros(len(ROUGE_TYPES), dtype=torch.float64)
+        for index, summary in zip(batch.indices, self.generate_texts(batch, greedy=True), strict=True):
+            references = pairs.references[index]
+            scores += torch.tensor(self.rouge.score(summary, references)).double() * 100
+            self.samples.append([pairs.ids[index], pairs.documents[index], references[0], summary])
+        means = scores / len(batch.indices)
+        metrics = {f"validation/{kind}": mean.float() for kind, mean in zip(ROUGE_TYPES, means, strict=True)}
+        self.log_dict(metrics, batch_size=len(batch.indices), sync_dist=True)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log validation summaries and the cross-attention of one example to W&B."""
+        for logger in self.loggers:
+            if isinstance(logger, WandbLogger) and self.trainer.is_global_zero:
+                logger.log_table("validation/summaries", columns=SAMPLE_COLUMNS, data=self.samples[:MAX_SAMPLES])
+                example = self._data_module.splits["validation"].shortest()
+                logger.log_image("validation/cross_attention", [self.plot_attention(example, greedy=True)])
+        self.samples.clear()
+
+    @property
+    def _data_module(self) -> SummarizationDataModule:
+        data_module: SummarizationDataModule = self.trainer.datamodule  # type: ignore[attr-defined] # untyped in Lightning
+        return data_module
+
+    # Generation
+
+    def predict_step(self, batch: Batch, batch_index: int) -> list[GeneratedSummary]:
+        """Generate the best summary of each document; store the summaries if ``partial_predictions`` is set."""
+        started = time.perf_counter()
+        best = [summaries[0] for summaries in self.summarize(batch)]
+        milliseconds = 1000 * (time.perf_counter() - started) / len(best)
+        if self.partial_predictions is not None:
+            rows = [{**asdict(summary), "milliseconds": milliseconds} for summary in best]
+            self.partial_predictions.append(rows)
+        return best
+
+    def summarize(self, batch: Batch) -> list[list[GeneratedSummary]]:
+        """Return the summaries of each document of a batch, the best first.
+
+        If a document comes in windows, the best summaries of its windows are joined and their scores added, likewise the
+        second best ones, and so on.
+        """
+        # A batch of windows can be much larger than generation.batch_size.
+        has_windows = len(batch.indices) > len(set(batch.indices))
+        pieces = batch.pieces(self.config.generation.batch_size) if has_windows else [batch]
+        hypotheses = []
+        for piece in pieces:
+            hypotheses.extend(self.generate(piece))
+
+        windows_by_row: dict[int, list[list[Hypothesis]]] = {}
+        for row, of_window in zip(batch.indices, hypotheses, strict=True):
+            windows_by_row.setdefault(row, []).append(of_window)
+        return [self._join_windows(row, windows) for row, windows in windows_by_row.items()]
+
+    def _join_windows(self, row: int, windows: list[list[Hypothesis]]) -> list[GeneratedSummary]:
+        summaries = []
+        for parts in zip(*windows, strict=False):
+            texts = [self.text_of(part) for part in parts]
+            summaries.append(
+                GeneratedSummary(
+                    row=row,
+                    summary=" ".join(filter(None, texts)),
+                    truncated=not all(part.finished for part in parts),
+                    score=sum(part.score for part in parts),
+                )
+            )
+        return summaries
+
+    def generate_texts(self, batch: Batch, *, greedy: bool = False) -> list[str]:
+        """Return the text of the best summary of each example of a batch."""
+        return [self.text_of(hypotheses[0]) for hypotheses in self.generate(batch, greedy=greedy)]
+
+    def text_of(self, hypothesis: Hypothesis) -> str:
+        """Return a summary as one line."""
+        return " ".join(self.tokenizer.decode(hypothesis.tokens).split())
+
+    def generate(self, batch: Batch, *, greedy: bool = False) -> list[list[Hypothesis]]:
+        """Generate up to ``generation.num_return_sequences`` summaries of each example, the best first.
+
+        Args:
+            batch: the documents.
+            greedy: use greedy search, whatever the config says; it returns one summary.
+        """
+        config = self.config.generation
+        if greedy:
+            config = replace(config, strategy="greedy", num_return_sequences=1)
+        words = self.words.to(self.device) if config.no_repeat_ngram_size else None
+        end_id = self.token_ids[END]
+        return generate(
+            self.model,
+            batch.document_ids.to(self.device),
+            BatchLayout.from_lengths(batch.document_lengths, self.device),
+            config,
+            start_id=self.token_ids[START],
+            end_id=end_id,
+            constraints=build_constraints(config, end_id=end_id, words=words),
+            generator=self._generator(batch) if config.strategy == "sample" else None,
+        )
+
+    def _generator(self, batch: Batch) -> torch.Generator:
+        """Return a random number generator that depends on the seed and the documents, not on earlier batches."""
+        content = zlib.crc32(batch.document_ids.cpu().numpy().tobytes())
+        [seed] = np.random.SeedSequence([self.config.seed, content]).generate_state(1, np.uint64).tolist()
+        return torch.Generator(self.device).manual_seed(seed)
 
     @cached_property
     def words(self) -> Words:
-        """Return which tokens make words."""
+        """Which tokens form words."""
         begins, within = words_of(self.tokenizer)
         return Words(begins_V=torch.tensor(begins), within_V=torch.tensor(within))
 
-    def write(self, batch: Batch, *, greedily: bool = False) -> list[list[Hypothesis]]:
-        """Generate the summaries of a batch, ``generation.num_return_sequences`` of each document, the best first."""
-        knobs, strategy = self.config.generation, "greedy" if greedily else self.config.generation.strategy
-        search = Search(
-            start_id=self.token_ids[START],
-            end_id=self.token_ids[END],
-            max_tokens=knobs.max_tokens,
-            constraints=Constraints(
-                min_tokens=knobs.min_tokens,
-                no_repeat_ngram=knobs.no_repeat_ngram_size,
-                words=self.words.to(self.device) if knobs.no_repeat_ngram_size else None,
-                repetition_penalty=knobs.repetition_penalty,
-            ),
-            width={"greedy": 1, "beam": knobs.num_beams, "sample": knobs.num_return_sequences}[strategy],
-            groups=knobs.num_beam_groups,
-            diversity=knobs.diversity_penalty,
-            length_penalty=LengthPenalty(kind=knobs.length_penalty, alpha=knobs.length_penalty_alpha),
-            coverage_penalty=knobs.coverage_penalty,
-        )
-        documents_N = batch.document_ids.to(self.device)
-        rows = Rows.of(batch.document_lengths, self.device)
-        if strategy == "beam":
-            found = beam_search(self.model, documents_N, rows, search)
-        elif strategy == "greedy":
-            found = write(self.model, documents_N, rows, search)
-        else:
-            content = zlib.crc32(batch.document_ids.cpu().numpy().tobytes())  # whatever was drawn before, so is this
-            [seed] = np.random.SeedSequence([self.config.seed, content]).generate_state(1, np.uint64).tolist()
-            generator = torch.Generator(self.device).manual_seed(seed)
-            drawn = Sampling(generator=generator, temperature=knobs.temperature, top_k=knobs.top_k, top_p=knobs.top_p)
-            found = write(self.model, documents_N, rows, search, sampling=drawn)
-        return [hypotheses[: knobs.num_return_sequences] for hypotheses in found]
-
     @torch.inference_mode()
-    def draw(self, batch: Batch, *, greedily: bool = False) -> Figure:
-        """Write the summary of a batch's one example; draw where the last layer's heads look, a panel a head."""
-        [[best, *_]] = self.write(batch, greedily=greedily)
-        written, end = (best.tokens, ["(end)"]) if best.ended else (best.tokens[:-1], [])
-        document_N, rows = batch.document_ids.to(self.device), Rows.of(batch.document_lengths, self.device)
-        read_M = torch.tensor([self.token_ids[START], *written], device=self.device)
-        prediction = self.model(document_N, rows, read_M, Rows.of([len(read_M)], self.device), return_weights=True)
-        texts = [self.tokenizer.decode([i]) or "(end)" for i in (*document_N.tolist(), *best.tokens)]
-        names = [text if text.isprintable() else repr(text)[1:-1] for text in texts]
-        cut = len(document_N)
-        return draw_cross_attention(prediction.weights[-1][0].float(), [*names[cut:], *end], names[:cut])
+    def plot_attention(self, batch: Batch, *, greedy: bool = False) -> Figure:
+        """Generate the summary of a batch's one example and plot the last layer's attention to the document.
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW, which decays matrices only, and the schedule, which moves with every step."""
-        knobs = self.config.optimizer
-        parameters = list(self.parameters())
-        groups = [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": knobs.weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        fused = "mixed" not in str(self.trainer.precision)  # Lightning 2.6 does not clip fused steps in mixed precision
-        optimizer = torch.optim.AdamW(groups, lr=knobs.learning_rate, betas=(knobs.beta1, knobs.beta2), fused=fused)
+        Args:
+            batch: one example.
+            greedy: use greedy search, whatever the config says.
+        """
+        [[best, *_]] = self.generate(batch, greedy=greedy)
 
-        def factor(step: int) -> float:
-            # The number of steps is asked for after the first step and not here. Under a budget of epochs Lightning
-            # sets up the training data to answer, which must not happen before a resumed run's position is restored.
-            total = int(self.trainer.estimated_stepping_batches) if step else 1
-            return learning_rate_factor(step, knobs.schedule, knobs.warmup_steps, total)
+        # Read the generated summary again, to get the weights of every head.
+        document_ids_N = batch.document_ids.to(self.device)
+        generated = best.tokens if best.finished else best.tokens[:-1]
+        summary_ids_M = torch.tensor([self.token_ids[START], *generated], device=self.device)
+        output = self.model(
+            document_ids_N,
+            BatchLayout.from_lengths(batch.document_lengths, self.device),
+            summary_ids_M,
+            BatchLayout.from_lengths([len(summary_ids_M)], self.device),
+            return_weights=True,
+        )
 
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        document = [self._token_name(token) for token in document_ids_N.tolist()]
+        summary = [self._token_name(token) for token in best.tokens]
+        if best.finished:
+            summary.append("(end)")
+        return draw_cross_attention(output.weights[-1][0].float(), summary, document)
+
+    def _token_name(self, token: int) -> str:
+        text = self.tokenizer.decode([token]) or "(end)"
+        return text if text.isprintable() else repr(text)[1:-1]
+
+
+def shift_by_one(ids: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor, BatchLayout]:
+    """Return inputs and targets of teacher forcing: the model reads each token and predicts the next one.
+
+    Args:
+        ids: tokens of the summaries, end to end, with start and end tokens.
+        lengths: number of tokens of each.
+
+    Returns:
+        The inputs (all tokens but each last one), the targets (all but each first one), and the layout of both.
+    """
+    is_first = BatchLayout.from_lengths(lengths, ids.device).positions == 0
+    is_last = is_first.roll(-1)
+    layout = BatchLayout.from_lengths([length - 1 for length in lengths], ids.device)
+    return ids[~is_last], ids[~is_first], layout
 
 
 @torch.no_grad()
-def token_accuracy(prediction: Prediction, targets_M: Tensor) -> Tensor:
-    """Return the share of summary tokens that are the likeliest by the prediction."""
-    return (prediction.likeliest() == targets_M).float().mean()
+def token_accuracy(output: ModelOutput, targets_M: Tensor) -> Tensor:
+    """Return the share of target tokens that are the most probable ones."""
+    return (output.most_likely() == targets_M).float().mean()
 
 
 def learning_rate_factor(step: int, schedule: Schedule, warmup_steps: int, total_steps: int) -> float:
-    """Return the share of the peak learning rate at a step: a linear warm-up, then the schedule.
+    """Return the learning rate at a step as a share of its peak: a linear warm-up, then the schedule.
 
-    ``inverse_sqrt`` is that of Vaswani et al. 2017, section 5.3; ``cosine`` ends at zero (Loshchilov and Hutter 2017).
+    ``inverse_sqrt`` is that of Vaswani et al. 2017, section 5.3. ``cosine`` falls to zero (Loshchilov and Hutter 2017).
     """
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
     if schedule == "inverse_sqrt":
         return math.sqrt((warmup_steps + 1) / (step + 1))
     if schedule == "cosine":
-        done = (step - warmup_steps) / max(1, total_steps - warmup_steps)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return 1.0
+
+
+def describe_long_documents(config: Config, number: int, documents: int) -> str:
+    """Return a message on documents that were longer than the model reads; an empty text if there were none."""
+    if not number:
+        return ""
+    how = {"truncate": "cut at", "split": "read in windows of"}[config.generation.long_documents]
+    return f"{number:,} of {documents:,} documents were {how} {config.data.max_document_tokens:,} tokens"

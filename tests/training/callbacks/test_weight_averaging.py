@@ -39,7 +39,9 @@ def copied(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def test_a_run_validates_and_writes_by_the_average(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
-    monkeypatch.setattr(Summarizer, "draw", lambda self, *_, **__: drawn.append(copied(self)) or Figure((1, 1)))
+    monkeypatch.setattr(
+        Summarizer, "plot_attention", lambda self, *_, **__: drawn.append(copied(self)) or Figure((1, 1))
+    )
     with watched(recorder := Recorder()):
         run.train(*small("optimizer.ema_decay=0.4", f"trainer.max_steps={STEPS}", "run.folder=averaged",
                          "trainer.val_check_interval=4", "tracking.mode=offline"))  # fmt: skip
