@@ -25,7 +25,7 @@ def main() -> None:
     for name, overlays in KINDS.items():
         for copying in (False, True):
             files = [str(CONFIGS / file) for file in ("docstrings.yaml", *overlays)]
-            config, _ = load(files, [f"model.copying={copying}"])
+            config = load(files, [f"model.copying={copying}"])
             torch.manual_seed(0)
             model = build_model(config.model, vocabulary_size=8000, max_positions=config.max_positions)
             optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)

@@ -25,6 +25,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from headcount.config.load import load
+from headcount.config.schema import Config
 from headcount.data.arrow_table import CHUNK
 from headcount.data.sources import load_splits
 from headcount.data.tokens import prepare_tokens
@@ -35,7 +36,7 @@ ROOT = Path(__file__).parents[1]
 TINY = ["embedding_size=16", "num_heads=2", "feedforward_size=16", "encoder_layers=1", "decoder_layers=1"]
 
 
-def dialogsum(cache_dir: str, *changes: str) -> tuple[Any, Any]:
+def dialogsum(cache_dir: str, *changes: str) -> Config:
     """Load the recipe of DialogSum on local files."""
     where = [f"data.path={os.environ['HEADCOUNT_DATA']}/dialogsum", f"data.cache_dir={cache_dir}"]
     return load([str(ROOT / "configs" / "dialogsum.yaml")], [*where, *changes])
@@ -62,10 +63,10 @@ class AttentionPairs(TorchDispatchMode):
 def epoch(cache_dir: str) -> None:
     """One epoch of training at 4,096-token batches, in which every position that a layer computes is counted."""
     tiny = [f"model.{change}" for change in TINY]
-    config, plain = dialogsum(cache_dir, "data.batch_tokens=4096", *tiny)
+    config = dialogsum(cache_dir, "data.batch_tokens=4096", *tiny)
     data = SummarizationDataModule(config)
     data.setup()
-    summarizer = Summarizer(config, plain, data.tokenizer)
+    summarizer = Summarizer(config, data.tokenizer)
     summarizer.configure_model()
     real: tuple[int, ...] = ()
     calls, padded = [0, 0], [0, 0]
@@ -101,7 +102,7 @@ def epoch(cache_dir: str) -> None:
 
 def throughput(cache_dir: str) -> None:
     """Raw Parquet to cached token ids, beside encode_batch_fast alone on the same text, in turn; the best of five."""
-    config, _ = dialogsum(cache_dir)
+    config = dialogsum(cache_dir)
     data = SummarizationDataModule(config)
     data.setup()
     train = data.splits["train"].pairs
@@ -115,7 +116,7 @@ def throughput(cache_dir: str) -> None:
         for begin in range(0, len(texts), CHUNK):
             data.tokenizer.encode_batch_fast(texts[begin : begin + CHUNK], add_special_tokens=False)
         chunked.append(time.perf_counter() - started)
-        fresh, _ = dialogsum(f"{cache_dir}/{turn}")
+        fresh = dialogsum(f"{cache_dir}/{turn}")
         started = time.perf_counter()
         pairs, origin = load_splits(fresh.data, {"train": "train"})
         prepare_tokens(pairs["train"], origin["train"]["sha256"], data.tokenizer, fresh.data.cache_dir)
@@ -161,7 +162,7 @@ def prepare(*changes: str) -> None:
     watching = threading.Thread(target=watch)
     watching.start()
     started = time.perf_counter()
-    data = SummarizationDataModule(load([], ["trainer.max_steps=300", *changes])[0])
+    data = SummarizationDataModule(load([], ["trainer.max_steps=300", *changes]))
     data.setup()
     batches = sum(1 for _ in islice(iter(data.train_dataloader()), 300))
     done.set()
@@ -173,7 +174,7 @@ def prepare(*changes: str) -> None:
 
 def waiting(cache_dir: str) -> None:
     """The share of the training loop in which a step waits for its batch, on the recipe of DialogSum."""
-    config, plain = dialogsum(cache_dir)
+    config = dialogsum(cache_dir)
     data = SummarizationDataModule(config)
     data.setup()
     profiler = SimpleProfiler()
@@ -181,7 +182,7 @@ def waiting(cache_dir: str) -> None:
         max_steps=60, max_epochs=-1, limit_val_batches=0, accelerator="cpu", logger=False, enable_progress_bar=False,
         enable_model_summary=False, enable_checkpointing=False, use_distributed_sampler=False, profiler=profiler,
     )  # fmt: skip
-    trainer.fit(Summarizer(config, plain, data.tokenizer), data)
+    trainer.fit(Summarizer(config, data.tokenizer), data)
     spent = {name: sum(times) for name, times in profiler.recorded_durations.items()}
     waited, trained = spent["[_TrainingEpochLoop].train_dataloader_next"], spent["run_training_batch"]
     print(f"60 steps: waited {waited:.3f} s for data, trained {trained:.1f} s: {waited / (waited + trained):.2%}")

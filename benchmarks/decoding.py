@@ -23,20 +23,20 @@ def make_run(folder: Path) -> None:
     """Make a run folder of a small, untrained model."""
     import torch
 
-    from headcount.config.load import load, to_yaml
+    from headcount.config.load import as_dict, load, to_yaml
     from headcount.data.tokenizer import train_tokenizer
     from headcount.runs.checkpoint import checkpoint_path, write_checkpoint
     from headcount.training.module import Summarizer
 
     sizes = ["embedding_size=64", "num_heads=4", "feedforward_size=128", "encoder_layers=1", "decoder_layers=1"]
     lengths = ["data.max_document_tokens=128", "data.max_summary_tokens=16", "trainer.accelerator=cpu"]
-    config, plain = load([], [*(f"model.{size}" for size in sizes), *lengths])
+    config = load([], [*(f"model.{size}" for size in sizes), *lengths])
     torch.manual_seed(0)
-    summarizer = Summarizer(config, plain, train_tokenizer([" ".join(WORDS)] * 9, "bpe", 400))
+    summarizer = Summarizer(config, train_tokenizer([" ".join(WORDS)] * 9, "bpe", 400))
     summarizer.configure_model()
-    (folder / "config.yaml").write_text(to_yaml(plain))
+    (folder / "config.yaml").write_text(to_yaml(config))
     summarizer.tokenizer.save(str(folder / "tokenizer.json"))
-    content = {"config": plain, "state_dict": summarizer.state_dict(), "global_step": 0}
+    content = {"config": as_dict(config), "state_dict": summarizer.state_dict(), "global_step": 0}
     write_checkpoint(content, checkpoint_path(folder, "best"))
 
 
@@ -54,9 +54,9 @@ def measure(folder: Path, number: int) -> None:
         for _ in range(number):
             text = " ".join(draw.choices(WORDS, k=draw.randint(1, LONGEST)))
             file.write(json.dumps({"document": text}) + "\n")
-    config, plain = load([str(folder / "config.yaml")], [])
+    config = load([str(folder / "config.yaml")], [])
     began = time.perf_counter()
-    summarize(folder, config, plain, str(documents), out=folder / f"{number}.out.jsonl")
+    summarize(folder, config, str(documents), out=folder / f"{number}.out.jsonl")
     seconds = time.perf_counter() - began
     print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 

@@ -30,7 +30,7 @@ class Ours(nn.Module):
             f"dropout={cfg.dropout}",
             f"attention_dropout={attention_dropout}",
         ]
-        config, _ = load([], [f"model.{change}" for change in changes])
+        config = load([], [f"model.{change}" for change in changes])
         positions = max(cfg.max_src, cfg.max_tgt)
         self.model = build(config.model, vocabulary_size=cfg.vocab, max_positions=positions)
 

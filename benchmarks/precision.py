@@ -22,7 +22,7 @@ VOCABULARY, EXAMPLES = 8000, 16
 
 def make() -> tuple[SummaryModel, torch.optim.Optimizer]:
     torch.manual_seed(0)
-    config, _ = load([], [f"model.{change}" for change in WORK])
+    config = load([], [f"model.{change}" for change in WORK])
     model = build_model(config.model, vocabulary_size=VOCABULARY, max_positions=512)
     return model, torch.optim.AdamW(model.parameters(), lr=5e-4, fused=True)
 

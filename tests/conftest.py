@@ -76,11 +76,11 @@ SMALL = [
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Callable[..., tuple[Config, dict[str, object]]]:
+def small(tmp_path: Path) -> Callable[..., Config]:
     """Load the config of a small model on made-up data, with changes."""
     data = write_data(tmp_path / "data")
 
-    def make(*overrides: str) -> tuple[Config, dict[str, object]]:
+    def make(*overrides: str) -> Config:
         where = [f"data.path={data}", f"data.cache_dir={tmp_path / 'cache'}", f"run.directory={tmp_path / 'runs'}"]
         return load([], [*SMALL, *where, *overrides])
 

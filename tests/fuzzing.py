@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import yaml
 from hypothesis import strategies as st
 
-from headcount.config.load import load, to_yaml
+from headcount.config.load import as_dict, load, to_yaml
 from headcount.config.schema import DataConfig
 from headcount.data.sources import load_splits, read_documents
 from headcount.errors import ConfigError
@@ -50,7 +50,7 @@ VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(SCALARS, SCAL
 def edited_configs(draw: st.DrawFn) -> str:
     """Draw a config of the repository, or the whole of a resolved one, with one to three edits of values and text."""
     files = draw(st.sampled_from([[], *([file] for file in CONFIGS)]))
-    plain = yaml.safe_load(files[0].read_text()) if files else load([], [])[1]
+    plain = yaml.safe_load(files[0].read_text()) if files else as_dict(load([], []))
     for _ in range(draw(st.integers(0, 3))):
         section = plain
         while inner := [value for value in section.values() if isinstance(value, dict) and value]:
@@ -86,14 +86,14 @@ def check_config(text: str, file: Path) -> bool:
     """Check that a config is loaded, and saved means the same, or refused in one line; return whether it is loaded."""
     file.write_text(text, encoding="utf-8", newline="")
     try:
-        _, plain = load([str(file)], [])
+        config = load([str(file)], [])
     except ConfigError as error:
         assert str(error).isprintable() and len(str(error)) < 2100 and str(error) != ""
         assert file.name in str(error), f"the file is not named: {error}"
         return False
-    file.write_text(to_yaml(plain), encoding="utf-8")
-    again = load([str(file)], [])[1]
-    assert json.dumps(again) == json.dumps(plain)  # where nan is nan
+    file.write_text(to_yaml(config), encoding="utf-8")
+    again = as_dict(load([str(file)], []))
+    assert json.dumps(again) == json.dumps(as_dict(config))  # where nan is nan
     return True
 
 

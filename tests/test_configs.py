@@ -28,7 +28,7 @@ def with_its_base(file: Path) -> list[str]:
 @pytest.fixture
 def overrides(file: Path, tmp_path: Path) -> list[str]:
     """Made-up data with the first columns that the config names, on whatever machine this is."""
-    data = load(with_its_base(file), [])[0].data
+    data = load(with_its_base(file), []).data
     document, summary = data.document_columns[0], data.summary_columns[0]
     path = write_data(tmp_path / "data", document, summary, lists=document == "source")
     changes = ["trainer.accelerator=cpu", "trainer.precision=32-true", "model.embedding_size=16"]
@@ -50,15 +50,15 @@ def test_loads_and_refuses_a_typo(file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", RUNS, ids=lambda f: f.stem)
 def test_fast_dev_run(file: Path, overrides: list[str], tmp_path: Path) -> None:
-    run.train(*load(with_its_base(file), [*overrides, "trainer.fast_dev_run=true"]))
+    run.train(load(with_its_base(file), [*overrides, "trainer.fast_dev_run=true"]))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "data"]
 
 
 @pytest.mark.parametrize("file", RUNS, ids=lambda f: f.stem)
 def test_smoke_run_goes_on_and_decodes(file: Path, overrides: list[str], tmp_path: Path) -> None:
-    config, plain = load([*with_its_base(file), str(SMOKE)], [*overrides, "run.folder=smoke"])
-    stop_at(3, config, plain)
-    run.train(config, plain)
+    config = load([*with_its_base(file), str(SMOKE)], [*overrides, "run.folder=smoke"])
+    stop_at(3, config)
+    run.train(config)
     folder = tmp_path / "smoke"
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
     assert json.loads((folder / "scores.json").read_text())["examples"] == 12

@@ -46,7 +46,7 @@ def main() -> None:
         sys.exit(2 if isinstance(error, ConfigError) else 1)
 
 
-def _load(args: list[str]) -> tuple[Config, dict[str, object]]:
+def _load(args: list[str]) -> Config:
     return compose.load(*compose.sort_arguments(args))
 
 
@@ -64,10 +64,10 @@ def train(
 
     The same command again goes on with a run that was interrupted.
     """
-    config, plain = _load(args)
+    config = _load(args)
     from headcount.commands.train import train
 
-    train(config, plain, fresh=fresh)
+    train(config, fresh=fresh)
 
 
 @app.command(
@@ -83,10 +83,10 @@ def evaluate(
     ] = False,
 ) -> None:
     """Write and score the test summaries of a finished run again, with its best checkpoint."""
-    config, plain = compose.load([compose.config_file(run)], args or [])
+    config = compose.load([compose.config_file(run)], args or [])
     from headcount.commands.evaluate import evaluate
 
-    evaluate(run, config, plain, shuffle_sources=shuffle_sources)
+    evaluate(run, config, shuffle_sources=shuffle_sources)
 
 
 @app.command(
@@ -96,7 +96,7 @@ def evaluate(
 )
 def baselines(args: Args) -> None:
     """Score what takes no learning on the test split: lead, longest, random and oracle extracts, and people."""
-    config, _ = _load(args)
+    config = _load(args)
     from headcount.commands.baselines import baselines
 
     baselines(config)
@@ -138,10 +138,10 @@ def summarize(
     files, overrides = compose.sort_arguments(args or [])
     if len(files) > 1:
         raise ConfigError(f"summarize: {files[1]}: a second file; legal: one, or - for standard input")
-    config, plain = compose.load([compose.config_file(run)], overrides)
+    config = compose.load([compose.config_file(run)], overrides)
     from headcount.commands.summarize import summarize
 
-    summarize(run, config, plain, files[0] if files else "-", out=out)
+    summarize(run, config, files[0] if files else "-", out=out)
 
 
 @app.command(
@@ -162,7 +162,7 @@ def export(run: Run, to: Annotated[Path, typer.Argument(metavar="DIR", help="a f
 )
 def data(args: Args) -> None:
     """Prepare a data set and show what is in it: sizes, lengths, novelty, repeats, dropped rows."""
-    config, _ = _load(args)
+    config = _load(args)
 
     from headcount.training.data_module import SummarizationDataModule
 
@@ -185,7 +185,7 @@ def config(
         return
     if not args:
         raise ConfigError("config: no files; legal: CONFIG... [KEY=VALUE...], or --schema")
-    print_line(compose.to_yaml(_load(args)[1]), end="")
+    print_line(compose.to_yaml(_load(args)), end="")
 
 
 @app.command(
@@ -194,7 +194,7 @@ def config(
 )
 def model(args: Args) -> None:
     """Print the model as a table: heads and parameters by place, FLOPs and cache."""
-    config, _ = _load(args)
+    config = _load(args)
     from headcount.commands.model import describe
 
     describe(config)

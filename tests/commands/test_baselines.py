@@ -33,7 +33,7 @@ def test_prints_a_table_with_its_signature(tmp_path: Path, capsys: pytest.Captur
     data = write_data(tmp_path / "data", lists=True)
     names = ["lead-1", "random-2", "oracle-1"]
     where = [f"data.path={data}", f"data.cache_dir={tmp_path / 'cache'}", "evaluation.unit=line"]
-    baselines(load([], [*where, f"evaluation.baselines=[{','.join(names)}]"])[0])
+    baselines(load([], [*where, f"evaluation.baselines=[{','.join(names)}]"]))
     said = capsys.readouterr().out
     assert "test: 12 examples; F1 x 100" in said
     assert said.endswith(
@@ -48,7 +48,7 @@ def test_prints_a_table_with_its_signature(tmp_path: Path, capsys: pytest.Captur
 @pytest.mark.parametrize(("name", "rule"), PUBLISHED)
 def test_published_figures(name: str, rule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = [f"data.path={os.environ['HEADCOUNT_DATA']}/{name}", f"data.cache_dir={tmp_path / 'cache'}"]
-    baselines(load([str(CONFIGS / f"{name}.yaml")], [*where, f"evaluation.references={rule}"])[0])
+    baselines(load([str(CONFIGS / f"{name}.yaml")], [*where, f"evaluation.references={rule}"]))
     rows = printed(capsys.readouterr().out)
     for baseline, expected in PUBLISHED[name, rule].items():
         assert rows[baseline][:3] == pytest.approx(expected, abs=0.05), baseline

@@ -24,7 +24,7 @@ from tests.commands.test_train import rows, trained
 
 def test_results_are_those_of_the_predictions(small) -> None:
     folder = trained(small, "generation.max_tokens=5")
-    config, _ = load([str(folder / "config.yaml")], [])
+    config = load([str(folder / "config.yaml")], [])
     predictions, scores = rows(folder / "predictions.jsonl"), json.loads((folder / "scores.json").read_text())
     assert [p["id"] for p in predictions] == [f"test-{n}" for n in range(12)]
     again = report(
@@ -53,21 +53,21 @@ def test_cut_summaries_are_those_that_fill_the_room(small) -> None:
     folder = trained(small, "generation.max_tokens=3")
     scores = json.loads((folder / "scores.json").read_text())
     assert {p["truncated"] for p in rows(folder / "predictions.jsonl")} == {True}  # it has hardly learned to end
-    assert scores["systems"]["model"]["truncated"]["mean"] == 100
+    assert scores["systems"]["model"]["cut"]["mean"] == 100
     assert any("cut at the longest" in alarm for alarm in scores["alarms"])
 
 
 def test_evaluate_repeats_the_run(small) -> None:
     folder = trained(small)
-    config, plain = load([str(folder / "config.yaml")], [])
-    evaluate(folder, config, plain)
+    config = load([str(folder / "config.yaml")], [])
+    evaluate(folder, config)
     for name in ("predictions.jsonl", "scores.json", "figures.csv"):
         assert (folder / "evaluation-1" / name).read_text() == (folder / name).read_text()
     costs = [json.loads((f / "costs.json").read_text()) for f in (folder, folder / "evaluation-1")]
     assert costs[1].keys() == {"decode_ms_per_summary"} < costs[0].keys()
     assert all(0 < each["decode_ms_per_summary"] < 10_000 for each in costs)
-    config, plain = load([str(folder / "config.yaml")], ["data.test_split=validation", "evaluation.references=max"])
-    evaluate(folder, config, plain)
+    config = load([str(folder / "config.yaml")], ["data.test_split=validation", "evaluation.references=max"])
+    evaluate(folder, config)
     assert rows(folder / "evaluation-2" / "predictions.jsonl")[0]["id"] == "validation-0"
     assert "references:max" in (folder / "evaluation-2" / "scores.json").read_text()
 
@@ -75,7 +75,7 @@ def test_evaluate_repeats_the_run(small) -> None:
 def test_an_interrupted_evaluation_is_gone_on_with(small, monkeypatch: pytest.MonkeyPatch) -> None:
     """In its folder if nothing about it has changed, each summary written once; else in a new one."""
     folder = trained(small, "generation.batch_size=5")
-    config, plain = load([str(folder / "config.yaml")], [])
+    config = load([str(folder / "config.yaml")], [])
     written: list[int] = []
     append = PartialPredictions.append
 
@@ -87,7 +87,7 @@ def test_an_interrupted_evaluation_is_gone_on_with(small, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(PartialPredictions, "append", stopped)
     with pytest.raises(SystemExit) as exit:
-        evaluate(folder, config, plain)
+        evaluate(folder, config)
     assert exit.value.code == 143
     parts = folder / "evaluation-1" / "parts"
     with (parts / "0.jsonl").open("a") as file:
@@ -99,38 +99,38 @@ def test_an_interrupted_evaluation_is_gone_on_with(small, monkeypatch: pytest.Mo
         append(self, found)
 
     monkeypatch.setattr(PartialPredictions, "append", noted)
-    evaluate(folder, *load([str(folder / "config.yaml")], ["generation.max_tokens=9"]))
+    evaluate(folder, load([str(folder / "config.yaml")], ["generation.max_tokens=9"]))
     assert (folder / "evaluation-2" / "scores.json").exists() and len(written) == before + 12
     del written[before:]
-    evaluate(folder, config, plain)
+    evaluate(folder, config)
     assert sorted(written) == list(range(12)) and not parts.exists()
     for name in ("predictions.jsonl", "scores.json", "figures.csv"):
         assert (folder / "evaluation-1" / name).read_text() == (folder / name).read_text()
-    evaluate(folder, config, plain)
+    evaluate(folder, config)
     assert (folder / "evaluation-3" / "scores.json").exists()
 
 
 def test_scoring_that_failed_does_not_cost_the_summaries(small, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = trained(small)
-    config, plain = load([str(folder / "config.yaml")], [])
+    config = load([str(folder / "config.yaml")], [])
     with monkeypatch.context() as patch:
         patch.setattr("headcount.commands.evaluate.report", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            evaluate(folder, config, plain)
+            evaluate(folder, config)
     with monkeypatch.context() as patch:
         patch.setattr(Summarizer, "predict_step", lambda *_: pytest.fail("written again"))
-        evaluate(folder, config, plain)
+        evaluate(folder, config)
     assert (folder / "evaluation-1" / "scores.json").read_text() == (folder / "scores.json").read_text()
     assert json.loads((folder / "evaluation-1" / "costs.json").read_text())["decode_ms_per_summary"] > 0
 
 
 def test_summaries_of_other_weights_are_not_taken(small, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = trained(small)
-    config, plain = load([str(folder / "config.yaml")], [])
+    config = load([str(folder / "config.yaml")], [])
     with monkeypatch.context() as patch:
         patch.setattr("headcount.commands.evaluate.report", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            evaluate(folder, config, plain)
+            evaluate(folder, config)
     best = folder / "checkpoints" / "best.ckpt"
     content = torch.load(best, weights_only=True)
     write_checkpoint({**content, "epoch": 7}, best)
@@ -139,14 +139,14 @@ def test_summaries_of_other_weights_are_not_taken(small, monkeypatch: pytest.Mon
     monkeypatch.setattr(
         Summarizer, "generate", lambda self, batch, **how: (seen.extend(batch.indices), write(self, batch, **how))[1]
     )
-    evaluate(folder, config, plain)
+    evaluate(folder, config)
     assert set(seen) == set(range(12))
 
 
 def test_long_documents_are_said(small, capsys: pytest.CaptureFixture[str]) -> None:
     folder = trained(small, "data.max_document_tokens=40")
     [number] = re.findall(r"^(\d+) of 12 documents were cut at 40 tokens$", capsys.readouterr().out, re.M)
-    evaluate(folder, *load([str(folder / "config.yaml")], ["generation.long_documents=split"]))
+    evaluate(folder, load([str(folder / "config.yaml")], ["generation.long_documents=split"]))
     assert f"{number} of 12 documents were read in windows of 40 tokens\n" in capsys.readouterr().out
     whole, split = (rows(f / "predictions.jsonl") for f in (folder, folder / "evaluation-1"))
     assert 0 < sum(a["summary"] != b["summary"] for a, b in zip(whole, split, strict=True)) <= int(number)
@@ -155,7 +155,7 @@ def test_long_documents_are_said(small, capsys: pytest.CaptureFixture[str]) -> N
 def test_shuffled_sources_stand_in_the_table(small, capsys: pytest.CaptureFixture[str]) -> None:
     folder = trained(small)
     assert "shuffled " not in capsys.readouterr().out.replace("documents are shuffled", "")
-    evaluate(folder, *load([str(folder / "config.yaml")], []), shuffle_sources=True)
+    evaluate(folder, load([str(folder / "config.yaml")], []), shuffle_sources=True)
     assert "\n shuffled " in capsys.readouterr().out
     assert "shuffled" in json.loads((folder / "evaluation-1" / "scores.json").read_text())["systems"]
 
@@ -165,9 +165,9 @@ def test_shuffled_sources_stand_in_the_table(small, capsys: pytest.CaptureFixtur
 )
 def test_evaluate_refuses_another_model(override: str, small) -> None:
     folder = trained(small)
-    config, plain = load([str(folder / "config.yaml")], [override])
+    config = load([str(folder / "config.yaml")], [override])
     with pytest.raises(ConfigError, match=override.split("=")[0]):
-        evaluate(folder, config, plain)
+        evaluate(folder, config)
     assert not (folder / "evaluation-1").exists()
 
 
@@ -175,7 +175,7 @@ def test_a_damaged_checkpoint_is_named(small) -> None:
     folder = trained(small)
     (folder / "checkpoints" / "best.ckpt").write_bytes(b"not a checkpoint")
     with pytest.raises(ConfigError, match=r"best.ckpt: damaged, or not a checkpoint"):
-        evaluate(folder, *load([str(folder / "config.yaml")], []))
+        evaluate(folder, load([str(folder / "config.yaml")], []))
     assert not (folder / "evaluation-1").exists()
 
 
@@ -199,5 +199,5 @@ def test_scores_go_to_wandb_with_their_signature(small, monkeypatch: pytest.Monk
 def test_validation_is_scored_by_the_configured_rule(small, monkeypatch: pytest.MonkeyPatch) -> None:
     rules = []
     monkeypatch.setattr("headcount.evaluation.rouge.Rouge.score", lambda self, *_: rules.append(self.rule) or [0.0] * 4)
-    run.train(*small("evaluation.references=best-by-rouge1"))
+    run.train(small("evaluation.references=best-by-rouge1"))
     assert set(rules) == {"best-by-rouge1"}

@@ -16,15 +16,15 @@ from headcount.runs.checkpoint import load_checkpoint
 
 @pytest.fixture
 def run(small, tmp_path: Path) -> Path:
-    config, plain = small("tracking.entity=me", f"run.folder={tmp_path / 'run'}")
-    train(config, plain)
+    config = small("tracking.entity=me", f"run.folder={tmp_path / 'run'}")
+    train(config)
     return tmp_path / "run"
 
 
 def written(folder: Path, capsys: pytest.CaptureFixture[str], *changes: str) -> str:
-    config, plain = load([config_file(folder)], list(changes))
+    config = load([config_file(folder)], list(changes))
     capsys.readouterr()
-    summarize(folder, config, plain, "in.txt")
+    summarize(folder, config, "in.txt")
     return capsys.readouterr().out
 
 
@@ -42,9 +42,9 @@ def test_an_export_summarizes_as_its_run(run: Path, tmp_path: Path, capsys: pyte
     assert written(tmp_path / "out", capsys, *beam) == written(run, capsys, *beam)
     theirs, ours = (load_checkpoint(folder, "best")["state_dict"] for folder in (run, tmp_path / "out"))
     assert theirs.keys() == ours.keys() and all(torch.equal(theirs[name], ours[name]) for name in theirs)
-    config, plain = load([config_file(tmp_path / "out")], ["model.num_heads=1"])
+    config = load([config_file(tmp_path / "out")], ["model.num_heads=1"])
     with pytest.raises(ConfigError, match="model.num_heads=1: .* was trained with another; legal: 2"):
-        summarize(tmp_path / "out", config, plain, "in.txt")
+        summarize(tmp_path / "out", config, "in.txt")
 
 
 def test_a_weight_is_stored_once_and_nothing_of_the_machine(run: Path, tmp_path: Path) -> None:
@@ -102,4 +102,4 @@ def test_a_damaged_export_is_named(run: Path, tmp_path: Path) -> None:
         config.write_text(text)
         weights.write_bytes(content)
         with pytest.raises(ConfigError, match=message):
-            summarize(tmp_path / "out", *load([config_file(tmp_path / "out")], []), "in.txt")
+            summarize(tmp_path / "out", load([config_file(tmp_path / "out")], []), "in.txt")

@@ -8,7 +8,7 @@ from headcount.config.load import load
 
 def described(*changes: str) -> str:
     text = io.StringIO()
-    describe(load([], list(changes))[0], Console(file=text, width=100))
+    describe(load([], list(changes)), Console(file=text, width=100))
     return text.getvalue()
 
 

@@ -7,14 +7,14 @@ import torch
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
 from headcount.commands import train as run
-from headcount.config.load import load
+from headcount.config.load import as_dict, load
 from headcount.errors import ConfigError
 from headcount.training.trainer import make_trainer
 
 
 def trained(small, *overrides: str) -> Path:
-    config, plain = small(*overrides)
-    run.train(config, plain, fresh=True)
+    config = small(*overrides)
+    run.train(config, fresh=True)
     return max(Path(config.run.directory).iterdir(), key=lambda folder: int(folder.name.split("-")[-1]))
 
 
@@ -23,7 +23,7 @@ def rows(path: Path) -> list[dict[str, object]]:
 
 
 def test_a_run_leaves_all_that_it_promises(small, capsys: pytest.CaptureFixture[str]) -> None:
-    _, plain = small("trainer.log_every_n_steps=1")
+    plain = as_dict(small("trainer.log_every_n_steps=1"))
     folder = trained(small, "trainer.log_every_n_steps=1")
     promised = "checkpoints config.yaml cross_attention.png data.json figures.csv metrics.csv predictions.jsonl"
     assert sorted(p.name for p in folder.iterdir()) == sorted(
@@ -38,7 +38,7 @@ def test_a_run_leaves_all_that_it_promises(small, capsys: pytest.CaptureFixture[
             "tokenizer.json",
         ]
     )
-    assert load([str(folder / "config.yaml")], [])[1] == plain
+    assert as_dict(load([str(folder / "config.yaml")], [])) == plain
     checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
     assert checkpoint["config"] == plain
     with (folder / "metrics.csv").open() as file:
@@ -82,8 +82,8 @@ def test_same_config_and_seed_give_the_same_run(small) -> None:
 
 
 def test_fast_dev_run_leaves_nothing(small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config, plain = small("trainer.fast_dev_run=true", "tracking.mode=offline")
-    run.train(config, plain)
+    config = small("trainer.fast_dev_run=true", "tracking.mode=offline")
+    run.train(config)
     assert "every part ran once" in capsys.readouterr().out
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "data"]
 
@@ -98,9 +98,9 @@ def test_no_validation_within_the_budget_still_ends_with_scores(small) -> None:
     ["trainer.accelerator=abacus", "trainer.precision=7", "trainer.strategy=none", "trainer.strategy=ddp_fork"],
 )
 def test_a_wrong_trainer_value_is_answered_before_anything_is_made(override: str, small, tmp_path: Path) -> None:
-    config, plain = small(override)
+    config = small(override)
     with pytest.raises(ConfigError, match=r"^trainer[:.][^\n]*$"):
-        run.train(config, plain)
+        run.train(config)
     assert not (tmp_path / "runs").exists() and not (tmp_path / "cache").exists()
 
 
@@ -112,6 +112,6 @@ def test_bf16_trains_and_decodes(small) -> None:
 def test_slurm_jobs_are_not_requeued_by_lightning(small, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "cell", "SLURM_JOB_ID": "1"}.items():
         monkeypatch.setenv(name, value)
-    trainer = make_trainer(small()[0], loggers=[], callbacks=[])
+    trainer = make_trainer(small(), loggers=[], callbacks=[])
     environment = trainer._accelerator_connector.cluster_environment
     assert isinstance(environment, SLURMEnvironment) and not environment.auto_requeue

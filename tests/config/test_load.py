@@ -5,7 +5,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 
 from headcount.config import load as compose
-from headcount.config.load import is_file, load, schema, sort_arguments, to_yaml
+from headcount.config.load import as_dict, is_file, load, schema, sort_arguments, to_yaml
 from headcount.config.schema import Config
 from headcount.errors import ConfigError
 from tests.fuzzing import check_config, edited_configs
@@ -19,17 +19,18 @@ def write(path: Path, text: str) -> str:
 def test_later_files_and_overrides_win(tmp_path: Path) -> None:
     first = write(tmp_path / "a.yaml", "model: {num_heads: 8, dropout: 0.2}\nseed: 1")
     second = write(tmp_path / "b.yaml", "model: {num_heads: 2}")
-    config, plain = load([first, second], ["seed=7", "optimizer.learning_rate=1e-4"])
+    config = load([first, second], ["seed=7", "optimizer.learning_rate=1e-4"])
     assert (config.model.num_heads, config.model.dropout, config.seed) == (2, 0.2, 7)
     assert config.optimizer.learning_rate == 1e-4
     assert config.run.name == "a-b"
-    assert plain["model"]["num_heads"] == 2 and yaml.safe_load(to_yaml(plain)) == plain
+    plain = as_dict(config)
+    assert plain["model"]["num_heads"] == 2 and yaml.safe_load(to_yaml(config)) == plain
 
 
 def test_resolved_config_loads_to_itself(tmp_path: Path) -> None:
-    config, plain = load([], ["model.num_heads=8", "data.max_summary_tokens=40", "tracking.tags=[a,b]"])
-    again, plain_again = load([write(tmp_path / "config.yaml", to_yaml(plain))], [])
-    assert again == config and plain_again == plain
+    config = load([], ["model.num_heads=8", "data.max_summary_tokens=40", "tracking.tags=[a,b]"])
+    again = load([write(tmp_path / "config.yaml", to_yaml(config))], [])
+    assert again == config and as_dict(again) == as_dict(config)
 
 
 def test_a_place_that_is_not_there_has_no_say() -> None:
@@ -40,11 +41,11 @@ def test_a_place_that_is_not_there_has_no_say() -> None:
 
 
 def test_defaults_follow_what_they_name() -> None:
-    assert load([], ["data.max_summary_tokens=40"])[0].generation.max_tokens == 40
-    assert load([], ["data.max_summary_tokens=40", "generation.max_tokens=9"])[0].generation.max_tokens == 9
-    model = load([], ["model.num_heads=8", "model.cross_heads=2", "model.num_kv_heads=2", "model.encoder_kv_heads=4"])[
-        0
-    ].model
+    assert load([], ["data.max_summary_tokens=40"]).generation.max_tokens == 40
+    assert load([], ["data.max_summary_tokens=40", "generation.max_tokens=9"]).generation.max_tokens == 9
+    model = load(
+        [], ["model.num_heads=8", "model.cross_heads=2", "model.num_kv_heads=2", "model.encoder_kv_heads=4"]
+    ).model
     assert (model.encoder_heads, model.decoder_heads, model.cross_heads) == (8, 8, 2)
     assert (model.encoder_kv_heads, model.decoder_kv_heads, model.cross_kv_heads) == (4, 2, 2)
 
@@ -165,8 +166,8 @@ def test_overrides_and_files_are_told_apart(tmp_path: Path, monkeypatch: pytest.
     files, overrides = sort_arguments(arguments)
     assert files == ["a.yaml", str(folder / "config.yaml")]
     assert overrides == ["seed=3", long, "model.num_head=2", "data.name=\0"]
-    assert load(*sort_arguments(["./seed=3"]))[0].seed == 7
-    assert load(*sort_arguments(["seed=3", f"tracking.name={'x' * 300}"]))[0].seed == 3
+    assert load(*sort_arguments(["./seed=3"])).seed == 7
+    assert load(*sort_arguments(["seed=3", f"tracking.name={'x' * 300}"])).seed == 3
     assert not is_file("x" * 300) and not is_file("\0")
 
 
@@ -179,7 +180,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
 
 def test_legal_trainer_values_pass() -> None:
     values = ["devices=[0,1]", "precision=bf16-mixed", "fast_dev_run=true", "val_check_interval=0.5", "max_steps=-1"]
-    trainer = load([], [f"trainer.{value}" for value in [*values, "max_epochs=3"]])[0].trainer
+    trainer = load([], [f"trainer.{value}" for value in [*values, "max_epochs=3"]]).trainer
     assert trainer["devices"] == [0, 1] and trainer["gradient_clip_val"] == 1.0
 
 

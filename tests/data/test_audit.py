@@ -27,7 +27,7 @@ def data(tmp_path: Path) -> SummarizationDataModule:
     for split, rows in (("train", TRAIN), ("validation", TEST), ("test", TEST)):
         (tmp_path / "data" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     where = [f"data.path={tmp_path / 'data'}", f"data.cache_dir={tmp_path / 'cache'}", "tokenizer.vocabulary_size=260"]
-    module = SummarizationDataModule(load([], [*where, "data.max_document_tokens=12"])[0])
+    module = SummarizationDataModule(load([], [*where, "data.max_document_tokens=12"]))
     module.setup()
     return module
 
@@ -90,7 +90,7 @@ SHARED = {
 def test_figures_of_real_data(name: str, tmp_path: Path) -> None:
     """Equal to those that were counted when the files were made."""
     where = [f"data.path={os.environ['HEADCOUNT_DATA']}/{name}", f"data.cache_dir={tmp_path}"]
-    module = SummarizationDataModule(load([str(ROOT / "configs" / "data" / f"{name}.yaml")], where)[0])
+    module = SummarizationDataModule(load([str(ROOT / "configs" / "data" / f"{name}.yaml")], where))
     module.setup()
     found = audits.audit(module.splits, module.origin)
     for role, figures in found.items():

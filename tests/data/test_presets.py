@@ -35,7 +35,7 @@ def test_reads_the_real_columns(name: str, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for split in splits:
         pq.write_table(pa.Table.from_pylist([row] * 5), tmp_path / "data" / f"{split}.parquet")
-    data = load([str(CONFIGS / "data" / f"{name}.yaml")], [])[0].data
+    data = load([str(CONFIGS / "data" / f"{name}.yaml")], []).data
     local = replace(data, path=str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"), carved_examples=2)
     roles = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
     pairs, origin = load_splits(local, roles)
@@ -46,6 +46,6 @@ def test_reads_the_real_columns(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["dialogsum", "scitldr"])
 def test_a_recipe_reads_what_its_preset_reads(name: str) -> None:
-    recipe, preset = (load([str(CONFIGS / folder / f"{name}.yaml")], [])[0] for folder in ("", "data"))
+    recipe, preset = (load([str(CONFIGS / folder / f"{name}.yaml")], []) for folder in ("", "data"))
     assert replace(recipe.data, batch_tokens=preset.data.batch_tokens) == preset.data
     assert recipe.evaluation.unit == preset.evaluation.unit

@@ -18,7 +18,7 @@ from tests.fuzzing import check_data, write_fuzzed
 
 @pytest.fixture
 def data(tmp_path: Path) -> DataConfig:
-    return load([], [f"data.path={tmp_path / 'data'}", f"data.cache_dir={tmp_path / 'cache'}"])[0].data
+    return load([], [f"data.path={tmp_path / 'data'}", f"data.cache_dir={tmp_path / 'cache'}"]).data
 
 
 def write(tmp_path: Path, name: str, text: str) -> None:

@@ -26,7 +26,7 @@ def data(tmp_path: Path) -> DataConfig:
     for file in range(3):
         rows = [{"document": TEXTS[n], "summary": "s" if n % 10 else None} for n in range(20 * file, 20 * file + 20)]
         (tmp_path / "data" / f"train-{file}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return replace(load([], [f"data.path={tmp_path / 'data'}"])[0].data, streaming=True)
+    return replace(load([], [f"data.path={tmp_path / 'data'}"]).data, streaming=True)
 
 
 def loader(

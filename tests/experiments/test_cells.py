@@ -42,8 +42,8 @@ def test_the_command_makes_the_same_config(folder: Path) -> None:
     cell.write_config("study")
     command = cell.command()
     assert command[1:5] == ["-P", "-m", "headcount", "train"] and cell.name == "gpt,seed=0"
-    config, plain = compose.load(*compose.sort_arguments(command[5:]))
-    assert plain["model"] == cell.plain["model"] and config.model.architecture == "gpt"
+    config = compose.load(*compose.sort_arguments(command[5:]))
+    assert config.model == cell.config.model and config.model.architecture == "gpt"
     tracking = config.tracking
     assert (tracking.group, tracking.name, tracking.tags) == ("study", cell.name, ["configs=gpt.yaml", "seed=0"])
     assert config.run.folder == str(cell.folder)
@@ -57,10 +57,10 @@ def test_a_cell_is_started_from_what_was_read_at_the_launch(folder: Path) -> Non
     Path("a.yaml").write_text("model: {embedding_size: 128}\nseed: 99\n")
     cell.folder.parent.mkdir(parents=True)
     cell.write_config("study")
-    config, _ = compose.load(*compose.sort_arguments(cell.command()[5:]))
+    config = compose.load(*compose.sort_arguments(cell.command()[5:]))
     assert config.model == cell.config.model and config.seed == cell.seed
     Path("a.yaml").unlink()
-    assert compose.load([str(cell.config_file)], [])[0].model == cell.config.model
+    assert compose.load([str(cell.config_file)], []).model == cell.config.model
 
 
 def test_nothing_is_imported_from_where_the_user_stands(folder: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_new_key_in_the_schema_changes_no_folder(folder: Path, monkeypatch: py
 
     monkeypatch.setattr(compose, "Config", Newer)
     after = make_cells(load_grid(write(folder)))
-    assert after[0].plain["data"]["follows"] == 4096 and [cell.folder for cell in after] == before
+    assert after[0].config.data.follows == 4096 and [cell.folder for cell in after] == before
 
 
 def test_smoke_keeps_models_and_axes_and_shortens_the_rest(folder: Path) -> None:

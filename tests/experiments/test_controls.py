@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from headcount.config.load import as_dict
 from headcount.errors import ConfigError
 from headcount.experiments.cells import make_cells
 from headcount.experiments.controls import check_controls, count_cost
@@ -48,7 +49,7 @@ def test_matched_parameters_moves_the_run_folder(tmp_path: Path) -> None:
     )
     first, *_ = cells = make_cells(grid)
     assert first.overrides[-1].startswith("model.feedforward_size=") and first.config.model.feedforward_size > 1024
-    assert first.config.model.feedforward_size == first.plain["model"]["feedforward_size"]
+    assert first.config.model.feedforward_size == as_dict(first.config)["model"]["feedforward_size"]
     assert len({cell.folder for cell in cells}) == len(cells) == 10
 
 

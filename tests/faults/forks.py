@@ -62,7 +62,7 @@ def train(arguments: list[str], *callbacks: Callback) -> None:
     torch.set_num_threads(1)
     Summarizer.plot_attention = lambda *_, **__: Figure(figsize=(1, 1))  # type: ignore[method-assign]  # half of a small run
     with redirect_stdout(io.StringIO()), watched(*callbacks):
-        run.train(*load([], arguments))
+        run.train(load([], arguments))
 
 
 def _at(arguments: list[str], step: int, place: str, number: int) -> None:

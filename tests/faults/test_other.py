@@ -29,7 +29,7 @@ def test_resumed_as_another_run(forks: Forks, fault, some, tmp_path: Path) -> No
 
     def refuse(name: str, key: str, *changes: str) -> None:
         with pytest.raises(ConfigError) as error:
-            run.train(*load([], overrides("cut", *changes)))
+            run.train(load([], overrides("cut", *changes)))
         assert key in str(error.value) and "legal: " in str(error.value) and "\n" not in str(error.value)
         assert {path: path.read_bytes() for path in Path("cut").rglob("*") if path.is_file()} == before
         fault(f"resumed with {name}", refused)

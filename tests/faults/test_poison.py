@@ -59,7 +59,7 @@ def run() -> Path:
 
 
 def begin() -> None:
-    train(*load([], [*SMALL, "data.path=data", "data.cache_dir=cache", "run.folder=run"]))
+    train(load([], [*SMALL, "data.path=data", "data.cache_dir=cache", "run.folder=run"]))
 
 
 def place(content: bytes, path: Path) -> None:
@@ -75,15 +75,15 @@ def saved(content: object, **how: Any) -> bytes:
 
 
 def use(run: Path) -> None:
-    summarize(run, *load([config_file(run)], []), "in.txt")
+    summarize(run, load([config_file(run)], []), "in.txt")
 
 
 def go_on(run: Path) -> None:
-    train(*load([config_file(run)], [f"run.folder={run}"]))
+    train(load([config_file(run)], [f"run.folder={run}"]))
 
 
 def score(run: Path) -> None:
-    evaluate(run, *load([config_file(run)], []))
+    evaluate(run, load([config_file(run)], []))
 
 
 def take_out(run: Path) -> None:

@@ -45,7 +45,7 @@ def tiny(architecture: str = "transformer", *changes: str) -> SummaryModel:
     """A model of four words, START and END among them."""
     torch.manual_seed(1)
     overrides = [*SMALL, *ARCHITECTURES[architecture], *(f"model.{change}" for change in changes)]
-    model = build_model(load([], overrides)[0].model, vocabulary_size=WORDS, max_positions=20).double().eval()
+    model = build_model(load([], overrides).model, vocabulary_size=WORDS, max_positions=20).double().eval()
     for parameter in model.parameters():
         torch.nn.init.uniform_(parameter, -0.5, 0.5)
     return model

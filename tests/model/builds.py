@@ -33,7 +33,7 @@ ARCHITECTURES = {
 def make(architecture: str, *changes: str, dtype: torch.dtype = torch.float64) -> SummaryModel:
     """Build a small model; a change is written as on the command line, without ``model.``."""
     torch.manual_seed(0)
-    config, _ = load([], [*SMALL, *ARCHITECTURES[architecture], *(f"model.{change}" for change in changes)])
+    config = load([], [*SMALL, *ARCHITECTURES[architecture], *(f"model.{change}" for change in changes)])
     model = build_model(config.model, vocabulary_size=VOCABULARY, max_positions=POSITIONS).to(dtype)
     for parameter in model.parameters():  # biases too
         torch.nn.init.uniform_(parameter, -0.4, 0.4)

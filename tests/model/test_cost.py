@@ -40,7 +40,7 @@ def count(work: object) -> int:
 def test_agrees_with_torchs_counter(architecture: str, changes: str) -> None:
     model = make(architecture, *changes.split(), dtype=torch.float32)
     overrides = [*SMALL, *ARCHITECTURES[architecture], *(f"model.{change}" for change in changes.split())]
-    config = load([], overrides)[0].model
+    config = load([], overrides).model
     example = ids([DOCUMENT]), BatchLayout.from_lengths([DOCUMENT]), ids([SUMMARY]), BatchLayout.from_lengths([SUMMARY])
     expected = forward_flops(config, VOCABULARY, DOCUMENT, SUMMARY)
     assert count(lambda: model(*example)) == expected

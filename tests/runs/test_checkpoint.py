@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from headcount.config.load import load
+from headcount.config.load import as_dict, load
 from headcount.errors import ConfigError, RunError
 from headcount.runs.checkpoint import check_unchanged, checkpoint_path, clear, last_good, load_checkpoint, write_checkpoint
 
@@ -67,18 +67,19 @@ def test_one_without_its_step_is_damaged(tmp_path: Path) -> None:
 
 
 def test_a_run_from_before_a_key_is_still_used(tmp_path: Path) -> None:
-    _, plain = load([], [])
+    config = load([], [])
+    plain = as_dict(config)
     before = {**plain, "model": {key: value for key, value in plain["model"].items() if key != "coverage"}}
     write_checkpoint({"global_step": 1, "config": before}, checkpoint_path(tmp_path, "best"))
-    check_unchanged(tmp_path, plain)
+    check_unchanged(tmp_path, config)
     for change, legal in {"model.coverage=1.0": "to leave it out", "model.num_heads=8": "4"}.items():
-        _, other = load([], [change, "model.copying=true"] if "coverage" in change else [change])
-        other["model"]["copying"] = plain["model"]["copying"]
+        other = load([], [change, "model.copying=true"] if "coverage" in change else [change])
+        object.__setattr__(other.model, "copying", plain["model"]["copying"])
         with pytest.raises(ConfigError, match=rf"^{change}: .* was trained with another; legal: {legal}$"):
             check_unchanged(tmp_path, other)
     write_checkpoint({"global_step": 1}, checkpoint_path(tmp_path, "best"))
     with pytest.raises(ConfigError, match="not a checkpoint of this version"):
-        check_unchanged(tmp_path, plain)
+        check_unchanged(tmp_path, config)
 
 
 def test_no_place_for_one(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import yaml
 
-from headcount.config.load import load, to_yaml
+from headcount.config.load import as_dict, load, to_yaml
 from headcount.errors import ConfigError, RunError
 from headcount.config.schema import RunConfig
 from headcount.runs.folder import find_run, has_effect, hold, new_folder, refuse_links, write_whole
@@ -81,13 +82,14 @@ def test_afresh_moves_a_run_and_nothing_else(tmp_path: Path, monkeypatch: pytest
 
 
 def test_a_run_from_before_a_key_is_still_this_config(tmp_path: Path) -> None:
-    _, plain = load([], [f"run.folder={tmp_path}"])
-    before = {**plain, "generation": {key: value for key, value in plain["generation"].items() if key != "num_beams"}}
-    write_whole(tmp_path / "config.yaml", to_yaml(before))
-    assert find_run(RunConfig(folder=str(tmp_path)), plain) == tmp_path
-    _, other = load([], ["generation.num_beams=8"])
+    config = load([], [f"run.folder={tmp_path}"])
+    before = as_dict(config)
+    del before["generation"]["num_beams"]
+    write_whole(tmp_path / "config.yaml", yaml.safe_dump(before))
+    assert find_run(config) == tmp_path
+    other = load([], [f"run.folder={tmp_path}", "generation.num_beams=8"])
     with pytest.raises(ConfigError, match=r"begun with generation.num_beams=null"):
-        find_run(RunConfig(folder=str(tmp_path)), other)
+        find_run(other)
 
 
 def test_links_that_lead_out_of_a_run_folder_are_refused(tmp_path: Path) -> None:
@@ -120,20 +122,19 @@ def test_links_that_lead_out_of_a_run_folder_are_refused(tmp_path: Path) -> None
 
 def test_workers_of_a_stream_have_an_effect() -> None:
     """Each of them reads a part of it, so their number decides the order of the examples."""
-    _, plain = load([], [])
-    assert not has_effect("data.num_workers", plain) and not has_effect("tracking.name", plain)
-    assert has_effect("seed", plain)
-    _, streamed = load([], ["data.streaming=true"])
+    config = load([], [])
+    assert not has_effect("data.num_workers", config) and not has_effect("tracking.name", config)
+    assert has_effect("seed", config)
+    streamed = load([], ["data.streaming=true"])
     assert has_effect("data.num_workers", streamed) and not has_effect("data.cache_dir", streamed)
 
 
 def test_a_home_directory_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    _, plain = load([], [])
+    config = load([], ["run.directory=~/runs", "run.name=mine"])
     (tmp_path / "runs" / "mine-1").mkdir(parents=True)
-    write_whole(tmp_path / "runs" / "mine-1" / "config.yaml", to_yaml(plain))
-    found = find_run(RunConfig(directory="~/runs", name="mine"), plain)
-    assert found == tmp_path / "runs" / "mine-1"
-    assert find_run(RunConfig(folder="~/runs/mine-1"), plain) == found
+    write_whole(tmp_path / "runs" / "mine-1" / "config.yaml", to_yaml(config))
+    assert find_run(config) == tmp_path / "runs" / "mine-1"
+    assert find_run(load([], ["run.folder=~/runs/mine-1"])) == tmp_path / "runs" / "mine-1"
     with pytest.raises(ConfigError, match=r"^run.folder=~nosuchuser: the home directory is unknown"):
-        find_run(RunConfig(folder="~nosuchuser"), plain)
+        find_run(load([], ["run.folder=~nosuchuser"]))

@@ -40,10 +40,10 @@ def watched(*callbacks: Callback) -> Iterator[None]:
         yield
 
 
-def stop_at(step: int, config: Any, plain: Any) -> None:
+def stop_at(step: int, config: Any) -> None:
     """Train up to a step, at which the run ends as if by a fault."""
     with pytest.raises(Stopped), watched(StopAt(step)):
-        run.train(config, plain)
+        run.train(config)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -11,11 +11,11 @@ from headcount.training.module import Summarizer, learning_rate_factor, token_ac
 
 
 def built(small, *overrides: str) -> tuple[Summarizer, SummarizationDataModule]:
-    config, plain = small(*overrides)
+    config = small(*overrides)
     data = SummarizationDataModule(config)
     data.setup()
     pl.seed_everything(0, verbose=False)
-    summarizer = Summarizer(config, plain, data.tokenizer)
+    summarizer = Summarizer(config, data.tokenizer)
     summarizer.configure_model()
     return summarizer, data
 

@@ -54,8 +54,8 @@ made = run.make_trainer
 run.make_trainer = lambda config, **ours: made(config, **{**ours, "callbacks": [*ours["callbacks"], Recorder()]})
 for name, folder, stop in (("whole", "whole", None), ("cut", "cut", 3), ("rest", "cut", None)):
     with suppress(Stopped):
-        run.train(*load(["config.yaml"], [f"run.folder={folder}"]))
-trained = Path("whole"), *load(["whole/config.yaml"], [])
+        run.train(load(["config.yaml"], [f"run.folder={folder}"]))
+trained = Path("whole"), load(["whole/config.yaml"], [])
 evaluate(*trained)
 PartialPredictions.remove = lambda self: None
 summarize(*trained, "data/train.jsonl", out=Path("out.jsonl"))
@@ -66,8 +66,8 @@ summarize(*trained, "data/train.jsonl", out=Path("out.jsonl"))
 def runs(small, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     """What each of two processes was given in a whole run, a cut one and the rest of it."""
     two = ["trainer.devices=2", "trainer.max_steps=9", "trainer.val_check_interval=3", "optimizer.schedule=constant"]
-    _, plain = small(*two, "model.dropout=0.2", "generation.batch_size=5", "evaluation.validation_examples=9")
-    (tmp_path / "config.yaml").write_text(to_yaml(plain))
+    config = small(*two, "model.dropout=0.2", "generation.batch_size=5", "evaluation.validation_examples=9")
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -38,10 +38,10 @@ class Recorder(Callback):
 
 def fit(small, folder: Path, steps: int, checkpoint: Path | None = None, *overrides: str) -> tuple[Any, Any]:
     """Train, with a checkpoint at every step and a validation at every third; return batches and weights."""
-    config, plain = small("model.dropout=0.2", STEADY, *overrides)
+    config = small("model.dropout=0.2", STEADY, *overrides)
     data = SummarizationDataModule(config)
     data.setup()
-    summarizer = Summarizer(config, plain, data.tokenizer)
+    summarizer = Summarizer(config, data.tokenizer)
     recorder, keep = Recorder(), ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
     trainer = pl.Trainer(
         max_steps=steps, max_epochs=-1, val_check_interval=3, check_val_every_n_epoch=None, num_sanity_val_steps=0,
@@ -95,45 +95,45 @@ EPOCHS = "trainer.max_steps=-1", "trainer.max_epochs=2"
 )  # fmt: skip
 def test_the_same_command_goes_on_and_comes_to_the_same(small, stop: int, changes: list[str], tmp_path: Path) -> None:
     whole, cut = (small("trainer.max_steps=6", *DROPOUT, *changes, f"run.folder={name}") for name in ("whole", "cut"))
-    run.train(*whole)
-    stop_at(stop, *cut)
+    run.train(whole)
+    stop_at(stop, cut)
     assert not (tmp_path / "cut" / "finished").exists()
-    run.train(*cut)
+    run.train(cut)
     assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_a_lost_position_in_the_data_is_noticed(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control of the test above: with a restore that is broken on purpose, the comparison fails."""
     changes = ["trainer.max_steps=6", "trainer.val_check_interval=2", *DROPOUT]
-    run.train(*small(*changes, "run.folder=whole"))
+    run.train(small(*changes, "run.folder=whole"))
     cut = small(*changes, "run.folder=cut")
-    stop_at(5, *cut)
+    stop_at(5, cut)
     monkeypatch.setattr("headcount.data.loader.TrainingLoader.load_state_dict", lambda *_: None)
-    run.train(*cut)
+    run.train(cut)
     with pytest.raises(AssertionError):
         assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_stopped_after_the_training(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, cut = (small(*DROPOUT, f"run.folder={name}") for name in ("whole", "cut"))
-    run.train(*whole)
+    run.train(whole)
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
         patch.setattr(
             run,
             "log_report",
             lambda loggers, *_: [each.log_metrics({"test/rouge1": 1}, 4) for each in loggers] + [1 // 0],
         )
-        run.train(*cut)
+        run.train(cut)
     assert len(logged(tmp_path / "cut")) == len(logged(tmp_path / "whole"))
-    run.train(*cut)
+    run.train(cut)
     assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_killed_and_resumed(small, tmp_path: Path) -> None:
     """A process that is killed leaves its lock, its torn files and its half-made checkpoint behind."""
     more = *DROPOUT, "trainer.max_steps=60", "trainer.val_check_interval=20", "evaluation.validation_examples=1"
-    _, plain = small(*more, "run.folder=cut")
-    (tmp_path / "config.yaml").write_text(to_yaml(plain))
+    config = small(*more, "run.folder=cut")
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
     last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
     command = [sys.executable, "-m", "headcount", "train", str(tmp_path / "config.yaml")]
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as here: sums depend on it in their last bit
@@ -141,20 +141,20 @@ def test_killed_and_resumed(small, tmp_path: Path) -> None:
     while not last.exists() and process.poll() is None:
         time.sleep(0.01)
     with pytest.raises(ConfigError, match="^cut: another process is at work here"):
-        run.train(*small(*more, "run.folder=cut"))
+        run.train(small(*more, "run.folder=cut"))
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     for folder in ("cut", "whole"):
-        run.train(*small(*more, f"run.folder={folder}"))
+        run.train(small(*more, f"run.folder={folder}"))
     assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_a_finished_run_is_left_alone(small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for changes in ([], ["run.folder=here"]):
-        run.train(*small(*changes))
+        run.train(small(*changes))
         before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
         capsys.readouterr()
-        run.train(*small(*changes, "tracking.group=another", "data.num_workers=1"))
+        run.train(small(*changes, "tracking.group=another", "data.num_workers=1"))
         assert re.fullmatch(r"(.*run-1|here): this run is finished; --fresh begins another\n", capsys.readouterr().out)
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
@@ -163,28 +163,28 @@ def test_a_run_that_another_process_has_just_begun_or_finished(
     small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is looked at again once it is held."""
-    run.train(*small("run.folder=here"))
+    run.train(small("run.folder=here"))
     find, unseen = run.find_run, [True]
     monkeypatch.setattr(run, "find_run", lambda *of: None if unseen.pop() else find(*of))
     monkeypatch.setattr(run, "_train", lambda *_, **__: pytest.fail("trained again"))
     unseen[:] = [False, True]
-    run.train(*small("run.folder=here"))
+    run.train(small("run.folder=here"))
     assert capsys.readouterr().out.endswith("here: this run is finished; --fresh begins another\n")
     unseen[:] = [False, True]
     with pytest.raises(ConfigError, match="^run.folder=here: the run in it was begun with seed=0"):
-        run.train(*small("run.folder=here", "seed=1"))
+        run.train(small("run.folder=here", "seed=1"))
 
 
 def test_a_run_is_found_while_its_data_is_prepared(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "_train", lambda *_, **__: run.train(*small()))
+    monkeypatch.setattr(run, "_train", lambda *_, **__: run.train(small()))
     with pytest.raises(ConfigError, match="run-1: another process is at work here"):
-        run.train(*small())
+        run.train(small())
 
 
 def test_fresh_begins_another(small, tmp_path: Path) -> None:
     for changes in ([], ["run.folder=here"]):
-        stop_at(3, *small(*changes))
-        run.train(*small(*changes), fresh=True)
+        stop_at(3, small(*changes))
+        run.train(small(*changes), fresh=True)
     assert [(p.name, (p / "finished").exists()) for p in sorted((tmp_path / "runs").iterdir())] == [
         ("run-1", False), ("run-2", True)
     ]  # fmt: skip
@@ -193,22 +193,22 @@ def test_fresh_begins_another(small, tmp_path: Path) -> None:
 
 
 def test_another_config_gets_another_folder_or_none(small, tmp_path: Path) -> None:
-    stop_at(1, *small())
-    stop_at(1, *small("seed=1"))
+    stop_at(1, small())
+    stop_at(1, small("seed=1"))
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["run-1", "run-2"]
-    run.train(*small())
+    run.train(small())
     assert (tmp_path / "runs" / "run-1" / "finished").exists()
     message = (
         r"^run.folder=runs/run-1: the run in it was begun with [^\n]*model.num_heads=2, seed=0; legal: [^\n]*--fresh$"
     )
     with pytest.raises(ConfigError, match=message):
-        run.train(*small("run.folder=runs/run-1", "model.num_heads=4", "seed=1"))
+        run.train(small("run.folder=runs/run-1", "model.num_heads=4", "seed=1"))
     with pytest.raises(ConfigError, match="^run.folder=data: not a run's, .*.jsonl is in it"):
-        run.train(*small("run.folder=data"))
+        run.train(small("run.folder=data"))
 
 
 def test_what_cannot_be_had_leaves_no_folder(small, tmp_path: Path) -> None:
     for changes in (["data.path=nowhere.jsonl"], ["data.path=nowhere.jsonl", "run.folder=here"]):
         with pytest.raises(ConfigError, match="nowhere"):
-            run.train(*small(*changes))
+            run.train(small(*changes))
     assert not list((tmp_path / "runs").iterdir()) and not (tmp_path / "here").exists()

@@ -8,7 +8,6 @@ and ``cross_attention.png``.
 import json
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 
@@ -35,7 +34,7 @@ from headcount.training.signals import Signals
 from headcount.training.trainer import make_trainer
 
 
-def evaluate(run: Path, config: Config, plain: dict[str, Any], *, shuffle_sources: bool = False) -> None:
+def evaluate(run: Path, config: Config, *, shuffle_sources: bool = False) -> None:
     """Write and score the test summaries of a run again, in a folder ``RUN/evaluation-N``.
 
     It is a new one, or that of an evaluation of the same config that was interrupted, which is gone on with.
@@ -43,7 +42,6 @@ def evaluate(run: Path, config: Config, plain: dict[str, Any], *, shuffle_source
     Args:
         run: the run folder.
         config: the run's config, perhaps changed.
-        plain: the same as a nested dict.
         shuffle_sources: score beside the summaries those of other documents, which a model that reads falls short of.
 
     Raises:
@@ -51,26 +49,26 @@ def evaluate(run: Path, config: Config, plain: dict[str, Any], *, shuffle_source
         SystemExit: with 143 or 130, at SIGTERM or Ctrl-C.
     """
     refuse_links(run)
-    check_unchanged(run, plain)
+    check_unchanged(run, config)
     silence_all_but_the_first()
     data = SummarizationDataModule(config, load_tokenizer(run / "tokenizer.json"))
     console = make_console()
     with Signals() as signals, ExitStack() as held:
         data.setup()
         trainer = make_trainer(config, loggers=[], callbacks=[TrainingProgress(console), Stoppable(signals)])
-        folder = share(trainer, _hold_evaluation(run, plain, held) if trainer.is_global_zero else None)
+        folder = share(trainer, _hold_evaluation(run, config, held) if trainer.is_global_zero else None)
         if trainer.is_global_zero:
-            write_whole(folder / "config.yaml", to_yaml(plain))
-        summarizer = Summarizer(config, plain, data.tokenizer)
+            write_whole(folder / "config.yaml", to_yaml(config))
+        summarizer = Summarizer(config, data.tokenizer)
         score_test(trainer, summarizer, data, run, folder, shuffle_sources=shuffle_sources)
     say(console, f"\nevaluation folder: {folder}")
 
 
-def _hold_evaluation(run: Path, plain: dict[str, Any], held: ExitStack) -> Path:
+def _hold_evaluation(run: Path, own: Config, held: ExitStack) -> Path:
     """Return the folder of an evaluation of the same config that nothing else is at, nor did end; or a new one."""
     for config in run.glob("evaluation-*/config.yaml"):
         folder = config.parent
-        if not (folder / "scores.json").exists() and not differences(folder, plain):
+        if not (folder / "scores.json").exists() and not differences(folder, own):
             with suppress(ConfigError), ExitStack() as kept:
                 kept.enter_context(hold(folder))
                 if not (folder / "scores.json").exists():  # another process may have ended it since

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ CHARACTERS = 10_000_000  # of the documents that are read at a time, however lon
 Document = tuple[int, Any, str]  # its row, its id, which text has none of, and its text
 
 
-def summarize(run: Path, config: Config, plain: dict[str, Any], file: str, *, out: Path | None = None) -> None:
+def summarize(run: Path, config: Config, file: str, *, out: Path | None = None) -> None:
     """Summarize new documents, to standard output or to a file.
 
     A file is there once it is complete; until then what is written is in ``OUT.parts``, and the same command goes on
@@ -44,7 +45,6 @@ def summarize(run: Path, config: Config, plain: dict[str, Any], file: str, *, ou
     Args:
         run: the run folder.
         config: the run's config, perhaps changed.
-        plain: the same as a nested dict.
         file: text, a document a line, or JSONL, an object a line; ``-`` is standard input. JSONL comes out with all
             ``generation.num_return_sequences`` summaries and their scores, if those are several.
         out: JSONL to write, in the order of the documents; None: standard output.
@@ -53,8 +53,8 @@ def summarize(run: Path, config: Config, plain: dict[str, Any], file: str, *, ou
         ConfigError: the run is not complete, a key that shaped its model is changed, a line cannot be read, or the
             file is there and was made of something else.
     """
-    check_unchanged(run, plain)
-    summarizer = Summarizer(config, plain, load_tokenizer(run / "tokenizer.json"))
+    check_unchanged(run, config)
+    summarizer = Summarizer(config, load_tokenizer(run / "tokenizer.json"))
     summarizer.load_weights(load_checkpoint(run, "best").get("state_dict", {}))
     summarizer.eval()
     if out is None:
@@ -86,7 +86,9 @@ def _print(summarizer: Summarizer, file: str) -> None:
 def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -> None:
     config, to = summarizer.config, out.with_name(f"{out.name}.parts")
     count = sum(map(len, _chunks(config, file)))  # a broken line is found before anything is written
-    knobs = {f"generation.{name}": v for name, v in summarizer.plain["generation"].items() if name != "batch_size"}
+    knobs = {
+        f"generation.{name}": v for name, v in asdict(summarizer.config.generation).items() if name != "batch_size"
+    }
     made_of = {"checkpoint": checkpoint, "documents": digest(Path(file)), "seed": config.seed, **knobs}
     made_of["data.document_columns"] = list(config.data.document_columns)
     if _is_finished(out, to, made_of, count):

@@ -13,13 +13,12 @@ import shutil
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 
 from headcount.commands.evaluate import score_test
-from headcount.config.load import to_yaml
+from headcount.config.load import as_dict, to_yaml
 from headcount.config.paths import user_path
 from headcount.config.schema import Config, RunConfig
 from headcount.data.cache import DIGESTS
@@ -44,14 +43,13 @@ from headcount.training.trainer import make_trainer
 console = make_console()
 
 
-def train(config: Config, plain: dict[str, Any], *, fresh: bool = False) -> None:
+def train(config: Config, *, fresh: bool = False) -> None:
     """Train a summarizer, keep the best checkpoint, write and score the test summaries.
 
     A run that the same config began is gone on with from its last checkpoint, or left as it is if it is finished.
 
     Args:
         config: the checked config.
-        plain: the same as a nested dict.
         fresh: begin another run in any case.
 
     Raises:
@@ -65,9 +63,9 @@ def train(config: Config, plain: dict[str, Any], *, fresh: bool = False) -> None
     team = make_trainer(config, loggers=[], callbacks=[])  # a wrong argument is answered before the data is prepared
     averaging(config, team)
     if config.trainer.get("fast_dev_run"):
-        _try(config, plain, team)
+        _try(config, team)
         return
-    found = None if fresh else find_run(config.run, plain)
+    found = None if fresh else find_run(config)
     if _is_finished(found):
         return
     with Signals() as signals, ExitStack() as held:
@@ -77,11 +75,11 @@ def train(config: Config, plain: dict[str, Any], *, fresh: bool = False) -> None
             folder = found or _new_run_folder(run)
             held.enter_context(hold(folder, afresh=fresh and bool(run.folder)))
             # another process may have had the folder since it was looked at
-            if not fresh and _is_finished(find_run(replace(run, folder=str(folder)), plain)):
+            if not fresh and _is_finished(find_run(replace(config, run=replace(run, folder=str(folder))))):
                 return
-            write_whole(folder / "config.yaml", to_yaml(plain))  # from here on the same command finds it
+            write_whole(folder / "config.yaml", to_yaml(config))  # from here on the same command finds it
         try:
-            _train(config, plain, team, folder, signals, fresh=fresh)
+            _train(config, team, folder, signals, fresh=fresh)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -102,32 +100,30 @@ def _is_finished(found: Path | None) -> bool:
     return True
 
 
-def _try(config: Config, plain: dict[str, Any], team: pl.Trainer) -> None:
+def _try(config: Config, team: pl.Trainer) -> None:
     data = SummarizationDataModule(config)
     data.setup()
-    summarizer = Summarizer(config, plain, data.tokenizer)
+    summarizer = Summarizer(config, data.tokenizer)
     trainer = make_trainer(config, loggers=[], callbacks=[TrainingProgress(console), *averaging(config, team)])
     trainer.fit(summarizer, data)
     trainer.predict(summarizer, data)
     say(console, "fast_dev_run: every part ran once; no run folder was made")
 
 
-def _train(
-    config: Config, plain: dict[str, Any], team: pl.Trainer, held: Path | None, signals: Signals, *, fresh: bool = False
-) -> None:
+def _train(config: Config, team: pl.Trainer, held: Path | None, signals: Signals, *, fresh: bool = False) -> None:
     """Train in the folder that the first process holds."""
     data = SummarizationDataModule(config)
     data.setup()
-    summarizer = Summarizer(config, plain, data.tokenizer)
+    summarizer = Summarizer(config, data.tokenizer)
     # The other processes read the resolved config: the files may have been edited while the data was prepared.
     resolved = ["train", str(held / "config.yaml"), *(["--fresh"] if fresh else [])] if held else None
     folder = share(team, held, arguments=resolved)
-    check_same_config(team, plain)
+    check_same_config(team, config)
     good: tuple[Path, int] | None = None
     tracked: AbstractContextManager[list[Logger]] = nullcontext([])
     if team.is_global_zero:
-        good = _prepare(folder, config, plain, data)
-        tracked = track(config.tracking, folder, plain)
+        good = _prepare(folder, config, data)
+        tracked = track(config.tracking, folder, as_dict(config))
     good = team.strategy.broadcast(good)
     kept = Checkpoints(folder, f"validation/{config.evaluation.select_by}", signals)
     with tracked as loggers:
@@ -149,9 +145,7 @@ def _train(
         say(console, f"to send this run to your W&B account: {command}")
 
 
-def _prepare(
-    folder: Path, config: Config, plain: dict[str, Any], data: SummarizationDataModule
-) -> tuple[Path, int] | None:
+def _prepare(folder: Path, config: Config, data: SummarizationDataModule) -> tuple[Path, int] | None:
     """Bring a run folder to where the training begins or goes on; return the checkpoint that it goes on from.
 
     Raises:

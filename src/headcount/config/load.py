@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -67,7 +67,7 @@ def _suggest(name: str, names: list[str]) -> str:
     return f"did you mean {renamed}?" if renamed in names else legal_names(name, names)
 
 
-def load(files: list[str], overrides: list[str], *, said: str = "command line") -> tuple[Config, dict[str, Any]]:
+def load(files: list[str], overrides: list[str], *, said: str = "command line") -> Config:
     """Merge the schema, the files and the overrides.
 
     Args:
@@ -76,7 +76,7 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
         said: where the overrides stand, for messages.
 
     Returns:
-        The checked config, and the same as a plain nested dict for YAML and checkpoints.
+        The checked config.
 
     Raises:
         ConfigError: one line that says where, which key, which value, and what would be legal.
@@ -102,14 +102,13 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
             raise _one_line(error, where) from None
         origins.update(dict.fromkeys(names, where))
     try:
-        plain = OmegaConf.to_container(merged, resolve=True)
         config = OmegaConf.to_object(merged)
     except (OmegaConfBaseException, ConfigError) as error:
         named = re.findall(r"[a-z]+\.\w+|seed", str(error))
         where = ", ".join(dict.fromkeys(origins[n] for n in named if n in origins))
         raise _one_line(error, where or ", ".join([*files, *([said] if overrides else [])])) from None
-    assert isinstance(config, Config) and isinstance(plain, dict)
-    return config, {str(k): v for k, v in plain.items()}
+    assert isinstance(config, Config)
+    return config
 
 
 def is_file(path: str | Path) -> bool:
@@ -164,6 +163,11 @@ def _structured(config: type[Config]) -> DictConfig:
     return OmegaConf.structured(config)
 
 
+def as_dict(config: Config) -> dict[str, Any]:
+    """Return a config as a nested dict of plain values, as YAML files and checkpoints hold it."""
+    return asdict(config)
+
+
 def flatten(plain: Any, prefix: str = "") -> dict[str, Any]:
     """Return a nested dict as dotted names and values."""
     flat: dict[str, Any] = {}
@@ -172,9 +176,9 @@ def flatten(plain: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def changed(plain: dict[str, Any]) -> dict[str, Any]:
+def changed(config: Config) -> dict[str, Any]:
     """Return what of a resolved config differs from the defaults, as dotted names and values."""
-    known = flatten(plain)
+    known = flatten(as_dict(config))
     defaults = flatten(OmegaConf.to_container(_structured(Config)))
     for key, value in defaults.items():
         if isinstance(value, str) and value.startswith("${"):
@@ -207,6 +211,6 @@ def schema() -> str:
     return "\n".join("  ".join([*map(str.ljust, row[:3], widths), row[3]]) for row in rows)
 
 
-def to_yaml(plain: dict[str, Any]) -> str:
+def to_yaml(config: Config) -> str:
     """Return a resolved config as YAML."""
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(as_dict(config), sort_keys=False, allow_unicode=True)

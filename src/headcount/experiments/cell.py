@@ -5,7 +5,6 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import sys
@@ -13,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
 from headcount.config import load as compose
+from headcount.config.load import as_dict
 from headcount.config.schema import Config
 from headcount.runs.folder import has_effect, write_whole
 
@@ -39,7 +40,6 @@ class Cell:
         files: config files, in order.
         overrides: ``key=value`` each, over the files.
         config: the checked config.
-        plain: the same as a nested dict.
         fingerprint: of all in the config that can change a result; no two cells of a study have the same.
         folder: the run folder, whether or not it is there.
     """
@@ -54,7 +54,6 @@ class Cell:
     files: list[str]
     overrides: list[str]
     config: Config
-    plain: dict[str, Any]
     fingerprint: str
     folder: Path
 
@@ -78,14 +77,14 @@ class Cell:
             group: what its W&B run belongs to.
         """
         tags = [f"{key}={value}" for key, value in (self.axes | self.choice | {"seed": self.seed}).items()]
-        plain = copy.deepcopy(self.plain)
+        plain = as_dict(self.config)
         plain["run"]["folder"] = str(self.folder)
         plain["tracking"] |= {
             "group": shorten(group, MAX_NAME_LENGTH),
             "name": shorten(self.name, MAX_NAME_LENGTH),
             "tags": [shorten(tag, MAX_TAG_LENGTH) for tag in tags],
         }
-        write_whole(self.config_file, compose.to_yaml(plain))
+        write_whole(self.config_file, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
     def command(self) -> list[str]:
         """Return the command that trains this cell, or resumes its training, from ``config_file``.
@@ -109,10 +108,10 @@ def read_keys(file: str) -> dict[str, Any]:
     return compose.flatten(OmegaConf.to_container(compose.read_yaml(file)))
 
 
-def fingerprint(plain: dict[str, Any]) -> str:
+def fingerprint(config: Config) -> str:
     """Return 8 hex digits of what differs from the defaults and can change a result.
 
     A key that is new in the schema changes no fingerprint, so that what was trained before it is still found.
     """
-    differs = {key: value for key, value in compose.changed(plain).items() if has_effect(key, plain)}
+    differs = {key: value for key, value in compose.changed(config).items() if has_effect(key, config)}
     return hashlib.sha256(json.dumps(differs, sort_keys=True).encode()).hexdigest()[:8]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from headcount.config import load as compose
+from headcount.config.load import as_dict
 from headcount.config.paths import user_path
 from headcount.errors import ConfigError, legal_names
 from headcount.experiments.cell import MAX_FOLDER_LENGTH, Cell, fingerprint, read_keys, shorten
@@ -109,9 +110,9 @@ def _resolve(
     overrides = [f"{key}={as_text(value)}" for key, value in given.items()]
     label = grid.label(setting)
     name = ",".join([label, *([grid.label(choice)] if choice else []), f"seed={seed}"])
-    config, plain = compose.load(files, overrides, said=f"{grid.file}: cell {name}")
-    known = compose.flatten(plain)
-    cell_fingerprint = fingerprint(plain)
+    config = compose.load(files, overrides, said=f"{grid.file}: cell {name}")
+    known = compose.flatten(as_dict(config))
+    cell_fingerprint = fingerprint(config)
     return Cell(
         name=name,
         label=label,
@@ -123,7 +124,6 @@ def _resolve(
         files=files,
         overrides=overrides,
         config=config,
-        plain=plain,
         fingerprint=cell_fingerprint,
         folder=user_path("run.directory", config.run.directory)
         / f"{grid.name}{'-smoke' if short else ''}"

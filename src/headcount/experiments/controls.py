@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from headcount.config.load import flatten
+from headcount.config.load import as_dict, flatten
 from headcount.config.schema import Config
 from headcount.errors import ConfigError
 from headcount.experiments.cell import Cell, read_keys
@@ -88,7 +88,7 @@ def _with_feedforward(config: Config, size: int) -> int:
 def _held(grid: Grid, cell: Cell, varied: set[str]) -> dict[str, Any]:
     """Return what has to be the same in all cells: all but the model and what is varied, and what the control holds."""
     free = ("model.", "seed", "run.", "tracking.")
-    held = {name: value for name, value in flatten(cell.plain).items() if not name.startswith(free)}
+    held = {name: value for name, value in flatten(as_dict(cell.config)).items() if not name.startswith(free)}
     held = {name: value for name, value in held.items() if name not in varied}
     if grid.control != "none":
         held["model.embedding_size"] = cell.config.model.embedding_size

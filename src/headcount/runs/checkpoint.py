@@ -18,7 +18,8 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from safetensors import safe_open
 
-from headcount.config.load import changed, flatten
+from headcount.config.load import as_dict, changed, flatten
+from headcount.config.schema import Config
 from headcount.errors import ConfigError, RunError
 from headcount.terminal import print_line
 from headcount.runs.folder import write_whole
@@ -163,7 +164,7 @@ def _read_export(folder: Path) -> dict[str, Any]:
     return {"state_dict": weights, "config": config, "global_step": int(metadata["step"])}
 
 
-def check_unchanged(run: Path, plain: dict[str, Any]) -> None:
+def check_unchanged(run: Path, config: Config) -> None:
     """Refuse a config that has another model, tokenizer or lengths than the run was trained with.
 
     Raises:
@@ -173,8 +174,8 @@ def check_unchanged(run: Path, plain: dict[str, Any]) -> None:
         then = flatten(load_checkpoint(run, "best")["config"])
     except (KeyError, AttributeError):
         raise ConfigError(f"{checkpoint_path(run, 'best')}: not a checkpoint of this version (no config)") from None
-    set_now = changed(plain)
-    for name, now in flatten(plain).items():
+    set_now = changed(config)
+    for name, now in flatten(as_dict(config)).items():
         if not name.startswith(("model.", "tokenizer.", "data.max_document_tokens", "data.max_summary_tokens")):
             continue
         if name not in then and name not in set_now:  # a key that is new in the schema is no difference by itself

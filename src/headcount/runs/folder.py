@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from headcount.config.load import changed, flatten
+from headcount.config.load import as_dict, changed, flatten
 from headcount.errors import ConfigError, RunError
-from headcount.config.schema import RunConfig
+from headcount.config.schema import Config
 from headcount.config.paths import user_path
 
 FINISHED = "finished"  # the file that is written last
@@ -22,13 +22,13 @@ LOCK = ".lock"
 NO_MATTER = ("run.", "tracking.", "data.cache_dir", "data.num_workers")  # keys that cannot change what comes out
 
 
-def has_effect(key: str, plain: dict[str, Any]) -> bool:
+def has_effect(key: str, config: Config) -> bool:
     """Return whether a key of a resolved config can change the results.
 
     Workers of a stream each read a part of it, so that their number decides the order; otherwise it has no effect.
     """
     if key == "data.num_workers":
-        return bool(plain["data"]["streaming"])
+        return config.data.streaming
     return not key.startswith(NO_MATTER)
 
 
@@ -46,28 +46,28 @@ def new_folder(parent: Path, name: str) -> Path:
     raise AssertionError
 
 
-def find_run(run: RunConfig, plain: dict[str, Any]) -> Path | None:
+def find_run(config: Config) -> Path | None:
     """Find the folder of the run that a config belongs to, if it was begun.
 
     Args:
-        run: says where: its ``folder``, or else the newest folder of its name that has the same config.
-        plain: the resolved config as a nested dict.
+        config: its ``run`` section says where: ``folder``, or else the newest folder of its name with the same config.
 
     Raises:
         ConfigError: ``run.folder`` has something else in it; the keys that differ.
     """
+    run = config.run
     if run.folder is None:
         numbered = re.compile(rf"{re.escape(run.name or 'run')}-(\d+)")
         found = [
             (numbered.fullmatch(folder.name), folder) for folder in user_path("run.directory", run.directory).glob("*")
         ]
         for _, folder in sorted(((int(match[1]), folder) for match, folder in found if match), reverse=True):
-            if (folder / "config.yaml").is_file() and not differences(folder, plain):
+            if (folder / "config.yaml").is_file() and not differences(folder, config):
                 return folder
         return None
     folder = user_path("run.folder", run.folder)
     if (folder / "config.yaml").is_file():
-        if others := differences(folder, plain):
+        if others := differences(folder, config):
             raise ConfigError(
                 f"run.folder={folder}: the run in it was begun with {', '.join(others)}; "
                 "legal: the same config, another folder, or --fresh"
@@ -84,17 +84,17 @@ def _refuse_strange(folder: Path) -> None:
         raise ConfigError(f"run.folder={folder}: not a run's, {strange.name} is in it; legal: a new or an empty folder")
 
 
-def differences(folder: Path, plain: dict[str, Any]) -> list[str]:
+def differences(folder: Path, config: Config) -> list[str]:
     """Return what of a run's config another config changes, as KEY=VALUE."""
     try:
         then = flatten(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError, AttributeError, RecursionError):
         return ["a config.yaml that cannot be read"]
-    now, set_now = flatten(plain), changed(plain)
+    now, set_now = flatten(as_dict(config)), changed(config)
     return [
         f"{key}={'null' if then.get(key) is None else then[key]}"
         for key in sorted(then.keys() | set_now.keys())  # a key that is new in the schema is no difference by itself
-        if then.get(key) != now.get(key) and has_effect(key, plain)
+        if then.get(key) != now.get(key) and has_effect(key, config)
     ]
 
 

@@ -20,6 +20,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from headcount.config.load import as_dict
 from headcount.config.schema import Config, OptimizerConfig, Schedule
 from headcount.data.tokenizer import END, START, words_of
 from headcount.errors import ConfigError
@@ -60,14 +61,12 @@ class Summarizer(pl.LightningModule):
 
     Args:
         config: of the run.
-        plain: the same as a nested dict; it is saved in checkpoints.
         tokenizer: that of the data.
     """
 
-    def __init__(self, config: Config, plain: dict[str, Any], tokenizer: Tokenizer) -> None:
+    def __init__(self, config: Config, tokenizer: Tokenizer) -> None:
         super().__init__()
         self.config = config
-        self.plain = plain
         self.tokenizer = tokenizer
         self.token_ids = tokenizer.get_vocab()
         self.rouge = Rouge(config.evaluation.references)
@@ -85,7 +84,7 @@ class Summarizer(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the resolved config in the checkpoint."""
-        checkpoint["config"] = self.plain
+        checkpoint["config"] = as_dict(self.config)
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Load trained weights for generation, in the precision of ``generation.precision``.

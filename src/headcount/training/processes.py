@@ -13,6 +13,8 @@ import torch
 from lightning_fabric.utilities.rank_zero import _get_rank
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
+from headcount.config.load import as_dict
+from headcount.config.schema import Config
 from headcount.errors import ConfigError
 from headcount.watchdog import end_with_parent
 
@@ -66,13 +68,13 @@ def share(trainer: pl.Trainer, folder: Path | None, *, arguments: Sequence[str] 
     return shared
 
 
-def check_same_config(trainer: pl.Trainer, plain: dict[str, Any]) -> None:
+def check_same_config(trainer: pl.Trainer, config: Config) -> None:
     """Refuse to train where the processes of a run have read different configs.
 
     Raises:
         ConfigError: they have, as when a file was edited between the starts of two of them.
     """
-    texts = gather(trainer, [json.dumps(plain, sort_keys=True)])
+    texts = gather(trainer, [json.dumps(as_dict(config), sort_keys=True)])
     if len(set(texts)) > 1:
         raise ConfigError(
             "the processes of this run have read different configs, as if a file was edited while they started; "

@@ -34,7 +34,7 @@ def whole(small, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
     def trained(*changes: str) -> Path:
         folder = tmp_path_factory.getbasetemp() / f"whole{'-'.join(changes)}"
         if not (folder / "finished").exists():
-            run.train(*small(*NINE, *changes, f"run.folder={folder}"))
+            run.train(small(*NINE, *changes, f"run.folder={folder}"))
         return folder
 
     return trained
@@ -71,11 +71,11 @@ def test_a_signal_ends_a_run_at_a_boundary(small, whole, changes: list[str], ste
     config = small(*NINE, *changes, "run.folder=cut")
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as exit, watched(Kill(step, number)):
-        run.train(*config)
+        run.train(config)
     assert exit.value.code == 128 + number
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == step + 1
-    run.train(*config)
+    run.train(config)
     assert_same(whole(*changes), tmp_path / "cut")
 
 
@@ -83,15 +83,15 @@ def test_a_signal_ends_a_run_at_a_boundary(small, whole, changes: list[str], ste
 def test_a_step_of_several_batches_is_not_cut(small, whole, stop: int, tmp_path: Path) -> None:
     """A validation amid it is followed by a checkpoint at its end."""
     config = small(*NINE, *TWO, "run.folder=cut")
-    stop_at(stop, *config)
-    run.train(*config)
+    stop_at(stop, config)
+    run.train(config)
     assert_same(whole(*TWO), tmp_path / "cut")
 
 
 def test_a_signal_elsewhere_ends_a_run_at_once(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "score_test", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit) as exit:
-        run.train(*small("run.folder=here"))
+        run.train(small("run.folder=here"))
     assert exit.value.code == 143 and not (tmp_path / "here" / "finished").exists()
 
 
@@ -115,7 +115,7 @@ def test_a_loss_that_is_no_number_ends_a_run(bad: str, small, tmp_path: Path, mo
     watch, message = Watch(), r"^here: the loss of step 4 is not finite; not_finite.json in it names the \d+ examples"
     with monkeypatch.context() as patch, watched(watch), pytest.raises(RunError, match=message):
         patch.setattr(Summarizer, "training_step", broken)
-        run.train(*small("run.folder=here", "trainer.max_steps=9"))
+        run.train(small("run.folder=here", "trainer.max_steps=9"))
     told = json.loads((tmp_path / "here" / "not_finite.json").read_text())
     assert told == {"step": 4, "ids": [f"train-{row}" for row in watch.rows[-1]]} and len(watch.rows) == 4
     for name in ("last", "best"):
@@ -145,12 +145,12 @@ def test_weights_that_are_no_numbers_are_not_kept(steps: str, what: str, small, 
     config = small("run.folder=here", steps, *every)
     message = rf"^here: the {what} of step 4 is not finite; the checkpoints are older[^\n]*$"
     with watched(Poison()), pytest.raises(RunError, match=message):
-        run.train(*config)
+        run.train(config)
     for name in ("last", "best"):
         checkpoint = torch.load(tmp_path / "here" / "checkpoints" / f"{name}.ckpt", weights_only=True)
         assert checkpoint["global_step"] == (3 if every else 2)
     (tmp_path / "here" / "not_finite.json").write_text("{}")
-    run.train(*config)
+    run.train(config)
     assert not (tmp_path / "here" / "not_finite.json").exists() and (tmp_path / "here" / "finished").exists()
 
 
@@ -159,11 +159,11 @@ def test_a_damaged_checkpoint_does_not_end_a_run(
     name: str, small, whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = small(*NINE, *EACH, "run.folder=cut")
-    stop_at(8, *config)
+    stop_at(8, config)
     path = tmp_path / "cut" / "checkpoints" / f"{name}.ckpt"
     path.write_bytes(path.read_bytes()[:-1])
     capsys.readouterr()
-    run.train(*config)
+    run.train(config)
     assert f"{name}.ckpt: damaged" in capsys.readouterr().out
     if name == "last":
         assert_same(whole(*EACH), tmp_path / "cut")
@@ -172,19 +172,19 @@ def test_a_damaged_checkpoint_does_not_end_a_run(
 
 
 def test_other_data_behind_the_same_config(small, tmp_path: Path) -> None:
-    stop_at(3, *small("run.folder=here"))
+    stop_at(3, small("run.folder=here"))
     rows = (tmp_path / "data" / "validation.jsonl").read_text()
     (tmp_path / "data" / "validation.jsonl").write_text(rows.replace("pear", "plum"))
     with pytest.raises(ConfigError, match=r"^data.path=.*: its validation split has the SHA-256 \w+, and here was"):
-        run.train(*small("run.folder=here"))
+        run.train(small("run.folder=here"))
 
 
 def test_another_tokenizer_behind_the_same_config(small, tmp_path: Path) -> None:
-    stop_at(3, *small("run.folder=here"))
+    stop_at(3, small("run.folder=here"))
     path = tmp_path / "here" / "tokenizer.json"
     path.write_text(path.read_text().replace("</s>", "<end>"))
     with pytest.raises(ConfigError, match="^tokenizer.path=null: the tokenizer is not that with which here was begun"):
-        run.train(*small("run.folder=here"))
+        run.train(small("run.folder=here"))
 
 
 def test_no_room(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,21 +192,21 @@ def test_no_room(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**6))
     message = r"^run.folder=here: 0.00 GB are free on its disk, 4 checkpoints of \d+,\d+ parameters need \d+.\d+ GB"
     with pytest.raises(ConfigError, match=message):
-        run.train(*small("run.folder=here", "model.embedding_size=64"))
+        run.train(small("run.folder=here", "model.embedding_size=64"))
     assert not (tmp_path / "here").exists()
 
 
 def test_a_folder_that_cannot_be_written(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"^file/here: cannot be written as a run folder: Not a directory"):
-        run.train(*small("run.folder=file/here"))
+        run.train(small("run.folder=file/here"))
 
     def refuse(dir: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("headcount.runs.folder.TemporaryFile", refuse)
     with pytest.raises(ConfigError, match=r"^here: cannot be written as a run folder: Permission denied"):
-        run.train(*small("run.folder=here"))
+        run.train(small("run.folder=here"))
 
 
 def test_a_disk_that_fills_up_is_one_line(small, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,4 +215,4 @@ def test_a_disk_that_fills_up_is_one_line(small, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("headcount.runs.metrics_csv.MetricsFile.log_metrics", full)
     with pytest.raises(RunError, match="^here: No space left on device; the same command goes on when there is room$"):
-        run.train(*small("run.folder=here"))
+        run.train(small("run.folder=here"))

@@ -32,7 +32,7 @@ class Clock(Callback):
 @pytest.fixture
 def fit(small, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[str, Any], Clock]]:
     """Train with a checkpoint at every step and a validation at every other; return the costs."""
-    config, plain = small("evaluation.validation_examples=2", "model.copying=true")
+    config = small("evaluation.validation_examples=2", "model.copying=true")
 
     def train(folder: Path, steps: int, checkpoint: Path | None = None) -> tuple[dict[str, Any], Clock]:
         data = SummarizationDataModule(config)
@@ -48,14 +48,14 @@ def fit(small, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[str,
             accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
             use_distributed_sampler=False, callbacks=[clock, costs, keep],
         )  # fmt: skip
-        trainer.fit(Summarizer(config, plain, data.tokenizer), data, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(Summarizer(config, data.tokenizer), data, ckpt_path=checkpoint, weights_only=True)
         return json.loads((folder / "costs.json").read_text()), clock
 
     return train
 
 
 def test_a_training_counts_its_true_lengths_and_no_validation(small, fit, tmp_path: Path) -> None:
-    model = small("model.copying=true")[0].model
+    model = small("model.copying=true").model
     costs, clock = fit(tmp_path / "run", 4)
     assert costs["training_tokens"] == sum(map(sum, clock.lengths))
     forward = sum(forward_flops(model, 300, document, summary - 1) for document, summary in clock.lengths)

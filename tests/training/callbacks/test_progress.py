@@ -6,8 +6,8 @@ from headcount.commands import train as run
 
 
 def test_a_line_at_each_validation_and_a_bar_at_the_end(small, capsys: pytest.CaptureFixture[str]) -> None:
-    config, plain = small()
-    run.train(config, plain)
+    config = small()
+    run.train(config)
     said = capsys.readouterr().out
     figures = r"loss \d\.\d\d  [\d,]+ tokens/s; validation loss \d\.\d\d  rouge1 \d+\.\d\d  rouge2 .* rougeLsum \S+"
     assert [step for step in (2, 4) if re.search(f"^step {step}: {figures}$", said, re.M)] == [2, 4]

@@ -86,4 +86,4 @@ def _tracking(cell: Cell, overrides: Sequence[str]) -> TrackingConfig:
     for override in overrides:
         if not override.startswith("tracking."):
             raise ConfigError(f"command line: {override}: its runs are what they are; legal: tracking.KEY=VALUE")
-    return compose.load(cell.files, [*cell.overrides, *overrides])[0].tracking
+    return compose.load(cell.files, [*cell.overrides, *overrides]).tracking
