@@ -1,7 +1,7 @@
 """Do two trees of this repository compute the same? For changes that must change nothing but names.
 
     python benchmarks/behaviour.py run TREE OUT        # a list of small commands with the package in TREE/src
-    python benchmarks/behaviour.py compare OUT OTHER   # weights by value; metrics, summaries, scores and reports by content
+    python benchmarks/behaviour.py compare OUT OTHER   # weights by value; other files by content
 
 It trains each architecture, with copying, grouped queries, averaged weights, a stream and two processes, evaluates by
 beam search with every constraint, by diverse beams and by sampling, summarizes, and runs and reports a study. Names

@@ -102,7 +102,7 @@ def test_two_processes(runs: dict[str, list[dict[str, Any]]], tmp_path: Path) ->
     for name in ("predictions.jsonl", "scores.json"):
         assert (evaluated / name).read_text() == (tmp_path / "whole" / name).read_text()
     alone = load(["whole/config.yaml"], ["trainer.devices=1"])
-    summarize(Path("whole"), *alone, "data/train.jsonl", out=Path("alone.jsonl"))
+    summarize(Path("whole"), alone, "data/train.jsonl", out=Path("alone.jsonl"))
     assert (tmp_path / "out.jsonl").read_text() == (tmp_path / "alone.jsonl").read_text()
     shares = [(tmp_path / f"out.jsonl.parts/{n}.jsonl").read_text().splitlines() for n in (0, 1)]
     assert [len(share) for share in shares] == [40, 20]
