@@ -1,9 +1,10 @@
-"""Training speed of the architectures, with and without copying, at the sizes of configs/docstrings.yaml.
+"""Training speed of the architectures, with and without copying, at the sizes of
+configs/docstrings.yaml.
 
     python benchmarks/architectures.py
 
-All go through the same batches in turn; a figure is the median over batches of real document and summary tokens a
-second, forward, backward and optimizer together.
+All go through the same batches in turn; a figure is the median over batches of real document and
+summary tokens a second, forward, backward and optimizer together.
 """
 
 import statistics
@@ -27,7 +28,9 @@ def main() -> None:
             files = [str(CONFIGS / file) for file in ("docstrings.yaml", *overlays)]
             config = load(files, [f"model.copying={copying}"])
             torch.manual_seed(0)
-            model = build_model(config.model, vocabulary_size=8000, max_positions=config.max_positions)
+            model = build_model(
+                config.model, vocabulary_size=8000, max_positions=config.max_positions
+            )
             optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
             models[name, copying] = model, optimizer, sum(p.numel() for p in model.parameters())
     speeds: dict[tuple[str, bool], list[float]] = {kind: [] for kind in models}
@@ -39,9 +42,9 @@ def main() -> None:
         read, targets = torch.randint(2, 8000, (2, sum(summaries)), generator=generator)
         for kind, (model, optimizer, _) in models.items():
             begin = time.perf_counter()
-            loss = model(ids, BatchLayout.from_lengths(documents), read, BatchLayout.from_lengths(summaries)).loss(
-                targets
-            )
+            loss = model(
+                ids, BatchLayout.from_lengths(documents), read, BatchLayout.from_lengths(summaries)
+            ).loss(targets)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -50,7 +53,10 @@ def main() -> None:
     for (name, copying), measured in speeds.items():
         median, spread = statistics.median(measured), f"{min(measured):,.0f}-{max(measured):,.0f}"
         size = models[name, copying][2]
-        print(f"{name:12} copying={copying!s:5} {size:>10,} parameters {median:>8,.0f} tokens/s ({spread})")
+        print(
+            f"{name:12} copying={copying!s:5} {size:>10,} parameters {median:>8,.0f} tokens/s "
+            f"({spread})"
+        )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""Do two trees of this repository compute the same? For changes that must change nothing but names.
+"""Do two trees of this repository compute the same? For changes that must change nothing but
+names.
 
-    python benchmarks/behaviour.py run TREE OUT        # a list of small commands with the package in TREE/src
-    python benchmarks/behaviour.py compare OUT OTHER   # weights by value; other files by content
+    python benchmarks/behaviour.py run TREE OUT        # a list of small commands with the package
+    in TREE/src python benchmarks/behaviour.py compare OUT OTHER   # weights by value; other files
+    by content
 
-It trains each architecture, with copying, grouped queries, averaged weights, a stream and two processes, evaluates by
-beam search with every constraint, by diverse beams and by sampling, summarizes, and runs and reports a study. Names
-that have changed between the trees are in ``KEYS`` and ``FILES``. What depends on time is left out.
+It trains each architecture, with copying, grouped queries, averaged weights, a stream and two
+processes, evaluates by beam search with every constraint, by diverse beams and by sampling,
+summarizes, and runs and reports a study. Names that have changed between the trees are in ``KEYS``
+and ``FILES``. What depends on time is left out.
 """
 
 import csv
@@ -41,34 +44,73 @@ TIMED = {
 SMALL = [
     *("model.embedding_size=32", "model.num_heads=2", "model.feedforward_size=64"),
     *("model.encoder_layers=2", "model.decoder_layers=2", "model.dropout=0.1"),
-    *("data.path=data", "data.cache_dir=cache", "data.max_document_tokens=96", "data.max_summary_tokens=24"),
+    *(
+        "data.path=data",
+        "data.cache_dir=cache",
+        "data.max_document_tokens=96",
+        "data.max_summary_tokens=24",
+    ),
     *("data.batch_tokens=512", "tokenizer.vocabulary_size=300", "tracking.mode=disabled"),
-    *("trainer.max_steps=16", "trainer.val_check_interval=8", "trainer.accelerator=cpu", "trainer.log_every_n_steps=1"),
+    *(
+        "trainer.max_steps=16",
+        "trainer.val_check_interval=8",
+        "trainer.accelerator=cpu",
+        "trainer.log_every_n_steps=1",
+    ),
     *("optimizer.warmup_steps=4", "evaluation.baselines=[lead-1,oracle-1,random-1,longest-1]"),
 ]
 GPT = ["model.architecture=gpt", "model.encoder_layers=0"]
 RECURRENT = [
-    *("model.architecture=recurrent", "model.attention=additive", "model.norm=none", "model.positions=none"),
+    *(
+        "model.architecture=recurrent",
+        "model.attention=additive",
+        "model.norm=none",
+        "model.positions=none",
+    ),
     "model.encoder_layers=1",
 ]
 RUNS = {
     "transformer": [],
     "copying": ["model.copying=true", "model.coverage=0.5", "model.attention_dropout=0.1"],
     "variant": [
-        *("model.num_heads=4", "model.num_kv_heads=2", "model.positions=rotary", "model.norm=rmsnorm"),
+        *(
+            "model.num_heads=4",
+            "model.num_kv_heads=2",
+            "model.positions=rotary",
+            "model.norm=rmsnorm",
+        ),
         *("model.activation=swiglu", "model.attention=query_key_norm", "model.cross_heads=2"),
     ],
-    "alibi_post": ["model.positions=alibi", "model.norm_position=post", "model.tie_embeddings=none"],
+    "alibi_post": [
+        "model.positions=alibi",
+        "model.norm_position=post",
+        "model.tie_embeddings=none",
+    ],
     "averaged": ["optimizer.averaging=0.9", "trainer.accumulate_grad_batches=2"],
-    "pools": ["data.length_pools=2", "data.num_workers=1", "trainer.max_steps=-1", "trainer.max_epochs=2"],
+    "pools": [
+        "data.length_pools=2",
+        "data.num_workers=1",
+        "trainer.max_steps=-1",
+        "trainer.max_epochs=2",
+    ],
     "stream": ["data.streaming=true", "data.shuffle_buffer=8"],
     "gpt": [*GPT, "model.copying=true"],
-    "gpt_variant": [*GPT, "model.num_kv_heads=1", "model.positions=learned", "optimizer.schedule=inverse_sqrt"],
+    "gpt_variant": [
+        *GPT,
+        "model.num_kv_heads=1",
+        "model.positions=learned",
+        "optimizer.schedule=inverse_sqrt",
+    ],
     "recurrent": RECURRENT,
     "recurrent_lstm": [*RECURRENT, "model.cell=lstm", "model.copying=true", "model.coverage=1.0"],
 }
 CONSTRAINED = [
-    *("decoding.strategy=beam", "decoding.beams=4", "decoding.no_repeat_ngram=2", "decoding.repetition_penalty=1.3"),
+    *(
+        "decoding.strategy=beam",
+        "decoding.beams=4",
+        "decoding.no_repeat_ngram=2",
+        "decoding.repetition_penalty=1.3",
+    ),
     *("decoding.min_tokens=6", "decoding.coverage_penalty=0.2", "decoding.length_alpha=0.8"),
 ]
 EVALUATIONS = {
@@ -79,7 +121,12 @@ EVALUATIONS = {
         "decoding.diversity=0.7",
         "decoding.length_penalty=average",
     ],
-    "sample": ["decoding.strategy=sample", "decoding.temperature=0.9", "decoding.top_k=20", "decoding.top_p=0.9"],
+    "sample": [
+        "decoding.strategy=sample",
+        "decoding.temperature=0.9",
+        "decoding.top_k=20",
+        "decoding.top_p=0.9",
+    ],
     "windows": ["decoding.long_documents=split", "decoding.batch_size=5"],
 }
 STUDY = """configs: [base.yaml]
@@ -116,10 +163,21 @@ def write_data(folder: Path) -> None:
             for index in range(number):
                 buyer, seller = draw.sample(people, 2)
                 thing = draw.choice(things)
-                turns = [f"{seller}: Good day.", f"{buyer}: I would like {thing}.", f"{seller}: Here you are."]
+                turns = [
+                    f"{seller}: Good day.",
+                    f"{buyer}: I would like {thing}.",
+                    f"{seller}: Here you are.",
+                ]
                 turns += [f"{buyer}: Thank you, and good bye until tomorrow."] * draw.randint(0, 6)
-                summaries = [f"{buyer} buys {thing} from {seller}.", f"{seller} sells {buyer} {thing}."]
-                row = {"id": f"{split}-{index}", "document": "\n".join(turns), "summary": summaries}
+                summaries = [
+                    f"{buyer} buys {thing} from {seller}.",
+                    f"{seller} sells {buyer} {thing}.",
+                ]
+                row = {
+                    "id": f"{split}-{index}",
+                    "document": "\n".join(turns),
+                    "summary": summaries,
+                }
                 file.write(json.dumps(row) + "\n")
 
 
@@ -133,7 +191,9 @@ def run(tree: Path, out: Path) -> None:
         command = [sys.executable, "-P", *arguments]
         done = subprocess.run(command, cwd=out, env=environment, capture_output=True, text=True)
         if done.returncode:
-            raise SystemExit(f"{arguments}: {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+            raise SystemExit(
+                f"{arguments}: {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+            )
         return done.stdout
 
     schema = start("-m", "headcount", "config", "--schema")
@@ -146,7 +206,9 @@ def run(tree: Path, out: Path) -> None:
         return override
 
     (out / "empty.yaml").write_text("{}\n")
-    (out / "base.yaml").write_text("".join(f"{k}: {v}\n" for k, v in (item.split("=") for item in ["seed=0"])))
+    (out / "base.yaml").write_text(
+        "".join(f"{k}: {v}\n" for k, v in (item.split("=") for item in ["seed=0"]))
+    )
     commands = []
     for name, changes in RUNS.items():
         changed = [*map(named, [*SMALL, *changes])]
@@ -155,7 +217,16 @@ def run(tree: Path, out: Path) -> None:
         models = ("copying", "gpt", "recurrent_lstm") if name == "constrained" else ("copying",)
         commands += [["evaluate", model, *map(named, changes)] for model in models]
     several = [*CONSTRAINED, "decoding.returned=3"]
-    commands.append(["summarize", "copying", "data/test.jsonl", *map(named, several), "--out", "summaries.jsonl"])
+    commands.append(
+        [
+            "summarize",
+            "copying",
+            "data/test.jsonl",
+            *map(named, several),
+            "--out",
+            "summaries.jsonl",
+        ]
+    )
     commands.append(["summarize", "gpt_variant", "data/test.jsonl", "--out", "greedy.jsonl"])
     commands.append(["export", "copying", "exported"])
     (out / "commands.json").write_text(json.dumps(commands))
@@ -171,7 +242,11 @@ def run(tree: Path, out: Path) -> None:
         key, _, value = named(item).partition("=")
         section, _, name = key.partition(".")
         nested.setdefault(section, {})[name] = value
-    lines = [line for s, keys in nested.items() for line in (f"{s}:", *(f"  {k}: {v}" for k, v in keys.items()))]
+    lines = [
+        line
+        for s, keys in nested.items()
+        for line in (f"{s}:", *(f"  {k}: {v}" for k, v in keys.items()))
+    ]
     (out / "base.yaml").write_text("\n".join(lines) + "\n")
     start("-m", "headcount", "ablate", "study", "--workers", "2")
     start("-m", "headcount", "report", "study")
@@ -181,7 +256,9 @@ def content(path: Path) -> Any:
     """Return what of a file has to be the same."""
     if path.suffix == ".ckpt":
         weights = torch.load(path, weights_only=True)["state_dict"]
-        return sorted((str(w.dtype), tuple(w.shape), w.numpy().tobytes()) for w in weights.values())
+        return sorted(
+            (str(w.dtype), tuple(w.shape), w.numpy().tobytes()) for w in weights.values()
+        )
     if path.suffix == ".csv":
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
@@ -189,7 +266,9 @@ def content(path: Path) -> Any:
         return [list(row.values()) for row in untimed]
     if path.name == "scores.json":
         scores = json.loads(path.read_text())
-        return [list(system.values()) for system in scores["systems"].values()], scores["signature"]
+        return [list(system.values()) for system in scores["systems"].values()], scores[
+            "signature"
+        ]
     if path.suffix == ".jsonl":
         return [list(json.loads(line).values()) for line in path.read_text().splitlines()]
     if path.suffix == ".md":  # the first columns are scores; costs below are timed
@@ -198,13 +277,28 @@ def content(path: Path) -> Any:
 
 
 PATTERNS = [
-    *("**/checkpoints/*.ckpt", "**/metrics.csv", "**/predictions.jsonl", "**/scores.json", "**/figures.csv"),
-    *("**/per_example_metrics.csv", "*.jsonl", "study/results.csv", "study/table.md", "**/tokenizer.json"),
+    *(
+        "**/checkpoints/*.ckpt",
+        "**/metrics.csv",
+        "**/predictions.jsonl",
+        "**/scores.json",
+        "**/figures.csv",
+    ),
+    *(
+        "**/per_example_metrics.csv",
+        "*.jsonl",
+        "study/results.csv",
+        "study/table.md",
+        "**/tokenizer.json",
+    ),
 ]
 
 
 def files(out: Path) -> dict[str, Path]:
-    """Return the files to compare, by their present names; cells are named without fingerprints."""
+    """Return the files to compare, by their present names.
+
+    Cells are named without fingerprints.
+    """
     found = {}
     for pattern in PATTERNS:
         for path in out.glob(pattern):

@@ -1,8 +1,10 @@
-"""How often intervals hold the effect, and tests err: ``python benchmarks/coverage.py``, a minute on one core.
+"""How often intervals hold the effect, and tests err: ``python benchmarks/coverage.py``, a minute
+on one core.
 
-Families as a study has them: four cells against one baseline, paired by seed and example, with crossed effects of known
-sd. A family errs when the smallest of its Holm-corrected p-values is below 5 % where no cell differs. Power is of one
-comparison, not corrected, at the effect that a test which knew the variances would find in 80 %.
+Families as a study has them: four cells against one baseline, paired by seed and example, with
+crossed effects of known sd. A family errs when the smallest of its Holm-corrected p-values is
+below 5 % where no cell differs. Power is of one comparison, not corrected, at the effect that a
+test which knew the variances would find in 80 %.
 """
 
 from collections.abc import Callable
@@ -12,11 +14,19 @@ import numpy as np
 from scipy.special import stdtr
 
 from headcount.evaluation.bootstrap import holm
-from headcount.experiments.report.statistics import Numbers, find_detectable, split_variance, weigh_tails
+from headcount.experiments.report.statistics import (
+    Numbers,
+    find_detectable,
+    split_variance,
+    weigh_tails,
+)
 
 FAMILIES, RESAMPLED_FAMILIES, CHUNK = 10_000, 1000, 500
 CELLS = 4
-EXAMPLES, STAND_FOR = 200, 1000  # fewer examples of smaller sd: the variance of their mean is that of 1,000
+EXAMPLES, STAND_FOR = (
+    200,
+    1000,
+)  # fewer examples of smaller sd: the variance of their mean is that of 1,000
 RESAMPLES = 500
 
 Test = Callable[[float], Numbers]  # p-values, (families, cells), of the differences plus an effect
@@ -30,7 +40,9 @@ class Regime:
     seed: float
     example: float
     rest: float
-    heavy: bool = False  # four examples of five do not differ at all, and seeds have Laplace's distribution
+    heavy: bool = (
+        False  # four examples of five do not differ at all, and seeds have Laplace's distribution
+    )
 
 
 REGIMES = [
@@ -84,7 +96,10 @@ def test_both(values: Numbers) -> Test:
 
 
 def test_satterthwaite(values: Numbers) -> Test:
-    """Return the quasi-F of a crossed analysis of variance; where the estimate is not positive, the examples' alone."""
+    """Return the quasi-F of a crossed analysis of variance.
+
+    Where the estimate is not positive, the examples' alone.
+    """
     seeds = values.shape[-2]
     of_seeds = values.mean(-1).var(-1, ddof=1) / seeds
     of_examples = values.mean(-2).var(-1, ddof=1) / EXAMPLES
@@ -104,11 +119,16 @@ def test_satterthwaite(values: Numbers) -> Test:
 
 def test_weighed(values: Numbers) -> Test:
     mean, variance, seeds = values.mean((-2, -1)), split_variance(values), values.shape[-2]
-    return lambda effect: weigh_tails(np.abs(mean + effect) / variance.error, variance.seed_share, seeds, EXAMPLES)
+    return lambda effect: weigh_tails(
+        np.abs(mean + effect) / variance.error, variance.seed_share, seeds, EXAMPLES
+    )
 
 
 def resample(values: Numbers, nested: bool) -> Test:
-    """Return the percentile bootstrap: seeds are drawn, and examples, for each drawn seed anew where nested."""
+    """Return the percentile bootstrap.
+
+    Seeds are drawn, and examples, for each drawn seed anew where nested.
+    """
     draws, seeds = np.random.default_rng(0), values.shape[-2]
     values = values.astype(np.float32)
     drawn_seeds = draws.integers(0, seeds, (seeds, RESAMPLES))
@@ -116,7 +136,12 @@ def resample(values: Numbers, nested: bool) -> Test:
     by_seed = None
     for drawn in drawn_seeds:
         if by_seed is None or nested:
-            counts = draws.multinomial(EXAMPLES, [1 / EXAMPLES] * EXAMPLES, RESAMPLES).T.astype(np.float32) / EXAMPLES
+            counts = (
+                draws.multinomial(EXAMPLES, [1 / EXAMPLES] * EXAMPLES, RESAMPLES).T.astype(
+                    np.float32
+                )
+                / EXAMPLES
+            )
             by_seed = values @ counts  # (families, cells, seeds, resamples)
         means += by_seed[:, :, drawn, np.arange(RESAMPLES)] / seeds
 
@@ -149,11 +174,15 @@ def main() -> None:
 
 
 def measure(regime: Regime, seeds: int) -> None:
-    """Print what share of intervals covers no effect, of families errs, and of effects is found, by each method."""
+    """Print what share of intervals covers no effect, of families errs, and of effects is found,
+    by each method."""
     draws = np.random.default_rng(0)
     seed_variance = regime.seed**2 / seeds + regime.rest**2 / (seeds * STAND_FOR)
     error = (seed_variance + regime.example**2 / STAND_FOR) ** 0.5
-    known, detectable = 2.802 * error, find_detectable(seed_variance / error**2, seeds, EXAMPLES) * error
+    known, detectable = (
+        2.802 * error,
+        find_detectable(seed_variance / error**2, seeds, EXAMPLES) * error,
+    )
     rates: dict[str, list[tuple[float, ...]]] = {}
     for begin in range(0, FAMILIES, CHUNK):
         values = simulate(draws, regime, seeds)
@@ -167,7 +196,11 @@ def measure(regime: Regime, seeds: int) -> None:
     print(f"{regime.name}, {seeds} seeds")
     for name, chunks in rates.items():
         covers, errs, power, at_detectable = np.mean(chunks, axis=0)
-        note = f"   {at_detectable:.3f} at the detectable {detectable:.2f}" if name == "weighed t" else ""
+        note = (
+            f"   {at_detectable:.3f} at the detectable {detectable:.2f}"
+            if name == "weighed t"
+            else ""
+        )
         print(f"  {name:30}{covers:7.3f}{errs:7.3f}{power:7.3f}{note}")
 
 

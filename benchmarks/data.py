@@ -1,6 +1,8 @@
-"""What the data module costs, measured: ``python benchmarks/data.py epoch|throughput|memory|waiting``.
+"""What the data module costs, measured: ``python benchmarks/data.py
+epoch|throughput|memory|waiting``.
 
-All but ``memory`` need the folder of DialogSum's Parquet files in the environment variable HEADCOUNT_DATA.
+All but ``memory`` need the folder of DialogSum's Parquet files in the environment variable
+HEADCOUNT_DATA.
 """
 
 import os
@@ -33,7 +35,13 @@ from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import Summarizer
 
 ROOT = Path(__file__).parents[1]
-TINY = ["embedding_size=16", "num_heads=2", "feedforward_size=16", "encoder_layers=1", "decoder_layers=1"]
+TINY = [
+    "embedding_size=16",
+    "num_heads=2",
+    "feedforward_size=16",
+    "encoder_layers=1",
+    "decoder_layers=1",
+]
 
 
 def dialogsum(cache_dir: str, *changes: str) -> Config:
@@ -61,7 +69,8 @@ class AttentionPairs(TorchDispatchMode):
 
 
 def epoch(cache_dir: str) -> None:
-    """One epoch of training at 4,096-token batches, in which every position that a layer computes is counted."""
+    """One epoch of training at 4,096-token batches, in which every position that a layer computes
+    is counted."""
     tiny = [f"model.{change}" for change in TINY]
     config = dialogsum(cache_dir, "data.batch_tokens=4096", *tiny)
     data = SummarizationDataModule(config)
@@ -84,7 +93,9 @@ def epoch(cache_dir: str) -> None:
     loader = data.train_dataloader()
     with AttentionPairs() as attention:
         for batch in loader:
-            written = [length - 1 for length in batch.summary_lengths]  # the last token is only a target
+            written = [
+                length - 1 for length in batch.summary_lengths
+            ]  # the last token is only a target
             real = sum(batch.document_lengths), sum(written)
             full.append((sum(batch.document_lengths) + sum(batch.summary_lengths)) / 4096)
             order += batch.indices
@@ -93,15 +104,29 @@ def epoch(cache_dir: str) -> None:
             prediction, targets = summarizer.forward_batch(batch)
             prediction.loss(targets).backward()
     number, lengths = len(data.splits["train"]), data.splits["train"].lengths[order]
-    print(f"batches: {len(full)}, promised {len(loader)}; filled {np.mean(full):.2%}, at most {max(full):.2%}")
-    print(f"examples: {len(order):,}; every one of {number:,} once: {sorted(order) == list(range(number))}")
-    print(f"correlation of neighbours' lengths: {np.corrcoef(lengths[1:], lengths[:-1])[0, 1]:+.4f}")
+    print(
+        f"batches: {len(full)}, promised {len(loader)}; filled {np.mean(full):.2%}, at most "
+        f"{max(full):.2%}"
+    )
+    print(
+        f"examples: {len(order):,}; every one of {number:,} once: "
+        f"{sorted(order) == list(range(number))}"
+    )
+    print(
+        f"correlation of neighbours' lengths: {np.corrcoef(lengths[1:], lengths[:-1])[0, 1]:+.4f}"
+    )
     print(f"layer calls forward, backward: {calls}; padded positions in them: {padded}")
-    print(f"pairs of query and key: real {pairs:,}; forward {attention.forward:,}, backward {attention.backward:,}")
+    print(
+        f"pairs of query and key: real {pairs:,}; forward {attention.forward:,}, backward "
+        f"{attention.backward:,}"
+    )
 
 
 def throughput(cache_dir: str) -> None:
-    """Raw Parquet to cached token ids, beside encode_batch_fast alone on the same text, in turn; the best of five."""
+    """Raw Parquet to cached token ids, beside encode_batch_fast alone on the same text, in turn.
+
+    The best of five.
+    """
     config = dialogsum(cache_dir)
     data = SummarizationDataModule(config)
     data.setup()
@@ -114,21 +139,31 @@ def throughput(cache_dir: str) -> None:
         alone.append(time.perf_counter() - started)
         started = time.perf_counter()
         for begin in range(0, len(texts), CHUNK):
-            data.tokenizer.encode_batch_fast(texts[begin : begin + CHUNK], add_special_tokens=False)
+            data.tokenizer.encode_batch_fast(
+                texts[begin : begin + CHUNK], add_special_tokens=False
+            )
         chunked.append(time.perf_counter() - started)
         fresh = dialogsum(f"{cache_dir}/{turn}")
         started = time.perf_counter()
         pairs, origin = load_splits(fresh.data, {"train": "train"})
-        prepare_tokens(pairs["train"], origin["train"]["sha256"], data.tokenizer, fresh.data.cache_dir)
+        prepare_tokens(
+            pairs["train"], origin["train"]["sha256"], data.tokenizer, fresh.data.cache_dir
+        )
         whole.append(time.perf_counter() - started)
-    print(f"{len(texts):,} texts; encode_batch_fast alone: {min(alone):.2f} s {np.round(alone, 2)}")
+    print(
+        f"{len(texts):,} texts; encode_batch_fast alone: {min(alone):.2f} s {np.round(alone, 2)}"
+    )
     print(f"raw Parquet to cached ids: {min(whole):.2f} s {np.round(whole, 2)}")
     ratios = [min(baseline) / min(whole) for baseline in (alone, chunked)]
-    print(f"ratio of throughputs: {ratios[0]:.2f}; to encode_batch_fast in chunks of {CHUNK}: {ratios[1]:.2f}")
+    print(
+        f"ratio of throughputs: {ratios[0]:.2f}; to encode_batch_fast in chunks of {CHUNK}: "
+        f"{ratios[1]:.2f}"
+    )
 
 
 def memory(cache_dir: str) -> None:
-    """Peak memory of preparing and reading made-up sets of 10,000 and 1,000,000 rows, in a process each."""
+    """Peak memory of preparing and reading made-up sets of 10,000 and 1,000,000 rows, in a process
+    each."""
     for rows in (10_000, 1_000_000):
         folder = Path(cache_dir) / f"rows-{rows}"
         folder.mkdir()
@@ -140,17 +175,23 @@ def memory(cache_dir: str) -> None:
                 for begin in range(0, number, 10_000):
                     picked = words[random.zipf(1.3, (min(10_000, number - begin), 25)) % 5000]
                     texts = [" ".join(row) for row in picked]
-                    writer.write_batch(pa.record_batch([texts, [text[:30] for text in texts]], schema=schema))
+                    writer.write_batch(
+                        pa.record_batch([texts, [text[:30] for text in texts]], schema=schema)
+                    )
         for mode in ("cached", "streaming"):
-            where = [f"data.path={folder}", f"data.cache_dir={folder}/{mode}", f"data.streaming={mode == 'streaming'}"]
+            where = [
+                f"data.path={folder}",
+                f"data.cache_dir={folder}/{mode}",
+                f"data.streaming={mode == 'streaming'}",
+            ]
             subprocess.run([sys.executable, __file__, "prepare", *where], check=True)
 
 
 def prepare(*changes: str) -> None:
     """Prepare a set, read 300 batches of it and print the peak of this process's memory.
 
-    Of a mapped file the system keeps in memory what it has room for; so the memory that is the process's own is given
-    beside the whole.
+    Of a mapped file the system keeps in memory what it has room for; so the memory that is the
+    process's own is given beside the whole.
     """
     peak, done = [0], threading.Event()
 
@@ -168,12 +209,19 @@ def prepare(*changes: str) -> None:
     done.set()
     watching.join()
     whole = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f"{' '.join(changes)}: {time.perf_counter() - started:.0f} s, {batches} batches", end="; ")
-    print(f"own memory at its peak {peak[0] / 1024:.0f} MiB, with mapped files {whole / 1024:.0f} MiB", flush=True)
+    print(
+        f"{' '.join(changes)}: {time.perf_counter() - started:.0f} s, {batches} batches", end="; "
+    )
+    print(
+        f"own memory at its peak {peak[0] / 1024:.0f} MiB, with mapped files {whole / 1024:.0f} "
+        "MiB",
+        flush=True,
+    )
 
 
 def waiting(cache_dir: str) -> None:
-    """The share of the training loop in which a step waits for its batch, on the recipe of DialogSum."""
+    """The share of the training loop in which a step waits for its batch, on the recipe of
+    DialogSum."""
     config = dialogsum(cache_dir)
     data = SummarizationDataModule(config)
     data.setup()
@@ -184,8 +232,14 @@ def waiting(cache_dir: str) -> None:
     )  # fmt: skip
     trainer.fit(Summarizer(config, data.tokenizer), data)
     spent = {name: sum(times) for name, times in profiler.recorded_durations.items()}
-    waited, trained = spent["[_TrainingEpochLoop].train_dataloader_next"], spent["run_training_batch"]
-    print(f"60 steps: waited {waited:.3f} s for data, trained {trained:.1f} s: {waited / (waited + trained):.2%}")
+    waited, trained = (
+        spent["[_TrainingEpochLoop].train_dataloader_next"],
+        spent["run_training_batch"],
+    )
+    print(
+        f"60 steps: waited {waited:.3f} s for data, trained {trained:.1f} s: "
+        f"{waited / (waited + trained):.2%}"
+    )
 
 
 if __name__ == "__main__":
@@ -194,4 +248,6 @@ if __name__ == "__main__":
         prepare(*sys.argv[2:])
     else:
         with tempfile.TemporaryDirectory() as scratch:
-            {"epoch": epoch, "throughput": throughput, "memory": memory, "waiting": waiting}[sys.argv[1]](scratch)
+            {"epoch": epoch, "throughput": throughput, "memory": memory, "waiting": waiting}[
+                sys.argv[1]
+            ](scratch)

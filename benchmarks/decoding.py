@@ -1,9 +1,11 @@
-"""Time per summary and peak memory of ``headcount summarize --out`` as the documents grow in number: both stay flat.
+"""Time per summary and peak memory of ``headcount summarize --out`` as the documents grow in
+number: both stay flat.
 
-    python benchmarks/decoding.py            # 1,000, 10,000 and 100,000 documents; about a quarter of an hour
-    python benchmarks/decoding.py 1000 10000
+    python benchmarks/decoding.py            # 1,000, 10,000 and 100,000 documents; about a quarter
+    of an hour python benchmarks/decoding.py 1000 10000
 
-The model is small and untrained, the documents are made up; each number of them is a process of its own.
+The model is small and untrained, the documents are made up; each number of them is a process of
+its own.
 """
 
 import json
@@ -16,7 +18,20 @@ import time
 from pathlib import Path
 
 LONGEST = 64  # words of a document
-WORDS = ["kite", "lamp", "drum", "pear", "letter", "window", "garden", "river", "morning", "story", "bridge", "paper"]
+WORDS = [
+    "kite",
+    "lamp",
+    "drum",
+    "pear",
+    "letter",
+    "window",
+    "garden",
+    "river",
+    "morning",
+    "story",
+    "bridge",
+    "paper",
+]
 
 
 def make_run(folder: Path) -> None:
@@ -28,8 +43,18 @@ def make_run(folder: Path) -> None:
     from headcount.runs.checkpoint import checkpoint_path, write_checkpoint
     from headcount.training.module import Summarizer
 
-    sizes = ["embedding_size=64", "num_heads=4", "feedforward_size=128", "encoder_layers=1", "decoder_layers=1"]
-    lengths = ["data.max_document_tokens=128", "data.max_summary_tokens=16", "trainer.accelerator=cpu"]
+    sizes = [
+        "embedding_size=64",
+        "num_heads=4",
+        "feedforward_size=128",
+        "encoder_layers=1",
+        "decoder_layers=1",
+    ]
+    lengths = [
+        "data.max_document_tokens=128",
+        "data.max_summary_tokens=16",
+        "trainer.accelerator=cpu",
+    ]
     config = load([], [*(f"model.{size}" for size in sizes), *lengths])
     torch.manual_seed(0)
     summarizer = Summarizer(config, train_tokenizer([" ".join(WORDS)] * 9, "bpe", 400))
@@ -41,7 +66,10 @@ def make_run(folder: Path) -> None:
 
 
 def measure(folder: Path, number: int) -> None:
-    """Summarize so many documents; print the seconds that took, and this process's peak memory in MB."""
+    """Summarize so many documents.
+
+    Print the seconds that took, and this process's peak memory in MB.
+    """
     import torch
 
     from headcount.commands.summarize import summarize
@@ -67,7 +95,9 @@ def main(numbers: list[int]) -> None:
         make_run(Path(name))
         print("documents   seconds   ms a summary   peak MB")
         for number in numbers:
-            said = subprocess.check_output([sys.executable, __file__, name, str(number)], text=True)
+            said = subprocess.check_output(
+                [sys.executable, __file__, name, str(number)], text=True
+            )
             seconds, peak = map(float, said.splitlines()[-1].split())
             print(f"{number:9,} {seconds:9.1f} {1000 * seconds / number:14.2f} {peak:9.1f}")
 

@@ -1,8 +1,10 @@
-"""Peak memory of attention, forward and backward, as documents grow: linear, because no matrix of scores is kept.
+"""Peak memory of attention, forward and backward, as documents grow: linear, because no matrix of
+scores is kept.
 
     python benchmarks/memory.py
 
-Each length is a process of its own; what importing torch takes is measured the same way and taken off.
+Each length is a process of its own; what importing torch takes is measured the same way and taken
+off.
 """
 
 import resource
@@ -13,7 +15,10 @@ LENGTHS = [256, 512, 1024, 2048, 4096, 8192]
 
 
 def measure(length: int) -> None:
-    """Print this process's peak memory in MB after one step at this length; 0: nothing but imports."""
+    """Print this process's peak memory in MB after one step at this length.
+
+    0: nothing but imports.
+    """
     import torch
 
     from headcount.model.attention import MultiHeadAttention
@@ -36,7 +41,10 @@ def main() -> None:
     print("tokens   peak MB   KB a token   scores alone would be MB")
     for length in LENGTHS:
         used = peak(length) - base
-        print(f"{length:6} {used:9.1f} {1024 * used / length:12.2f} {8 * length * length * 4 / 2**20:12,.0f}")
+        print(
+            f"{length:6} {used:9.1f} {1024 * used / length:12.2f} "
+            f"{8 * length * length * 4 / 2**20:12,.0f}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""Our encoder-decoder behind the plain interface that a comparison of libraries measures everybody by.
+"""Our encoder-decoder behind the plain interface that a comparison of libraries measures everybody
+by.
 
-``build_model(cfg)`` gives a module with ``loss(src, tgt)`` and ``generate(src, ...)`` on right-padded ids; ``cfg`` has
-the sizes, special ids and the number format. Padding is taken off at the door, within what is measured.
+``build_model(cfg)`` gives a module with ``loss(src, tgt)`` and ``generate(src, ...)`` on
+right-padded ids; ``cfg`` has the sizes, special ids and the number format. Padding is taken off at
+the door, within what is measured.
 """
 
 import torch
@@ -42,9 +44,13 @@ class Ours(nn.Module):
         documents, targets = self.layout(src), tgt[:, 1:]
         targets_real = targets != self.cfg.pad
         layout = BatchLayout.from_lengths(targets_real.sum(1).tolist(), tgt.device)
-        return self.model(*documents, tgt[:, :-1][targets_real], layout).loss(targets[targets_real])
+        return self.model(*documents, tgt[:, :-1][targets_real], layout).loss(
+            targets[targets_real]
+        )
 
-    def generate(self, src: Tensor, *, max_new_tokens: int, num_beams: int, suppress_eos: bool) -> Tensor:
+    def generate(
+        self, src: Tensor, *, max_new_tokens: int, num_beams: int, suppress_eos: bool
+    ) -> Tensor:
         config = GenerationConfig(
             strategy="greedy" if num_beams == 1 else "beam",
             max_tokens=max_new_tokens,

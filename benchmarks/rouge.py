@@ -1,7 +1,8 @@
-"""How many pairs a second are scored, beside ``rouge-score`` in the same run: ``python benchmarks/rouge.py``.
+"""How many pairs a second are scored, beside ``rouge-score`` in the same run: ``python
+benchmarks/rouge.py``.
 
-Pairs of 50 words of English (Python's own help texts), four ROUGE types, precision, recall and F1. The figures are held
-against each other as well.
+Pairs of 50 words of English (Python's own help texts), four ROUGE types, precision, recall and F1.
+The figures are held against each other as well.
 """
 
 import random
@@ -26,7 +27,9 @@ def make_pairs(number: int) -> tuple[list[str], list[str]]:
         begin = draw.randrange(len(words) - WORDS)
         text = words[begin : begin + WORDS]
         summaries.append(" ".join(text))
-        references.append(" ".join(word if draw.random() < 0.5 else draw.choice(words) for word in text))
+        references.append(
+            " ".join(word if draw.random() < 0.5 else draw.choice(words) for word in text)
+        )
     return summaries, references
 
 
@@ -38,9 +41,13 @@ def main() -> None:
     for begin in range(0, FEW, FEW // 5):  # in turns, so that both meet the same machine
         part = slice(begin, begin + FEW // 5)
         started = time.perf_counter()
-        expected = [package.score(r, s) for s, r in zip(summaries[part], references[part], strict=True)]
+        expected = [
+            package.score(r, s) for s, r in zip(summaries[part], references[part], strict=True)
+        ]
         between = time.perf_counter()
-        found = [rouge.score(s, [r]) for s, r in zip(summaries[part], references[part], strict=True)]
+        found = [
+            rouge.score(s, [r]) for s, r in zip(summaries[part], references[part], strict=True)
+        ]
         slow, fast = slow + between - started, fast + time.perf_counter() - between
         assert found == [[scores[kind][F1] for kind in ROUGE_TYPES] for scores in expected]
     started = time.perf_counter()

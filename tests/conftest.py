@@ -1,4 +1,5 @@
-"""Small made-up data, and an environment in which no test can reach a network, a key or the user's caches."""
+"""Small made-up data, and an environment in which no test can reach a network, a key or the user's
+caches."""
 
 import json
 import os
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side, and so do the processes that they start
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # tests run side by side, and so do the processes that they start
 
 import torch
 from matplotlib.figure import Figure
@@ -26,17 +29,25 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
-    torch.set_num_threads(1)  # small models gain nothing from more, and lose much on a busy machine
+    torch.set_num_threads(
+        1
+    )  # small models gain nothing from more, and lose much on a busy machine
 
 
-def make_rows(split: str, number: int, document: str, summary: str, *, lists: bool = False) -> list[dict[str, object]]:
+def make_rows(
+    split: str, number: int, document: str, summary: str, *, lists: bool = False
+) -> list[dict[str, object]]:
     """Dialogues in which somebody buys something; the summary says who and what."""
     draw = random.Random(split)
     rows: list[dict[str, object]] = []
     for index in range(number):
         buyer, seller = draw.sample(PEOPLE, 2)
         thing = draw.choice(THINGS)
-        turns = [f"{seller}: Good day.", f"{buyer}: I would like {thing}.", f"{seller}: Here you are."]
+        turns = [
+            f"{seller}: Good day.",
+            f"{buyer}: I would like {thing}.",
+            f"{seller}: Here you are.",
+        ]
         turns += [f"{buyer}: Thank you."] * draw.randint(0, 4)
         told = [f"{buyer} buys {thing} from {seller}.", f"{seller} sells {buyer} {thing}."]
         rows.append(
@@ -49,7 +60,9 @@ def make_rows(split: str, number: int, document: str, summary: str, *, lists: bo
     return rows
 
 
-def write_data(folder: Path, document: str = "document", summary: str = "summary", *, lists: bool = False) -> Path:
+def write_data(
+    folder: Path, document: str = "document", summary: str = "summary", *, lists: bool = False
+) -> Path:
     """Write train, validation and test as JSONL."""
     folder.mkdir(parents=True, exist_ok=True)
     for split, number in (("train", 60), ("validation", 12), ("test", 12)):
@@ -81,7 +94,11 @@ def small(tmp_path: Path) -> Callable[..., Config]:
     data = write_data(tmp_path / "data")
 
     def make(*overrides: str) -> Config:
-        where = [f"data.path={data}", f"data.cache_dir={tmp_path / 'cache'}", f"run.directory={tmp_path / 'runs'}"]
+        where = [
+            f"data.path={data}",
+            f"data.cache_dir={tmp_path / 'cache'}",
+            f"run.directory={tmp_path / 'runs'}",
+        ]
         return load([], [*SMALL, *where, *overrides])
 
     return make

@@ -1,4 +1,7 @@
-"""Random edits of valid configs, random data files, and what has to hold: they are read, or refused in one line."""
+"""Random edits of valid configs, random data files, and what has to hold.
+
+They are read, or refused in one line.
+"""
 
 import csv
 import io
@@ -42,13 +45,16 @@ SCALARS = (
     | st.dates()
     | st.binary(max_size=3)
 )
-OVERRIDES = st.text(max_size=12) | st.from_regex(r"[a-z]{1,9}(\.[a-z_]{1,9})?[=.\[\]{}$:!]{1,3}\S{0,4}", fullmatch=True)
+OVERRIDES = st.text(max_size=12) | st.from_regex(
+    r"[a-z]{1,9}(\.[a-z_]{1,9})?[=.\[\]{}$:!]{1,3}\S{0,4}", fullmatch=True
+)
 VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(SCALARS, SCALARS, max_size=2)
 
 
 @st.composite
 def edited_configs(draw: st.DrawFn) -> str:
-    """Draw a config of the repository, or the whole of a resolved one, with one to three edits of values and text."""
+    """Draw a config of the repository, or the whole of a resolved one, with one to three edits of
+    values and text."""
     files = draw(st.sampled_from([[], *([file] for file in CONFIGS)]))
     plain = yaml.safe_load(files[0].read_text()) if files else as_dict(load([], []))
     for _ in range(draw(st.integers(0, 3))):
@@ -75,7 +81,19 @@ def edited_configs(draw: st.DrawFn) -> str:
         end = min(len(text), begin + draw(st.integers(0, 5)))
         piece = draw(
             st.sampled_from(
-                ["", text[begin:end] * 2, ": ", "- ", "\t", "[", "{", "&a ", "*a ", "!!python/tuple ", "\n"]
+                [
+                    "",
+                    text[begin:end] * 2,
+                    ": ",
+                    "- ",
+                    "\t",
+                    "[",
+                    "{",
+                    "&a ",
+                    "*a ",
+                    "!!python/tuple ",
+                    "\n",
+                ]
             )
         )
         text = text[:begin] + piece + text[end:]
@@ -83,7 +101,10 @@ def edited_configs(draw: st.DrawFn) -> str:
 
 
 def check_config(text: str, file: Path) -> bool:
-    """Check that a config is loaded, and saved means the same, or refused in one line; return whether it is loaded."""
+    """Check that a config is loaded, and saved means the same, or refused in one line.
+
+    Return whether it is loaded.
+    """
     file.write_text(text, encoding="utf-8", newline="")
     try:
         config = load([str(file)], [])
@@ -121,10 +142,40 @@ CELLS: list[Any] = [
         "NULL",
         "x" * 100_000,
     ],
-    *[None, 0, -1.5, True, math.nan, math.inf, 10**400, [], ["a", None, ""], [["a"]], [1, "b"], {}, {"document": "a"}],
+    *[
+        None,
+        0,
+        -1.5,
+        True,
+        math.nan,
+        math.inf,
+        10**400,
+        [],
+        ["a", None, ""],
+        [["a"]],
+        [1, "b"],
+        {},
+        {"document": "a"},
+    ],
 ]
-LINES = [b"", b"{", b"[1]", b"null", b"NaN", b"{}", b'"', b"\xff\xfe", b"\xef\xbb\xbf{}", b"9" * 5000, b"[" * 100_000]
-LINES += [b'{"document": ' + b"9" * 5000 + b"}", b'{"document": "a", "document": "b", "summary": "c"}', b"a,b\n,,,"]
+LINES = [
+    b"",
+    b"{",
+    b"[1]",
+    b"null",
+    b"NaN",
+    b"{}",
+    b'"',
+    b"\xff\xfe",
+    b"\xef\xbb\xbf{}",
+    b"9" * 5000,
+    b"[" * 100_000,
+]
+LINES += [
+    b'{"document": ' + b"9" * 5000 + b"}",
+    b'{"document": "a", "document": "b", "summary": "c"}',
+    b"a,b\n,,,",
+]
 TYPES = [
     pa.string(),
     pa.large_string(),
@@ -135,15 +186,32 @@ TYPES = [
     pa.timestamp("s"),
     pa.date64(),
 ]
-TYPES += [pa.list_(pa.string()), pa.struct([("a", pa.string())]), pa.dictionary(pa.int8(), pa.string()), pa.null()]
-REFUSALS = ["the file is empty", "has no rows", "none of them in", "no row of", "not readable as Parquet"]
+TYPES += [
+    pa.list_(pa.string()),
+    pa.struct([("a", pa.string())]),
+    pa.dictionary(pa.int8(), pa.string()),
+    pa.null(),
+]
+REFUSALS = [
+    "the file is empty",
+    "has no rows",
+    "none of them in",
+    "no row of",
+    "not readable as Parquet",
+]
 
 
 def write_fuzzed(folder: Path, seed: int) -> Path:
-    """Write a training split of any kind that may be in any way wrong; a third of them is at least whole."""
+    """Write a training split of any kind that may be in any way wrong.
+
+    A third of them is at least whole.
+    """
     random = Random(seed)
     kind = random.choice(["jsonl", "json", "csv", "tsv", "parquet"])
-    rows = [{name: random.choice(CELLS) for name in ("id", "document", "summary")} for _ in range(random.randrange(6))]
+    rows = [
+        {name: random.choice(CELLS) for name in ("id", "document", "summary")}
+        for _ in range(random.randrange(6))
+    ]
     rows = [{name: cell for name, cell in row.items() if random.random() < 0.95} for row in rows]
     if random.random() < 0.5:
         rows.insert(0, {"id": "first", "document": "a whole row", "summary": "whole"})
@@ -153,10 +221,15 @@ def write_fuzzed(folder: Path, seed: int) -> Path:
         text = io.StringIO(newline="")
         writer = csv.writer(text, delimiter="\t" if kind == "tsv" else ",")
         writer.writerow(["id", "document", "summary"])
-        writer.writerows([str(cell)[:200] for cell in row.values() if cell != 10**400] for row in rows)
+        writer.writerows(
+            [str(cell)[:200] for cell in row.values() if cell != 10**400] for row in rows
+        )
         content = text.getvalue().encode("utf-8", "surrogatepass")
     else:
-        lines = [json.dumps(row, ensure_ascii=random.random() < 0.5).encode("utf-8", "surrogatepass") for row in rows]
+        lines = [
+            json.dumps(row, ensure_ascii=random.random() < 0.5).encode("utf-8", "surrogatepass")
+            for row in rows
+        ]
         lines += random.sample(LINES, random.choice([0, 0, 1, 2]))
         content = b"\n".join(lines)
     if random.random() < 0.6:
@@ -195,12 +268,19 @@ def _damaged(content: bytes, random: Random) -> bytes:
 
 
 def check_data(file: Path, cache_dir: Path) -> bool:
-    """Check that each row is taken or counted, or the file refused with its row; return whether the file is taken."""
+    """Check that each row is taken or counted, or the file refused with its row.
+
+    Return whether the file is taken.
+    """
     try:
-        splits, origin = load_splits(DataConfig(path=str(file.parent), cache_dir=str(cache_dir)), {"train": "train"})
+        splits, origin = load_splits(
+            DataConfig(path=str(file.parent), cache_dir=str(cache_dir)), {"train": "train"}
+        )
     except ConfigError as error:
         named = f"{file.name}:" in str(error)
-        assert str(error).isprintable() and (named or any(known in str(error) for known in REFUSALS)), error
+        assert str(error).isprintable() and (
+            named or any(known in str(error) for known in REFUSALS)
+        ), error
         taken = False
     else:
         pairs, told = splits["train"], origin["train"]

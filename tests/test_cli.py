@@ -12,12 +12,15 @@ NO_TORCH = (
     "import sys; sys.argv = ['headcount', *sys.argv[1:]]\n"
     "from headcount.cli import main\n"
     "try: main()\n"
-    "finally: print('torch' in sys.modules or 'pytorch_lightning' in sys.modules, file=sys.stderr)\n"
+    "finally: print('torch' in sys.modules or 'pytorch_lightning' in sys.modules, "
+    "file=sys.stderr)\n"
 )
 
 
 def call(*args: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "headcount", *args], input=stdin, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "headcount", *args], input=stdin, capture_output=True, text=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -38,11 +41,27 @@ def test_help_and_errors_do_not_wait_for_torch(args: list[str]) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["train", "data", "evaluate", "baselines", "compare", "summarize", "export", "config", "model", "ablate", "report"],
+    [
+        "train",
+        "data",
+        "evaluate",
+        "baselines",
+        "compare",
+        "summarize",
+        "export",
+        "config",
+        "model",
+        "ablate",
+        "report",
+    ],
 )
 def test_help_has_examples(command: str) -> None:
     done = call(command, "--help")
-    assert done.returncode == 0 and "Examples" in done.stdout and f"headcount {command}" in done.stdout
+    assert (
+        done.returncode == 0
+        and "Examples" in done.stdout
+        and f"headcount {command}" in done.stdout
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,20 +93,31 @@ def test_a_mistake_is_one_line_and_exit_2(
 
 def test_config_prints_what_it_resolves(tmp_path: Path) -> None:
     done = call("config", *SMALL, "seed=5")
-    assert done.returncode == 0 and "seed: 5\n" in done.stdout and "  num_heads: 2\n" in done.stdout
+    assert (
+        done.returncode == 0 and "seed: 5\n" in done.stdout and "  num_heads: 2\n" in done.stdout
+    )
     (tmp_path / "again.yaml").write_text(done.stdout)
     assert call("config", "again.yaml").stdout == done.stdout
 
 
 def test_from_the_terminal_to_a_summary(tmp_path: Path) -> None:
-    """Nothing stands on standard error, where a library would complain; the printed lines lead on."""
+    """Nothing stands on standard error, where a library would complain.
+
+    The printed lines lead on.
+    """
     data = write_data(tmp_path / "data")
     smoke = str(REPOSITORY / "configs" / "smoke.yaml")
-    where = [f"data.path={data}", f"data.cache_dir={tmp_path / 'cache'}", "tokenizer.vocabulary_size=280"]
+    where = [
+        f"data.path={data}",
+        f"data.cache_dir={tmp_path / 'cache'}",
+        "tokenizer.vocabulary_size=280",
+    ]
     done = call("train", smoke, *where, "trainer.accelerator=cpu")
     assert (done.returncode, done.stderr) == (0, "")
     folder, sync = done.stdout.splitlines()[-2:]
-    assert folder == "run folder: runs/smoke-1" and sync.startswith("to send this run to your W&B account: wandb sync ")
+    assert folder == "run folder: runs/smoke-1" and sync.startswith(
+        "to send this run to your W&B account: wandb sync "
+    )
     assert list(Path(sync.split()[-1]).glob("*/*.wandb"))
     done = call("summarize", "runs/smoke-1", stdin="Ada: Good day.\nBen: Good day.\n")
     assert done.returncode == 0 and done.stdout.count("\n") == 2

@@ -1,4 +1,5 @@
-"""Every committed YAML loads, runs fast_dev_run and the smoke overlay, goes on and decodes, on small made-up data."""
+"""Every committed YAML loads, runs fast_dev_run and the smoke overlay, goes on and decodes, on
+small made-up data."""
 
 import json
 from pathlib import Path
@@ -15,7 +16,9 @@ from tests.training.stopping import stop_at
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 FILES = sorted(CONFIGS.rglob("*.yaml"))
-RUNS = [f for f in FILES if f.parent.name != "data"]  # presets of data are tried in tests/data/test_presets.py
+RUNS = [
+    f for f in FILES if f.parent.name != "data"
+]  # presets of data are tried in tests/data/test_presets.py
 DEFAULT, SMOKE = CONFIGS / "docstrings.yaml", CONFIGS / "smoke.yaml"
 
 
@@ -32,11 +35,20 @@ def overrides(file: Path, tmp_path: Path) -> list[str]:
     document, summary = data.document_columns[0], data.summary_columns[0]
     path = write_data(tmp_path / "data", document, summary, lists=document == "source")
     changes = ["trainer.accelerator=cpu", "trainer.precision=32-true", "model.embedding_size=16"]
-    return [f"data.path={path}", f"data.cache_dir={tmp_path / 'cache'}", "tokenizer.vocabulary_size=280", *changes]
+    return [
+        f"data.path={path}",
+        f"data.cache_dir={tmp_path / 'cache'}",
+        "tokenizer.vocabulary_size=280",
+        *changes,
+    ]
 
 
 def test_all_are_found() -> None:
-    assert {f.relative_to(CONFIGS).as_posix() for f in FILES} >= {"docstrings.yaml", "trainer/gpu.yaml", "smoke.yaml"}
+    assert {f.relative_to(CONFIGS).as_posix() for f in FILES} >= {
+        "docstrings.yaml",
+        "trainer/gpu.yaml",
+        "smoke.yaml",
+    }
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)

@@ -14,7 +14,10 @@ def test_the_example_is_the_source() -> None:
     assert blocks and all(textwrap.dedent(block).strip() in source for block in blocks)
     for line, file in (
         ('"query_key_norm": QueryKeyNormAttention', "src/headcount/model/attention.py"),
-        ('Attention = Literal["dot_product", "query_key_norm", "additive"]', "src/headcount/config/schema.py"),
+        (
+            'Attention = Literal["dot_product", "query_key_norm", "additive"]',
+            "src/headcount/config/schema.py",
+        ),
         ('"attention=query_key_norm positions=rotary"', "tests/model/test_architectures.py"),
     ):
         assert line in CONTRIBUTING and line in (ROOT / file).read_text()

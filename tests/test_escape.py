@@ -4,10 +4,31 @@ import json
 
 import pytest
 
-from headcount.escape import csv_cell, csv_text, json_line, latex, markdown, markdown_code, markdown_prose, printable
+from headcount.escape import (
+    csv_cell,
+    csv_text,
+    json_line,
+    latex,
+    markdown,
+    markdown_code,
+    markdown_prose,
+    printable,
+)
 
 TITLE, CLEAR, CLIPBOARD, CSI = "\x1b]0;owned\x07", "\x1b[2J", "\x1b]52;c;aGk=\x07", "\x9b31m"
-HOSTILE = [TITLE, CLEAR, CLIPBOARD, CSI, "a\rb", "\u202ereversed", "\u2066isolated", "\0", "\x7f", "\b\b", "\u2028"]
+HOSTILE = [
+    TITLE,
+    CLEAR,
+    CLIPBOARD,
+    CSI,
+    "a\rb",
+    "\u202ereversed",
+    "\u2066isolated",
+    "\0",
+    "\x7f",
+    "\b\b",
+    "\u2028",
+]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -17,7 +38,17 @@ def test_nothing_moves_the_cursor(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["naïve", "日本語", "हिन्दी", "שלום", "👩‍👩‍👧", "non\u00adbreaking", "zero\u200cwidth", "a\n\tb"]
+    "text",
+    [
+        "naïve",
+        "日本語",
+        "हिन्दी",
+        "שלום",
+        "👩‍👩‍👧",
+        "non\u00adbreaking",
+        "zero\u200cwidth",
+        "a\n\tb",
+    ],
 )
 def test_text_of_any_script_stays(text: str) -> None:
     assert printable(text) == text
@@ -49,7 +80,9 @@ def test_markdown_shows_a_name_as_it_is(text: str) -> None:
 def test_markdown_of_sentences_and_code() -> None:
     sentence = "- 1 head: -1.41 [-1.85, -0.96], p < 0.001 `fixed_width`"
     assert markdown_prose(sentence) == sentence
-    assert markdown_prose("<img src=x> [a](b) $x$ ![y]") == "&lt;img src=x> [a\\](b) \\$x\\$ \\![y]"
+    assert (
+        markdown_prose("<img src=x> [a](b) $x$ ![y]") == "&lt;img src=x> [a\\](b) \\$x\\$ \\![y]"
+    )
     assert markdown_code("a`b\n<i>") == "`a'b <i>`"
 
 
@@ -60,7 +93,9 @@ def test_latex_runs_no_command() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-x", "@x", "\tx", "'=x", "''+x", "'quoted", "plain", "", "5-3", "'"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-x", "@x", "\tx", "'=x", "''+x", "'quoted", "plain", "", "5-3", "'"]
+)
 def test_no_cell_is_a_formula_and_all_are_read_back(text: str) -> None:
     cell = csv_cell(text)
     assert cell[:1] not in tuple("=+-@\t\r")

@@ -13,7 +13,11 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = "".join(re.findall(r"```bash\n(.*?)```", README, re.S))
 COMMANDS = [line.split("  #")[0].strip() for line in BLOCKS.splitlines() if line.strip()]
-OURS = [shlex.split(command.removeprefix(".venv/bin/")) for command in COMMANDS if "headcount " in command]
+OURS = [
+    shlex.split(command.removeprefix(".venv/bin/"))
+    for command in COMMANDS
+    if "headcount " in command
+]
 
 
 @pytest.mark.parametrize("words", OURS, ids=" ".join)
@@ -36,7 +40,10 @@ def test_both_ways_are_given() -> None:
     targets = re.findall(r"^([a-z]+):.*##", makefile, re.M)
     assert makes <= set(targets)
     recipes = [line.strip() for line in makefile.splitlines()]
-    for command in (".venv/bin/headcount train configs/docstrings.yaml", ".venv/bin/python -m pytest"):
+    for command in (
+        ".venv/bin/headcount train configs/docstrings.yaml",
+        ".venv/bin/python -m pytest",
+    ):
         assert command in COMMANDS and command in recipes
 
 

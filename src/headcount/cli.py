@@ -1,6 +1,7 @@
 """The terminal: commands, their help, and one line for every mistake.
 
-Only the command that runs imports what it needs: ``--help`` and a config error never wait for torch.
+Only the command that runs imports what it needs: ``--help`` and a config error never wait for
+torch.
 """
 
 import os
@@ -25,18 +26,26 @@ app = typer.Typer(
 
 Args = Annotated[
     list[str],
-    typer.Argument(metavar="CONFIG... [KEY=VALUE...]", help="YAML files, merged left to right, then overrides"),
+    typer.Argument(
+        metavar="CONFIG... [KEY=VALUE...]", help="YAML files, merged left to right, then overrides"
+    ),
 ]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="a run folder, as printed by train, or an export")]
+Run = Annotated[
+    Path, typer.Argument(metavar="RUN", help="a run folder, as printed by train, or an export")
+]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE...]", help="changes to the run's own config")
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE...]", help="changes to the run's own config"),
 ]
 
 
 def main() -> None:
-    """Run the command line; a mistake of the user is one line on standard error and exit code 2, a fault is 1."""
-    # Whatever this process starts (workers, further ranks, trainings, jobs) imports no module from the current folder,
-    # where a user may have a file called random.py or torch.py.
+    """Run the command line.
+
+    A mistake of the user is one line on standard error and exit code 2, a fault is 1.
+    """
+    # Whatever this process starts (workers, further ranks, trainings, jobs) imports no module from
+    # the current folder, where a user may have a file called random.py or torch.py.
     os.environ["PYTHONSAFEPATH"] = "1"
     take_any_encoding()
     try:
@@ -58,7 +67,9 @@ def _load(args: list[str]) -> Config:
 )
 def train(
     args: Args,
-    fresh: Annotated[bool, typer.Option("--fresh", help="begin another run, though this one was begun before")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="begin another run, though this one was begun before")
+    ] = False,
 ) -> None:
     """Train a summarizer, keep the best checkpoint, write and score the test summaries.
 
@@ -79,7 +90,10 @@ def evaluate(
     run: Run,
     args: Overrides = None,
     shuffle_sources: Annotated[
-        bool, typer.Option("--shuffle-sources", help="score also what the model writes for other documents")
+        bool,
+        typer.Option(
+            "--shuffle-sources", help="score also what the model writes for other documents"
+        ),
     ] = False,
 ) -> None:
     """Write and score the test summaries of a finished run again, with its best checkpoint."""
@@ -91,11 +105,15 @@ def evaluate(
 
 @app.command(
     epilog="Examples:\n\n- `headcount baselines configs/docstrings.yaml`\n\n"
-    "- `headcount baselines configs/dialogsum.yaml data.path=dialogsum/ evaluation.references=max`\n\n"
+    "- `headcount baselines configs/dialogsum.yaml data.path=dialogsum/ "
+    "evaluation.references=max`\n\n"
     "- `headcount baselines configs/scitldr.yaml 'evaluation.baselines=[lead-2,oracle-2]'`"
 )
 def baselines(args: Args) -> None:
-    """Score what takes no learning on the test split: lead, longest, random and oracle extracts, and people."""
+    """Score what takes no learning on the test split.
+
+    Lead, longest, random and oracle extracts, and people.
+    """
     config = _load(args)
     from headcount.commands.baselines import baselines
 
@@ -107,9 +125,15 @@ def baselines(args: Args) -> None:
     "- `headcount compare runs/docstrings-1 runs/docstrings-1/evaluation-1 runs/docstrings-2`"
 )
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="run folders, or evaluations within them")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN RUN...", help="run folders, or evaluations within them"),
+    ],
 ) -> None:
-    """Compare runs on the same test examples: the first with each of the others, with intervals and p-values."""
+    """Compare runs on the same test examples.
+
+    The first with each of the others, with intervals and p-values.
+    """
     from headcount.commands.compare import compare
 
     compare(runs)
@@ -119,7 +143,8 @@ def compare(
     epilog="Examples:\n\n- `headcount summarize runs/docstrings-1 letter.txt`\n\n"
     "- `cat notes.txt | headcount summarize runs/docstrings-1`\n\n"
     "- `headcount summarize runs/docstrings-1 documents.jsonl > summaries.jsonl`\n\n"
-    "- `headcount summarize runs/docstrings-1 documents.jsonl --out summaries.jsonl` goes on where it was killed\n\n"
+    "- `headcount summarize runs/docstrings-1 documents.jsonl --out summaries.jsonl` goes on "
+    "where it was killed\n\n"
     "- `headcount summarize runs/docstrings-1 documents.jsonl "
     "generation.strategy=beam generation.num_return_sequences=4`"
 )
@@ -127,17 +152,29 @@ def summarize(
     run: Run,
     args: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE|-] [KEY=VALUE...]", help="text or JSONL, - is standard input; then changes"),
+        typer.Argument(
+            metavar="[FILE|-] [KEY=VALUE...]",
+            help="text or JSONL, - is standard input; then changes",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="OUT", help="JSONL to write; the same command goes on if it was interrupted"),
+        typer.Option(
+            "--out",
+            metavar="OUT",
+            help="JSONL to write; the same command goes on if it was interrupted",
+        ),
     ] = None,
 ) -> None:
-    """Summarize new documents: text, one a line; or JSONL, an object a line, which comes out as JSONL."""
+    """Summarize new documents.
+
+    Text, one a line; or JSONL, an object a line, which comes out as JSONL.
+    """
     files, overrides = compose.sort_arguments(args or [])
     if len(files) > 1:
-        raise ConfigError(f"summarize: {files[1]}: a second file; legal: one, or - for standard input")
+        raise ConfigError(
+            f"summarize: {files[1]}: a second file; legal: one, or - for standard input"
+        )
     config = compose.load([compose.config_file(run)], overrides)
     from headcount.commands.summarize import summarize
 
@@ -148,8 +185,12 @@ def summarize(
     epilog="Examples:\n\n- `headcount export runs/docstrings-1 docstrings-4-heads`\n\n"
     "- `headcount summarize docstrings-4-heads notes.txt` then works without the run"
 )
-def export(run: Run, to: Annotated[Path, typer.Argument(metavar="DIR", help="a folder to make, new or empty")]) -> None:
-    """Export the best weights of a finished run as safetensors, with config, tokenizer and a model card."""
+def export(
+    run: Run,
+    to: Annotated[Path, typer.Argument(metavar="DIR", help="a folder to make, new or empty")],
+) -> None:
+    """Export the best weights of a finished run as safetensors, with config, tokenizer and a model
+    card."""
     from headcount.commands.export import export
 
     export(run, to)
@@ -158,10 +199,14 @@ def export(run: Run, to: Annotated[Path, typer.Argument(metavar="DIR", help="a f
 @app.command(
     epilog="Examples:\n\n- `headcount data configs/dialogsum.yaml`\n\n"
     "- `headcount data configs/data/xsum.yaml tokenizer.vocabulary_size=16000`\n\n"
-    "- `headcount data configs/docstrings.yaml data.path=all.jsonl data.validation_split=null data.test_split=null`"
+    "- `headcount data configs/docstrings.yaml data.path=all.jsonl data.validation_split=null "
+    "data.test_split=null`"
 )
 def data(args: Args) -> None:
-    """Prepare a data set and show what is in it: sizes, lengths, novelty, repeats, dropped rows."""
+    """Prepare a data set and show what is in it.
+
+    Sizes, lengths, novelty, repeats, dropped rows.
+    """
     config = _load(args)
 
     from headcount.training.data_module import SummarizationDataModule
@@ -177,7 +222,9 @@ def data(args: Args) -> None:
 )
 def config(
     args: Annotated[list[str] | None, typer.Argument(metavar="CONFIG... [KEY=VALUE...]")] = None,
-    schema: Annotated[bool, typer.Option("--schema", help="every key with its type, default and meaning")] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="every key with its type, default and meaning")
+    ] = False,
 ) -> None:
     """Print the resolved config, or with --schema every key there is."""
     if schema:
@@ -205,28 +252,49 @@ def model(args: Args) -> None:
     "- `headcount ablate experiments/head_count --dry-run`\n\n"
     "- `headcount ablate experiments/head_count --smoke` tries all of it in a minute\n\n"
     "- `headcount ablate experiments/head_count model.num_heads=8 --workers 2 --retry`\n\n"
-    "- `headcount ablate experiments/head_count --where slurm --slurm partition=gpu --slurm gpus_per_node=1`\n\n"
+    "- `headcount ablate experiments/head_count --where slurm --slurm partition=gpu --slurm "
+    "gpus_per_node=1`\n\n"
     "- `headcount ablate experiments/head_count --where wandb`"
 )
 def ablate(
-    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="a folder with a grid.yaml")],
+    experiment: Annotated[
+        Path, typer.Argument(metavar="EXPERIMENT", help="a folder with a grid.yaml")
+    ],
     only: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE...]", help="only the cells that have these values")
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE...]", help="only the cells that have these values"),
     ] = None,
     where: Annotated[
         Literal["local", "slurm", "wandb"],
-        typer.Option(help="on this machine, as a SLURM job array, or by agents of a W&B sweep that this registers"),
+        typer.Option(
+            help="on this machine, as a SLURM job array, or by agents of a W&B sweep that this "
+            "registers"
+        ),
     ] = "local",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="trainings at a time, which share cores and GPUs; 1, or a --smoke's cores")
+        int | None,
+        typer.Option(
+            min=1, help="trainings at a time, which share cores and GPUs; 1, or a --smoke's cores"
+        ),
     ] = None,
     slurm: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="as submitit names it: partition, time, gpus_per_node")
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="as submitit names it: partition, time, gpus_per_node"
+        ),
     ] = None,
-    retry: Annotated[bool, typer.Option("--retry", help="train again also what failed before")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what it would take, and start nothing")] = False,
-    smoke: Annotated[bool, typer.Option("--smoke", help="a few steps of each cell, in a folder of its own")] = False,
-    expect: Annotated[str | None, typer.Option("--expect", hidden=True, help="fingerprint of the study")] = None,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="train again also what failed before")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="say what it would take, and start nothing")
+    ] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="a few steps of each cell, in a folder of its own")
+    ] = False,
+    expect: Annotated[
+        str | None, typer.Option("--expect", hidden=True, help="fingerprint of the study")
+    ] = None,
 ) -> None:
     """Train every cell of a study that is not yet finished; the same command again goes on.
 
@@ -236,7 +304,9 @@ def ablate(
     from headcount.experiments.grid import load_grid
 
     if slurm and where != "slurm":
-        raise ConfigError(f"--slurm {slurm[0]} does nothing with --where {where}; legal: --where slurm")
+        raise ConfigError(
+            f"--slurm {slurm[0]} does nothing with --where {where}; legal: --where slurm"
+        )
     grid = load_grid(experiment)
     every = make_cells(grid, smoke=smoke)
     if expect is not None:
@@ -264,7 +334,9 @@ def ablate(
     if where == "slurm":
         from headcount.experiments.launch.slurm import launch_on_slurm
 
-        status = launch_on_slurm(cells, grid.name, workers=workers, options=slurm or [], console=console)
+        status = launch_on_slurm(
+            cells, grid.name, workers=workers, options=slurm or [], console=console
+        )
     else:
         workers = workers or (min(count_cores(), len(cells)) if smoke else 1)
         status = Launch(cells, grid.name, workers=workers, console=console).run()
@@ -276,13 +348,21 @@ def ablate(
     "- `headcount report experiments/head_count tracking.mode=disabled`"
 )
 def report(
-    experiment: Annotated[Path, typer.Argument(metavar="EXPERIMENT", help="a folder with a grid.yaml")],
+    experiment: Annotated[
+        Path, typer.Argument(metavar="EXPERIMENT", help="a folder with a grid.yaml")
+    ],
     args: Annotated[
-        list[str] | None, typer.Argument(metavar="[tracking.KEY=VALUE...]", help="of the report's own W&B run")
+        list[str] | None,
+        typer.Argument(metavar="[tracking.KEY=VALUE...]", help="of the report's own W&B run"),
     ] = None,
-    smoke: Annotated[bool, typer.Option("--smoke", help="of the cells that ablate --smoke has trained")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="of the cells that ablate --smoke has trained")
+    ] = False,
 ) -> None:
-    """Say what a study has found: tables, a figure and words into its folder, also when it is half-finished."""
+    """Say what a study has found.
+
+    Tables, a figure and words into its folder, also when it is half-finished.
+    """
     from headcount.experiments.report.write import report
 
     report(experiment, args or [], smoke=smoke)

@@ -13,18 +13,29 @@ class UserError(ValueError):
         # Quoted values may hold line breaks or control characters, and may be very long.
         line = " ".join(message.split())
         line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-        super().__init__(line if len(line) <= MAX_MESSAGE_LENGTH else f"{line[:MAX_MESSAGE_LENGTH]} ...")
+        super().__init__(
+            line if len(line) <= MAX_MESSAGE_LENGTH else f"{line[:MAX_MESSAGE_LENGTH]} ..."
+        )
 
 
 class ConfigError(UserError):
-    """A wrong setting, file or argument. The message names the key, its value and what would be legal."""
+    """A wrong setting, file or argument.
+
+    The message names the key, its value and what would be legal.
+    """
 
 
 class RunError(RuntimeError):
-    """A run that failed for a reason outside its config, such as a full disk. The command exits with 1."""
+    """A run that failed for a reason outside its config, such as a full disk.
+
+    The command exits with 1.
+    """
 
 
 def legal_names(name: str, names: Sequence[str]) -> str:
-    """Return the end of an error message on an unknown name: the most similar legal name, or all of them."""
+    """Return the end of an error message on an unknown name.
+
+    The most similar legal name, or all of them.
+    """
     similar = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {similar[0]}?" if similar else f"legal: {', '.join(names)}"

@@ -1,7 +1,7 @@
 """Text from data, as text and nothing else: for the terminal, Markdown, LaTeX and CSV.
 
-Documents, ids, names of files and what a model generates may hold anything. Nothing of it may move a cursor, open a
-link, become markup or be evaluated by the program that shows it.
+Documents, ids, names of files and what a model generates may hold anything. Nothing of it may move
+a cursor, open a link, become markup or be evaluated by the program that shows it.
 """
 
 import json
@@ -9,11 +9,19 @@ import re
 import unicodedata
 from typing import Any
 
-KEPT = (
-    "\n\t\u00ad\u200c\u200d"  # of the control and format characters: layout, soft hyphen, joiners of scripts and emoji
-)
-CONTROLS = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}  # Unicode categories (bidirectional controls are Cf)
-FORMULA = re.compile(r"'*[=+\-@\t\r]")  # how a cell begins that a spreadsheet would evaluate, or one escaped before
+# of the control and format characters: layout, soft hyphen, joiners of scripts and emoji
+KEPT = "\n\t\u00ad\u200c\u200d"
+CONTROLS = {
+    "Cc",
+    "Cf",
+    "Cs",
+    "Co",
+    "Zl",
+    "Zp",
+}  # Unicode categories (bidirectional controls are Cf)
+FORMULA = re.compile(
+    r"'*[=+\-@\t\r]"
+)  # how a cell begins that a spreadsheet would evaluate, or one escaped before
 LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -26,7 +34,7 @@ LATEX = {
 
 
 def printable(text: str) -> str:
-    """Return a text in which control characters, as of terminal escapes, are written out: ESC becomes ``\\x1b``."""
+    """Return a text with control characters written out: ESC becomes ``\\x1b``."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_written_out(character) for character in text)
@@ -44,22 +52,32 @@ def one_line(text: str) -> str:
 
 
 def json_line(value: Any) -> str:
-    """Return a value as JSON in which every control character is escaped; reading it gives the same value."""
+    """Return a value as JSON in which every control character is escaped.
+
+    Reading it gives the same value.
+    """
     text = json.dumps(value, ensure_ascii=False)
     return "".join(
-        c if c in "\u00ad\u200c\u200d" or unicodedata.category(c) not in CONTROLS else json.dumps(c)[1:-1] for c in text
+        c
+        if c in "\u00ad\u200c\u200d" or unicodedata.category(c) not in CONTROLS
+        else json.dumps(c)[1:-1]
+        for c in text
     )
 
 
 def markdown(text: str) -> str:
-    """Return a text as GitHub's Markdown shows it, also within a table: no markup, HTML, link or mathematics."""
+    """Return a text as GitHub's Markdown shows it, also within a table.
+
+    No markup, HTML, link or mathematics.
+    """
     text = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*\[\]|$~!#])", r"\\\1", text)
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
 
 
 def markdown_prose(text: str) -> str:
-    """Return a sentence of ours, which may have code spans and intervals in it, without the markup of names in it."""
+    """Return a sentence of ours, which may have code spans and intervals in it, without the markup
+    of names in it."""
     text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", printable(text))
     return re.sub(r"(\$|\](?=\()|!(?=\[))", r"\\\1", text)
 
@@ -75,7 +93,10 @@ def latex(text: str) -> str:
 
 
 def csv_cell(value: Any) -> Any:
-    """Return a cell that no spreadsheet takes for a formula; numbers stay as they are. ``csv_text`` reads it back."""
+    """Return a cell that no spreadsheet takes for a formula.
+
+    Numbers stay as they are. ``csv_text`` reads it back.
+    """
     if not isinstance(value, str):
         return value
     text = "".join(_written_out(c) if c not in "\t\n" else c for c in value)

@@ -1,4 +1,7 @@
-"""What goes to the terminal: every text is made printable, whatever it holds and whatever the terminal takes."""
+"""What goes to the terminal.
+
+Every text is made printable, whatever it holds and whatever the terminal takes.
+"""
 
 import sys
 from collections.abc import Iterable
@@ -11,9 +14,14 @@ from headcount.escape import printable
 
 
 class SafeConsole(Console):
-    """A console of Rich that shows texts as they are: no markup, and control characters written out."""
+    """A console of Rich that shows texts as they are.
 
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+    No markup, and control characters written out.
+    """
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
         """Yield the segments of what is printed, their texts made printable."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
@@ -22,7 +30,9 @@ class SafeConsole(Console):
                 yield Segment(printable(segment.text), segment.style)
 
 
-def make_console(file: IO[str] | None = None, *, stderr: bool = False, width: int | None = None) -> SafeConsole:
+def make_console(
+    file: IO[str] | None = None, *, stderr: bool = False, width: int | None = None
+) -> SafeConsole:
     """Return a console.
 
     Args:
@@ -30,12 +40,16 @@ def make_console(file: IO[str] | None = None, *, stderr: bool = False, width: in
         stderr: to standard error.
         width: in columns; None: that of the terminal.
     """
-    return SafeConsole(file=file, stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
+    return SafeConsole(
+        file=file, stderr=stderr, width=width, markup=False, highlight=False, emoji=False
+    )
 
 
 def say(console: Console, text: str, style: str = "") -> None:
     """Print a text on a console as it is, however long its lines."""
-    console.print(printable(text), style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    console.print(
+        printable(text), style=style, highlight=False, markup=False, emoji=False, soft_wrap=True
+    )
 
 
 def print_line(text: str, *, file: IO[str] | None = None, end: str = "\n") -> None:
@@ -44,9 +58,11 @@ def print_line(text: str, *, file: IO[str] | None = None, end: str = "\n") -> No
 
 
 def take_any_encoding() -> None:
-    """Let standard output and error write out what their encoding does not have, instead of failing.
+    """Let standard output and error write out what their encoding does not have, instead of
+    failing.
 
-    With ``PYTHONIOENCODING=ascii``, or a locale without UTF-8, a character such as an accent would end a run.
+    With ``PYTHONIOENCODING=ascii``, or a locale without UTF-8, a character such as an accent would
+    end a run.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

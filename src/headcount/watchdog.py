@@ -1,7 +1,7 @@
 """No process outlives the one that it works for, however that one ends.
 
-A process that is killed with SIGKILL can tell nobody. Those that it started would wait for it: for work, or for its
-part of a collective operation. So they look at who their parent is.
+A process that is killed with SIGKILL can tell nobody. Those that it started would wait for it: for
+work, or for its part of a collective operation. So they look at who their parent is.
 """
 
 import os
@@ -12,7 +12,11 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 POLL_SECONDS = 0.5
-STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+STOP_SIGNALS = [
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1")
+    if hasattr(signal, name)
+]
 
 
 def end_with_parent(parent: int) -> None:
@@ -39,7 +43,10 @@ def worker_pool(workers: int | None = None) -> ProcessPoolExecutor:
         workers: how many; None: one for each core.
     """
     return ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_become_worker, initargs=(os.getpid(),)
+        workers,
+        mp_context=get_context("spawn"),
+        initializer=_become_worker,
+        initargs=(os.getpid(),),
     )
 
 
@@ -51,7 +58,8 @@ def _become_worker(parent: int) -> None:
 def ignore_stop_signals() -> None:
     """Leave the signals that stop a run to the process that this one works for.
 
-    A scheduler sends them to all processes. A run whose workers have ended could not reach its next checkpoint.
+    A scheduler sends them to all processes. A run whose workers have ended could not reach its
+    next checkpoint.
     """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -29,7 +29,9 @@ def printed(said: str) -> dict[str, list[float]]:
     return {name: [float(cell) for cell in cells] for name, *cells in rows}
 
 
-def test_prints_a_table_with_its_signature(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prints_a_table_with_its_signature(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = write_data(tmp_path / "data", lists=True)
     names = ["lead-1", "random-2", "oracle-1"]
     where = [f"data.path={data}", f"data.cache_dir={tmp_path / 'cache'}", "evaluation.unit=line"]
@@ -44,10 +46,17 @@ def test_prints_a_table_with_its_signature(tmp_path: Path, capsys: pytest.Captur
     assert rows["oracle-1"][0] > rows["lead-1"][0]
 
 
-@pytest.mark.skipif("HEADCOUNT_DATA" not in os.environ, reason="HEADCOUNT_DATA names no folder of data sets")
+@pytest.mark.skipif(
+    "HEADCOUNT_DATA" not in os.environ, reason="HEADCOUNT_DATA names no folder of data sets"
+)
 @pytest.mark.parametrize(("name", "rule"), PUBLISHED)
-def test_published_figures(name: str, rule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    where = [f"data.path={os.environ['HEADCOUNT_DATA']}/{name}", f"data.cache_dir={tmp_path / 'cache'}"]
+def test_published_figures(
+    name: str, rule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = [
+        f"data.path={os.environ['HEADCOUNT_DATA']}/{name}",
+        f"data.cache_dir={tmp_path / 'cache'}",
+    ]
     baselines(load([str(CONFIGS / f"{name}.yaml")], [*where, f"evaluation.references={rule}"]))
     rows = printed(capsys.readouterr().out)
     for baseline, expected in PUBLISHED[name, rule].items():

@@ -39,42 +39,75 @@ def write(
     return folder
 
 
-def test_runs_side_by_side_and_their_differences(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_side_by_side_and_their_differences(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folders = [write(tmp_path / "runs" / f"{name}-1", name) for name in SUMMARIES]
     compare(folders)
     said = capsys.readouterr().out
-    assert "60 of 60 examples" in said and read_results(folders[0]).signature in said and "Minus good-1, " in said
-    assert [said.count(f"\n {name}-1 ") for name in SUMMARIES] == [2, 3, 3]  # two tables, and the differences
+    assert (
+        "60 of 60 examples" in said
+        and read_results(folders[0]).signature in said
+        and "Minus good-1, " in said
+    )
+    assert [said.count(f"\n {name}-1 ") for name in SUMMARIES] == [
+        2,
+        3,
+        3,
+    ]  # two tables, and the differences
     values = [read_results(folder).values[:, [FIGURES.index("rouge1")]] for folder in folders]
     drop = values[2].mean() - values[0].mean()
     assert f"{drop:+.2f}" in said and drop < -10
-    assert said.count(f"p {8 / (RESAMPLES + 1):.4f}") >= 4  # eight tests, of which the poor run's are as sure as can be
+    assert (
+        said.count(f"p {8 / (RESAMPLES + 1):.4f}") >= 4
+    )  # eight tests, of which the poor run's are as sure as can be
 
 
-def test_p_values_are_corrected_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_p_values_are_corrected_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folders = [write(tmp_path / name, name) for name in SUMMARIES]
     compare(folders)
     said = capsys.readouterr().out
     columns = [FIGURES.index(kind) for kind in ("rouge1", "rouge2", "rougeL", "rougeLsum")]
     first, *others = (read_results(folder).values[:, columns] for folder in folders)
     tests = [test for other in others for test in differences(other, first, RESAMPLES)]
-    shown = [float(text) for line in said.splitlines() if line.split()[:1] == ["p"] for text in line.split()[1::2]]
+    shown = [
+        float(text)
+        for line in said.splitlines()
+        if line.split()[:1] == ["p"]
+        for text in line.split()[1::2]
+    ]
     assert shown == [float(f"{p:.4f}") for p in holm([test.p for test in tests])]
 
 
-def test_order_and_number_of_examples_do_not_matter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    compare([write(tmp_path / "a", "good", range(10, 40)), write(tmp_path / "b", "poor", range(10, 40))])
+def test_order_and_number_of_examples_do_not_matter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare(
+        [
+            write(tmp_path / "a", "good", range(10, 40)),
+            write(tmp_path / "b", "poor", range(10, 40)),
+        ]
+    )
     expected = capsys.readouterr().out.splitlines()
     compare(
-        [write(tmp_path / "c" / "a", "good", range(39, -1, -1)), write(tmp_path / "c" / "b", "poor", range(10, 60))]
+        [
+            write(tmp_path / "c" / "a", "good", range(39, -1, -1)),
+            write(tmp_path / "c" / "b", "poor", range(10, 60)),
+        ]
     )
     found = capsys.readouterr().out.splitlines()
     assert "30 of 50 examples" in found[1]
-    means = [[line for line in lines if line.startswith((" a ", " b "))] for lines in (expected, found)]
+    means = [
+        [line for line in lines if line.startswith((" a ", " b "))] for lines in (expected, found)
+    ]
     assert means[0] == means[1]
 
 
-def test_evaluations_within_one_run_have_names_that_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluations_within_one_run_have_names_that_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = write(tmp_path / "a-1", "good")
     compare([run, write(run / "evaluation-1", "poor")])
     said = capsys.readouterr().out
@@ -89,7 +122,12 @@ def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path: Path) -> None:
         "scored unlike": [write(tmp_path / "max", "good", range(10), rule="max")],
         "no example in common": [write(tmp_path / "later", "good", range(10, 20))],
         "other references for id-3": [
-            write(tmp_path / "changed", "good", range(10), [["x"] if n == 3 else r for n, r in enumerate(REFERENCES)])
+            write(
+                tmp_path / "changed",
+                "good",
+                range(10),
+                [["x"] if n == 3 else r for n, r in enumerate(REFERENCES)],
+            )
         ],
     }
     for said, folders in others.items():

@@ -25,7 +25,10 @@ from tests.commands.test_train import rows, trained
 def test_results_are_those_of_the_predictions(small) -> None:
     folder = trained(small, "generation.max_tokens=5")
     config = load([str(folder / "config.yaml")], [])
-    predictions, scores = rows(folder / "predictions.jsonl"), json.loads((folder / "scores.json").read_text())
+    predictions, scores = (
+        rows(folder / "predictions.jsonl"),
+        json.loads((folder / "scores.json").read_text()),
+    )
     assert [p["id"] for p in predictions] == [f"test-{n}" for n in range(12)]
     again = report(
         [p["summary"] for p in predictions],
@@ -42,17 +45,24 @@ def test_results_are_those_of_the_predictions(small) -> None:
         for name, figure in system.figures.items():
             expected = figure and {"mean": figure.mean, "low": figure.low, "high": figure.high}
             assert scores["systems"][system.name][name] == expected
-    assert scores["systems"]["lead-1"]["rouge1"]["mean"] > 0 and scores["systems"]["human"]["rouge1"] is None
+    assert (
+        scores["systems"]["lead-1"]["rouge1"]["mean"] > 0
+        and scores["systems"]["human"]["rouge1"] is None
+    )
     with (folder / "figures.csv").open(newline="") as file:
         figures = list(csv.DictReader(file))
     assert [row["id"] for row in figures] == [p["id"] for p in predictions]
-    assert [float(row["words"]) for row in figures] == again.systems[0].values[:, FIGURES.index("words")].tolist()
+    assert [float(row["words"]) for row in figures] == again.systems[0].values[
+        :, FIGURES.index("words")
+    ].tolist()
 
 
 def test_cut_summaries_are_those_that_fill_the_room(small) -> None:
     folder = trained(small, "generation.max_tokens=3")
     scores = json.loads((folder / "scores.json").read_text())
-    assert {p["truncated"] for p in rows(folder / "predictions.jsonl")} == {True}  # it has hardly learned to end
+    assert {p["truncated"] for p in rows(folder / "predictions.jsonl")} == {
+        True
+    }  # it has hardly learned to end
     assert scores["systems"]["model"]["cut"]["mean"] == 100
     assert any("cut at the longest" in alarm for alarm in scores["alarms"])
 
@@ -66,14 +76,19 @@ def test_evaluate_repeats_the_run(small) -> None:
     costs = [json.loads((f / "costs.json").read_text()) for f in (folder, folder / "evaluation-1")]
     assert costs[1].keys() == {"decode_ms_per_summary"} < costs[0].keys()
     assert all(0 < each["decode_ms_per_summary"] < 10_000 for each in costs)
-    config = load([str(folder / "config.yaml")], ["data.test_split=validation", "evaluation.references=max"])
+    config = load(
+        [str(folder / "config.yaml")], ["data.test_split=validation", "evaluation.references=max"]
+    )
     evaluate(folder, config)
     assert rows(folder / "evaluation-2" / "predictions.jsonl")[0]["id"] == "validation-0"
     assert "references:max" in (folder / "evaluation-2" / "scores.json").read_text()
 
 
 def test_an_interrupted_evaluation_is_gone_on_with(small, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In its folder if nothing about it has changed, each summary written once; else in a new one."""
+    """In its folder if nothing about it has changed, each summary written once.
+
+    Else in a new one.
+    """
     folder = trained(small, "generation.batch_size=5")
     config = load([str(folder / "config.yaml")], [])
     written: list[int] = []
@@ -110,7 +125,9 @@ def test_an_interrupted_evaluation_is_gone_on_with(small, monkeypatch: pytest.Mo
     assert (folder / "evaluation-3" / "scores.json").exists()
 
 
-def test_scoring_that_failed_does_not_cost_the_summaries(small, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scoring_that_failed_does_not_cost_the_summaries(
+    small, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = trained(small)
     config = load([str(folder / "config.yaml")], [])
     with monkeypatch.context() as patch:
@@ -120,8 +137,13 @@ def test_scoring_that_failed_does_not_cost_the_summaries(small, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr(Summarizer, "predict_step", lambda *_: pytest.fail("written again"))
         evaluate(folder, config)
-    assert (folder / "evaluation-1" / "scores.json").read_text() == (folder / "scores.json").read_text()
-    assert json.loads((folder / "evaluation-1" / "costs.json").read_text())["decode_ms_per_summary"] > 0
+    assert (folder / "evaluation-1" / "scores.json").read_text() == (
+        folder / "scores.json"
+    ).read_text()
+    assert (
+        json.loads((folder / "evaluation-1" / "costs.json").read_text())["decode_ms_per_summary"]
+        > 0
+    )
 
 
 def test_summaries_of_other_weights_are_not_taken(small, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +159,9 @@ def test_summaries_of_other_weights_are_not_taken(small, monkeypatch: pytest.Mon
     seen: list[int] = []
     write = Summarizer.generate
     monkeypatch.setattr(
-        Summarizer, "generate", lambda self, batch, **how: (seen.extend(batch.indices), write(self, batch, **how))[1]
+        Summarizer,
+        "generate",
+        lambda self, batch, **how: (seen.extend(batch.indices), write(self, batch, **how))[1],
     )
     evaluate(folder, config)
     assert set(seen) == set(range(12))
@@ -145,11 +169,19 @@ def test_summaries_of_other_weights_are_not_taken(small, monkeypatch: pytest.Mon
 
 def test_long_documents_are_said(small, capsys: pytest.CaptureFixture[str]) -> None:
     folder = trained(small, "data.max_document_tokens=40")
-    [number] = re.findall(r"^(\d+) of 12 documents were cut at 40 tokens$", capsys.readouterr().out, re.M)
+    [number] = re.findall(
+        r"^(\d+) of 12 documents were cut at 40 tokens$", capsys.readouterr().out, re.M
+    )
     evaluate(folder, load([str(folder / "config.yaml")], ["generation.long_documents=split"]))
-    assert f"{number} of 12 documents were read in windows of 40 tokens\n" in capsys.readouterr().out
+    assert (
+        f"{number} of 12 documents were read in windows of 40 tokens\n" in capsys.readouterr().out
+    )
     whole, split = (rows(f / "predictions.jsonl") for f in (folder, folder / "evaluation-1"))
-    assert 0 < sum(a["summary"] != b["summary"] for a, b in zip(whole, split, strict=True)) <= int(number)
+    assert (
+        0
+        < sum(a["summary"] != b["summary"] for a, b in zip(whole, split, strict=True))
+        <= int(number)
+    )
 
 
 def test_shuffled_sources_stand_in_the_table(small, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,11 +189,14 @@ def test_shuffled_sources_stand_in_the_table(small, capsys: pytest.CaptureFixtur
     assert "shuffled " not in capsys.readouterr().out.replace("documents are shuffled", "")
     evaluate(folder, load([str(folder / "config.yaml")], []), shuffle_sources=True)
     assert "\n shuffled " in capsys.readouterr().out
-    assert "shuffled" in json.loads((folder / "evaluation-1" / "scores.json").read_text())["systems"]
+    assert (
+        "shuffled" in json.loads((folder / "evaluation-1" / "scores.json").read_text())["systems"]
+    )
 
 
 @pytest.mark.parametrize(
-    "override", ["model.num_heads=1", "tokenizer.vocabulary_size=270", "data.max_document_tokens=90"]
+    "override",
+    ["model.num_heads=1", "tokenizer.vocabulary_size=270", "data.max_document_tokens=90"],
 )
 def test_evaluate_refuses_another_model(override: str, small) -> None:
     folder = trained(small)
@@ -182,7 +217,9 @@ def test_a_damaged_checkpoint_is_named(small) -> None:
 def test_scores_go_to_wandb_with_their_signature(small, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {}
 
-    def remember(self: WandbLogger, key: str, columns: list[str], data: list[list[object]]) -> None:
+    def remember(
+        self: WandbLogger, key: str, columns: list[str], data: list[list[object]]
+    ) -> None:
         seen[key] = (columns, data, dict(self.experiment.summary))
 
     monkeypatch.setattr(WandbLogger, "log_table", remember)
@@ -196,8 +233,13 @@ def test_scores_go_to_wandb_with_their_signature(small, monkeypatch: pytest.Monk
     assert summary["test/rouge1"] == scores["systems"]["model"]["rouge1"]["mean"]
 
 
-def test_validation_is_scored_by_the_configured_rule(small, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_validation_is_scored_by_the_configured_rule(
+    small, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rules = []
-    monkeypatch.setattr("headcount.evaluation.rouge.Rouge.score", lambda self, *_: rules.append(self.rule) or [0.0] * 4)
+    monkeypatch.setattr(
+        "headcount.evaluation.rouge.Rouge.score",
+        lambda self, *_: rules.append(self.rule) or [0.0] * 4,
+    )
     run.train(small("evaluation.references=best-by-rouge1"))
     assert set(rules) == {"best-by-rouge1"}

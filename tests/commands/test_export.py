@@ -28,7 +28,9 @@ def written(folder: Path, capsys: pytest.CaptureFixture[str], *changes: str) -> 
     return capsys.readouterr().out
 
 
-def test_an_export_summarizes_as_its_run(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_export_summarizes_as_its_run(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "in.txt").write_text("Ada: Good day.\nBen: I would like a pear.\n")
     export(run, tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
@@ -40,17 +42,25 @@ def test_an_export_summarizes_as_its_run(run: Path, tmp_path: Path, capsys: pyte
     beam = "generation.strategy=beam", "generation.num_return_sequences=2"
     assert written(tmp_path / "out", capsys) == written(run, capsys)
     assert written(tmp_path / "out", capsys, *beam) == written(run, capsys, *beam)
-    theirs, ours = (load_checkpoint(folder, "best")["state_dict"] for folder in (run, tmp_path / "out"))
-    assert theirs.keys() == ours.keys() and all(torch.equal(theirs[name], ours[name]) for name in theirs)
+    theirs, ours = (
+        load_checkpoint(folder, "best")["state_dict"] for folder in (run, tmp_path / "out")
+    )
+    assert theirs.keys() == ours.keys() and all(
+        torch.equal(theirs[name], ours[name]) for name in theirs
+    )
     config = load([config_file(tmp_path / "out")], ["model.num_heads=1"])
-    with pytest.raises(ConfigError, match="model.num_heads=1: .* was trained with another; legal: 2"):
+    with pytest.raises(
+        ConfigError, match="model.num_heads=1: .* was trained with another; legal: 2"
+    ):
         summarize(tmp_path / "out", config, "in.txt")
 
 
 def test_a_weight_is_stored_once_and_nothing_of_the_machine(run: Path, tmp_path: Path) -> None:
     export(run, tmp_path / "out")
     weights = load_file(tmp_path / "out" / "model.safetensors")
-    assert len(weights) == len({t.data_ptr() for t in load_checkpoint(run, "best")["state_dict"].values()})
+    assert len(weights) == len(
+        {t.data_ptr() for t in load_checkpoint(run, "best")["state_dict"].values()}
+    )
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["format_version"] == 1 and not {"run", "tracking"} & config.keys()
     assert config["model"]["num_heads"] == 2 and "cache_dir" not in config["data"]
@@ -62,12 +72,22 @@ def test_the_model_card_says_scores_and_signature(run: Path, tmp_path: Path) -> 
     scores = json.loads((run / "scores.json").read_text())
     figure = scores["systems"]["model"]["rouge1"]
     [results] = yaml.safe_load(head)["model-index"][0]["results"]
-    assert results["metrics"][0] == {"type": "rouge", "name": "ROUGE-1", "value": round(figure["mean"], 2)}
+    assert results["metrics"][0] == {
+        "type": "rouge",
+        "name": "ROUGE-1",
+        "value": round(figure["mean"], 2),
+    }
     assert f"| model | {figure['mean']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}] |" in body
-    assert scores["signature"] in body and "encoder 2, decoder 2, cross 2" in body and "headcount summarize" in body
+    assert (
+        scores["signature"] in body
+        and "encoder 2, decoder 2, cross 2" in body
+        and "headcount summarize" in body
+    )
 
 
-def test_an_export_is_whole_or_not_there(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_is_whole_or_not_there(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "empty").mkdir()
     export(run, tmp_path / "empty")
     before = (tmp_path / "empty" / "README.md").stat().st_mtime_ns
@@ -75,7 +95,9 @@ def test_an_export_is_whole_or_not_there(run: Path, tmp_path: Path, monkeypatch:
         export(run, tmp_path / "empty")
     assert (tmp_path / "empty" / "README.md").stat().st_mtime_ns == before
     (run / "scores.json").rename(run / "elsewhere.json")
-    with pytest.raises(ConfigError, match=r"no scores.json in it; legal: the folder of a finished run"):
+    with pytest.raises(
+        ConfigError, match=r"no scores.json in it; legal: the folder of a finished run"
+    ):
         export(run, tmp_path / "out")
     (run / "elsewhere.json").rename(run / "scores.json")
 
@@ -95,8 +117,16 @@ def test_a_damaged_export_is_named(run: Path, tmp_path: Path) -> None:
     said, whole = json.loads(config.read_text()), weights.read_bytes()
     for text, content, message in (
         (config.read_text(), whole[:-10], "model.safetensors: damaged, or not a checkpoint"),
-        (json.dumps(said | {"model": said["model"] | {"encoder_layers": 2}}), whole, "weights are not of the model"),
-        (json.dumps(said | {"format_version": 2}), whole, "config.json: format_version=2 is not known here; legal: 1"),
+        (
+            json.dumps(said | {"model": said["model"] | {"encoder_layers": 2}}),
+            whole,
+            "weights are not of the model",
+        ),
+        (
+            json.dumps(said | {"format_version": 2}),
+            whole,
+            "config.json: format_version=2 is not known here; legal: 1",
+        ),
         ("{", whole, "config.json: while parsing"),
     ):
         config.write_text(text)

@@ -13,13 +13,23 @@ def described(*changes: str) -> str:
 
 
 def test_heads_and_parameters_by_place() -> None:
-    said = described("model.num_heads=8", "model.cross_heads=2", "model.num_kv_heads=1", "data.max_summary_tokens=64")
+    said = described(
+        "model.num_heads=8",
+        "model.cross_heads=2",
+        "model.num_kv_heads=1",
+        "data.max_summary_tokens=64",
+    )
     lines = {
         line.split("│")[1].strip(): [c.strip() for c in line.split("│")[2:-1]]
         for line in said.splitlines()
         if "│" in line
     }
-    assert lines["encoder"][:4] == ["3", "8", "1", "32"] and lines["cross"][:4] == ["3", "2", "1", "128"]
+    assert lines["encoder"][:4] == ["3", "8", "1", "32"] and lines["cross"][:4] == [
+        "3",
+        "2",
+        "1",
+        "128",
+    ]
     numbers = {name: int(cells[-1].replace(",", "")) for name, cells in lines.items()}
     assert numbers["parameters"] == numbers["in embeddings and output"] + numbers["elsewhere"]
     assert numbers["in embeddings and output"] == 8000 * 256
@@ -30,7 +40,10 @@ def test_heads_and_parameters_by_place() -> None:
 def test_every_architecture_is_described() -> None:
     gpt = described("model.architecture=gpt", "model.encoder_layers=0")
     recurrent = described(
-        "model.architecture=recurrent", "model.attention=additive", "model.norm=none", "model.positions=none"
+        "model.architecture=recurrent",
+        "model.attention=additive",
+        "model.norm=none",
+        "model.positions=none",
     )
     assert "cross" not in gpt and "decoder" in gpt
     assert "cross" in recurrent and "encoder" not in recurrent

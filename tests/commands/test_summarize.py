@@ -20,7 +20,11 @@ DOCUMENT = "Ada: Good day.\nBen: I would like a pear."
 
 @pytest.mark.parametrize("stdin", [False, True])
 def test_summarize_text_a_document_a_line(
-    stdin: bool, small, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    stdin: bool,
+    small,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = trained(small)
     config = load([str(folder / "config.yaml")], [])
@@ -41,19 +45,30 @@ def test_summarize_jsonl(small, tmp_path: Path, capsys: pytest.CaptureFixture[st
     folder = trained(small)
     config = load([str(folder / "config.yaml")], [])
     known = rows(Path(config.data.path) / "test.jsonl")
-    lines = [{"id": r["id"], "document": r["document"]} for r in known] + [{"text": DOCUMENT}, {"document": "\ud800"}]
+    lines = [{"id": r["id"], "document": r["document"]} for r in known] + [
+        {"text": DOCUMENT},
+        {"document": "\ud800"},
+    ]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     capsys.readouterr()
     summarize(folder, config, "in.jsonl")
     out = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [o["id"] for o in out] == [*(r["id"] for r in known), 13, 14]
-    assert [o["summary"] for o in out[:12]] == [p["summary"] for p in rows(folder / "predictions.jsonl")]
+    assert [o["summary"] for o in out[:12]] == [
+        p["summary"] for p in rows(folder / "predictions.jsonl")
+    ]
 
 
 def test_summarize_as_told(small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Several hypotheses with their scores, the best first; a key that shaped the model is refused."""
+    """Several hypotheses with their scores, the best first.
+
+    A key that shaped the model is refused.
+    """
     folder = trained(small)
-    config = load([str(folder / "config.yaml")], ["generation.strategy=beam", "generation.num_return_sequences=3"])
+    config = load(
+        [str(folder / "config.yaml")],
+        ["generation.strategy=beam", "generation.num_return_sequences=3"],
+    )
     (tmp_path / "in.jsonl").write_text(json.dumps({"document": DOCUMENT}) + '\n{"document": " "}')
     capsys.readouterr()
     summarize(folder, config, "in.jsonl")
@@ -62,7 +77,9 @@ def test_summarize_as_told(small, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert len(scores) == 3 and scores == sorted(scores, reverse=True)
     assert first["summary"] == first["summaries"][0]["summary"] and empty["summary"] == ""
     config = load([str(folder / "config.yaml")], ["model.num_heads=1"])
-    with pytest.raises(ConfigError, match="model.num_heads=1: .* was trained with another; legal: 2"):
+    with pytest.raises(
+        ConfigError, match="model.num_heads=1: .* was trained with another; legal: 2"
+    ):
         summarize(folder, config, "in.jsonl")
 
 
@@ -97,11 +114,15 @@ def test_a_kill_at_any_batch_loses_and_repeats_nothing(
 ) -> None:
     folder = trained(small, "generation.batch_size=3")
     config = load([str(folder / "config.yaml")], [])
-    lines = [{"id": f"n-{n}", "document": f"Ada: {n}. " * (n % 7)} for n in range(40)]  # 3 a batch, 24 a chunk
+    lines = [
+        {"id": f"n-{n}", "document": f"Ada: {n}. " * (n % 7)} for n in range(40)
+    ]  # 3 a batch, 24 a chunk
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     summarize(folder, config, "in.jsonl", out=Path("whole.jsonl"))
     whole = rows(tmp_path / "whole.jsonl")
-    assert [row["id"] for row in whole] == [f"n-{n}" for n in range(40)] and whole[0]["summary"] == ""
+    assert [row["id"] for row in whole] == [f"n-{n}" for n in range(40)] and whole[0][
+        "summary"
+    ] == ""
     append, log, room = PartialPredictions.append, tmp_path / "log", [0]
 
     def killed(self: PartialPredictions, found: list[dict[str, Any]]) -> None:
@@ -115,7 +136,10 @@ def test_a_kill_at_any_batch_loses_and_repeats_nothing(
 
     monkeypatch.setattr(PartialPredictions, "append", killed)
     for room[0] in range(3, 39, 6):
-        assert in_child(lambda: summarize(folder, config, "in.jsonl", out=Path("out.jsonl"))) == signal.SIGKILL
+        assert (
+            in_child(lambda: summarize(folder, config, "in.jsonl", out=Path("out.jsonl")))
+            == signal.SIGKILL
+        )
         assert not (tmp_path / "out.jsonl").exists()
     room[0] = 100
     summarize(folder, config, "in.jsonl", out=Path("out.jsonl"))
@@ -128,7 +152,9 @@ def test_a_kill_at_any_batch_loses_and_repeats_nothing(
     assert len(log.read_text().split()) == 40
 
 
-def test_a_file_of_something_else_is_refused(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_something_else_is_refused(
+    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = trained(small)
     config = load([str(folder / "config.yaml")], [])
     (tmp_path / "in.txt").write_text("Ada: Good day.\n\nBen: Good day.\n")
@@ -147,7 +173,9 @@ def test_a_file_of_something_else_is_refused(small, tmp_path: Path, monkeypatch:
         with pytest.raises(ZeroDivisionError):
             summarize(folder, config, "in.txt", out=out)
     refused("begun with generation.max_tokens=32, not 9", "generation.max_tokens=9")
-    summarize(folder, load([str(folder / "config.yaml")], ["generation.batch_size=1"]), "in.txt", out=out)
+    summarize(
+        folder, load([str(folder / "config.yaml")], ["generation.batch_size=1"]), "in.txt", out=out
+    )
     assert [row["id"] for row in rows(out)] == [1, 2, 3]  # the lines of a text
     (tmp_path / "in.txt").write_text("Cleo: Good day.\n")
     refused("begun with documents=")
@@ -162,9 +190,13 @@ def test_a_broken_line_is_found_before_anything_is_written(small, tmp_path: Path
     assert not list(tmp_path.glob("out.jsonl*"))
 
 
-def test_long_documents_are_said(small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_documents_are_said(
+    small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = trained(small, "data.max_document_tokens=40")
-    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": "Ada: Good day. " * n}) + "\n" for n in (1, 90, 0)))
+    (tmp_path / "in.jsonl").write_text(
+        "".join(json.dumps({"text": "Ada: Good day. " * n}) + "\n" for n in (1, 90, 0))
+    )
     capsys.readouterr()
     for knob, said in (("truncate", "cut at"), ("split", "read in windows of")):
         config = load([str(folder / "config.yaml")], [f"generation.long_documents={knob}"])
@@ -173,7 +205,11 @@ def test_long_documents_are_said(small, tmp_path: Path, capsys: pytest.CaptureFi
         summarize(folder, config, "in.jsonl", out=Path(f"{knob}.jsonl"))
         assert f"1 of 3 documents were {said} 40 tokens\n" in capsys.readouterr().out
     cut, split = (rows(tmp_path / f"{knob}.jsonl") for knob in ("truncate", "split"))
-    assert [a["summary"] == b["summary"] for a, b in zip(cut, split, strict=True)] == [True, False, True]
+    assert [a["summary"] == b["summary"] for a, b in zip(cut, split, strict=True)] == [
+        True,
+        False,
+        True,
+    ]
 
 
 ODD = {
@@ -189,24 +225,35 @@ ODD = {
 
 
 @pytest.mark.parametrize("knob", ["truncate", "split"])
-def test_odd_documents(knob: str, small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_odd_documents(
+    knob: str, small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Each has its line, as text and as JSONL."""
     folder = trained(small)
     odd = ODD | ({"long": "word " * 500} if knob == "split" else {})
-    config = load([str(folder / "config.yaml")], [f"generation.long_documents={knob}", "generation.max_tokens=8"])
+    config = load(
+        [str(folder / "config.yaml")],
+        [f"generation.long_documents={knob}", "generation.max_tokens=8"],
+    )
     lines = [{"id": f"{name} \ud800", "document": text} for name, text in odd.items()]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     summarize(folder, config, "in.jsonl", out=Path("out.jsonl"))
-    assert [row["id"] for row in rows(tmp_path / "out.jsonl")] == [f"{name} \ufffd" for name in odd]
+    assert [row["id"] for row in rows(tmp_path / "out.jsonl")] == [
+        f"{name} \ufffd" for name in odd
+    ]
     capsys.readouterr()
-    (tmp_path / "in.txt").write_text("".join(text + "\n" for text in odd.values()), errors="replace")
+    (tmp_path / "in.txt").write_text(
+        "".join(text + "\n" for text in odd.values()), errors="replace"
+    )
     summarize(folder, config, "in.txt")
     printed = capsys.readouterr().out.split("\n")
     assert len(printed) == len(odd) + 1 and not printed[0]
 
 
 @pytest.mark.parametrize("file", ["in.txt", "in.jsonl"])
-def test_nothing_to_summarize(file: str, small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_to_summarize(
+    file: str, small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = trained(small)
     config = load([str(folder / "config.yaml")], [])
     (tmp_path / file).write_text("")
@@ -215,18 +262,26 @@ def test_nothing_to_summarize(file: str, small, tmp_path: Path, capsys: pytest.C
     assert capsys.readouterr().out == ""
     summarize(folder, config, file, out=Path("out.jsonl"))
     assert (tmp_path / "out.jsonl").read_text() == ""
-    with pytest.raises(ConfigError, match=r"^none.txt: No such file or directory; legal: a file, or -[^\n]*$"):
+    with pytest.raises(
+        ConfigError, match=r"^none.txt: No such file or directory; legal: a file, or -[^\n]*$"
+    ):
         summarize(folder, config, "none.txt")
 
 
-def test_documents_are_read_as_they_are_needed(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_documents_are_read_as_they_are_needed(
+    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """So that a file of any size can be summarized."""
     folder = trained(small)
     config = load([str(folder / "config.yaml")], ["generation.batch_size=2"])
     (tmp_path / "in.txt").write_text("Ada: Good day.\n" * 100)
     read, seen = [], []
     documents, write = module.read_documents, Summarizer.generate
-    monkeypatch.setattr(module, "read_documents", lambda *a: (read.append(1) or each for each in documents(*a)))
-    monkeypatch.setattr(Summarizer, "generate", lambda self, batch: (seen.append(len(read)), write(self, batch))[1])
+    monkeypatch.setattr(
+        module, "read_documents", lambda *a: (read.append(1) or each for each in documents(*a))
+    )
+    monkeypatch.setattr(
+        Summarizer, "generate", lambda self, batch: (seen.append(len(read)), write(self, batch))[1]
+    )
     summarize(folder, config, "in.txt")
     assert seen == [min(16 * (n // 8 + 1), 100) for n in range(50)]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
 from headcount.commands import train as run
@@ -15,7 +16,9 @@ from headcount.training.trainer import make_trainer
 def trained(small, *overrides: str) -> Path:
     config = small(*overrides)
     run.train(config, fresh=True)
-    return max(Path(config.run.directory).iterdir(), key=lambda folder: int(folder.name.split("-")[-1]))
+    return max(
+        Path(config.run.directory).iterdir(), key=lambda folder: int(folder.name.split("-")[-1])
+    )
 
 
 def rows(path: Path) -> list[dict[str, object]]:
@@ -44,20 +47,30 @@ def test_a_run_leaves_all_that_it_promises(small, capsys: pytest.CaptureFixture[
     with (folder / "metrics.csv").open() as file:
         logged = list(csv.DictReader(file))
     assert [r["step"] for r in logged if r["validation/rougeL"]] == ["1", "3"]
-    assert {"train/loss", "train/token_accuracy", "train/tokens_per_second", "test/rouge1"} <= logged[0].keys()
+    assert {
+        "train/loss",
+        "train/token_accuracy",
+        "train/tokens_per_second",
+        "test/rouge1",
+    } <= logged[0].keys()
     said = capsys.readouterr().out
     for text in ("ROUGE-Lsum", "lead-1", "rouge-score:0.1.2|nrefs:1|", "reference", "run folder"):
         assert text in said
     assert said.count("  summary    ") == 5
 
 
-def test_the_best_checkpoint_by_validation_is_kept_and_used(small, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_checkpoint_by_validation_is_kept_and_used(
+    small, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Validation scores are made to fall, so that the first checkpoint is the best."""
     falling = iter(range(100, 0, -1))
-    monkeypatch.setattr("headcount.evaluation.rouge.Rouge.score", lambda *_: [next(falling) / 100] * 4)
+    monkeypatch.setattr(
+        "headcount.evaluation.rouge.Rouge.score", lambda *_: [next(falling) / 100] * 4
+    )
     folder = trained(small, "trainer.max_steps=6")
     steps = {
-        n: torch.load(folder / "checkpoints" / f"{n}.ckpt", weights_only=True)["global_step"] for n in ("best", "last")
+        n: torch.load(folder / "checkpoints" / f"{n}.ckpt", weights_only=True)["global_step"]
+        for n in ("best", "last")
     }
     assert steps == {"best": 2, "last": 6}
     assert json.loads((folder / "scores.json").read_text())["step"] == 2
@@ -74,14 +87,19 @@ def test_a_run_folder_is_never_written_into_twice(small) -> None:
 def test_same_config_and_seed_give_the_same_run(small) -> None:
     first, second, other = trained(small), trained(small), trained(small, "seed=1")
     weights = [
-        torch.load(f / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for f in (first, second, other)
+        torch.load(f / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for f in (first, second, other)
     ]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert not torch.equal(*(each["model.summary_embedding.tokens.weight"] for each in (weights[0], weights[2])))
+    assert not torch.equal(
+        *(each["model.summary_embedding.tokens.weight"] for each in (weights[0], weights[2]))
+    )
     assert (first / "predictions.jsonl").read_text() == (second / "predictions.jsonl").read_text()
 
 
-def test_fast_dev_run_leaves_nothing(small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fast_dev_run_leaves_nothing(
+    small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     config = small("trainer.fast_dev_run=true", "tracking.mode=offline")
     run.train(config)
     assert "every part ran once" in capsys.readouterr().out
@@ -95,9 +113,16 @@ def test_no_validation_within_the_budget_still_ends_with_scores(small) -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["trainer.accelerator=abacus", "trainer.precision=7", "trainer.strategy=none", "trainer.strategy=ddp_fork"],
+    [
+        "trainer.accelerator=abacus",
+        "trainer.precision=7",
+        "trainer.strategy=none",
+        "trainer.strategy=ddp_fork",
+    ],
 )
-def test_a_wrong_trainer_value_is_answered_before_anything_is_made(override: str, small, tmp_path: Path) -> None:
+def test_a_wrong_trainer_value_is_answered_before_anything_is_made(
+    override: str, small, tmp_path: Path
+) -> None:
     config = small(override)
     with pytest.raises(ConfigError, match=r"^trainer[:.][^\n]*$"):
         run.train(config)
@@ -105,13 +130,57 @@ def test_a_wrong_trainer_value_is_answered_before_anything_is_made(override: str
 
 
 def test_bf16_trains_and_decodes(small) -> None:
-    scores = json.loads((trained(small, "trainer.precision=bf16-mixed") / "scores.json").read_text())
+    scores = json.loads(
+        (trained(small, "trainer.precision=bf16-mixed") / "scores.json").read_text()
+    )
     assert scores["examples"] == 12
 
 
 def test_slurm_jobs_are_not_requeued_by_lightning(small, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "cell", "SLURM_JOB_ID": "1"}.items():
+    for name, value in {
+        "SLURM_NTASKS": "2",
+        "SLURM_JOB_NAME": "cell",
+        "SLURM_JOB_ID": "1",
+    }.items():
         monkeypatch.setenv(name, value)
-    trainer = make_trainer(small(), loggers=[], callbacks=[])
-    environment = trainer._accelerator_connector.cluster_environment
+    two = make_trainer(small("trainer.devices=2"), loggers=[], callbacks=[])
+    environment = two._accelerator_connector.cluster_environment
     assert isinstance(environment, SLURMEnvironment) and not environment.auto_requeue
+    one = make_trainer(small(), loggers=[], callbacks=[])
+    assert isinstance(one._accelerator_connector.cluster_environment, LightningEnvironment)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"RANK": "3", "LOCAL_RANK": "3", "WORLD_SIZE": "8"},
+        {"SLURM_PROCID": "2", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "study"},
+        {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "study"},
+    ],
+    ids=" ".join,
+)
+def test_variables_of_another_launcher_are_ignored(
+    variables: dict[str, str],
+    small,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A run of one process trains, logs and finishes as ever."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(
+        "lightning_utilities.core.rank_zero.rank_zero_only.rank", 3
+    )  # as set when it is imported
+    folder = trained(small)
+    assert (folder / "finished").exists() and len(rows_of_metrics(folder)) > 0
+    assert "run folder: " in capsys.readouterr().out
+
+
+def rows_of_metrics(folder: Path) -> list[str]:
+    return (folder / "metrics.csv").read_text().splitlines()[1:]
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed"])
+def test_half_precision_trains(precision: str, small) -> None:
+    folder = trained(small, f"trainer.precision={precision}")
+    assert (folder / "finished").exists()

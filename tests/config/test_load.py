@@ -34,17 +34,37 @@ def test_resolved_config_loads_to_itself(tmp_path: Path) -> None:
 
 
 def test_a_place_that_is_not_there_has_no_say() -> None:
-    """Cross-attention is not rotary, so its heads may be odd; num_heads need not fit where no place has that number."""
-    load([], ["model.positions=rotary", "model.embedding_size=12", "model.num_heads=2", "model.cross_heads=4"])
+    """Cross-attention is not rotary, so its heads may be odd.
+
+    Num_heads need not fit where no place has that number.
+    """
+    load(
+        [],
+        [
+            "model.positions=rotary",
+            "model.embedding_size=12",
+            "model.num_heads=2",
+            "model.cross_heads=4",
+        ],
+    )
     places = ["model.encoder_heads=3", "model.decoder_heads=3", "model.cross_heads=3"]
     load([], ["model.embedding_size=18", *places])
 
 
 def test_defaults_follow_what_they_name() -> None:
     assert load([], ["data.max_summary_tokens=40"]).generation.max_tokens == 40
-    assert load([], ["data.max_summary_tokens=40", "generation.max_tokens=9"]).generation.max_tokens == 9
+    assert (
+        load([], ["data.max_summary_tokens=40", "generation.max_tokens=9"]).generation.max_tokens
+        == 9
+    )
     model = load(
-        [], ["model.num_heads=8", "model.cross_heads=2", "model.num_kv_heads=2", "model.encoder_kv_heads=4"]
+        [],
+        [
+            "model.num_heads=8",
+            "model.cross_heads=2",
+            "model.num_kv_heads=2",
+            "model.encoder_kv_heads=4",
+        ],
     ).model
     assert (model.encoder_heads, model.decoder_heads, model.cross_heads) == (8, 8, 2)
     assert (model.encoder_kv_heads, model.decoder_kv_heads, model.cross_kv_heads) == (4, 2, 2)
@@ -57,23 +77,35 @@ MISTAKES = {
     "zzz: 1": "x.yaml: zzz=1: unknown key; legal: seed, model,",
     "model: {num_heads: four}": "x.yaml: model.num_heads: Value 'four'",
     "model: {num_heads: null}": "x.yaml: model.num_heads: Incompatible value 'None'",
-    "model: {num_heads: 3}": "x.yaml: model.num_heads=3 does not divide model.embedding_size=256; legal: 1, 2, 4, 8",
+    "model: {num_heads: 3}": "x.yaml: model.num_heads=3 does not divide "
+    "model.embedding_size=256; legal: 1, 2, 4, 8",
     "model: {num_heads: 0}": "x.yaml: model.num_heads=0 is out of range: at least 1",
     "model: {dropout: 1.0}": "x.yaml: model.dropout=1.0 is out of range: at least 0 and below 1",
-    "model: {positions: foo}": "x.yaml: model.positions: Invalid value 'foo', expected one of ['sinusoidal',",
-    "model: {positions: rotary, num_heads: 256}": "model.positions=rotary does not go with model.num_heads=256, whose",
-    "model: {num_kv_heads: 3}": "x.yaml: model.num_kv_heads=3 does not divide model.num_heads=4; legal: 1, 2, 4",
-    "model: {cross_heads: 3}": "x.yaml: model.cross_heads=3 does not divide model.embedding_size=256",
-    "model: {encoder_heads: 8, encoder_kv_heads: 3}": "model.encoder_kv_heads=3 does not divide model.encoder_heads=8",
-    "model: {architecture: gpt}": "model.encoder_layers=3 does not go with model.architecture=gpt; legal: 0",
-    "model: {architecture: gpt, encoder_layers: 0, cross_heads: 2}": "model.cross_heads=2 does not go with model.arch",
+    "model: {positions: foo}": "x.yaml: model.positions: Invalid value 'foo', expected one of "
+    "['sinusoidal',",
+    "model: {positions: rotary, num_heads: 256}": "model.positions=rotary does not go with "
+    "model.num_heads=256, whose",
+    "model: {num_kv_heads: 3}": "x.yaml: model.num_kv_heads=3 does not divide "
+    "model.num_heads=4; legal: 1, 2, 4",
+    "model: {cross_heads: 3}": "x.yaml: model.cross_heads=3 does not divide "
+    "model.embedding_size=256",
+    "model: {encoder_heads: 8, encoder_kv_heads: 3}": "model.encoder_kv_heads=3 does not divide "
+    "model.encoder_heads=8",
+    "model: {architecture: gpt}": "model.encoder_layers=3 does not go with "
+    "model.architecture=gpt; legal: 0",
+    "model: {architecture: gpt, encoder_layers: 0, cross_heads: 2}": "model.cross_heads=2 does "
+    "not go with model.arch",
     "model: {architecture: gpt, encoder_layers: 0, tie_embeddings: output}": "model.tie_embeddings=output does not go",
-    "model: {architecture: recurrent}": "model.attention=dot_product does not go with model.architecture=recurrent; l",
+    "model: {architecture: recurrent}": "model.attention=dot_product does not go with "
+    "model.architecture=recurrent; l",
     f"model: {{{RECURRENT}, norm: none}}": "model.positions=sinusoidal does not go with",
     f"model: {{{RECURRENT}, norm: none, positions: none, head_dim: 8}}": "model.head_dim=8 does not go with",
-    "model: {encoder_layers: 0}": "model.encoder_layers=0 does not go with model.architecture=transformer; legal: 1",
-    "model: {attention: additive}": "model.attention=additive does not go with model.architecture=transformer",
-    "model: {norm: none}": "model.norm=none does not go with model.architecture=transformer; legal: layernorm, rmsnorm",
+    "model: {encoder_layers: 0}": "model.encoder_layers=0 does not go with "
+    "model.architecture=transformer; legal: 1",
+    "model: {attention: additive}": "model.attention=additive does not go with "
+    "model.architecture=transformer",
+    "model: {norm: none}": "model.norm=none does not go with model.architecture=transformer; "
+    "legal: layernorm, rmsnorm",
     "model: {coverage: 1.0}": "model.coverage=1.0 does not go with model.copying=False; legal: 0",
     "model: 3": "x.yaml: model=3: wrong type int; legal: a mapping of architecture,",
     "- 1": "x.yaml: wrong type list; legal: a mapping of seed,",
@@ -81,38 +113,54 @@ MISTAKES = {
     "data: {batch_tokens: 100}": "data.batch_tokens=100 is too small for one pair",
     "generation: {max_tokens: 513}": "generation.max_tokens=513 is beyond the model's positions",
     "generation: {strategy: beam, num_beams: 4, num_beam_groups: 3}": "generation.num_beam_groups=3 does not divide g",
-    "generation: {num_return_sequences: 2}": "generation.num_return_sequences=2 is more than generation.strategy=gree",
+    "generation: {num_return_sequences: 2}": "generation.num_return_sequences=2 is more than "
+    "generation.strategy=gree",
     "generation: {num_return_sequences: 2, strategy: beam, long_documents: split}": "generation.num_return_sequences=",
-    "evaluation: {baselines: [lead-0]}": "evaluation.baselines=lead-0 is not a baseline; legal: lead-K, longest-K,",
-    "evaluation: {references: best}": "x.yaml: evaluation.references: Invalid value 'best', expected one of ['mean',",
+    "evaluation: {baselines: [lead-0]}": "evaluation.baselines=lead-0 is not a baseline; legal: "
+    "lead-K, longest-K,",
+    "evaluation: {references: best}": "x.yaml: evaluation.references: Invalid value 'best', "
+    "expected one of ['mean',",
     "run: {name: ../x}": "run.name=../x is not a folder's name",
-    "trainer: {max_epoch: 3}": "x.yaml: trainer.max_epoch=3: unknown key; did you mean max_epochs?",
-    "trainer: {max_epochs: abc}": "x.yaml: trainer.max_epochs=abc: wrong type str; legal: null or int",
+    "trainer: {max_epoch: 3}": "x.yaml: trainer.max_epoch=3: unknown key; did you mean "
+    "max_epochs?",
+    "trainer: {max_epochs: abc}": "x.yaml: trainer.max_epochs=abc: wrong type str; legal: null "
+    "or int",
     "trainer: {max_epochs: 3}": "trainer.max_steps=2000 and trainer.max_epochs=3 are two budgets",
-    "trainer: {max_steps: -1}": "trainer.max_steps=-1 and trainer.max_epochs=-1 are no budget; set one of them",
+    "trainer: {max_steps: -1}": "trainer.max_steps=-1 and trainer.max_epochs=-1 are no budget; "
+    "set one of them",
     "generation: {top_p: 1.5}": "generation.top_p=1.5 is out of range",
-    "generation: {diversity_penalty: 0.5}": "generation.diversity_penalty=0.5 does nothing with generation.num_beam_g",
-    "generation: {min_tokens: 65}": "generation.min_tokens=65 is more than generation.max_tokens=64; legal: at most 64",
+    "generation: {diversity_penalty: 0.5}": "generation.diversity_penalty=0.5 does nothing with "
+    "generation.num_beam_g",
+    "generation: {min_tokens: 65}": "generation.min_tokens=65 is more than "
+    "generation.max_tokens=64; legal: at most 64",
     "trainer: {logger: true}": "x.yaml: trainer.logger=True is not yours to set",
     "trainer: 3": "x.yaml: trainer: Cannot assign int",
     "model: {num_heads: 4": "x.yaml: while parsing a flow mapping",
     "seed: 1\nseed: 2": "found duplicate key seed",
-    "data: !!python/object/apply:os.system [touch canary]": "could not determine a constructor for the tag",
+    "data: !!python/object/apply:os.system [touch canary]": "could not determine a constructor "
+    "for the tag",
     "data: {path: '${nowhere}'}": "Interpolation key 'nowhere' not found",
     "data: {path: '${oc.env:HOME}'}": "Unsupported interpolation type oc.env",
     "seed: &a [*a]": "x.yaml: YAML recursive aliases are not supported",
     "seed: " + "[" * 10_000: "x.yaml:1: nested too deeply; legal: 20 levels",
     "seed: " + "- " * 10_000: "x.yaml: ",
-    "trainer: {precision: !!binary aa==}": "x.yaml: trainer.precision=b'i': wrong type bytes; legal: text,",
-    "trainer: {devices: [!!binary aa==]}": "x.yaml: trainer.devices=[b'i']: wrong type list; legal: text,",
-    "optimizer: {learning_rate: .inf}": "x.yaml: optimizer.learning_rate=inf is out of range: at least 0",
-    "model: {embedding_size: 1000000007}": "does not divide model.embedding_size=1000000007; legal: 1,",
+    "trainer: {precision: !!binary aa==}": "x.yaml: trainer.precision=b'i': wrong type bytes; "
+    "legal: text,",
+    "trainer: {devices: [!!binary aa==]}": "x.yaml: trainer.devices=[b'i']: wrong type list; "
+    "legal: text,",
+    "optimizer: {learning_rate: .inf}": "x.yaml: optimizer.learning_rate=inf is out of range: "
+    "at least 0",
+    "model: {embedding_size: 1000000007}": "does not divide model.embedding_size=1000000007; "
+    "legal: 1,",
     'data: {"pa\\nth": "a\\eb"}': "x.yaml: data.pa th=a\\x1bb: unknown key; did you mean path?",
     "trainer: {2020-01-01: 1}": "x.yaml: ",
     "trainer: [a]": "x.yaml: Cannot merge",
-    "trainer: {'max steps': 1}": "x.yaml: trainer.max steps=1: unknown key; did you mean max_steps?",
-    "data: {test_split: ''}": "data.test_split= is empty; legal: the name of a split, or null to carve one out of the",
-    "data: {validation_split: ' '}": "data.validation_split= is empty; legal: the name of a split, or null",
+    "trainer: {'max steps': 1}": "x.yaml: trainer.max steps=1: unknown key; did you mean "
+    "max_steps?",
+    "data: {test_split: ''}": "data.test_split= is empty; legal: the name of a split, or null "
+    "to carve one out of the",
+    "data: {validation_split: ' '}": "data.validation_split= is empty; legal: the name of a "
+    "split, or null",
     "data: {train_split: ''}": "data.train_split= is empty; legal: a text that is not empty",
     "data: {path: ''}": "data.path= is empty; legal: a text that is not empty",
     "data: {document_columns: [a, '']}": "data.document_columns=['a', ''] is empty",
@@ -122,7 +170,8 @@ MISTAKES = {
     "tracking: {tags: ['']}": "tracking.tags=[''] is empty",
     "decoding: {beams: 2}": "decoding={'beams': 2}: unknown key; did you mean generation?",
     "generation: {beams: 2}": "generation.beams=2: unknown key; did you mean num_beams?",
-    "generation: {returned: 2}": "generation.returned=2: unknown key; did you mean num_return_sequences?",
+    "generation: {returned: 2}": "generation.returned=2: unknown key; did you mean "
+    "num_return_sequences?",
     "optimizer: {averaging: 0.9}": "optimizer.averaging=0.9: unknown key; did you mean ema_decay?",
     "format_version: 2": "x.yaml: format_version=2 is not known here; legal: 1",
 }
@@ -138,31 +187,60 @@ def test_a_mistake_is_one_line_that_names_it(text: str, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("canary"))
 
 
-@settings(max_examples=30, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=30,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
 @given(edited_configs())
-def test_a_config_edited_at_random_is_loaded_or_refused_in_a_line(tmp_path: Path, text: str) -> None:
+def test_a_config_edited_at_random_is_loaded_or_refused_in_a_line(
+    tmp_path: Path, text: str
+) -> None:
     """A little of what ``make faults`` tries."""
     check_config(text, tmp_path / "x.yaml")
 
 
 @pytest.mark.parametrize(
     "override",
-    ["model.num_head=3", "model.num_heads=3", "a=[", "=3", "model=3", "seed.x=1", "[", "seed", "a[0]=1", ".="],
+    [
+        "model.num_head=3",
+        "model.num_heads=3",
+        "a=[",
+        "=3",
+        "model=3",
+        "seed.x=1",
+        "[",
+        "seed",
+        "a[0]=1",
+        ".=",
+    ],
 )
 def test_a_mistake_on_the_command_line_says_so(override: str) -> None:
     with pytest.raises(ConfigError, match="^command line: [^\n]*$"):
         load([], [override])
 
 
-def test_overrides_and_files_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file called ``seed=3`` replaces no override, a path with ``=`` in it is a file, and a text may be long."""
+def test_overrides_and_files_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file called ``seed=3`` replaces no override, a path with ``=`` in it is a file, and a text
+    may be long."""
     monkeypatch.chdir(tmp_path)
     Path("seed=3").write_text("seed: 7\n")
     folder = Path("num_heads=4,seed=0-abc")
     folder.mkdir()
     (folder / "config.yaml").write_text("seed: 5\n")
     long = f"run.name={'x' * 300}"
-    arguments = ["a.yaml", "seed=3", str(folder / "config.yaml"), long, "model.num_head=2", "data.name=\0"]
+    arguments = [
+        "a.yaml",
+        "seed=3",
+        str(folder / "config.yaml"),
+        long,
+        "model.num_head=2",
+        "data.name=\0",
+    ]
     files, overrides = sort_arguments(arguments)
     assert files == ["a.yaml", str(folder / "config.yaml")]
     assert overrides == ["seed=3", long, "model.num_head=2", "data.name=\0"]
@@ -173,13 +251,23 @@ def test_overrides_and_files_are_told_apart(tmp_path: Path, monkeypatch: pytest.
 
 def test_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    for name, said in (("none.yaml", "no such file"), ("binary.yaml", "codec can't decode"), (".", "directory")):
+    for name, said in (
+        ("none.yaml", "no such file"),
+        ("binary.yaml", "codec can't decode"),
+        (".", "directory"),
+    ):
         with pytest.raises(ConfigError, match=said):
             load([str(tmp_path / name)], [])
 
 
 def test_legal_trainer_values_pass() -> None:
-    values = ["devices=[0,1]", "precision=bf16-mixed", "fast_dev_run=true", "val_check_interval=0.5", "max_steps=-1"]
+    values = [
+        "devices=[0,1]",
+        "precision=bf16-mixed",
+        "fast_dev_run=true",
+        "val_check_interval=0.5",
+        "max_steps=-1",
+    ]
     trainer = load([], [f"trainer.{value}" for value in [*values, "max_epochs=3"]]).trainer
     assert trainer["devices"] == [0, 1] and trainer["gradient_clip_val"] == 1.0
 

@@ -25,8 +25,14 @@ TEST = [{"document": "ONE two three four five!", "summary": "one"}]
 def data(tmp_path: Path) -> SummarizationDataModule:
     (tmp_path / "data").mkdir()
     for split, rows in (("train", TRAIN), ("validation", TEST), ("test", TEST)):
-        (tmp_path / "data" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    where = [f"data.path={tmp_path / 'data'}", f"data.cache_dir={tmp_path / 'cache'}", "tokenizer.vocabulary_size=260"]
+        (tmp_path / "data" / f"{split}.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in rows)
+        )
+    where = [
+        f"data.path={tmp_path / 'data'}",
+        f"data.cache_dir={tmp_path / 'cache'}",
+        "tokenizer.vocabulary_size=260",
+    ]
     module = SummarizationDataModule(load([], [*where, "data.max_document_tokens=12"]))
     module.setup()
     return module
@@ -36,7 +42,9 @@ def test_figures(data: SummarizationDataModule) -> None:
     found = audits.audit(data.splits, data.origin)
     train, test = found["train"], found["test"]
     assert (train.pairs, train.rows, train.references) == (4, 5, {"1": 3, "2": 1})
-    assert train.dropped_rows == {"train.jsonl:3": "no summary"} and train.mended_rows == ["train.jsonl:4"]
+    assert train.dropped_rows == {"train.jsonl:3": "no summary"} and train.mended_rows == [
+        "train.jsonl:4"
+    ]
     assert train.document_words == Spread(median=3.5, p95=5, max=5)
     assert train.document_lines == Spread(median=1, p95=2, max=2)
     assert train.summary_words == Spread(median=2, p95=3, max=3)
@@ -48,11 +56,20 @@ def test_figures(data: SummarizationDataModule) -> None:
     assert test.repeats == [0, 0] and test.shared == {"train": [0, 1], "validation": [1, 1]}
 
 
-def test_printed_at_first_use_and_kept(data: SummarizationDataModule, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_printed_at_first_use_and_kept(
+    data: SummarizationDataModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
     console = Console(record=True, width=100)
     folder = data.audit(console)
     said = console.export_text()
-    for text in ("pairs", "1: 3, 2: 1", "3.5 / 5 / 5", "33.3%", "1 (2)", "dropped train.jsonl:3: no summary"):
+    for text in (
+        "pairs",
+        "1: 3, 2: 1",
+        "3.5 / 5 / 5",
+        "33.3%",
+        "1 (2)",
+        "dropped train.jsonl:3: no summary",
+    ):
         assert text in said
     assert json.loads((folder / "audit.json").read_text())["train"]["document_words"]["p95"] == 5
     assert (folder / "lengths.png").read_bytes().startswith(b"\x89PNG")
@@ -67,16 +84,60 @@ def test_95th_percentile_is_by_nearest_rank() -> None:
     assert Spread.of([3]) == Spread(median=3, p95=3, max=3)
 
 
-PUBLISHED = {  # median, 95th, max of document words, summary words and document lines; novel 1- to 4-grams; repeats
+# median, 95th, max of document words, summary words and document lines; novel 1- to 4-grams;
+# repeats
+PUBLISHED = {
     "dialogsum": {
-        "train": (12460, "116 / 255 / 985", "21 / 42 / 153", "9 / 16 / 61", (28.2, 72.9, 85.9, 92.3), [2, 1093]),
-        "validation": (500, "115 / 245 / 472", "18 / 39 / 65", "9 / 16 / 29", (29.2, 75.3, 87.7, 93.7), [0, 2]),
-        "test": (500, "120 / 253 / 789", "17 / 35 / 84", "9 / 16 / 65", (29.7, 77.0, 88.9, 94.2), [0, 2]),
+        "train": (
+            12460,
+            "116 / 255 / 985",
+            "21 / 42 / 153",
+            "9 / 16 / 61",
+            (28.2, 72.9, 85.9, 92.3),
+            [2, 1093],
+        ),
+        "validation": (
+            500,
+            "115 / 245 / 472",
+            "18 / 39 / 65",
+            "9 / 16 / 29",
+            (29.2, 75.3, 87.7, 93.7),
+            [0, 2],
+        ),
+        "test": (
+            500,
+            "120 / 253 / 789",
+            "17 / 35 / 84",
+            "9 / 16 / 65",
+            (29.7, 77.0, 88.9, 94.2),
+            [0, 2],
+        ),
     },
     "scitldr": {
-        "train": (1992, "154.5 / 246 / 487", "18 / 33 / 102", "7 / 12 / 34", (25.6, 62.8, 77.2, 83.9), [1, 1]),
-        "validation": (619, "156 / 244 / 375", "18 / 32 / 39", "7 / 12 / 30", (26.6, 63.5, 77.9, 85.1), [1, 1]),
-        "test": (618, "157.5 / 237 / 341", "18 / 33 / 44", "7 / 16 / 40", (25.5, 64.2, 78.7, 85.3), [0, 0]),
+        "train": (
+            1992,
+            "154.5 / 246 / 487",
+            "18 / 33 / 102",
+            "7 / 12 / 34",
+            (25.6, 62.8, 77.2, 83.9),
+            [1, 1],
+        ),
+        "validation": (
+            619,
+            "156 / 244 / 375",
+            "18 / 32 / 39",
+            "7 / 12 / 30",
+            (26.6, 63.5, 77.9, 85.1),
+            [1, 1],
+        ),
+        "test": (
+            618,
+            "157.5 / 237 / 341",
+            "18 / 33 / 44",
+            "7 / 16 / 40",
+            (25.5, 64.2, 78.7, 85.3),
+            [0, 0],
+        ),
     },
 }
 SHARED = {
@@ -85,16 +146,22 @@ SHARED = {
 }
 
 
-@pytest.mark.skipif("HEADCOUNT_DATA" not in os.environ, reason="HEADCOUNT_DATA is not the folder of the real data")
+@pytest.mark.skipif(
+    "HEADCOUNT_DATA" not in os.environ, reason="HEADCOUNT_DATA is not the folder of the real data"
+)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_figures_of_real_data(name: str, tmp_path: Path) -> None:
     """Equal to those that were counted when the files were made."""
     where = [f"data.path={os.environ['HEADCOUNT_DATA']}/{name}", f"data.cache_dir={tmp_path}"]
-    module = SummarizationDataModule(load([str(ROOT / "configs" / "data" / f"{name}.yaml")], where))
+    module = SummarizationDataModule(
+        load([str(ROOT / "configs" / "data" / f"{name}.yaml")], where)
+    )
     module.setup()
     found = audits.audit(module.splits, module.origin)
     for role, figures in found.items():
-        lengths = (str(s) for s in (figures.document_words, figures.summary_words, figures.document_lines))
+        lengths = (
+            str(s) for s in (figures.document_words, figures.summary_words, figures.document_lines)
+        )
         novel = tuple(round(100 * share, 1) for share in figures.novel.values())
         assert (figures.pairs, *lengths, novel, figures.repeats) == PUBLISHED[name][role]
     assert [figures.shared for figures in found.values()] == SHARED[name]

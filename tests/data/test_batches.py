@@ -6,7 +6,10 @@ from headcount.data.tokenizer import train_tokenizer
 
 TEXTS = ["", "a", "ab" * 9, "the cat sat on the mat " * 20]
 SPLIT = EncodedPairs(
-    Pairs(ids=TEXTS, documents=TEXTS, references=[["a summary"]] * 4), train_tokenizer(TEXTS, "bpe", 260), 16, 8
+    Pairs(ids=TEXTS, documents=TEXTS, references=[["a summary"]] * 4),
+    train_tokenizer(TEXTS, "bpe", 260),
+    16,
+    8,
 )
 
 
@@ -19,7 +22,9 @@ def test_windows_hold_the_whole_document_in_equal_parts() -> None:
     for index in range(4):
         mine = [window for window, i in zip(windows, batch.indices, strict=True) if i == index]
         assert all(window[-1] == SPLIT.layout.end_id and len(window) <= 16 for window in mine)
-        assert torch.cat([window[:-1] for window in mine]).tolist() == SPLIT.documents[index].tolist()
+        assert (
+            torch.cat([window[:-1] for window in mine]).tolist() == SPLIT.documents[index].tolist()
+        )
         lengths = [len(window) for window in mine]
         assert max(lengths) - min(lengths) <= 1
         assert len(mine) == max(1, -(-len(SPLIT.documents[index]) // 15))
@@ -32,5 +37,10 @@ def test_pieces_of_a_batch() -> None:
     assert [piece.indices for piece in pieces] == [[0, 1, 2], [3]]
     for piece in pieces:
         alone = SPLIT.batch(piece.indices)
-        assert torch.equal(piece.document_ids, alone.document_ids) and torch.equal(piece.summary_ids, alone.summary_ids)
-        assert (piece.document_lengths, piece.summary_lengths) == (alone.document_lengths, alone.summary_lengths)
+        assert torch.equal(piece.document_ids, alone.document_ids) and torch.equal(
+            piece.summary_ids, alone.summary_ids
+        )
+        assert (piece.document_lengths, piece.summary_lengths) == (
+            alone.document_lengths,
+            alone.summary_lengths,
+        )

@@ -28,14 +28,19 @@ def test_built_once_per_key(tmp_path: Path) -> None:
     built = []
     for key in (1, 1, 2):
         folder = cached(
-            str(tmp_path), "thing", key, lambda to, key=key: built.append((to / "part").write_text(str(key)))
+            str(tmp_path),
+            "thing",
+            key,
+            lambda to, key=key: built.append((to / "part").write_text(str(key))),
         )
         assert (folder / "part").read_text() == str(key)
     assert len(built) == 2
 
 
 def test_what_a_killed_process_leaves_is_not_trusted(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", BUILD_SLOWLY, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUILD_SLOWLY, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout and process.stdout.readline() == "building\n"
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -84,7 +89,9 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_entry_is_built_again(damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_entry_is_built_again(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = cached(str(tmp_path), "thing", 1, fill)
     DAMAGES[damage](folder)
     assert cached(str(tmp_path), "thing", 1, fill) == folder
@@ -101,12 +108,16 @@ def test_a_complete_entry_is_only_read(tmp_path: Path, monkeypatch: pytest.Monke
     folder = cached(str(tmp_path), "thing", 1, fill)
     for path in tmp_path.glob("*.lock"):
         path.unlink()
-    monkeypatch.setattr("headcount.data.cache.FileLock", lambda *_: pytest.fail("a lock was written"))
+    monkeypatch.setattr(
+        "headcount.data.cache.FileLock", lambda *_: pytest.fail("a lock was written")
+    )
     before = sorted(tmp_path.rglob("*"))
     assert cached(str(tmp_path), "thing", 1, fill) == folder
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match=r"^data.cache_dir=~nosuchuser/x: the home directory is unknown; legal: "):
+    with pytest.raises(
+        ConfigError, match=r"^data.cache_dir=~nosuchuser/x: the home directory is unknown; legal: "
+    ):
         cached("~nosuchuser/x", "thing", 1, fill)

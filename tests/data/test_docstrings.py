@@ -15,8 +15,9 @@ def pairs(tmp_path: Path, source: str) -> list[tuple[str, str, str]]:
 
 
 def test_summary_line_and_description_part(tmp_path: Path) -> None:
-    source = f"class A:\n    {GOOD}\n    if True:\n        async def f(self):\n            " + GOOD.replace(
-        "Count", "Find"
+    source = (
+        f"class A:\n    {GOOD}\n    if True:\n        async def f(self):\n            "
+        + GOOD.replace("Count", "Find")
     )
     found = pairs(tmp_path, source)
     assert [(where, summary) for where, _, summary in found] == [
@@ -35,7 +36,13 @@ def test_summary_line_and_description_part(tmp_path: Path) -> None:
         '"""Count the heads of a model.\n\n    Few words."""',
         f'"""Count the heads of a model.\n\n    {WORDS} count the   heads\n    of a model, {WORDS}"""',
     ],
-    ids=["short summary", "long summary", "no blank line", "short document", "summary stands in the document"],
+    ids=[
+        "short summary",
+        "long summary",
+        "no blank line",
+        "short document",
+        "summary stands in the document",
+    ],
 )
 def test_what_is_no_pair(docstring: str, tmp_path: Path) -> None:
     assert pairs(tmp_path, f"def f():\n    {docstring}") == []
@@ -53,14 +60,18 @@ def test_nothing_is_run(tmp_path: Path) -> None:
 
 
 def test_lone_surrogates_are_replaced(tmp_path: Path) -> None:
-    ((_, document, _),) = pairs(tmp_path, f"def f():\n    {GOOD.replace('word3', chr(92) + 'ud800')}")
+    ((_, document, _),) = pairs(
+        tmp_path, f"def f():\n    {GOOD.replace('word3', chr(92) + 'ud800')}"
+    )
     assert document.encode() and "?" in document
 
 
 def make_package(root: Path, files: int) -> Path:
     root.mkdir()
     for n in range(files):
-        text = "".join(f"def f{k}():\n    " + GOOD.replace("word1 ", f"word{n}-{k} ") + "\n" for k in range(3))
+        text = "".join(
+            f"def f{k}():\n    " + GOOD.replace("word1 ", f"word{n}-{k} ") + "\n" for k in range(3)
+        )
         (root / f"m{n}.py").write_text(text)
     (root / "twin.py").write_text((root / "m0.py").read_text())
     (root / "tests").mkdir()
@@ -73,7 +84,9 @@ def test_splits_by_file_without_duplicates(tmp_path: Path) -> None:
     files = {split: {row["id"].split(":")[0] for row in rows} for split, rows in splits.items()}
     assert all(files.values())
     assert not (
-        files["train"] & files["validation"] or files["train"] & files["test"] or files["validation"] & files["test"]
+        files["train"] & files["validation"]
+        or files["train"] & files["test"]
+        or files["validation"] & files["test"]
     )
     documents = [row["document"] for rows in splits.values() for row in rows]
     assert len(documents) == len(set(documents)) == 180
@@ -86,9 +99,13 @@ def test_built_once_with_its_make_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("sysconfig.get_paths", lambda *_: {"stdlib": str(library)})
     folder, info = docstrings.build(str(tmp_path / "cache"))
     assert set(info["packages"]) == {"python", "omegaconf"} and len(info["sha256"]) == 64
-    assert {s: pq.read_table(folder / f"{s}.parquet").num_rows for s in info["pairs"]} == info["pairs"]
+    assert {s: pq.read_table(folder / f"{s}.parquet").num_rows for s in info["pairs"]} == info[
+        "pairs"
+    ]
     monkeypatch.setattr(docstrings, "extract", lambda roots: pytest.fail("the cache was not used"))
     assert docstrings.build(str(tmp_path / "cache")) == (folder, info)
     monkeypatch.setattr("platform.python_version", lambda: "4.0.0")
-    with pytest.raises(pytest.fail.Exception, match="the cache was not used"):  # another version is another data set
+    with pytest.raises(
+        pytest.fail.Exception, match="the cache was not used"
+    ):  # another version is another data set
         docstrings.build(str(tmp_path / "cache"))

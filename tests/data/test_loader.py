@@ -12,10 +12,14 @@ PAIRS = Pairs(ids=TEXTS, documents=TEXTS, references=[["a summary"]] * len(TEXTS
 SPLIT = EncodedPairs(PAIRS, train_tokenizer(TEXTS, "bpe", 280), 64, 32)
 
 
-def loader(process: int = 0, processes: int = 1, *, num_workers: int = 0, budget: int = 120) -> TrainingLoader:
+def loader(
+    process: int = 0, processes: int = 1, *, num_workers: int = 0, budget: int = 120
+) -> TrainingLoader:
     sampler = TokenBudgetSampler(SPLIT.lengths, budget=budget, seed=0, processes=processes)
     where = {"process": process, "processes": processes}
-    return TrainingLoader(SPLIT, sampler, made_of={"data.batch_tokens": budget}, num_workers=num_workers, **where)
+    return TrainingLoader(
+        SPLIT, sampler, made_of={"data.batch_tokens": budget}, num_workers=num_workers, **where
+    )
 
 
 def epochs(given: TrainingLoader, number: int, first: int = 0) -> list[list[list[int]]]:
@@ -30,7 +34,9 @@ def epochs(given: TrainingLoader, number: int, first: int = 0) -> list[list[list
 def test_every_epoch_has_every_example_once_in_another_order() -> None:
     given = loader()
     found = epochs(given, 3)
-    assert all(sorted(sum(epoch, [])) == list(range(40)) and len(epoch) == len(given) for epoch in found)
+    assert all(
+        sorted(sum(epoch, [])) == list(range(40)) and len(epoch) == len(given) for epoch in found
+    )
     assert found[0] != found[1] != found[2]
     assert found == epochs(loader(), 3)
 
@@ -63,12 +69,17 @@ def test_what_is_to_be_skipped_is_skipped_in_its_own_epoch_alone() -> None:
 def test_processes_share_an_epoch() -> None:
     shares = [epochs(loader(process, 3), 1)[0] for process in range(3)]
     assert {len(share) for share in shares} == {len(loader(0, 3))}
-    assert sorted(example for share in shares for batch in share for example in batch) == list(range(40))
+    assert sorted(example for share in shares for batch in share for example in batch) == list(
+        range(40)
+    )
 
 
 def test_another_order_is_refused() -> None:
     state = loader(budget=120).state_dict()
-    with pytest.raises(ConfigError, match=r"^data.batch_tokens=200: the run was begun with another[^\n]*legal: 120$"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^data.batch_tokens=200: the run was begun with another[^\n]*legal: 120$",
+    ):
         loader(budget=200).load_state_dict(state)
     with pytest.raises(ConfigError, match=r"^processes=2: .* legal: 1$"):
         loader(0, 2).load_state_dict(state)
@@ -81,13 +92,19 @@ def test_decoding_covers_everything_once_in_equal_shares(size: int, processes: i
         for process in range(processes)
     ]
     assert len({len(share) for share in shares}) == 1
-    assert sorted(i for share in shares for batch in share for i in batch.indices) == list(range(40))
-    assert all(0 < len(batch.indices) <= size + (processes > 1) for share in shares for batch in share)
+    assert sorted(i for share in shares for batch in share for i in batch.indices) == list(
+        range(40)
+    )
+    assert all(
+        0 < len(batch.indices) <= size + (processes > 1) for share in shares for batch in share
+    )
     for share in shares:
         lengths = [length for batch in share for length in batch.document_lengths]
         assert lengths == sorted(lengths, reverse=True)
 
 
 def test_fewer_examples_to_decode_than_processes() -> None:
-    with pytest.raises(ConfigError, match="trainer.devices=3: too many processes to decode 2 examples"):
+    with pytest.raises(
+        ConfigError, match="trainer.devices=3: too many processes to decode 2 examples"
+    ):
         decoding_loader(SPLIT, [0, 1], 8, process=0, processes=3)

@@ -1,4 +1,5 @@
-"""Each preset reads a small made-up set with the columns and splits that the real one has on the hub."""
+"""Each preset reads a small made-up set with the columns and splits that the real one has on the
+hub."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,10 @@ REAL = {
     "xsum": (THREE, {"document": TEXT, "summary": "news", "id": "x"}),
     "samsum": (THREE, {"id": "x", "dialogue": TEXT, "summary": "news"}),
     "dialogsum": (THREE, {"id": "x", "dialogue": TEXT, "summary": "news", "topic": "talk"}),
-    "scitldr": (THREE, {"source": LINES, "source_labels": [1, 0], "target": ["news", "olds"], "title": "t"}),
+    "scitldr": (
+        THREE,
+        {"source": LINES, "source_labels": [1, 0], "target": ["news", "olds"], "title": "t"},
+    ),
     "billsum": (("train", "test", "ca_test"), {"text": TEXT, "summary": "news", "title": "t"}),
     "arxiv": (THREE, {"article": TEXT, "abstract": "news"}),
     "gigaword": (THREE, {"document": TEXT, "summary": "news"}),
@@ -36,16 +40,27 @@ def test_reads_the_real_columns(name: str, tmp_path: Path) -> None:
     for split in splits:
         pq.write_table(pa.Table.from_pylist([row] * 5), tmp_path / "data" / f"{split}.parquet")
     data = load([str(CONFIGS / "data" / f"{name}.yaml")], []).data
-    local = replace(data, path=str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"), carved_examples=2)
-    roles = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
+    local = replace(
+        data, path=str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"), carved_examples=2
+    )
+    roles = {
+        "train": data.train_split,
+        "validation": data.validation_split,
+        "test": data.test_split,
+    }
     pairs, origin = load_splits(local, roles)
     assert pairs["test"].documents[0] == ("\n".join(LINES) if name == "scitldr" else TEXT)
     assert pairs["test"].references[0] == (["news", "olds"] if name == "scitldr" else ["news"])
-    assert len(pairs["validation"]) == (2 if name == "billsum" else 5) and not origin["test"]["dropped"]
+    assert (
+        len(pairs["validation"]) == (2 if name == "billsum" else 5)
+        and not origin["test"]["dropped"]
+    )
 
 
 @pytest.mark.parametrize("name", ["dialogsum", "scitldr"])
 def test_a_recipe_reads_what_its_preset_reads(name: str) -> None:
-    recipe, preset = (load([str(CONFIGS / folder / f"{name}.yaml")], []) for folder in ("", "data"))
+    recipe, preset = (
+        load([str(CONFIGS / folder / f"{name}.yaml")], []) for folder in ("", "data")
+    )
     assert replace(recipe.data, batch_tokens=preset.data.batch_tokens) == preset.data
     assert recipe.evaluation.unit == preset.evaluation.unit

@@ -15,9 +15,15 @@ def batches(sampler: TokenBudgetSampler, epoch: int = 0) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("pools", [0, 8])
-@pytest.mark.parametrize(("number", "budget", "processes"), [(500, 60, 1), (500, 400, 3), (4, 1000, 2), (1, 60, 1)])
-def test_every_example_once_within_the_budget(number: int, budget: int, processes: int, pools: int) -> None:
-    sampler = TokenBudgetSampler(lengths(number), budget=budget, seed=0, pools=pools, processes=processes)
+@pytest.mark.parametrize(
+    ("number", "budget", "processes"), [(500, 60, 1), (500, 400, 3), (4, 1000, 2), (1, 60, 1)]
+)
+def test_every_example_once_within_the_budget(
+    number: int, budget: int, processes: int, pools: int
+) -> None:
+    sampler = TokenBudgetSampler(
+        lengths(number), budget=budget, seed=0, pools=pools, processes=processes
+    )
     assert len(sampler) % processes == 0
     for epoch in range(20):
         found = batches(sampler, epoch)
@@ -54,7 +60,9 @@ def test_pools_keep_padding_small_and_the_order_random() -> None:
     assert padded(0) > 0.3 and padded(50) < 0.05
     sampler = TokenBudgetSampler(lengths(5000), budget=1000, seed=0, pools=50)
     means = np.array([sampler.lengths[batch].mean() for batch in sampler.batches(0)])
-    assert abs(np.corrcoef(means[1:], means[:-1])[0, 1]) < 0.2  # batches of a pool do not follow each other by length
+    assert (
+        abs(np.corrcoef(means[1:], means[:-1])[0, 1]) < 0.2
+    )  # batches of a pool do not follow each other by length
 
 
 def test_fewer_examples_than_processes() -> None:

@@ -18,7 +18,9 @@ from tests.fuzzing import check_data, write_fuzzed
 
 @pytest.fixture
 def data(tmp_path: Path) -> DataConfig:
-    return load([], [f"data.path={tmp_path / 'data'}", f"data.cache_dir={tmp_path / 'cache'}"]).data
+    return load(
+        [], [f"data.path={tmp_path / 'data'}", f"data.cache_dir={tmp_path / 'cache'}"]
+    ).data
 
 
 def write(tmp_path: Path, name: str, text: str) -> None:
@@ -39,7 +41,10 @@ def test_lists_are_lines_and_references(data: DataConfig, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
 def test_every_kind_of_file(suffix: str, data: DataConfig, tmp_path: Path) -> None:
-    rows = [{"id": "x", "document": "one\ttwo, three", "summary": "four"}, {"id": "y", "document": "é", "summary": "5"}]
+    rows = [
+        {"id": "x", "document": "one\ttwo, three", "summary": "four"},
+        {"id": "y", "document": "é", "summary": "5"},
+    ]
     if suffix == "parquet":
         (tmp_path / "data").mkdir()
         pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data" / "test.parquet")
@@ -51,17 +56,27 @@ def test_every_kind_of_file(suffix: str, data: DataConfig, tmp_path: Path) -> No
         write(tmp_path, f"test.{suffix}", "\n".join([sep.join(rows[0]), *body]))
     pairs = load_splits(data, {"test": "test"})[0]["test"]
     assert list(pairs.ids) == ["x", "y"]
-    assert list(pairs.documents) == ["one\ttwo, three", "é"] and list(pairs.references) == [["four"], ["5"]]
+    assert list(pairs.documents) == ["one\ttwo, three", "é"] and list(pairs.references) == [
+        ["four"],
+        ["5"],
+    ]
 
 
 def test_empty_and_null_rows_are_dropped_and_counted(
     data: DataConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [{"document": "a", "summary": "b"}, {"document": None, "summary": "b"}, {"document": "a", "summary": " "}]
+    rows = [
+        {"document": "a", "summary": "b"},
+        {"document": None, "summary": "b"},
+        {"document": "a", "summary": " "},
+    ]
     write(tmp_path, "test.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     splits, origin = load_splits(data, {"test": "test"})
     assert list(splits["test"].ids) == ["0"] and origin["test"]["dropped"] == 2
-    assert origin["test"]["dropped_rows"] == {"test.jsonl:2": "no document", "test.jsonl:3": "no summary"}
+    assert origin["test"]["dropped_rows"] == {
+        "test.jsonl:2": "no document",
+        "test.jsonl:3": "no summary",
+    }
     assert "dropped 2 of 3 rows" in capsys.readouterr().out
 
 
@@ -69,20 +84,42 @@ def test_empty_and_null_rows_are_dropped_and_counted(
     ("name", "text", "said"),
     [
         ("other.jsonl", "{}", "no test .* there is: other.jsonl"),
-        ("test.jsonl", '{"text": "a", "summary": "b"}', "data.document_columns=.* there is: text, summary"),
-        ("test.jsonl", '{"document": "a", "abstract": "b"}', "data.summary_columns=.* there is: document, abstract"),
+        (
+            "test.jsonl",
+            '{"text": "a", "summary": "b"}',
+            "data.document_columns=.* there is: text, summary",
+        ),
+        (
+            "test.jsonl",
+            '{"document": "a", "abstract": "b"}',
+            "data.summary_columns=.* there is: document, abstract",
+        ),
         ("test.jsonl", '{"document": "", "summary": ""}', "no row of test has both"),
-        ("test.jsonl", '{"document": "a", "summary": "b"}\n\n{"document": "a"', "test.jsonl:3: not JSON: "),
-        ("test.jsonl", '{"document": "a", "summary": "b"}\n[1]', "test.jsonl:2: not a JSON object but list"),
+        (
+            "test.jsonl",
+            '{"document": "a", "summary": "b"}\n\n{"document": "a"',
+            "test.jsonl:3: not JSON: ",
+        ),
+        (
+            "test.jsonl",
+            '{"document": "a", "summary": "b"}\n[1]',
+            "test.jsonl:2: not a JSON object but list",
+        ),
         ("test.jsonl", '{"document": {"en": "a"}, "summary": "b"}', "column document holds dict"),
         ("test.jsonl", "", "test.jsonl: the file is empty"),
         ("test.csv", "document,summary", "test has no rows"),
-        ("test.csv", 'document,summary\n"a\nb",c\nd,e,f', "test.csv:4: more cells than the 2 of the header"),
+        (
+            "test.csv",
+            'document,summary\n"a\nb",c\nd,e,f',
+            "test.csv:4: more cells than the 2 of the header",
+        ),
         ("test.csv", 'document,summary\na,b\n"c" d,e', "test.csv:3: not CSV: "),
         ("test.parquet", "not parquet", "test.parquet: not readable as Parquet: "),
     ],
 )
-def test_bad_data_is_one_line(name: str, text: str, said: str, data: DataConfig, tmp_path: Path) -> None:
+def test_bad_data_is_one_line(
+    name: str, text: str, said: str, data: DataConfig, tmp_path: Path
+) -> None:
     write(tmp_path, name, text)
     with pytest.raises(ConfigError, match=said) as caught:
         load_splits(data, {"test": "test"})
@@ -90,9 +127,16 @@ def test_bad_data_is_one_line(name: str, text: str, said: str, data: DataConfig,
 
 
 @pytest.mark.parametrize(
-    "row", ['{"document": "a", "summary": "b", "id": []}', '{"document": ' + "9" * 5000 + "}", "[" * 10**5]
+    "row",
+    [
+        '{"document": "a", "summary": "b", "id": []}',
+        '{"document": ' + "9" * 5000 + "}",
+        "[" * 10**5,
+    ],
 )
-def test_a_row_that_is_broken_in_a_rare_way_is_named(row: str, data: DataConfig, tmp_path: Path) -> None:
+def test_a_row_that_is_broken_in_a_rare_way_is_named(
+    row: str, data: DataConfig, tmp_path: Path
+) -> None:
     write(tmp_path, "test.jsonl", f'{{"document": "a", "summary": "b"}}\n{row}')
     with pytest.raises(ConfigError, match=r"test.jsonl:2: [^\n]*$"):
         load_splits(data, {"test": "test"})
@@ -116,7 +160,10 @@ def test_an_example_without_an_id_has_its_number(data: DataConfig, tmp_path: Pat
 
 def test_random_data_is_taken_row_by_row_or_refused(tmp_path: Path) -> None:
     """A little of what ``make faults`` tries."""
-    taken = [check_data(write_fuzzed(tmp_path / str(seed), seed), tmp_path / "cache") for seed in range(40)]
+    taken = [
+        check_data(write_fuzzed(tmp_path / str(seed), seed), tmp_path / "cache")
+        for seed in range(40)
+    ]
     assert 5 < sum(taken) < 35
 
 
@@ -131,7 +178,10 @@ def write_rows(tmp_path: Path, name: str, rows: list[dict[str, object]]) -> None
 
 
 def test_nested_columns(data: DataConfig, tmp_path: Path) -> None:
-    """A translation set is a sequence-to-sequence set like any other; a dot may also be part of a name."""
+    """A translation set is a sequence-to-sequence set like any other.
+
+    A dot may also be part of a name.
+    """
     rows = [{"translation": {"de": "Hallo", "en": "Hello"}, "v1.0": "x"}]
     write_rows(tmp_path, "test.jsonl", rows)
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data" / "train.parquet")
@@ -149,12 +199,18 @@ def test_several_reference_columns(data: DataConfig, tmp_path: Path) -> None:
     write_rows(tmp_path, "test.jsonl", [{"document": "a", "s1": "b", "s2": "", "s3": ["c", "d"]}])
     config = replace(data, summary_columns=["summary", "s1"], reference_columns=["s2", "s3"])
     splits, _ = load_splits(config, {"train": "train", "test": "test"})
-    assert list(splits["train"].references) == [["b"]] and list(splits["test"].references) == [["b", "c", "d"]]
+    assert list(splits["train"].references) == [["b"]] and list(splits["test"].references) == [
+        ["b", "c", "d"]
+    ]
     with pytest.raises(ConfigError, match=r"data.reference_columns=\['s4'\]: in no split"):
-        load_splits(replace(config, reference_columns=["s2", "s4"]), {"train": "train", "test": "test"})
+        load_splits(
+            replace(config, reference_columns=["s2", "s4"]), {"train": "train", "test": "test"}
+        )
 
 
-@pytest.mark.parametrize("names", [["test-0.jsonl", "test-1.jsonl"], ["test/a.jsonl", "test/b.jsonl"]])
+@pytest.mark.parametrize(
+    "names", [["test-0.jsonl", "test-1.jsonl"], ["test/a.jsonl", "test/b.jsonl"]]
+)
 def test_a_split_of_several_files(names: list[str], data: DataConfig, tmp_path: Path) -> None:
     (tmp_path / "data" / "test").mkdir(parents=True)
     for name in names:
@@ -163,7 +219,10 @@ def test_a_split_of_several_files(names: list[str], data: DataConfig, tmp_path: 
 
 
 def test_carving(data: DataConfig, tmp_path: Path) -> None:
-    """Null splits come out of the training split: disjoint, all of it, the same each time, others by another seed."""
+    """Null splits come out of the training split.
+
+    Disjoint, all of it, the same each time, others by another seed.
+    """
     write_rows(tmp_path, "train.jsonl", [{"document": f"d{n}", "summary": "s"} for n in range(50)])
     config = replace(data, validation_split=None, test_split=None, carved_examples=5)
     roles = {"train": "train", "validation": None, "test": None}
@@ -176,7 +235,9 @@ def test_carving(data: DataConfig, tmp_path: Path) -> None:
     assert list(other["test"].documents) != documents["test"]
     one_file = replace(config, path=str(tmp_path / "data" / "train.jsonl"))
     assert list(load_splits(one_file, roles)[0]["train"].documents) == documents["train"]
-    with pytest.raises(ConfigError, match="is one file, the training split: set data.test_split to null"):
+    with pytest.raises(
+        ConfigError, match="is one file, the training split: set data.test_split to null"
+    ):
         load_splits(replace(one_file, test_split="test"), {**roles, "test": "test"})
     with pytest.raises(ConfigError, match="data.carved_examples=25: .* legal: at most 24"):
         load_splits(replace(config, carved_examples=25), roles)
@@ -192,7 +253,9 @@ def test_what_is_not_utf8_is_mended_and_named(data: DataConfig, tmp_path: Path) 
     raw = pa.array([b"fine", b"na\xefve"]), pa.array(["b", "c"])
     broken = pa.Table.from_arrays([raw[0].view(pa.string()), raw[1]], ["document", "summary"])
     pq.write_table(broken, tmp_path / "data" / "validation.parquet")
-    splits, origin = load_splits(data, {"train": "train", "validation": "validation", "test": "test"})
+    splits, origin = load_splits(
+        data, {"train": "train", "validation": "validation", "test": "test"}
+    )
     assert [pairs.documents[-1] for pairs in splits.values()] == ["na\ufffdve", "na\ufffdve", "a"]
     assert splits["test"].documents[0] == "a \ufffd b"
     assert [origin[role]["mended_rows"] for role in splits] == [
@@ -203,14 +266,21 @@ def test_what_is_not_utf8_is_mended_and_named(data: DataConfig, tmp_path: Path) 
     assert [origin[role]["nul_rows"] for role in splits] == [[], [], ["test.jsonl:2"]]
 
 
-def test_prepared_once_by_content(data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepared_once_by_content(
+    data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_rows(tmp_path, "test.jsonl", [{"document": "a", "summary": "b", "title": "c"}])
     first, origin = load_splits(data, {"test": "test"})
     (tmp_path / "data" / "test.jsonl").rename(tmp_path / "data" / "dev.jsonl")
     with monkeypatch.context() as patch:
         patch.setattr(source, "write_pairs", lambda *_: pytest.fail("prepared again"))
-        again = load_splits(replace(data, batch_tokens=8192, max_document_tokens=64), {"test": "dev"})
-        assert list(again[0]["test"].documents) == ["a"] and again[1]["test"]["sha256"] == origin["test"]["sha256"]
+        again = load_splits(
+            replace(data, batch_tokens=8192, max_document_tokens=64), {"test": "dev"}
+        )
+        assert (
+            list(again[0]["test"].documents) == ["a"]
+            and again[1]["test"]["sha256"] == origin["test"]["sha256"]
+        )
         with pytest.raises(pytest.fail.Exception):
             load_splits(replace(data, summary_columns=["title"]), {"test": "dev"})
         write_rows(tmp_path, "dev.jsonl", [{"document": "a", "summary": "B"}])
@@ -219,35 +289,59 @@ def test_prepared_once_by_content(data: DataConfig, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_a_hub_data_set(streaming: bool, data: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_data_set(
+    streaming: bool, data: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from datasets import Dataset  # not before the test's environment says that there is no hub
 
     asked = {}
 
-    def load_dataset(path: str, name: str, *, revision: str, split: str, cache_dir: str, streaming: bool) -> Any:
+    def load_dataset(
+        path: str, name: str, *, revision: str, split: str, cache_dir: str, streaming: bool
+    ) -> Any:
         asked.update(path=path, name=name, revision=revision, split=split, streaming=streaming)
-        rows = Dataset.from_dict({"text": [["one", "two"], None], "summary": ["b", "c"], "picture": [b"", b""]})
+        rows = Dataset.from_dict(
+            {"text": [["one", "two"], None], "summary": ["b", "c"], "picture": [b"", b""]}
+        )
         return rows.to_iterable_dataset() if streaming else rows
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
     monkeypatch.setattr(source, "_commit", lambda config: "the commit")
     config = replace(
-        data, path="some/set", name="small", revision="abc", document_columns=["text"], streaming=streaming
+        data,
+        path="some/set",
+        name="small",
+        revision="abc",
+        document_columns=["text"],
+        streaming=streaming,
     )
     splits, origin = load_splits(config, {"test": "ca_test"})
-    assert asked == {"path": "some/set", "name": "small", "revision": "abc", "split": "ca_test", "streaming": streaming}
+    assert asked == {
+        "path": "some/set",
+        "name": "small",
+        "revision": "abc",
+        "split": "ca_test",
+        "streaming": streaming,
+    }
     assert list(splits["test"].documents) == ["one\ntwo"]
     assert origin["test"]["dropped_rows"] == {"ca_test:2": "no document"}
-    parts = [[place for place, _ in source.open_source(config, "ca_test").rows([], part, 2)] for part in (0, 1)]
+    parts = [
+        [place for place, _ in source.open_source(config, "ca_test").rows([], part, 2)]
+        for part in (0, 1)
+    ]
     assert [len(part) for part in parts] == [1, 1]
 
 
-def test_a_script_on_the_hub_is_named_with_the_way_out(data: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_script_on_the_hub_is_named_with_the_way_out(
+    data: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("Dataset scripts are no longer supported, but found set.py")
 
     monkeypatch.setattr("datasets.load_dataset", refuse)
-    with pytest.raises(ConfigError, match=r"scripts are no longer .* try data.revision=refs/convert/parquet$"):
+    with pytest.raises(
+        ConfigError, match=r"scripts are no longer .* try data.revision=refs/convert/parquet$"
+    ):
         load_splits(replace(data, path="some/set"), {"test": "test"})
 
 
@@ -255,17 +349,24 @@ def test_ids_that_are_not_unique_are_numbered(
     data: DataConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ids = ["a", "b", "a", "a#2", "a", "c\r\nd", "c  d", 7, "7"]
-    rows = [{"id": name, "document": f"document {n}", "summary": "s"} for n, name in enumerate(ids)]
+    rows = [
+        {"id": name, "document": f"document {n}", "summary": "s"} for n, name in enumerate(ids)
+    ]
     write(tmp_path, "test.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     splits, origin = load_splits(data, {"test": "test"})
     found = list(splits["test"].ids)
     assert found == ["a", "b", "a#3", "a#2", "a#4", "c  d", "c  d#2", "7", "7#2"]
     assert list(splits["test"].documents) == [f"document {n}" for n in range(len(ids))]
     assert origin["test"]["repeated_ids"] == 4
-    assert "test: 4 of 9 ids were taken before; they are numbered, as in ID#2" in capsys.readouterr().out
+    assert (
+        "test: 4 of 9 ids were taken before; they are numbered, as in ID#2"
+        in capsys.readouterr().out
+    )
 
 
-def test_unique_ids_are_left_alone(data: DataConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unique_ids_are_left_alone(
+    data: DataConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_data(tmp_path / "data")
     splits, origin = load_splits(data, {"test": "test"})
     assert list(splits["test"].ids) == [f"test-{n}" for n in range(12)]

@@ -38,11 +38,16 @@ def test_words_of_more_than_letters(algorithm: str, tmp_path: Path) -> None:
     config = replace(SMALL, algorithm=algorithm, words=r"#Person\d+#")
     tokenizer = prepare_tokenizer(texts, "sha", config, str(tmp_path))
     encoded = tokenizer.encode("#Person2#: it's  #Person1#!")
-    assert algorithm == "unigram" or (encoded.tokens[0] == "#Person2#" and "Ġ#Person1#" in encoded.tokens)
+    assert algorithm == "unigram" or (
+        encoded.tokens[0] == "#Person2#" and "Ġ#Person1#" in encoded.tokens
+    )
     assert tokenizer.decode(encoded.ids) == "#Person2#: it's  #Person1#!"
     with pytest.raises(ConfigError, match=r"tokenizer.words=\( is not a regular expression"):
         replace(config, words="(")
-    with pytest.raises(ConfigError, match=r"tokenizer.words=\(\?P<a>x\) is not a regular expression of tokenizers: "):
+    with pytest.raises(
+        ConfigError,
+        match=r"tokenizer.words=\(\?P<a>x\) is not a regular expression of tokenizers: ",
+    ):
         prepare_tokenizer(texts, "sha", replace(config, words="(?P<a>x)"), str(tmp_path))
     with pytest.raises(ConfigError, match=r"^tokenizer.words= is empty; legal: null"):
         replace(config, words="")
@@ -70,10 +75,16 @@ def test_cached_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def pretrained(path: Path) -> Path:
-    """Write a tokenizer like that of a pretrained encoder: lower case, words, its own special tokens, truncation."""
+    """Write a tokenizer like that of a pretrained encoder.
+
+    Lower case, words, its own special tokens, truncation.
+    """
     words = ["[UNK]", "[CLS]", "the", "cat", "sat", END]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, "[UNK]"))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
+    tokenizer.normalizer, tokenizer.pre_tokenizer = (
+        normalizers.Lowercase(),
+        pre_tokenizers.Whitespace(),
+    )
     tokenizer.add_special_tokens(["[CLS]", END])
     tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A", None, [("[CLS]", 1)])
     tokenizer.enable_truncation(2)
@@ -89,7 +100,9 @@ def test_a_pretrained_tokenizer_is_taken_as_it_is_but_for_what_we_say(tmp_path: 
     assert tokenizer.token_to_id(END) == 5 and tokenizer.token_to_id(START) == 6
     assert tokenizer.decode([6, 2, 3, 5]) == "the cat"
     tokenizer.save(str(tmp_path / "ours.json"))
-    assert encode(load_tokenizer(tmp_path / "ours.json"), ["The cat sat"]).to_pylist() == [[2, 3, 4]]
+    assert encode(load_tokenizer(tmp_path / "ours.json"), ["The cat sat"]).to_pylist() == [
+        [2, 3, 4]
+    ]
 
 
 def test_not_a_tokenizer(tmp_path: Path) -> None:
@@ -98,7 +111,9 @@ def test_not_a_tokenizer(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="not a tokenizer"):
             load_tokenizer(tmp_path / name)
         with pytest.raises(ConfigError, match=r"^tokenizer.path=[^\n]*$"):
-            prepare_tokenizer(TEXTS, "sha", TokenizerConfig(path=str(tmp_path / name)), str(tmp_path))
+            prepare_tokenizer(
+                TEXTS, "sha", TokenizerConfig(path=str(tmp_path / name)), str(tmp_path)
+            )
 
 
 @pytest.mark.parametrize("algorithm", ["bpe", "unigram"])
@@ -116,7 +131,9 @@ def test_words_are_what_blanks_separate(algorithm: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["wordpiece", "metaspace"])
 def test_words_of_other_tokenizers(kind: str) -> None:
     if kind == "wordpiece":
-        tokenizer = Tokenizer(models.WordPiece({"[UNK]": 0, "a": 1, "the": 2, "##n": 3, ".": 4}, unk_token="[UNK]"))
+        tokenizer = Tokenizer(
+            models.WordPiece({"[UNK]": 0, "a": 1, "the": 2, "##n": 3, ".": 4}, unk_token="[UNK]")
+        )
         tokenizer.decoder, expected = decoders.WordPiece(), [True, True, True, False, False]
     else:
         pieces = [("<unk>", 0.0), ("▁a", -1.0), ("▁the", -1.0), ("n", -1.0), (".", -1.0)]

@@ -38,7 +38,9 @@ def test_made_once_and_mapped_not_read(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_damaged_file_is_made_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    expected = prepare_tokens(PAIRS, "sha", TOKENIZER, str(tmp_path)).to_pydict()  # not a view of the file
+    expected = prepare_tokens(
+        PAIRS, "sha", TOKENIZER, str(tmp_path)
+    ).to_pydict()  # not a view of the file
     [file] = tmp_path.glob("*/tokens.arrow")
     file.write_bytes(file.read_bytes()[:1000])
     assert prepare_tokens(PAIRS, "sha", TOKENIZER, str(tmp_path)).to_pydict() == expected
@@ -50,7 +52,10 @@ def test_a_damaged_file_is_made_again(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_from_the_cache_or_from_memory_it_is_the_same(tmp_path: Path) -> None:
     table = prepare_tokens(PAIRS, "sha", TOKENIZER, str(tmp_path))
-    mapped, made = EncodedPairs(PAIRS, TOKENIZER, 20, 8, table), EncodedPairs(PAIRS, TOKENIZER, 20, 8)
+    mapped, made = (
+        EncodedPairs(PAIRS, TOKENIZER, 20, 8, table),
+        EncodedPairs(PAIRS, TOKENIZER, 20, 8),
+    )
     one, other = mapped.batch([2, CHUNK]), made.batch([2, CHUNK])
     assert one.document_ids.equal(other.document_ids) and one.summary_ids.equal(other.summary_ids)
     assert (mapped.lengths == made.lengths).all()

@@ -30,7 +30,8 @@ def test_examples_without_a_figure_are_left_out() -> None:
 
 
 def test_differences_are_paired() -> None:
-    """A small gain on every example is sure, although the examples themselves differ a hundred times as much."""
+    """A small gain on every example is sure, although the examples themselves differ a hundred
+    times as much."""
     draws = np.random.default_rng(4)
     easy = draws.normal(50, 20, (300, 1))
     [gain] = differences(easy + draws.normal(0.5, 1, (300, 1)), easy, 2000)
@@ -43,12 +44,19 @@ def test_differences_are_paired() -> None:
 
 def test_p_is_uniform_where_there_is_no_difference() -> None:
     draws = np.random.default_rng(5)
-    p = [test.p for test in differences(draws.normal(0, 1, (100, 300)), np.zeros((100, 300)), 1000)]
-    assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.03) and np.mean(p) == pytest.approx(0.5, abs=0.05)
+    p = [
+        test.p for test in differences(draws.normal(0, 1, (100, 300)), np.zeros((100, 300)), 1000)
+    ]
+    assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.03) and np.mean(
+        p
+    ) == pytest.approx(0.5, abs=0.05)
 
 
 def test_p_agrees_with_the_t_test_where_it_must() -> None:
-    """Mean 0.2, deviation 1, 100 examples: t is 2, p by Student's t with 99 degrees of freedom is 0.0482."""
+    """Mean 0.2, deviation 1, 100 examples.
+
+    T is 2, p by Student's t with 99 degrees of freedom is 0.0482.
+    """
     values = np.random.default_rng(6).normal(0, 1, (100, 1))
     values = (values - values.mean()) / values.std(ddof=1) + 0.2
     [test] = differences(values, np.zeros((100, 1)), 20_000)
@@ -56,7 +64,10 @@ def test_p_agrees_with_the_t_test_where_it_must() -> None:
 
 
 def test_holm_by_hand() -> None:
-    """Holm 1979: the smallest times 4, the next times 3, ...; never less than one before, never above 1."""
+    """Holm 1979.
+
+    The smallest times 4, the next times 3, ...; never less than one before, never above 1.
+    """
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.5, 0.6]) == [1.0, 1.0]
     assert holm([]) == []

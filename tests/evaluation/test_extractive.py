@@ -9,16 +9,30 @@ from headcount.evaluation.rouge import Rouge
 TURNS = "Ada: Hello.\n\nBen: I have  a red kite to sell, and a drum.\nAda: How much is it?\nBen: It is ten.\n"
 
 
-def take(name: str, document: str = TURNS, references: Sequence[str] = ("x",), seed: int = 0) -> str:
+def take(
+    name: str, document: str = TURNS, references: Sequence[str] = ("x",), seed: int = 0
+) -> str:
     return extract(name, document, references, unit="line", rule="mean", seed=seed)
 
 
 @pytest.mark.parametrize(
     ("document", "sentences", "lines"),
     [
-        ("One is\nfirst. Two is second.", ["One is first.", "Two is second."], ["One is", "first. Two is second."]),
-        ("Title here\n\nThen a text.", ["Title here", "Then a text."], ["Title here", "Then a text."]),
-        ("\n\n  Pi is 3.14 or so. Yes.", ["Pi is 3.14 or so.", "Yes."], ["Pi is 3.14 or so. Yes."]),
+        (
+            "One is\nfirst. Two is second.",
+            ["One is first.", "Two is second."],
+            ["One is", "first. Two is second."],
+        ),
+        (
+            "Title here\n\nThen a text.",
+            ["Title here", "Then a text."],
+            ["Title here", "Then a text."],
+        ),
+        (
+            "\n\n  Pi is 3.14 or so. Yes.",
+            ["Pi is 3.14 or so.", "Yes."],
+            ["Pi is 3.14 or so. Yes."],
+        ),
         ("no end", ["no end"], ["no end"]),
         ("  \n ", [], []),
     ],
@@ -36,10 +50,20 @@ def test_lead_and_longest_keep_the_order_of_the_document() -> None:
 
 
 def test_random_depends_on_seed_and_document_alone() -> None:
-    documents = ["\n".join(f"{name} {number}" for number in range(50)) for name in ("left", "right")]
-    drawn = [[int(word) for word in take("random-5", document).split()[1::2]] for document in documents]
-    assert drawn[0] != drawn[1] and all(places == sorted(set(places)) and len(places) == 5 for places in drawn)
-    assert take("random-5", documents[0]) == take("random-5", documents[0]) != take("random-5", documents[0], seed=1)
+    documents = [
+        "\n".join(f"{name} {number}" for number in range(50)) for name in ("left", "right")
+    ]
+    drawn = [
+        [int(word) for word in take("random-5", document).split()[1::2]] for document in documents
+    ]
+    assert drawn[0] != drawn[1] and all(
+        places == sorted(set(places)) and len(places) == 5 for places in drawn
+    )
+    assert (
+        take("random-5", documents[0])
+        == take("random-5", documents[0])
+        != take("random-5", documents[0], seed=1)
+    )
 
 
 def test_oracle_is_greedy_and_stops_when_nothing_adds() -> None:
@@ -60,4 +84,8 @@ def test_oracle_of_one_is_the_best_by_the_rule(rule: str) -> None:
         return sum(Rouge(rule).score(" ".join(units[place] for place in places), references)[:2])
 
     best = max(combinations(range(4), 1), key=value)
-    assert tuple(choose_oracle(units, references, 1, rule)) == best == ((1,) if rule == "mean" else (0,))
+    assert (
+        tuple(choose_oracle(units, references, 1, rule))
+        == best
+        == ((1,) if rule == "mean" else (0,))
+    )

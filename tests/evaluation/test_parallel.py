@@ -23,7 +23,10 @@ def test_results_are_in_order_wherever_they_are_made(
 
 
 def test_scores_are_the_same_wherever_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    summaries, references = ["a cat sat", "", "running"] * 4, [["the cat sat"], ["x", "y"], ["runs"]] * 4
+    summaries, references = (
+        ["a cat sat", "", "running"] * 4,
+        [["the cat sat"], ["x", "y"], ["runs"]] * 4,
+    )
     here = map_examples(Rouge("max").score, summaries, references)
     monkeypatch.setattr(parallel, "SHARE", 2)
     assert map_examples(Rouge("max").score, summaries, references) == here

@@ -10,10 +10,20 @@ REFERENCES = [[f"They talk of {topic}."] for topic in TOPICS]
 READS = [f"They spoke about {topic}." for topic in TOPICS]
 
 
-def judge(summaries: list[str], cut: list[bool] | None = None, shuffle_sources: bool = False) -> Report:
+def judge(
+    summaries: list[str], cut: list[bool] | None = None, shuffle_sources: bool = False
+) -> Report:
     evaluation = EvaluationConfig(baselines=["lead-1"])
     cut = cut or [False] * len(summaries)
-    return report(summaries, cut, DOCUMENTS, REFERENCES, evaluation=evaluation, seed=0, shuffle_sources=shuffle_sources)
+    return report(
+        summaries,
+        cut,
+        DOCUMENTS,
+        REFERENCES,
+        evaluation=evaluation,
+        seed=0,
+        shuffle_sources=shuffle_sources,
+    )
 
 
 def test_a_model_that_reads_raises_no_alarm() -> None:
@@ -35,12 +45,24 @@ def test_shuffled_sources_are_scored_on_request() -> None:
 @pytest.mark.parametrize(
     ("summaries", "cut", "said"),
     [
-        (["They talk of it."] * 40, None, "one summary stands for 40 of 40 documents: They talk of it."),
+        (
+            ["They talk of it."] * 40,
+            None,
+            "one summary stands for 40 of 40 documents: They talk of it.",
+        ),
         (READS[1:] + READS[:1], None, "do not depend on the documents: ROUGE-1 is"),
         ([*READS[:-2], "", " "], None, "2 of 40 summaries are empty"),
-        ([text + " and so on" * 5 for text in READS], None, "run away: 21 words on average, the references have 6"),
+        (
+            [text + " and so on" * 5 for text in READS],
+            None,
+            "run away: 21 words on average, the references have 6",
+        ),
         (READS, [True] * 5 + [False] * 35, "12 % of the summaries were cut"),
-        ([text + f" it is {text}" for text in READS], None, "stutter: 33 % of their trigrams repeat, 0 %"),
+        (
+            [text + f" it is {text}" for text in READS],
+            None,
+            "stutter: 33 % of their trigrams repeat, 0 %",
+        ),
     ],
 )
 def test_alarms(summaries: list[str], cut: list[bool] | None, said: str) -> None:
@@ -50,16 +72,34 @@ def test_alarms(summaries: list[str], cut: list[bool] | None, said: str) -> None
 def test_what_the_references_do_themselves_is_no_alarm() -> None:
     same = [["Nothing was said."]] * 40
     judged = report(
-        ["Nothing was said."] * 40, [False] * 40, DOCUMENTS, same, evaluation=EvaluationConfig(baselines=[]), seed=0
+        ["Nothing was said."] * 40,
+        [False] * 40,
+        DOCUMENTS,
+        same,
+        evaluation=EvaluationConfig(baselines=[]),
+        seed=0,
     )
     assert not any("stands for" in alarm for alarm in judged.alarms)
 
 
 def test_odd_texts_are_judged() -> None:
-    odd = ["one", "🙂🙂", "שלום עולם\nמה שלומך", "\x00 nul", "... --", "\u2028", "word. " * 100_000, "a\n" * 1000]
-    evaluation = EvaluationConfig(baselines=["lead-1", "longest-2", "random-2", "oracle-2"], unit="line")
+    odd = [
+        "one",
+        "🙂🙂",
+        "שלום עולם\nמה שלומך",
+        "\x00 nul",
+        "... --",
+        "\u2028",
+        "word. " * 100_000,
+        "a\n" * 1000,
+    ]
+    evaluation = EvaluationConfig(
+        baselines=["lead-1", "longest-2", "random-2", "oracle-2"], unit="line"
+    )
     short = [text[:200] for text in odd]
-    judged = report(short, [False] * 8, odd, [[text] for text in short], evaluation=evaluation, seed=0)
+    judged = report(
+        short, [False] * 8, odd, [[text] for text in short], evaluation=evaluation, seed=0
+    )
     for system in judged.systems[:-1]:
         assert 0 <= system.mean("rouge1") <= 100 and system.mean("words") > 0
 
@@ -67,4 +107,6 @@ def test_odd_texts_are_judged() -> None:
 @pytest.mark.parametrize("count", [2, 3, 100])
 def test_each_example_gets_another(count: int) -> None:
     others = another_of_each(count)
-    assert sorted(others) == list(range(count)) and all(other != place for place, other in enumerate(others))
+    assert sorted(others) == list(range(count)) and all(
+        other != place for place, other in enumerate(others)
+    )

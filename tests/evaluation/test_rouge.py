@@ -8,7 +8,23 @@ from headcount.evaluation.rouge import F1, ROUGE_TYPES, Rouge, Text, signature
 
 PACKAGE = RougeScorer(ROUGE_TYPES, use_stemmer=True)
 RULES = ("mean", "max", "best-by-rouge1")
-PIECES = ["a", "the", "running", "runs", "Ran", "generally", "générale", "don't", "x1", "0", "--", "ß", "İ", "Σ", "ΑΣ"]
+PIECES = [
+    "a",
+    "the",
+    "running",
+    "runs",
+    "Ran",
+    "generally",
+    "générale",
+    "don't",
+    "x1",
+    "0",
+    "--",
+    "ß",
+    "İ",
+    "Σ",
+    "ΑΣ",
+]
 PIECES += [
     "\n",
     "\n\n",
@@ -35,16 +51,22 @@ def by_us(summary: str, references: list[str], rule: str = "mean") -> list[list[
 
 
 def test_figures_are_the_packages_own_to_the_last_digit() -> None:
-    """On made-up texts of few words, so that subsequences are many, on several lines, with odd characters."""
+    """On made-up texts of few words, so that subsequences are many, on several lines, with odd
+    characters."""
     draw = random.Random(0)
 
     def text() -> str:
-        pieces = draw.choices(draw.sample(PIECES, draw.randint(2, len(PIECES))), k=draw.randint(0, 25))
+        pieces = draw.choices(
+            draw.sample(PIECES, draw.randint(2, len(PIECES))), k=draw.randint(0, 25)
+        )
         return draw.choice(["", " ", " "]).join(pieces)
 
     for _ in range(4000):
         summary, reference = text(), text()
-        assert by_us(summary, [reference]) == by_the_package(summary, reference), (summary, reference)
+        assert by_us(summary, [reference]) == by_the_package(summary, reference), (
+            summary,
+            reference,
+        )
 
 
 @pytest.mark.parametrize(
@@ -88,5 +110,11 @@ def test_one_reference_leaves_nothing_to_the_rule(rule: str) -> None:
 
 def test_signature_names_package_version_and_rules() -> None:
     rest = "stemmer:porter|sentences:newline|bootstrap:1000|seed:0"
-    assert signature([["a", "b"], ["c", "d"]], "max") == f"rouge-score:0.1.2|nrefs:2|references:max|{rest}"
-    assert signature([["a", "b"], ["c"]], "mean") == f"rouge-score:0.1.2|nrefs:var|references:mean|{rest}"
+    assert (
+        signature([["a", "b"], ["c", "d"]], "max")
+        == f"rouge-score:0.1.2|nrefs:2|references:max|{rest}"
+    )
+    assert (
+        signature([["a", "b"], ["c"]], "mean")
+        == f"rouge-score:0.1.2|nrefs:var|references:mean|{rest}"
+    )

@@ -24,7 +24,9 @@ def test_a_report_fits_a_narrow_terminal() -> None:
     model.values[1] = 99.98
     alarm = "something is wrong " * 10
     systems = [model, measure_people(DOCUMENTS, REFERENCES, "mean")]
-    lines = printed(80, print_report, "data", Report(signature="s" * 100, systems=systems, alarms=[alarm]))
+    lines = printed(
+        80, print_report, "data", Report(signature="s" * 100, systems=systems, alarms=[alarm])
+    )
     assert f"alarm: {alarm}" in lines and "s" * 100 in lines
     assert not any("…" in line for line in lines)
     assert [line.split() for line in lines if line.startswith(" model")] == [

@@ -12,7 +12,10 @@ def figures(summary: str, document: str = DOCUMENT) -> dict[str, float]:
 
 
 def test_figures_by_hand() -> None:
-    """Ten words in the document; of the summary's five, 'cat sat' and 'the dog' are fragments, 'pink' is new."""
+    """Ten words in the document.
+
+    Of the summary's five, 'cat sat' and 'the dog' are fragments, 'pink' is new.
+    """
     found = figures("Cat sat; pink THE dog")
     assert (found["words"], found["compression"], found["empty"]) == (5, 2.0, 0)
     assert found["novel_1grams"] == pytest.approx(100 / 5)
@@ -25,7 +28,8 @@ def test_figures_by_hand() -> None:
 def test_repetition_counts_what_stood_before() -> None:
     found = figures("go on go on go on")
     assert [found[f"repeated_{n}grams"] for n in (1, 2, 3, 4)] == [
-        pytest.approx(100 * repeated / total) for repeated, total in ((4, 6), (3, 5), (2, 4), (1, 3))
+        pytest.approx(100 * repeated / total)
+        for repeated, total in ((4, 6), (3, 5), (2, 4), (1, 3))
     ]
     assert figures("a b c d")["repeated_1grams"] == 0
 
@@ -39,7 +43,11 @@ def test_an_empty_summary_has_a_length_and_no_more(summary: str) -> None:
 
 def test_short_summaries_have_no_long_ngrams() -> None:
     found = figures("cat sat")
-    assert isnan(found["novel_3grams"]) and isnan(found["repeated_4grams"]) and found["novel_2grams"] == 0
+    assert (
+        isnan(found["novel_3grams"])
+        and isnan(found["repeated_4grams"])
+        and found["novel_2grams"] == 0
+    )
 
 
 def test_fragments_are_greedy_from_the_left() -> None:
@@ -48,7 +56,10 @@ def test_fragments_are_greedy_from_the_left() -> None:
 
 
 def test_fragments_as_the_paper_matches_them() -> None:
-    """Behind a match the paper goes on where it ends: of 'a a a b' it sees 'a a', 'a', not 'a a b'."""
+    """Behind a match the paper goes on where it ends.
+
+    Of 'a a a b' it sees 'a a', 'a', not 'a a b'.
+    """
     assert fragment_lengths(["a", "a", "b"], ["a", "a", "a", "b"]) == [2, 1]
 
 
@@ -64,4 +75,9 @@ def test_100_000_equal_words_do_not_take_long() -> None:
 
 def test_nothing_in_an_empty_document() -> None:
     found = figures("a b", "")
-    assert (found["compression"], found["novel_1grams"], found["coverage"], found["density"]) == (0, 100, 0, 0)
+    assert (found["compression"], found["novel_1grams"], found["coverage"], found["density"]) == (
+        0,
+        100,
+        0,
+        0,
+    )

@@ -25,9 +25,14 @@ SHARES = {"rouge1": 1.0, "rouge2": 0.3, "rougeL": 0.9, "rougeLsum": 0.9}  # of R
 
 
 def write_study(
-    folder: Path, score: Callable[[Cell], float], *, grid: str = HEADS, keep: Callable[[Cell], bool] = lambda cell: True
+    folder: Path,
+    score: Callable[[Cell], float],
+    *,
+    grid: str = HEADS,
+    keep: Callable[[Cell], bool] = lambda cell: True,
 ) -> list[Cell]:
-    """Write a study whose trainings score what is said in ROUGE-1, with noise over examples and seeds.
+    """Write a study whose trainings score what is said in ROUGE-1, with noise over examples and
+    seeds.
 
     Args:
         folder: for ``grid.yaml``.
@@ -48,7 +53,9 @@ def write_study(
 def write_run(cell: Cell, score: float, examples: int = 60) -> None:
     """Write a finished run folder."""
     shared, own = np.random.default_rng(0), np.random.default_rng(zlib.crc32(cell.name.encode()))
-    rouge1 = score + shared.normal(0, 8, examples) + own.normal(0, 0.3) + own.normal(0, 2, examples)
+    rouge1 = (
+        score + shared.normal(0, 8, examples) + own.normal(0, 0.3) + own.normal(0, 2, examples)
+    )
     values = np.full((examples, len(FIGURES)), 12.0)
     for metric, share in SHARES.items():
         values[:, FIGURES.index(metric)] = share * rouge1
@@ -60,18 +67,38 @@ def write_values(cell: Cell, values: np.ndarray) -> None:
     cell.folder.mkdir(parents=True, exist_ok=True)
     ids = [f"test-{number}" for number in range(len(values))]
     with (cell.folder / "figures.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["id", *FIGURES], *([name, *row] for name, row in zip(ids, values, strict=True))])
+        csv.writer(file).writerows(
+            [["id", *FIGURES], *([name, *row] for name, row in zip(ids, values, strict=True))]
+        )
     lines = [json.dumps({"id": name, "summary": "a", "references": ["b"]}) + "\n" for name in ids]
     (cell.folder / "predictions.jsonl").write_text("".join(lines))
-    model = {name: figure(mean) for name, mean in zip(FIGURES, values.mean(0).tolist(), strict=True)}
+    model = {
+        name: figure(mean) for name, mean in zip(FIGURES, values.mean(0).tolist(), strict=True)
+    }
     systems = {"model": model} | {
-        name: {metric: figure(share * mean) for metric, share in SHARES.items()} for name, mean in BASELINES.items()
+        name: {metric: figure(share * mean) for metric, share in SHARES.items()}
+        for name, mean in BASELINES.items()
     }
     systems["human"] = dict.fromkeys(SHARES)
-    scores = {"split": "test", "examples": len(ids), "seed": cell.seed, "step": 100, "signature": "rouge|made:up"}
+    scores = {
+        "split": "test",
+        "examples": len(ids),
+        "seed": cell.seed,
+        "step": 100,
+        "signature": "rouge|made:up",
+    }
     (cell.folder / "scores.json").write_text(json.dumps({**scores, "systems": systems}))
-    costs = {"parameters": 2_300_000, "training_flops": 4.2e13, "training_tokens": 3_000_000, "training_seconds": 300.5}
-    costs |= {"tokens_per_second": 9983.4, "peak_memory_bytes": 912 * 2**20, "kv_cache_bytes": 1_769_472}
+    costs = {
+        "parameters": 2_300_000,
+        "training_flops": 4.2e13,
+        "training_tokens": 3_000_000,
+        "training_seconds": 300.5,
+    }
+    costs |= {
+        "tokens_per_second": 9983.4,
+        "peak_memory_bytes": 912 * 2**20,
+        "kv_cache_bytes": 1_769_472,
+    }
     costs |= {"decode_ms_per_summary": 14.2 + cell.seed, "device": "cpu"}
     (cell.folder / "costs.json").write_text(json.dumps(costs))
     (cell.folder / "finished").write_text('{"step": 100}')

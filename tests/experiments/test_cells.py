@@ -16,28 +16,44 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "a.yaml").write_text("model: {embedding_size: 32}\ntrainer: {max_steps: 7}\n")
     (tmp_path / "gpt.yaml").write_text("model: {architecture: gpt, encoder_layers: 0}\n")
     (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "smoke.yaml").write_text("model: {embedding_size: 8}\ntrainer: {max_steps: 2}\n")
+    (tmp_path / "configs" / "smoke.yaml").write_text(
+        "model: {embedding_size: 8}\ntrainer: {max_steps: 2}\n"
+    )
     return tmp_path / "study"
 
 
 def test_cells_are_settings_by_seeds_with_their_whole_config(folder: Path) -> None:
-    cells = make_cells(load_grid(write(folder, overrides="{trainer.max_steps: 9, data.name: null}")))
+    cells = make_cells(
+        load_grid(write(folder, overrides="{trainer.max_steps: 9, data.name: null}"))
+    )
     assert [cell.name for cell in cells] == [
         f"num_heads={heads},copying=true,seed={seed}" for heads in (1, 2) for seed in (0, 1)
     ]
     assert [cell.is_baseline for cell in cells] == [False, False, True, True]
     cell = cells[-1]
-    assert cell.axes == {"model.num_heads": 2, "model.copying": True} and cell.label == "num_heads=2,copying=true"
+    assert (
+        cell.axes == {"model.num_heads": 2, "model.copying": True}
+        and cell.label == "num_heads=2,copying=true"
+    )
     model = cell.config.model
-    assert (model.num_heads, model.copying, model.embedding_size, cell.config.seed) == (2, True, 32, 1)
+    assert (model.num_heads, model.copying, model.embedding_size, cell.config.seed) == (
+        2,
+        True,
+        32,
+        1,
+    )
     assert cell.config.trainer["max_steps"] == 9 and cell.config.data.name is None
-    assert cell.folder.parent == Path("runs/study") and cell.folder.name.startswith(f"{cell.name}-")
+    assert cell.folder.parent == Path("runs/study") and cell.folder.name.startswith(
+        f"{cell.name}-"
+    )
 
 
 def test_the_command_makes_the_same_config(folder: Path) -> None:
     from headcount.config import load as compose
 
-    cell = make_cells(load_grid(write(folder, grid="[{configs: gpt.yaml}]", baseline="{configs: gpt.yaml}")))[0]
+    cell = make_cells(
+        load_grid(write(folder, grid="[{configs: gpt.yaml}]", baseline="{configs: gpt.yaml}"))
+    )[0]
     cell.folder.parent.mkdir(parents=True)
     cell.write_config("study")
     command = cell.command()
@@ -45,7 +61,11 @@ def test_the_command_makes_the_same_config(folder: Path) -> None:
     config = compose.load(*compose.sort_arguments(command[5:]))
     assert config.model == cell.config.model and config.model.architecture == "gpt"
     tracking = config.tracking
-    assert (tracking.group, tracking.name, tracking.tags) == ("study", cell.name, ["configs=gpt.yaml", "seed=0"])
+    assert (tracking.group, tracking.name, tracking.tags) == (
+        "study",
+        cell.name,
+        ["configs=gpt.yaml", "seed=0"],
+    )
     assert config.run.folder == str(cell.folder)
 
 
@@ -77,7 +97,10 @@ try:
 except SystemExit:
     subprocess.run([sys.executable, "-c", "import random; random.random(); print('drawn')"], check=True)
 """
-    for command in ([*cell.command()[:4], "config", "--schema"], [sys.executable, "-P", "-c", spawn]):
+    for command in (
+        [*cell.command()[:4], "config", "--schema"],
+        [sys.executable, "-P", "-c", spawn],
+    ):
         done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stdout.endswith("drawn\n") and not Path("canary").exists()
 
@@ -86,7 +109,9 @@ def test_a_study_that_has_changed_is_not_the_registered_one(folder: Path) -> Non
     cells = make_cells(load_grid(write(folder)))
     check_study(folder, cells, fingerprint_study(cells))
     changed = make_cells(load_grid(write(folder, overrides="{model.dropout: 0.2}")))
-    with pytest.raises(ConfigError, match="^--expect=[0-9a-f]{8}: [^\n]*study is another study now"):
+    with pytest.raises(
+        ConfigError, match="^--expect=[0-9a-f]{8}: [^\n]*study is another study now"
+    ):
         check_study(folder, changed, fingerprint_study(cells))
 
 
@@ -103,11 +128,17 @@ def test_long_values_make_short_names(folder: Path) -> None:
         cell.write_config("study")
         plain = yaml.safe_load(cell.config_file.read_text())
         assert all(len(tag.encode()) <= 64 for tag in plain["tracking"]["tags"])
-        assert len(set(plain["tracking"]["tags"])) == 3 and len(plain["tracking"]["name"].encode()) <= 128
+        assert (
+            len(set(plain["tracking"]["tags"])) == 3
+            and len(plain["tracking"]["name"].encode()) <= 128
+        )
 
 
 def test_configs_are_found_from_anywhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the current folder, beside the grid, or in a folder above it; else the message says where was looked."""
+    """From the current folder, beside the grid, or in a folder above it.
+
+    Else the message says where was looked.
+    """
     grid = load_grid(write(folder).resolve())
     here = [cell.fingerprint for cell in make_cells(grid)]
     elsewhere = Path("elsewhere")
@@ -117,7 +148,10 @@ def test_configs_are_found_from_anywhere(folder: Path, monkeypatch: pytest.Monke
     (grid.folder / "a.yaml").write_text("model: {dropout: 0.3}\n")
     assert make_cells(grid)[0].config.model.dropout == 0.3
     grid = load_grid(write(grid.folder, configs="[nowhere.yaml]"))
-    with pytest.raises(ConfigError, match=r"grid.yaml: nowhere.yaml: no such file, seen from /[^\n]*elsewhere, from /"):
+    with pytest.raises(
+        ConfigError,
+        match=r"grid.yaml: nowhere.yaml: no such file, seen from /[^\n]*elsewhere, from /",
+    ):
         make_cells(grid)
 
 
@@ -127,13 +161,18 @@ def test_a_folder_changes_with_what_can_change_the_result(folder: Path) -> None:
 
     first = folders()
     assert len(set(first)) == 4
-    assert folders(overrides="{tracking.mode: offline, data.num_workers: 1, data.cache_dir: x}") == first
+    assert (
+        folders(overrides="{tracking.mode: offline, data.num_workers: 1, data.cache_dir: x}")
+        == first
+    )
     assert folders(overrides="{model.dropout: 0.1}") == first  # the default
     assert not set(folders(overrides="{model.dropout: 0.2}")) & set(first)
     assert not set(folders(overrides="{trainer.max_steps: 8}")) & set(first)
 
 
-def test_a_new_key_in_the_schema_changes_no_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_key_in_the_schema_changes_no_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also one that follows another key."""
     from dataclasses import dataclass, field
 
@@ -158,7 +197,10 @@ def test_a_new_key_in_the_schema_changes_no_folder(folder: Path, monkeypatch: py
 
 def test_smoke_keeps_models_and_axes_and_shortens_the_rest(folder: Path) -> None:
     cells = make_cells(load_grid(write(folder, overrides="{trainer.max_steps: 9}")), smoke=True)
-    assert [cell.name for cell in cells] == ["num_heads=1,copying=true,seed=0", "num_heads=2,copying=true,seed=0"]
+    assert [cell.name for cell in cells] == [
+        "num_heads=1,copying=true,seed=0",
+        "num_heads=2,copying=true,seed=0",
+    ]
     assert cells[0].config.trainer["max_steps"] == 2 and cells[0].config.model.embedding_size == 32
     assert cells[0].folder.parent == Path("runs/study-smoke")
     select = "{over: {optimizer.learning_rate: [1e-3, 2e-3]}, by: validation/rouge2}"
@@ -169,8 +211,14 @@ def test_an_inner_axis_stands_beside_the_settings(folder: Path) -> None:
     select = "{over: {optimizer.learning_rate: [1e-3, 2e-3]}, by: validation/rouge2}"
     cells = make_cells(load_grid(write(folder, select=select, seeds="[0]")))
     assert [(cell.name, cell.choice) for cell in cells[:2]] == [
-        ("num_heads=1,copying=true,learning_rate=0.001,seed=0", {"optimizer.learning_rate": 0.001}),
-        ("num_heads=1,copying=true,learning_rate=0.002,seed=0", {"optimizer.learning_rate": 0.002}),
+        (
+            "num_heads=1,copying=true,learning_rate=0.001,seed=0",
+            {"optimizer.learning_rate": 0.001},
+        ),
+        (
+            "num_heads=1,copying=true,learning_rate=0.002,seed=0",
+            {"optimizer.learning_rate": 0.002},
+        ),
     ]
     assert cells[1].config.optimizer.learning_rate == 0.002 and cells[0].label == cells[1].label
 
@@ -178,18 +226,29 @@ def test_an_inner_axis_stands_beside_the_settings(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("grid", "baseline", "message"),
     [
-        ("[{model.num_head: 3}]", "{model.num_head: 3}", "cell num_head=3,seed=0: model.num_head=3: unknown key; did"),
-        ("[{model.num_heads: 3}]", "{model.num_heads: 3}", "cell num_heads=3,seed=0, a.yaml: model.num_heads=3 does"),
+        (
+            "[{model.num_head: 3}]",
+            "{model.num_head: 3}",
+            "cell num_head=3,seed=0: model.num_head=3: unknown key; did",
+        ),
+        (
+            "[{model.num_heads: 3}]",
+            "{model.num_heads: 3}",
+            "cell num_heads=3,seed=0, a.yaml: model.num_heads=3 does",
+        ),
         ("[{trainer.x: 3}]", "{trainer.x: 3}", "cell x=3,seed=0: trainer.x=3: unknown key"),
         ("[{configs: none.yaml}]", "{configs: none.yaml}", "none.yaml: no such file"),
         (
             "[{model.num_heads: 4}, {model.encoder_layers: 3}]",
             "{model.num_heads: 4}",
-            "cell encoder_layers=3,seed=0 is the same training as cell num_heads=4,seed=0; legal: each once",
+            "cell encoder_layers=3,seed=0 is the same training as cell num_heads=4,seed=0; "
+            "legal: each once",
         ),
     ],
 )
-def test_a_cell_that_cannot_be_is_named(grid: str, baseline: str, message: str, folder: Path) -> None:
+def test_a_cell_that_cannot_be_is_named(
+    grid: str, baseline: str, message: str, folder: Path
+) -> None:
     with pytest.raises(ConfigError) as caught:
         make_cells(load_grid(write(folder, grid=grid, baseline=baseline)))
     assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -16,7 +16,9 @@ def check(folder: Path, control: str, grid: str, baseline: str, overrides: str =
     """Return the parameters of each cell."""
     (folder / "a.yaml").write_text("")
     held = f"{SMALL}, {overrides}}}" if overrides else f"{SMALL}}}"
-    study = load_grid(write(folder, control=control, grid=grid, baseline=baseline, overrides=held, seeds="[0]"))
+    study = load_grid(
+        write(folder, control=control, grid=grid, baseline=baseline, overrides=held, seeds="[0]")
+    )
     cells = make_cells(study)
     check_controls(study, cells)
     return [count_cost(cell.config).parameters for cell in cells]
@@ -38,41 +40,78 @@ def test_matched_parameters_solves_for_the_feedforward_size(tmp_path: Path) -> N
     held = "model.head_dim: 4, model.feedforward_size: 256"
     baseline, *_ = check(tmp_path, "matched_parameters", "[{model.num_heads: 8}]", EIGHT, held)
     matched = check(tmp_path, "matched_parameters", HEADS, EIGHT, held)
-    assert matched[3] == baseline and all(abs(found - baseline) <= 0.01 * baseline for found in matched)
+    assert matched[3] == baseline and all(
+        abs(found - baseline) <= 0.01 * baseline for found in matched
+    )
     assert max(grown := check(tmp_path, "none", HEADS, EIGHT, held)) > 1.05 * min(grown)
 
 
 def test_matched_parameters_moves_the_run_folder(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("")
     grid = load_grid(
-        write(tmp_path, control="matched_parameters", grid=HEADS, baseline=EIGHT, overrides="{model.head_dim: 8}")
+        write(
+            tmp_path,
+            control="matched_parameters",
+            grid=HEADS,
+            baseline=EIGHT,
+            overrides="{model.head_dim: 8}",
+        )
     )
     first, *_ = cells = make_cells(grid)
-    assert first.overrides[-1].startswith("model.feedforward_size=") and first.config.model.feedforward_size > 1024
-    assert first.config.model.feedforward_size == as_dict(first.config)["model"]["feedforward_size"]
+    assert (
+        first.overrides[-1].startswith("model.feedforward_size=")
+        and first.config.model.feedforward_size > 1024
+    )
+    assert (
+        first.config.model.feedforward_size == as_dict(first.config)["model"]["feedforward_size"]
+    )
     assert len({cell.folder for cell in cells}) == len(cells) == 10
 
 
 WIDTHS = "[{model.embedding_size: 32}, {model.embedding_size: 64}]"
 BROKEN = {
     ("fixed_width", "{model.num_kv_heads: [1, 4]}", "{model.num_kv_heads: 4}", ""): (
-        "num_kv_heads=1,seed=0 breaks control=fixed_width: 151,152 parameters; legal: 155,904, as in num_kv_heads=4"
+        "num_kv_heads=1,seed=0 breaks control=fixed_width: 151,152 parameters; legal: 155,904, "
+        "as in num_kv_heads=4"
     ),
-    ("fixed_width", HEADS, EIGHT, "model.head_dim: 4"): "num_heads=1,seed=0 breaks control=fixed_width: ",
-    ("fixed_width", "[{model.num_heads: 8}]", EIGHT, "model.head_dim: 4"): "model.head_dim=4; legal: null",
-    ("fixed_head_dim", HEADS, EIGHT, ""): "control=fixed_head_dim: head_dim in cross=32; legal: 4, as in num_heads=8",
-    ("fixed_head_dim", WIDTHS, "{model.embedding_size: 32}", ""): "embedding_size=64,seed=0 breaks control=fixed_head",
+    (
+        "fixed_width",
+        HEADS,
+        EIGHT,
+        "model.head_dim: 4",
+    ): "num_heads=1,seed=0 breaks control=fixed_width: ",
+    (
+        "fixed_width",
+        "[{model.num_heads: 8}]",
+        EIGHT,
+        "model.head_dim: 4",
+    ): "model.head_dim=4; legal: null",
+    (
+        "fixed_head_dim",
+        HEADS,
+        EIGHT,
+        "",
+    ): "control=fixed_head_dim: head_dim in cross=32; legal: 4, as in num_heads=8",
+    (
+        "fixed_head_dim",
+        WIDTHS,
+        "{model.embedding_size: 32}",
+        "",
+    ): "embedding_size=64,seed=0 breaks control=fixed_head",
     ("matched_parameters", HEADS, EIGHT, "model.head_dim: 64, model.feedforward_size: 8"): (
         "parameters with model.feedforward_size=1, which comes nearest; legal: within 1% of"
     ),
     ("none", "{data.max_summary_tokens: [32, 64]}", "{data.max_summary_tokens: 64}", ""): (
-        "breaks control=none: generation.max_tokens=32; legal: 64, as in max_summary_tokens=64, or an axis that says so"
+        "breaks control=none: generation.max_tokens=32; legal: 64, as in max_summary_tokens=64, "
+        "or an axis that says so"
     ),
 }
 
 
 @pytest.mark.parametrize("study", BROKEN)
-def test_a_cell_that_breaks_its_control_is_named(study: tuple[str, str, str, str], tmp_path: Path) -> None:
+def test_a_cell_that_breaks_its_control_is_named(
+    study: tuple[str, str, str, str], tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError) as caught:
         check(tmp_path, *study)
     assert BROKEN[study] in str(caught.value) and "\n" not in str(caught.value)

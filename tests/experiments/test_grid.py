@@ -17,7 +17,9 @@ GOOD = {
 def write(folder: Path, **changes: str) -> Path:
     folder.mkdir(exist_ok=True)
     lines = {**GOOD, **changes}
-    (folder / "grid.yaml").write_text("".join(f"{key}: {value}\n" for key, value in lines.items() if value))
+    (folder / "grid.yaml").write_text(
+        "".join(f"{key}: {value}\n" for key, value in lines.items() if value)
+    )
     return folder
 
 
@@ -33,7 +35,11 @@ def test_a_mapping_is_a_product_and_a_list_is_its_cells(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="run.name changes no result"):
         load_grid(write(tmp_path / "study", grid=explicit))
     explicit = explicit.replace("run.name", "data.path")
-    grid = load_grid(write(tmp_path / "study", grid=explicit, baseline="{configs: x/gpt.yaml, data.name: a/b c}"))
+    grid = load_grid(
+        write(
+            tmp_path / "study", grid=explicit, baseline="{configs: x/gpt.yaml, data.name: a/b c}"
+        )
+    )
     assert [grid.label(setting) for setting in grid.settings] == ["gpt,name=a_b_c", "gpt,path=1"]
 
 
@@ -47,22 +53,28 @@ MISTAKES = {
     "configs=": "configs is missing; legal: a list of YAML files",
     "config=[a]": "config=['a']: unknown key; did you mean configs?",
     "configs=a.yaml": "configs=a.yaml: wrong value; legal: a list of YAML files",
-    "control=fixed": "control=fixed: wrong value; legal: fixed_width, fixed_head_dim, matched_parameters, none",
-    "grid={model.num_heads: 4}": "grid.model.num_heads=4: wrong value; legal: a mapping of keys to lists of values",
+    "control=fixed": "control=fixed: wrong value; legal: fixed_width, fixed_head_dim, "
+    "matched_parameters, none",
+    "grid={model.num_heads: 4}": "grid.model.num_heads=4: wrong value; legal: a mapping of keys "
+    "to lists of values",
     "grid={}": "grid={}: a cell without axes; legal: a mapping",
     "grid=3": "grid=3: wrong value; legal: a mapping",
     "seeds=3": "seeds=3: wrong value; legal: a list of whole numbers",
     "seeds=[0, 0]": "seeds=[0, 0]: wrong value; legal: a list of whole numbers, each once",
     "seeds=[0, x]": "seeds=[0, 'x']: wrong value",
-    "baseline={model.num_heads: 3}": "baseline={'model.num_heads': 3}: not a cell of the grid; legal: num_heads=1,",
+    "baseline={model.num_heads: 3}": "baseline={'model.num_heads': 3}: not a cell of the grid; "
+    "legal: num_heads=1,",
     "grid={seed: [1, 2]}": "grid: seed is not set here; legal: seeds: [0, 1, 2]",
     "overrides={seed: 1}": "overrides: seed is not set here",
     "grid={tracking.mode: [offline]}": "grid: tracking.mode changes no result",
     "grid={model.num_heads: [2, 2], model.copying: [true]}": "grid: cell num_heads=2,copying=true stands there twice",
-    "select={over: optimizer.learning_rate}": "select={'over': 'optimizer.learning_rate'}: wrong value; legal: {over:",
+    "select={over: optimizer.learning_rate}": "select={'over': 'optimizer.learning_rate'}: "
+    "wrong value; legal: {over:",
     "select={over: {model.num_heads: [1]}, by: validation/rouge2}": "select.over: model.num_heads is an axis",
-    "select={over: {a.b: [1]}, by: test/rouge2}": "select.by=test/rouge2: wrong value; legal: {over",
-    "select={over: {a.b: [1]}, by: validation/loss}": "where SCORE is validation/rouge1, validation/rouge2, ",
+    "select={over: {a.b: [1]}, by: test/rouge2}": "select.by=test/rouge2: wrong value; legal: "
+    "{over",
+    "select={over: {a.b: [1]}, by: validation/loss}": "where SCORE is validation/rouge1, "
+    "validation/rouge2, ",
     "seeds=[0": "grid.yaml: while parsing",
 }
 
@@ -73,12 +85,18 @@ def test_a_mistake_is_one_line(change: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_grid(write(tmp_path / "study", **{key: value}))
     message = str(caught.value)
-    assert message.startswith(f"{tmp_path}/study/grid.yaml: ") and MISTAKES[change] in message and "\n" not in message
+    assert (
+        message.startswith(f"{tmp_path}/study/grid.yaml: ")
+        and MISTAKES[change] in message
+        and "\n" not in message
+    )
 
 
 def test_a_solved_key_is_no_axis(tmp_path: Path) -> None:
     one = "{model.feedforward_size: 8}"
-    with pytest.raises(ConfigError, match="model.feedforward_size is solved under control=matched_parameters"):
+    with pytest.raises(
+        ConfigError, match="model.feedforward_size is solved under control=matched_parameters"
+    ):
         load_grid(write(tmp_path, control="matched_parameters", grid=f"[{one}]", baseline=one))
 
 

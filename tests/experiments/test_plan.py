@@ -13,8 +13,14 @@ def test_a_plan_says_what_a_study_takes_and_starts_nothing(small_study: list[Cel
     small_study[0].folder.mkdir(parents=True)
     (small_study[0].folder / "finished").write_text("{}")
     printed = io.StringIO()
-    print_plan(load_grid(Path("study")), small_study, workers=1, console=Console(file=printed, width=200))
-    rows = [[part.strip() for part in line.split("│")[1:-1]] for line in printed.getvalue().splitlines() if "│" in line]
+    print_plan(
+        load_grid(Path("study")), small_study, workers=1, console=Console(file=printed, width=200)
+    )
+    rows = [
+        [part.strip() for part in line.split("│")[1:-1]]
+        for line in printed.getvalue().splitlines()
+        if "│" in line
+    ]
     assert [row[:2] for row in rows] == [
         ["num_heads=1,seed=0", "finished"],
         ["num_heads=2,seed=0", "waiting"],
@@ -22,6 +28,11 @@ def test_a_plan_says_what_a_study_takes_and_starts_nothing(small_study: list[Cel
     ]
     cost = count_cost(small_study[0].config)
     assert {row[2] for row in rows} == {f"{cost.parameters:,}"}
-    assert {row[3] for row in rows} == {f"{cost.training_flops_per_token * 512 * 200:.2e}"}  # batch_tokens, max_steps
-    assert all(row[4].startswith("0:0") for row in rows) and "3 cells; about 0:0" in printed.getvalue()
+    assert {row[3] for row in rows} == {
+        f"{cost.training_flops_per_token * 512 * 200:.2e}"
+    }  # batch_tokens, max_steps
+    assert (
+        all(row[4].startswith("0:0") for row in rows)
+        and "3 cells; about 0:0" in printed.getvalue()
+    )
     assert list(Path("runs/study").iterdir()) == [small_study[0].folder]

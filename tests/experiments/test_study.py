@@ -15,7 +15,9 @@ COMMAND = [sys.executable, "-m", "headcount", "ablate", "study", "--workers", "2
 
 
 def launch(where: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(COMMAND, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        COMMAND, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def scores(cells: list[Cell], where: Path) -> list[str]:
@@ -23,7 +25,9 @@ def scores(cells: list[Cell], where: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_killed_and_started_twice_it_ends_as_if_undisturbed(small_study: list[Cell], tmp_path: Path) -> None:
+def test_killed_and_started_twice_it_ends_as_if_undisturbed(
+    small_study: list[Cell], tmp_path: Path
+) -> None:
     undisturbed = tmp_path / "undisturbed"
     undisturbed.mkdir()
     for name in ("study", "a.yaml"):
@@ -44,7 +48,9 @@ def test_killed_and_started_twice_it_ends_as_if_undisturbed(small_study: list[Ce
 
 
 @pytest.mark.slow
-def test_a_killed_training_is_resumed_and_a_failing_one_is_named(small_study: list[Cell], tmp_path: Path) -> None:
+def test_a_killed_training_is_resumed_and_a_failing_one_is_named(
+    small_study: list[Cell], tmp_path: Path
+) -> None:
     broken = small_study[2]
     broken.folder.parent.mkdir(parents=True)
     broken.folder.write_text("in the way")
@@ -56,7 +62,11 @@ def test_a_killed_training_is_resumed_and_a_failing_one_is_named(small_study: li
     assert first.returncode == 143
     again = launch(tmp_path)
     printed = again.communicate()[0]
-    assert again.returncode == 1 and [look(cell) for cell in small_study] == ["finished", "finished", "FAILED"]
+    assert again.returncode == 1 and [look(cell) for cell in small_study] == [
+        "finished",
+        "finished",
+        "FAILED",
+    ]
     assert f"{broken.name}: FAILED, see {broken.log}" in printed and "in the way" not in printed
     assert ": goes on from step" in " ".join(small_study[0].log.read_text().split())
     assert broken.log.read_text().startswith("error: ")

@@ -1,7 +1,7 @@
 """What the tests of faults count, and the table that they write of it.
 
-``make faults`` runs them all and writes the table into docs/reliability.md. ``FAULTS_AT_MOST=2`` tries no more than two
-of the cases of each.
+``make faults`` runs them all and writes the table into docs/reliability.md. ``FAULTS_AT_MOST=2``
+tries no more than two of the cases of each.
 """
 
 import os
@@ -19,7 +19,8 @@ FAULTS = pytest.StashKey[dict[tuple[str, str], int]]()
 
 @pytest.fixture
 def fault(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Return what counts a fault that ended as it should: ``fault(name, what_happens, tries=1)``, after each try.
+    """Return what counts a fault that ended as it should: ``fault(name, what_happens, tries=1)``,
+    after each try.
 
     Rows stand in the table in the order of their first try.
     """
@@ -63,7 +64,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Iterator[N
     file = os.environ.get("FAULT_TABLE")
     if file and exitstatus == 0:
         counted = session.config.stash.get(FAULTS, {})
-        rows = [f"| {name} | {happens} | {tries:,} |\n" for (name, happens), tries in counted.items()]
+        rows = [
+            f"| {name} | {happens} | {tries:,} |\n" for (name, happens), tries in counted.items()
+        ]
         table = "| fault | what happens | times tried |\n|---|---|---:|\n" + "".join(rows)
         text = Path(file).read_text(encoding="utf-8")
         head, tail = text[: text.index(BEGIN)], text[text.index(END) :]

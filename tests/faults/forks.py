@@ -1,4 +1,7 @@
-"""Runs in processes of their own, forked from one that has imported everything: a case costs no import of torch."""
+"""Runs in processes of their own, forked from one that has imported everything.
+
+A case costs no import of torch.
+"""
 
 import io
 import multiprocessing
@@ -32,7 +35,12 @@ CHANGES = [
     "data.path=data",
     "data.cache_dir=cache",
 ]
-PLACES = ["on_train_batch_start", "on_before_optimizer_step", "on_train_batch_end", "on_validation_batch_end"]
+PLACES = [
+    "on_train_batch_start",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+    "on_validation_batch_end",
+]
 
 
 class Do(Callback):
@@ -60,7 +68,8 @@ def overrides(folder: str, *changes: str) -> list[str]:
 def train(arguments: list[str], *callbacks: Callback) -> None:
     """Train in this process, as a command would, in silence."""
     torch.set_num_threads(1)
-    Summarizer.plot_attention = lambda *_, **__: Figure(figsize=(1, 1))  # type: ignore[method-assign]  # half of a small run
+    # half of a small run
+    Summarizer.plot_attention = lambda *_, **__: Figure(figsize=(1, 1))  # type: ignore[method-assign]
     with redirect_stdout(io.StringIO()), watched(*callbacks):
         run.train(load([], arguments))
 
@@ -71,23 +80,31 @@ def _at(arguments: list[str], step: int, place: str, number: int) -> None:
 
 def at_first(arguments: list[str], step: int, place: str, number: int) -> None:
     """Train until a signal comes to the first process alone."""
-    train(arguments, *([] if int(os.environ["LOCAL_RANK"]) else [Do(step, place, lambda: kill(number))]))
+    train(
+        arguments,
+        *([] if int(os.environ["LOCAL_RANK"]) else [Do(step, place, lambda: kill(number))]),
+    )
 
 
 def _one_of_two(rank: int, port: int, target: Callable[..., None], *arguments: Any) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), NODE_RANK="0", LOCAL_RANK=str(rank))
+    os.environ.update(
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), NODE_RANK="0", LOCAL_RANK=str(rank)
+    )
     target(*arguments)
 
 
 class Forks:
     """Starts processes that have everything imported.
 
-    They are forked from a server in which nothing was ever trained: torch's threads would not outlive that.
+    They are forked from a server in which nothing was ever trained: torch's threads would not
+    outlive that.
     """
 
     def __init__(self) -> None:
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["headcount.commands.train", "matplotlib.figure", "pytest"])
+        self.context.set_forkserver_preload(
+            ["headcount.commands.train", "matplotlib.figure", "pytest"]
+        )
 
     def start(self, target: Callable[..., None], *arguments: Any) -> Any:
         process = self.context.Process(target=target, args=arguments)
@@ -102,7 +119,10 @@ class Forks:
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 port = free.getsockname()[1]
-            started = [self.start(_one_of_two, rank, port, target, *arguments) for rank in range(processes)]
+            started = [
+                self.start(_one_of_two, rank, port, target, *arguments)
+                for rank in range(processes)
+            ]
         for process in started:
             process.join(120)
         assert all(process.exitcode is not None for process in started), "it hangs"
@@ -114,10 +134,18 @@ class Forks:
         assert self.run(train, arguments, processes=processes) == [0] * processes
 
     def stop(
-        self, folder: str | Path, step: int, place: str, number: int, *changes: str, processes: int = 1
+        self,
+        folder: str | Path,
+        step: int,
+        place: str,
+        number: int,
+        *changes: str,
+        processes: int = 1,
     ) -> list[int]:
         """Train until a signal comes at a step; return the exit codes."""
-        return self.run(_at, overrides(str(folder), *changes), step, place, number, processes=processes)
+        return self.run(
+            _at, overrides(str(folder), *changes), step, place, number, processes=processes
+        )
 
 
 KILLED = -signal.SIGKILL

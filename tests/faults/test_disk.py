@@ -1,4 +1,7 @@
-"""A full disk, a damaged checkpoint, a reader beside the writer: nothing is lost, and nothing half-made is used."""
+"""A full disk, a damaged checkpoint, a reader beside the writer.
+
+Nothing is lost, and nothing half-made is used.
+"""
 
 import os
 import random
@@ -47,12 +50,19 @@ def _until_full(arguments: list[str], step: int, disk: Path, left: int, said: Pa
         raise SystemExit(1) from None
 
 
-def test_the_disk_is_full_in_the_middle_of_a_save(forks: Forks, fault, some, disk: Path, tmp_path: Path) -> None:
+def test_the_disk_is_full_in_the_middle_of_a_save(
+    forks: Forks, fault, some, disk: Path, tmp_path: Path
+) -> None:
     forks.train("whole")
-    for step, left in some([(step, left) for step in (5, 8, 11, 13) for left in (8_192, 40_960, 200_000, 350_000)]):
+    for step, left in some(
+        [(step, left) for step in (5, 8, 11, 13) for left in (8_192, 40_960, 200_000, 350_000)]
+    ):
         cut, said = disk / "cut", tmp_path / "said"
         assert forks.run(_until_full, overrides(str(cut)), step, disk, left, said) == [1]
-        assert "ckpt: cannot be written (" in said.read_text() and "bytes are free on its disk" in said.read_text()
+        assert (
+            "ckpt: cannot be written (" in said.read_text()
+            and "bytes are free on its disk" in said.read_text()
+        )
         good = last_good(cut)
         assert good is not None and good[0].name == "last.ckpt" and good[1] == step - step % 3
         kept = {path.name.removesuffix(".sha256") for path in (cut / "checkpoints").iterdir()}
@@ -63,7 +73,8 @@ def test_the_disk_is_full_in_the_middle_of_a_save(forks: Forks, fault, some, dis
         shutil.rmtree(cut)
         fault(
             "the disk is full in the middle of a save",
-            "exit 1, one line with path and free space; the one before is whole, nothing half-made is left; with "
+            "exit 1, one line with path and free space; the one before is whole, nothing "
+            "half-made is left; with "
             "room again the same command goes on to the same end",
         )
 
@@ -73,13 +84,18 @@ def _elsewhere(arguments: list[str], folder: str) -> None:
     train(arguments)
 
 
-def test_temporary_files_are_on_another_disk_which_is_full(forks: Forks, fault, disk: Path, tmp_path: Path) -> None:
+def test_temporary_files_are_on_another_disk_which_is_full(
+    forks: Forks, fault, disk: Path, tmp_path: Path
+) -> None:
     forks.train("whole")
     fill(disk, 0)
     assert forks.run(_elsewhere, overrides("cut"), str(disk)) == [0]
     assert_same(tmp_path / "whole", tmp_path / "cut")
     assert [path.name for path in disk.iterdir()] == ["ballast"]
-    fault("TMPDIR is on another file system, and full", "the run finishes; checkpoints are written beside their place")
+    fault(
+        "TMPDIR is on another file system, and full",
+        "the run finishes; checkpoints are written beside their place",
+    )
 
 
 def damages(whole: bytes) -> dict[str, list[bytes]]:
@@ -113,7 +129,10 @@ def test_a_checkpoint_is_damaged(forks: Forks, fault, some, tmp_path: Path, caps
                 forks.train("cut")
                 assert_same(tmp_path / "whole", cut)
             shutil.rmtree(cut)
-            fault(f"a checkpoint is {kind}", "it is named and put aside; the run goes on from the one before it")
+            fault(
+                f"a checkpoint is {kind}",
+                "it is named and put aside; the run goes on from the one before it",
+            )
 
 
 class Rewrite(Callback):
@@ -127,7 +146,9 @@ def _rewrite(arguments: list[str]) -> None:
     train(arguments, Rewrite())
 
 
-def test_summaries_are_asked_of_a_run_that_is_training(forks: Forks, fault, some, tmp_path: Path, capsys) -> None:
+def test_summaries_are_asked_of_a_run_that_is_training(
+    forks: Forks, fault, some, tmp_path: Path, capsys
+) -> None:
     changes = "trainer.max_steps=1000000", "trainer.val_check_interval=1000000"
     live = forks.start(_rewrite, overrides("live", *changes))
     (tmp_path / "in.txt").write_text("Ada: Good day.\nBen: I would like a pear.\n")
@@ -141,7 +162,10 @@ def test_summaries_are_asked_of_a_run_that_is_training(forks: Forks, fault, some
             cli.app(["summarize", "live", "in.txt"], standalone_mode=False)
             assert capsys.readouterr().out.count("\n") == 2
             steps.append(load_checkpoint(tmp_path / "live", "best")["global_step"])
-            fault("summaries are asked of a run that saves at every step", "they are written; no partial file is read")
+            fault(
+                "summaries are asked of a run that saves at every step",
+                "they are written; no partial file is read",
+            )
         assert live.is_alive() and steps == sorted(steps) and len(set(steps)) > len(steps) // 2
     finally:
         live.kill()
@@ -170,6 +194,13 @@ def test_killed_in_the_middle_of_a_save(forks: Forks, fault, some, tmp_path: Pat
         assert forks.run(_killed_at, overrides("cut"), count) == [-signal.SIGKILL]
         forks.train("cut")
         assert_same(tmp_path / "whole", tmp_path / "cut")
-        assert not [path for path in (tmp_path / "cut" / "checkpoints").iterdir() if path.name.startswith(".")]
+        assert not [
+            path
+            for path in (tmp_path / "cut" / "checkpoints").iterdir()
+            if path.name.startswith(".")
+        ]
         shutil.rmtree("cut")
-        fault("kill -9 in the middle of a save", "the same command goes on from the checkpoint before; nothing is left")
+        fault(
+            "kill -9 in the middle of a save",
+            "the same command goes on from the checkpoint before; nothing is left",
+        )

@@ -5,10 +5,22 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.fuzzing import OVERRIDES, check_config, check_data, check_override, edited_configs, write_fuzzed
+from tests.fuzzing import (
+    OVERRIDES,
+    check_config,
+    check_data,
+    check_override,
+    edited_configs,
+    write_fuzzed,
+)
 
 pytestmark = pytest.mark.faults
-ANYTHING = {"deadline": None, "database": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
+ANYTHING = {
+    "deadline": None,
+    "database": None,
+    "derandomize": True,
+    "suppress_health_check": list(HealthCheck),
+}
 
 
 def test_config_fuzz(fault, some, tmp_path: Path) -> None:
@@ -25,7 +37,11 @@ def test_config_fuzz(fault, some, tmp_path: Path) -> None:
         check_override(text)
 
     edit()
-    fault("a config edited at random", "loaded, and means the same when it is saved; or refused in one line", tries)
+    fault(
+        "a config edited at random",
+        "loaded, and means the same when it is saved; or refused in one line",
+        tries,
+    )
     override()
     fault("an override drawn at random", "taken, or refused in one line", tries // 4 + 1)
 
@@ -34,5 +50,6 @@ def test_data_fuzz(fault, some, tmp_path: Path) -> None:
     for seed in some(range(1000)):
         taken = check_data(write_fuzzed(tmp_path / f"fuzz-{seed}", seed), tmp_path / "cache")
         fault(
-            "a data file that is in any way wrong", "each row is taken or counted" if taken else "refused with the row"
+            "a data file that is in any way wrong",
+            "each row is taken or counted" if taken else "refused with the row",
         )

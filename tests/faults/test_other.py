@@ -30,8 +30,14 @@ def test_resumed_as_another_run(forks: Forks, fault, some, tmp_path: Path) -> No
     def refuse(name: str, key: str, *changes: str) -> None:
         with pytest.raises(ConfigError) as error:
             run.train(load([], overrides("cut", *changes)))
-        assert key in str(error.value) and "legal: " in str(error.value) and "\n" not in str(error.value)
-        assert {path: path.read_bytes() for path in Path("cut").rglob("*") if path.is_file()} == before
+        assert (
+            key in str(error.value)
+            and "legal: " in str(error.value)
+            and "\n" not in str(error.value)
+        )
+        assert {
+            path: path.read_bytes() for path in Path("cut").rglob("*") if path.is_file()
+        } == before
         fault(f"resumed with {name}", refused)
 
     for name, changes in CHANGED.items():
@@ -57,7 +63,12 @@ def test_a_damaged_cache(forks: Forks, fault, some, tmp_path: Path) -> None:
     """Whatever file of the cache of prepared data is changed, what is trained on is the data."""
     forks.train("whole")
     files = sorted(path for path in (tmp_path / "cache").glob("*/*") if path.suffix != ".lock")
-    assert {path.name for path in files} >= {"pairs.arrow", "tokens.arrow", "tokenizer.json", "info.json"}
+    assert {path.name for path in files} >= {
+        "pairs.arrow",
+        "tokens.arrow",
+        "tokenizer.json",
+        "info.json",
+    }
     for path in some(files):
         whole = path.read_bytes()
         middle = len(whole) // 2
@@ -69,5 +80,6 @@ def test_a_damaged_cache(forks: Forks, fault, some, tmp_path: Path) -> None:
             shutil.rmtree("again")
             fault(
                 "a file of the data cache is changed in one bit, or empty",
-                "the entry is built again and a line says so; weights, metrics and summaries are the same",
+                "the entry is built again and a line says so; weights, metrics and summaries "
+                "are the same",
             )

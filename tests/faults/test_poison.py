@@ -108,8 +108,13 @@ def test_code_in_a_checkpoint(run: Path, fault, some) -> None:
         for zipped in (True, False):
             place(saved(canary, _use_new_zipfile_serialization=zipped), best)
             refuses(use, run)
-            for key in some([*whole, "hyper_parameters", "datamodule_hyper_parameters", "hparams_name"]):
-                place(saved({**whole, key: {"a": canary}}, _use_new_zipfile_serialization=zipped), best)
+            for key in some(
+                [*whole, "hyper_parameters", "datamodule_hyper_parameters", "hparams_name"]
+            ):
+                place(
+                    saved({**whole, key: {"a": canary}}, _use_new_zipfile_serialization=zipped),
+                    best,
+                )
                 refuses(use, run)
                 fault("code within a checkpoint", REFUSED)
         refuses(score, run)
@@ -135,10 +140,20 @@ def test_a_run_goes_on_from_a_poisoned_checkpoint(run: Path, fault, some) -> Non
     Path("victim").write_text("precious")
     whole = load_checkpoint(run, "last")
     absolute = f"{run.resolve()}/checkpoints"
-    paths = {"best_model_path": f"{run}/checkpoints/../../victim", "last_model_path": f"{absolute}/../../victim"}
-    kept = {**paths, "dirpath": absolute, "kth_best_model_path": f"{absolute}/../../victim", "best_k_models": {}}
+    paths = {
+        "best_model_path": f"{run}/checkpoints/../../victim",
+        "last_model_path": f"{absolute}/../../victim",
+    }
+    kept = {
+        **paths,
+        "dirpath": absolute,
+        "kth_best_model_path": f"{absolute}/../../victim",
+        "best_k_models": {},
+    }
     monitor = "'monitor': None, 'mode': 'min', 'every_n_train_steps': 0, 'every_n_epochs': 1"
-    key = f"ModelCheckpoint{{{monitor}, 'train_time_interval': None}}"  # as Lightning names its own
+    key = (
+        f"ModelCheckpoint{{{monitor}, 'train_time_interval': None}}"  # as Lightning names its own
+    )
     poisons = {
         "code within the checkpoint": saved({**whole, "loops": CANARIES["os.system"]}),
         "a forged _instantiator": saved(
@@ -159,13 +174,18 @@ def test_a_run_goes_on_from_a_poisoned_checkpoint(run: Path, fault, some) -> Non
         go_on(run)
         assert (run / "finished").exists() and not list(Path().rglob("canary"))
         assert Path("victim").read_text() == "precious"
-        fault(f"a run resumed from {name}", "the run is finished; no code ran, no other file was touched")
+        fault(
+            f"a run resumed from {name}",
+            "the run is finished; no code ran, no other file was touched",
+        )
 
 
 def test_poison_in_an_export(run: Path, fault, some) -> None:
     export(run, Path("out"))
     whole = {file.name: file.read_bytes() for file in Path("out").iterdir()}
-    assert not any(b"__reduce__" in content or content.startswith(b"\x80") for content in whole.values())
+    assert not any(
+        b"__reduce__" in content or content.startswith(b"\x80") for content in whole.values()
+    )
     header = json.dumps({"a": {"dtype": "F32", "shape": [9], "data_offsets": [0, 10**9]}}).encode()
     weights = [
         pickle.dumps(CANARIES["os.system"]),
@@ -189,7 +209,10 @@ def test_poison_in_a_tokenizer(run: Path, fault, some) -> None:
         b"[]",
         b"!!python/object/apply:os.system ['touch canary']",
     ]
-    texts += [json.dumps({**said, key: {"type": "os.system", "command": "touch canary"}}).encode() for key in said]
+    texts += [
+        json.dumps({**said, key: {"type": "os.system", "command": "touch canary"}}).encode()
+        for key in said
+    ]
     for text in some(texts):
         (run / "tokenizer.json").write_bytes(text)
         refuses(use, run)
@@ -216,7 +239,13 @@ TAGS = [
 def test_object_tags_in_yaml(run: Path, fault, some) -> None:
     Path("study").mkdir()
     for tag in some(TAGS):
-        for text in (tag, f"data: {tag}", f"data: {{path: {tag}}}", f"{tag} : 1", f"trainer: {{max_steps: {tag}}}"):
+        for text in (
+            tag,
+            f"data: {tag}",
+            f"data: {{path: {tag}}}",
+            f"{tag} : 1",
+            f"trainer: {{max_steps: {tag}}}",
+        ):
             for file in (Path("x.yaml"), run / "config.yaml", Path("study") / "grid.yaml"):
                 file.write_text(text)
             refuses(load, ["x.yaml"], [])
@@ -226,13 +255,20 @@ def test_object_tags_in_yaml(run: Path, fault, some) -> None:
             refuses(begin)
             fault("object tags in a config, in a run's and in a study's YAML", REFUSED, 5)
     bomb = "a: &a [x]\n" + "\n".join(
-        f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in zip("abcdefghi", "bcdefghij", strict=True)
+        f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]"
+        for a, b in zip("abcdefghi", "bcdefghij", strict=True)
     )
-    deep = [f"seed: {piece * 100_000}" for piece in ("[", "{a: ", "? ", "- ")] + ["? " * 100_000, "- " * 100_000]
+    deep = [f"seed: {piece * 100_000}" for piece in ("[", "{a: ", "? ", "- ")] + [
+        "? " * 100_000,
+        "- " * 100_000,
+    ]
     for text in (bomb, "data: &a {path: *a}", "data: {path: '${oc.env:HOME}'}", *some(deep)):
         Path("x.yaml").write_text(text)
         refuses(load, ["x.yaml"], [])
-        fault("YAML that grows without end, is endlessly deep, or reads the environment", "refused in one line")
+        fault(
+            "YAML that grows without end, is endlessly deep, or reads the environment",
+            "refused in one line",
+        )
 
 
 def test_links_out_of_a_run_folder(run: Path, fault, some) -> None:
@@ -265,16 +301,34 @@ def test_links_out_of_a_run_folder(run: Path, fault, some) -> None:
             shutil.copy(run / "config.yaml", target)
         else:
             target.write_text("precious")
-        inside.symlink_to(target.resolve() if len(name) % 2 else os.path.relpath(target, inside.parent))
+        inside.symlink_to(
+            target.resolve() if len(name) % 2 else os.path.relpath(target, inside.parent)
+        )
         before = {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()}
         for action in (go_on, score, take_out):
             refuses(action, run, said="leads out of")
-            fault("a run folder with a link that leads out of it", "refused in one line; nothing outside is touched")
+            fault(
+                "a run folder with a link that leads out of it",
+                "refused in one line; nothing outside is touched",
+            )
         assert {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()} == before
 
 
 def test_names_that_lead_out(fault, some) -> None:
-    names = ["../x", "..", "a/../../x", "/x", "a/b", "a\\..\\x", ".", "~", "", "a\0b", "$HOME", "a\n"]
+    names = [
+        "../x",
+        "..",
+        "a/../../x",
+        "/x",
+        "a/b",
+        "a\\..\\x",
+        ".",
+        "~",
+        "",
+        "a\0b",
+        "$HOME",
+        "a\n",
+    ]
     for name in some(names):
         refuses(load, [], ["run.name=" + json.dumps(name)])
         fault("a run's name that leads out of its folder", "refused in one line")

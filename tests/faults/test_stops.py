@@ -31,18 +31,26 @@ WAYS = {
         1,
         [*EPOCHS, "trainer.val_check_interval=0.5", "trainer.check_val_every_n_epoch=1"],
     ),
-    "a budget of epochs, two processes": (2, ["trainer.devices=2", "trainer.max_steps=-1", "trainer.max_epochs=4"]),
+    "a budget of epochs, two processes": (
+        2,
+        ["trainer.devices=2", "trainer.max_steps=-1", "trainer.max_epochs=4"],
+    ),
     "a budget of epochs, at least one, and of time": (
         1,
         [*EPOCHS, "trainer.min_epochs=1", "trainer.max_time=00:01:00:00"],
     ),
-    "a budget of steps, at least three, and of time": (1, ["trainer.min_steps=3", "trainer.max_time=00:01:00:00"]),
+    "a budget of steps, at least three, and of time": (
+        1,
+        ["trainer.min_steps=3", "trainer.max_time=00:01:00:00"],
+    ),
     "a stream": (1, ["data.streaming=true", "data.shuffle_buffer=8"]),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_killed_at_every_step_of_two_epochs(way: str, forks: Forks, fault, some, tmp_path: Path) -> None:
+def test_killed_at_every_step_of_two_epochs(
+    way: str, forks: Forks, fault, some, tmp_path: Path
+) -> None:
     processes, changes = WAYS[way]
     forks.train("whole", *changes, processes=processes)
     for step in some(range(STEPS // 2 if "accumulate" in str(changes) else STEPS)):
@@ -69,7 +77,10 @@ def test_the_comparison_notices_a_broken_restore(forks: Forks, fault, tmp_path: 
         with pytest.raises(AssertionError):
             assert_same(tmp_path / "whole", tmp_path / "cut")
         shutil.rmtree("cut")
-        fault("negative control: a resume that forgets its position", "the comparison of the rows above fails")
+        fault(
+            "negative control: a resume that forgets its position",
+            "the comparison of the rows above fails",
+        )
 
 
 def test_signals_at_random_steps(forks: Forks, fault, some, tmp_path: Path) -> None:
@@ -84,14 +95,20 @@ def test_signals_at_random_steps(forks: Forks, fault, some, tmp_path: Path) -> N
         forks.train("cut")
         assert_same(tmp_path / "whole", tmp_path / "cut")
         shutil.rmtree("cut")
-        fault(f"{number.name} at a random step", f"exit {128 + number}, with a checkpoint at that step; {SAME}")
+        fault(
+            f"{number.name} at a random step",
+            f"exit {128 + number}, with a checkpoint at that step; {SAME}",
+        )
 
 
 def test_signals_of_two_processes(forks: Forks, fault, some, tmp_path: Path) -> None:
     forks.train("whole", "trainer.devices=2", processes=2)
     for step in some([0, 5, 8, 13]):
         arguments = overrides("cut", "trainer.devices=2")
-        assert forks.run(at_first, arguments, step, PLACES[1], signal.SIGTERM, processes=2) == [143, 143]
+        assert forks.run(at_first, arguments, step, PLACES[1], signal.SIGTERM, processes=2) == [
+            143,
+            143,
+        ]
         forks.train("cut", "trainer.devices=2", processes=2)
         assert_same(tmp_path / "whole", tmp_path / "cut")
         shutil.rmtree("cut")
@@ -110,10 +127,19 @@ def children_of(number: int) -> list[int]:
     return list(map(int, Path(f"/proc/{number}/task/{number}/children").read_text().split()))
 
 
-def test_the_first_of_two_processes_is_killed_while_they_start(forks: Forks, fault, some, tmp_path: Path) -> None:
+def test_the_first_of_two_processes_is_killed_while_they_start(
+    forks: Forks, fault, some, tmp_path: Path
+) -> None:
     """The second one would wait half an hour for it."""
     (tmp_path / "empty.yaml").write_text("{}")
-    command = [sys.executable, "-m", "headcount", "train", "empty.yaml", *overrides("cut", "trainer.devices=2")]
+    command = [
+        sys.executable,
+        "-m",
+        "headcount",
+        "train",
+        "empty.yaml",
+        *overrides("cut", "trainer.devices=2"),
+    ]
     for delay in some([0.0, 1.0, 3.0]):
         with open("said", "w") as said:
             process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
@@ -127,16 +153,31 @@ def test_the_first_of_two_processes_is_killed_while_they_start(forks: Forks, fau
         while any(map(is_alive, second)) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert not any(map(is_alive, second))
-        fault("kill -9 of the first of two processes while they start", "the other ends within seconds")
+        fault(
+            "kill -9 of the first of two processes while they start",
+            "the other ends within seconds",
+        )
 
 
 @pytest.mark.parametrize(("devices", "workers"), [(1, 0), (1, 2), (2, 0)])
-def test_signals_to_a_command(devices: int, workers: int, forks: Forks, fault, some, tmp_path: Path) -> None:
-    """As a user starts it, with the second process started by the first; a scheduler signals the whole group."""
+def test_signals_to_a_command(
+    devices: int, workers: int, forks: Forks, fault, some, tmp_path: Path
+) -> None:
+    """As a user starts it, with the second process started by the first.
+
+    A scheduler signals the whole group.
+    """
     changes = f"trainer.devices={devices}", "trainer.max_steps=100", f"data.num_workers={workers}"
     forks.train("whole", *changes, processes=devices)
     (tmp_path / "empty.yaml").write_text("{}")
-    command = [sys.executable, "-m", "headcount", "train", "empty.yaml", *overrides("cut", *changes)]
+    command = [
+        sys.executable,
+        "-m",
+        "headcount",
+        "train",
+        "empty.yaml",
+        *overrides("cut", *changes),
+    ]
     tries = [*STOP_SIGNALS, *[signal.SIGTERM] * (6 if workers else 0)]
     for number in some(tries):
         with open("said", "w") as said:
@@ -150,7 +191,9 @@ def test_signals_to_a_command(devices: int, workers: int, forks: Forks, fault, s
         forks.train("cut", *changes, processes=devices)
         assert_same(tmp_path / "whole", tmp_path / "cut")
         shutil.rmtree("cut")
-        name = f"{number.name} to the command's whole group, {devices} process{'es' * (devices > 1)}"
+        name = (
+            f"{number.name} to the command's whole group, {devices} process{'es' * (devices > 1)}"
+        )
         name += f", {workers} workers" if workers else ""
         fault(name, f"exit {128 + number}, no traceback; {SAME}")
 

@@ -17,15 +17,36 @@ from tests.conftest import SMALL
 from tests.training.wandb_server import KEY, WandbServer, serving
 
 pytestmark = pytest.mark.faults
-COMMON = [*SMALL, "data.path=data", "data.cache_dir=cache", "trainer.max_steps=12", "trainer.log_every_n_steps=1"]
-KEYS = {"no key": None, "a key that is too short": "short", "a key that nobody has": "nobodys-" * 5}
-SERVERS = ["a closed port", "a server that never answers", "a server that dies", "a server that falls silent"]
+COMMON = [
+    *SMALL,
+    "data.path=data",
+    "data.cache_dir=cache",
+    "trainer.max_steps=12",
+    "trainer.log_every_n_steps=1",
+]
+KEYS = {
+    "no key": None,
+    "a key that is too short": "short",
+    "a key that nobody has": "nobodys-" * 5,
+}
+SERVERS = [
+    "a closed port",
+    "a server that never answers",
+    "a server that dies",
+    "a server that falls silent",
+]
 FAULTS = [*KEYS, *SERVERS, "a file in the way of its folder"]
 
 
-def timed(folder: Path, environment: dict[str, str], meanwhile: Callable[[], object]) -> tuple[float, str]:
+def timed(
+    folder: Path, environment: dict[str, str], meanwhile: Callable[[], object]
+) -> tuple[float, str]:
     """Run the command that trains; return seconds and what it said."""
-    arguments = [*COMMON, f"tracking.mode={'auto' if environment else 'disabled'}", f"run.folder={folder}"]
+    arguments = [
+        *COMMON,
+        f"tracking.mode={'auto' if environment else 'disabled'}",
+        f"run.folder={folder}",
+    ]
     began = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "headcount", "train", *arguments],
@@ -102,4 +123,7 @@ def test_wandb_fails(fault, some) -> None:
             if name != FAULTS[-1]:
                 assert send(folder, server) == steps_of(folder)
                 kept = "is sent later, each row once"
-            fault(f"W&B: {name}", f"exit 0, less than 60 s lost, one line; all that was logged {kept}")
+            fault(
+                f"W&B: {name}",
+                f"exit 0, less than 60 s lost, one line; all that was logged {kept}",
+            )

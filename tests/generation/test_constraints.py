@@ -17,7 +17,9 @@ from headcount.generation.generate import filter_logits
 WRITTEN = torch.tensor([[[1, 2, 3, 1, 2], [4, 4, 4, 4, 4], [1, 2, 3, 4, 5]]])
 
 
-def constrain(constraint: Constraint, logits: torch.Tensor, written: torch.Tensor = WRITTEN) -> torch.Tensor:
+def constrain(
+    constraint: Constraint, logits: torch.Tensor, written: torch.Tensor = WRITTEN
+) -> torch.Tensor:
     constraint.apply(logits, written)
     return logits
 
@@ -60,18 +62,26 @@ def test_no_run_of_words_stands_twice(text: str, size: int, expected: set[str]) 
     tokens = ["</s>", *"abcde", "_a", "_b", "_c", "_d"] + ["_e"] * text.count("_e")
     words = Words(
         begins_V=torch.tensor([token[0] == "_" for token in tokens]),
-        within_V=torch.tensor([tokens.index(f"_{t}") if f"_{t}" in "_a_b_c_d" else i for i, t in enumerate(tokens)]),
+        within_V=torch.tensor(
+            [tokens.index(f"_{t}") if f"_{t}" in "_a_b_c_d" else i for i, t in enumerate(tokens)]
+        ),
     )
     written = torch.tensor([[[tokens.index(token) for token in text.split()]]])
-    blocked = constrain(NoRepeatNgram(size=size, words=words), torch.zeros(1, 1, len(tokens)), written)
+    blocked = constrain(
+        NoRepeatNgram(size=size, words=words), torch.zeros(1, 1, len(tokens)), written
+    )
     [found] = banned(blocked)
     assert {tokens[token] for token in found} == expected
 
 
 @pytest.mark.parametrize("written", range(6))
 def test_no_early_end(written: int) -> None:
-    found = constrain(MinimumLength(min_tokens=4, end_id=0), torch.zeros(1, 3, 8), WRITTEN[:, :, :written])
-    assert banned(found) == [{0} if written < 3 else set()] * 3  # the end token is the fourth at the earliest
+    found = constrain(
+        MinimumLength(min_tokens=4, end_id=0), torch.zeros(1, 3, 8), WRITTEN[:, :, :written]
+    )
+    assert (
+        banned(found) == [{0} if written < 3 else set()] * 3
+    )  # the end token is the fourth at the earliest
 
 
 def test_repetition_costs_log_probability() -> None:
@@ -82,7 +92,9 @@ def test_repetition_costs_log_probability() -> None:
     for row in range(3):
         for token in range(8):
             times = 1.5 if token in WRITTEN[0, row] else 1.0
-            assert after[0, row, token].item() == pytest.approx(times * before[0, row, token].item(), rel=1e-4)
+            assert after[0, row, token].item() == pytest.approx(
+                times * before[0, row, token].item(), rel=1e-4
+            )
 
 
 def test_nothing_is_forbidden_by_default() -> None:
@@ -90,7 +102,9 @@ def test_nothing_is_forbidden_by_default() -> None:
 
 
 def test_a_config_makes_its_constraints() -> None:
-    config = GenerationConfig(max_tokens=9, min_tokens=3, no_repeat_ngram_size=2, repetition_penalty=1.5)
+    config = GenerationConfig(
+        max_tokens=9, min_tokens=3, no_repeat_ngram_size=2, repetition_penalty=1.5
+    )
     assert build_constraints(config, end_id=7) == [
         RepetitionPenalty(penalty=1.5),
         NoRepeatNgram(size=2),
@@ -102,7 +116,9 @@ def test_what_sampling_draws_from() -> None:
     logits = torch.tensor([[0.5, 0.25, 0.15, 0.1], [0.1, 0.2, 0.3, 0.4]]).log()
 
     def kept(temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> list[list[float]]:
-        found = filter_logits(logits, temperature=temperature, top_k=top_k, top_p=top_p).softmax(-1)
+        found = filter_logits(logits, temperature=temperature, top_k=top_k, top_p=top_p).softmax(
+            -1
+        )
         return [[round(p, 4) for p in row] for row in found.tolist()]
 
     assert kept() == [[0.5, 0.25, 0.15, 0.1], [0.1, 0.2, 0.3, 0.4]]

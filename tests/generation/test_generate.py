@@ -23,7 +23,9 @@ from headcount.model.ragged import BatchLayout
 from tests.model.builds import ARCHITECTURES, DOCUMENTS, SMALL, batch, ids, make
 
 START, END, WORDS, LONGEST = 0, 1, 4, 4
-MADE = Words(begins_V=torch.tensor([True, False, False, True]), within_V=torch.tensor([0, 1, 3, 3]))
+MADE = Words(
+    begins_V=torch.tensor([True, False, False, True]), within_V=torch.tensor([0, 1, 3, 3])
+)
 SEARCH = GenerationConfig(max_tokens=LONGEST, num_beams=1)
 
 
@@ -38,14 +40,20 @@ def search_by(
 ) -> list[list[Hypothesis]]:
     """Beam search with the constraints of a config."""
     constraints = build_constraints(config, end_id=end_id, words=words)
-    return beam_search(model, documents, layout, config, start_id=START, end_id=end_id, constraints=constraints)
+    return beam_search(
+        model, documents, layout, config, start_id=START, end_id=end_id, constraints=constraints
+    )
 
 
 def tiny(architecture: str = "transformer", *changes: str) -> SummaryModel:
     """A model of four words, START and END among them."""
     torch.manual_seed(1)
     overrides = [*SMALL, *ARCHITECTURES[architecture], *(f"model.{change}" for change in changes)]
-    model = build_model(load([], overrides).model, vocabulary_size=WORDS, max_positions=20).double().eval()
+    model = (
+        build_model(load([], overrides).model, vocabulary_size=WORDS, max_positions=20)
+        .double()
+        .eval()
+    )
     for parameter in model.parameters():
         torch.nn.init.uniform_(parameter, -0.5, 0.5)
     return model
@@ -54,7 +62,11 @@ def tiny(architecture: str = "transformer", *changes: str) -> SummaryModel:
 def all_texts() -> list[tuple[int, ...]]:
     """Every text of up to LONGEST tokens: ended by END, or cut off without it."""
     others = [token for token in range(WORDS) if token != END]
-    ended = [(*text, END) for length in range(LONGEST) for text in itertools.product(others, repeat=length)]
+    ended = [
+        (*text, END)
+        for length in range(LONGEST)
+        for text in itertools.product(others, repeat=length)
+    ]
     return ended + list(itertools.product(others, repeat=LONGEST))
 
 
@@ -66,31 +78,44 @@ def allowed(text: tuple[int, ...], config: GenerationConfig, made: Words | None)
         if place and made.begins_V[token]:
             words.append(())
         words[-1] += (token,)
-    runs = [(*words[i : i + size - 1], words[i + size - 1][0]) for i in range(len(words) - size + 1)] if size else []
+    runs = (
+        [(*words[i : i + size - 1], words[i + size - 1][0]) for i in range(len(words) - size + 1)]
+        if size
+        else []
+    )
     return len(runs) == len(set(runs)) and not (text[-1] == END and len(text) < config.min_tokens)
 
 
 def brute_force(
     model: SummaryModel, document: Tensor, search: GenerationConfig, words: Words | None = None
 ) -> list[tuple[float, tuple[int, ...]]]:
-    """Score every text by its own full forward pass, the definitions written out; the best first."""
+    """Score every text by its own full forward pass, the definitions written out.
+
+    The best first.
+    """
     texts = [text for text in all_texts() if allowed(text, search, words)]
     read = torch.tensor([token for text in texts for token in (START, *text[:-1])])
     layout, document_layout = (
         BatchLayout.from_lengths([len(text) for text in texts]),
         BatchLayout.from_lengths([len(document)] * len(texts)),
     )
-    prediction = model(document.repeat(len(texts)), document_layout, read, layout, return_weights=True)
+    prediction = model(
+        document.repeat(len(texts)), document_layout, read, layout, return_weights=True
+    )
     log_probabilities = prediction.log_probabilities().double().split(layout.lengths)
     scored = []
-    for text, log_TV, weights_HTS in zip(texts, log_probabilities, prediction.weights[-1], strict=True):
+    for text, log_TV, weights_HTS in zip(
+        texts, log_probabilities, prediction.weights[-1], strict=True
+    ):
         total = 0.0
         for t, token in enumerate(text):
             times = search.repetition_penalty if token in text[:t] else 1.0
             total += times * log_TV[t, token].item()
         looked_S = weights_HTS.mean(0).sum(0)
         score = total / length_divisor(len(text), search)
-        scored.append((score + search.coverage_penalty * looked_S.clamp(max=1.0).log().sum().item(), text))
+        scored.append(
+            (score + search.coverage_penalty * looked_S.clamp(max=1.0).log().sum().item(), text)
+        )
     return sorted(scored, reverse=True)
 
 
@@ -134,7 +159,9 @@ def test_a_wide_beam_is_exhaustive(rule: str, copying: bool, architecture: str) 
     found = search_by(model, documents, BatchLayout.from_lengths(lengths), search, words=words)
     for document, hypotheses in zip(documents.split(lengths), found, strict=True):
         expected = brute_force(model, document, search, words)
-        assert [h.score for h in hypotheses[:10]] == pytest.approx([score for score, _ in expected[:10]], rel=1e-4)
+        assert [h.score for h in hypotheses[:10]] == pytest.approx(
+            [score for score, _ in expected[:10]], rel=1e-4
+        )
         assert [text_of(h) for h in hypotheses[:10]] == [text for _, text in expected[:10]]
         assert len(hypotheses) == len(expected)
 
@@ -147,7 +174,9 @@ def test_width_one_is_greedy(architecture: str, copying: bool) -> None:
     for rule in ({}, {"no_repeat_ngram_size": 2}, {"min_tokens": 5}):
         config = GenerationConfig(max_tokens=9, num_beams=1, length_penalty="none", **rule)
         constraints = build_constraints(config, end_id=7)
-        greedy = generate_tokens(model, documents, layout, config, start_id=0, end_id=7, constraints=constraints)
+        greedy = generate_tokens(
+            model, documents, layout, config, start_id=0, end_id=7, constraints=constraints
+        )
         beam = search_by(model, documents, layout, config, end_id=7)
         for one, other in zip(greedy, beam, strict=True):
             assert one[0].tokens == other[0].tokens and one[0].finished == other[0].finished
@@ -155,19 +184,29 @@ def test_width_one_is_greedy(architecture: str, copying: bool) -> None:
 
 
 def test_stopping_early_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same hypotheses are found when no search is ended before the last step; and some do end."""
+    """The same hypotheses are found when no search is ended before the last step.
+
+    And some do end.
+    """
     steps = []
     for seed in range(8):
         torch.manual_seed(seed)
         model = tiny()
         torch.nn.init.normal_(model.output.weight)
         for kind, alpha in (("wu", 1.0), ("average", 1.0), ("none", 1.0), ("average", 0.0)):
-            search = replace(SEARCH, max_tokens=12, num_beams=3, length_penalty=kind, length_penalty_alpha=alpha)
+            search = replace(
+                SEARCH, max_tokens=12, num_beams=3, length_penalty=kind, length_penalty_alpha=alpha
+            )
             with monkeypatch.context() as patch:
                 real = model.step
-                patch.setattr(model, "step", lambda *args, real=real: (steps.append(1), real(*args))[1])
+                patch.setattr(
+                    model, "step", lambda *args, real=real: (steps.append(1), real(*args))[1]
+                )
                 found = search_by(model, ids([6]) % WORDS, BatchLayout.from_lengths([6]), search)
-            last = lambda beams, config, time: torch.full_like(beams.score_BW[:, 0] == 0, time == config.max_tokens)  # noqa: E731
+
+            def last(beams: Any, config: GenerationConfig, time: int) -> Tensor:
+                return torch.full_like(beams.score_BW[:, 0] == 0, time == config.max_tokens)
+
             with monkeypatch.context() as patch:
                 patch.setattr(module, "_cannot_improve", last)
                 patient = search_by(model, ids([6]) % WORDS, BatchLayout.from_lengths([6]), search)
@@ -181,21 +220,24 @@ def test_documents_do_not_change_each_other() -> None:
     search = GenerationConfig(max_tokens=9, num_beams=4, no_repeat_ngram_size=3)
     together = search_by(model, documents, layout, search, end_id=7)
     for document, found in zip(documents.split(DOCUMENTS), together, strict=True):
-        [alone] = search_by(model, document, BatchLayout.from_lengths([len(document)]), search, end_id=7)
+        [alone] = search_by(
+            model, document, BatchLayout.from_lengths([len(document)]), search, end_id=7
+        )
         assert [h.tokens for h in alone] == [h.tokens for h in found]
 
 
 def test_documents_of_similar_length_are_padded_together() -> None:
     """Wherever one of a group or a whole group ends, the rest goes on with what is its own."""
     assert group_by_length([12, 9, 8, 7, 7, 1]) == [slice(0, 3), slice(3, 5), slice(5, 6)]
-    assert group_by_length([3]) == [slice(0, 1)] and group_by_length([4, 5]) == [slice(0, 1), slice(1, 2)]
+    assert group_by_length([3]) == [slice(0, 1)] and group_by_length([4, 5]) == [
+        slice(0, 1),
+        slice(1, 2),
+    ]
     model, lengths = make("transformer").eval(), [12, 9, 8, 7, 7, 1]
     documents, layout = ids(lengths), BatchLayout.from_lengths(lengths)
-    assert [key.shape[::2] for key in model.start(documents, layout, capacity=2).cross_keys[0]] == [
-        (3, 12),
-        (2, 7),
-        (1, 1),
-    ]
+    assert [
+        key.shape[::2] for key in model.start(documents, layout, capacity=2).cross_keys[0]
+    ] == [(3, 12), (2, 7), (1, 1)]
     tokens = torch.arange(6)[:, None]
     whole = model.step(tokens, model.start(documents, layout, capacity=2))
     for size in range(1, 7):
@@ -212,21 +254,31 @@ def test_diverse_groups_differ() -> None:
     search = GenerationConfig(max_tokens=6, num_beams=4, num_beam_groups=4)
     for hypotheses in search_by(model, documents, layout, search, end_id=7):
         assert len({tuple(h.tokens) for h in hypotheses}) == 1
-    for hypotheses in search_by(model, documents, layout, replace(search, diversity_penalty=100.0), end_id=7):
+    for hypotheses in search_by(
+        model, documents, layout, replace(search, diversity_penalty=100.0), end_id=7
+    ):
         assert len({h.tokens[0] if h.tokens else 7 for h in hypotheses}) == 4
 
 
 def test_sampling_is_seeded_and_follows_the_distribution() -> None:
     model = tiny()
     document, layout = ids([6]) % WORDS, BatchLayout.from_lengths([6])
-    first_log = model(document, layout, torch.tensor([START]), BatchLayout.from_lengths([1])).log_probabilities()[0]
+    first_log = model(
+        document, layout, torch.tensor([START]), BatchLayout.from_lengths([1])
+    ).log_probabilities()[0]
 
     def draw(seed: int, width: int, top_k: int = 0) -> list[Hypothesis]:
         config = replace(SEARCH, strategy="sample", num_return_sequences=width, top_k=top_k)
         generator = torch.Generator().manual_seed(seed)
-        return generate(model, document, layout, config, start_id=START, end_id=END, generator=generator)[0]
+        return generate(
+            model, document, layout, config, start_id=START, end_id=END, generator=generator
+        )[0]
 
-    assert [h.tokens for h in draw(1, 20)] == [h.tokens for h in draw(1, 20)] != [h.tokens for h in draw(2, 20)]
+    assert (
+        [h.tokens for h in draw(1, 20)]
+        == [h.tokens for h in draw(1, 20)]
+        != [h.tokens for h in draw(2, 20)]
+    )
     many = draw(0, 1000)
     for token in range(WORDS):
         share = sum(text_of(h)[0] == token for h in many) / 1000
@@ -234,14 +286,22 @@ def test_sampling_is_seeded_and_follows_the_distribution() -> None:
     assert [h.score for h in many] == sorted((h.score for h in many), reverse=True)
     greedy = generate(model, document, layout, SEARCH, start_id=START, end_id=END)[0][0]
     assert {tuple(h.tokens) for h in draw(3, 5, top_k=1)} == {tuple(greedy.tokens)}
-    scores = {text: score for score, text in brute_force(model, document, replace(SEARCH, length_penalty="none"))}
+    scores = {
+        text: score
+        for score, text in brute_force(model, document, replace(SEARCH, length_penalty="none"))
+    }
     for hypothesis in many[:20]:
         assert hypothesis.score == pytest.approx(scores[text_of(hypothesis)], rel=1e-4)
 
 
 def test_length_penalties_by_the_paper() -> None:
-    assert length_divisor(7, replace(SEARCH, length_penalty_alpha=0.6)) == pytest.approx((12 / 6) ** 0.6)
-    assert length_divisor(7, replace(SEARCH, length_penalty="average", length_penalty_alpha=2.0)) == 49
+    assert length_divisor(7, replace(SEARCH, length_penalty_alpha=0.6)) == pytest.approx(
+        (12 / 6) ** 0.6
+    )
+    assert (
+        length_divisor(7, replace(SEARCH, length_penalty="average", length_penalty_alpha=2.0))
+        == 49
+    )
     assert length_divisor(7, replace(SEARCH, length_penalty="none", length_penalty_alpha=3.0)) == 1
     assert math.isfinite(length_divisor(10**6, SEARCH))
 
@@ -249,22 +309,32 @@ def test_length_penalties_by_the_paper() -> None:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("change", ["copying=true", "copying=false", "positions", "cell=lstm"])
 def test_weights_in_bf16(architecture: str, change: str) -> None:
-    """Each strategy runs, and a summary's score is what the same model in fp32 gives to it, nearly."""
+    """Each strategy runs, and a summary's score is what the same model in fp32 gives to it,
+    nearly."""
     if change == "positions":
         change = "positions=none" if architecture == "recurrent" else "positions=alibi"
-    model, half = (make(architecture, change, dtype=dtype).eval() for dtype in (torch.float32, torch.bfloat16))
+    model, half = (
+        make(architecture, change, dtype=dtype).eval() for dtype in (torch.float32, torch.bfloat16)
+    )
     documents, layout, _, _ = batch()
-    config = GenerationConfig(max_tokens=9, num_beams=4, length_penalty="none", no_repeat_ngram_size=2)
+    config = GenerationConfig(
+        max_tokens=9, num_beams=4, length_penalty="none", no_repeat_ngram_size=2
+    )
     beamed = search_by(half, documents, layout, replace(config, coverage_penalty=0.1), end_id=7)
     sample = replace(config, strategy="sample", num_return_sequences=4, top_p=0.9)
-    drawn = generate(half, documents, layout, sample, start_id=0, end_id=7, generator=torch.Generator())
+    drawn = generate(
+        half, documents, layout, sample, start_id=0, end_id=7, generator=torch.Generator()
+    )
     assert all(math.isfinite(h.score) for found in (*beamed, *drawn) for h in found)
     greedy = generate(half, documents, layout, config, start_id=0, end_id=7)
     for document, [found] in zip(documents.split(DOCUMENTS), greedy, strict=True):
         text = (*found.tokens, 7) if found.finished else tuple(found.tokens)
         read = torch.tensor([0, *text[:-1]])
         log_TV = model(
-            document, BatchLayout.from_lengths([len(document)]), read, BatchLayout.from_lengths([len(read)])
+            document,
+            BatchLayout.from_lengths([len(document)]),
+            read,
+            BatchLayout.from_lengths([len(read)]),
         ).log_probabilities()
         expected = log_TV.gather(1, torch.tensor(text)[:, None]).sum().item()
         assert found.score == pytest.approx(expected, rel=0.05)

@@ -33,18 +33,29 @@ ARCHITECTURES = {
 def make(architecture: str, *changes: str, dtype: torch.dtype = torch.float64) -> SummaryModel:
     """Build a small model; a change is written as on the command line, without ``model.``."""
     torch.manual_seed(0)
-    config = load([], [*SMALL, *ARCHITECTURES[architecture], *(f"model.{change}" for change in changes)])
-    model = build_model(config.model, vocabulary_size=VOCABULARY, max_positions=POSITIONS).to(dtype)
+    config = load(
+        [], [*SMALL, *ARCHITECTURES[architecture], *(f"model.{change}" for change in changes)]
+    )
+    model = build_model(config.model, vocabulary_size=VOCABULARY, max_positions=POSITIONS).to(
+        dtype
+    )
     for parameter in model.parameters():  # biases too
         torch.nn.init.uniform_(parameter, -0.4, 0.4)
     return model
 
 
 def ids(lengths: list[int], seed: int = 1) -> Tensor:
-    return torch.randint(VOCABULARY, (sum(lengths),), generator=torch.Generator().manual_seed(seed))
+    return torch.randint(
+        VOCABULARY, (sum(lengths),), generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def batch(
     documents: list[int] = DOCUMENTS, summaries: list[int] = SUMMARIES
 ) -> tuple[Tensor, BatchLayout, Tensor, BatchLayout]:
-    return ids(documents), BatchLayout.from_lengths(documents), ids(summaries, 2), BatchLayout.from_lengths(summaries)
+    return (
+        ids(documents),
+        BatchLayout.from_lengths(documents),
+        ids(summaries, 2),
+        BatchLayout.from_lengths(summaries),
+    )

@@ -8,10 +8,16 @@ from headcount.model.decoder_cache import additive_bias
 
 
 def test_formula_with_a_loop() -> None:
-    """Bahdanau et al. 2015: e_ts = v^T tanh(W s_t + U h_s), a = softmax(e), c_t = sum_s a_ts h_s."""
+    """Bahdanau et al.
+
+    2015: e_ts = v^T tanh(W s_t + U h_s), a = softmax(e), c_t = sum_s a_ts h_s.
+    """
     torch.manual_seed(0)
     attention = AdditiveAttention(embedding_size=6, num_heads=1).double()
-    states, memory = torch.randn(1, 3, 6, dtype=torch.float64), torch.randn(1, 5, 6, dtype=torch.float64)
+    states, memory = (
+        torch.randn(1, 3, 6, dtype=torch.float64),
+        torch.randn(1, 5, 6, dtype=torch.float64),
+    )
     context, weights = attention.step(states, *attention.project_memory(memory))
     w, u = attention.query_projection.weight.detach(), attention.key_projection.weight.detach()
     bias, v = attention.key_projection.bias.detach(), attention.score_HK.detach()[0]
@@ -21,7 +27,9 @@ def test_formula_with_a_loop() -> None:
             inner = w @ states[0, t] + u @ memory[0, s] + bias
             energies.append(math.exp(sum(v[k].item() * math.tanh(inner[k]) for k in range(6))))
         for s in range(5):
-            assert weights[0, 0, t, s].item() == pytest.approx(energies[s] / sum(energies), rel=1e-10)
+            assert weights[0, 0, t, s].item() == pytest.approx(
+                energies[s] / sum(energies), rel=1e-10
+            )
         expected = sum(energies[s] / sum(energies) * memory[0, s] for s in range(5))
         torch.testing.assert_close(context[0, t], expected, rtol=0, atol=1e-10)
 

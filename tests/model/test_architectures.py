@@ -1,4 +1,7 @@
-"""What holds for every architecture with every kind of part: the properties that make a summarizer one."""
+"""What holds for every architecture with every kind of part.
+
+The properties that make a summarizer one.
+"""
 
 import itertools
 
@@ -15,7 +18,8 @@ from tests.model.builds import ARCHITECTURES, DOCUMENTS, SUMMARIES, VOCABULARY, 
 
 POSITIONS = ["sinusoidal", "learned", "rotary", "alibi", "none"]
 NORMS = ["layernorm", "rmsnorm"]
-# Pairwise, not all: each kind of part meets each architecture, with and without copying. All: test_every_combination.
+# Pairwise, not all: each kind of part meets each architecture, with and without copying. All:
+# test_every_combination.
 PARTS = [
     *(f"positions={kind}" for kind in POSITIONS),
     "norm=rmsnorm norm_position=post",
@@ -35,33 +39,51 @@ PLACES = [
 RECURRENTS = itertools.product(
     ("recurrent",), ("cell=gru", "cell=lstm", "num_heads=1 tie_embeddings=output"), (False, True)
 )
-ALL = [(a, *parts.split(), f"copying={copying}") for a, parts, copying in (*TRANSFORMERS, *PLACES, *RECURRENTS)]
+ALL = [
+    (a, *parts.split(), f"copying={copying}")
+    for a, parts, copying in (*TRANSFORMERS, *PLACES, *RECURRENTS)
+]
 every = pytest.mark.parametrize("kind", ALL, ids=" ".join)
 
 
 @every
 def test_ragged_batch_equals_its_examples_alone(kind: tuple[str, ...]) -> None:
-    """Neighbours change nothing: loss and every gradient of a batch are those of its examples one at a time."""
+    """Neighbours change nothing.
+
+    Loss and every gradient of a batch are those of its examples one at a time.
+    """
     model = make(*kind)
     parameters = list(model.parameters())
     documents, document_layout, summaries, summary_layout = batch()
     targets = summaries.flip(0)
-    loss = model(documents, document_layout, summaries, summary_layout).loss(targets) * len(targets)
+    loss = model(documents, document_layout, summaries, summary_layout).loss(targets) * len(
+        targets
+    )
     together = torch.autograd.grad(loss, parameters, allow_unused=True)
     alone = [torch.zeros_like(p) for p in parameters]
     total = 0.0
     for document, summary, target in zip(
-        documents.split(DOCUMENTS), summaries.split(SUMMARIES), targets.split(SUMMARIES), strict=True
+        documents.split(DOCUMENTS),
+        summaries.split(SUMMARIES),
+        targets.split(SUMMARIES),
+        strict=True,
     ):
         one = model(
-            document, BatchLayout.from_lengths([len(document)]), summary, BatchLayout.from_lengths([len(summary)])
+            document,
+            BatchLayout.from_lengths([len(document)]),
+            summary,
+            BatchLayout.from_lengths([len(summary)]),
         ).loss(target) * len(target)
         total += one.item()
-        for gradient, part in zip(alone, torch.autograd.grad(one, parameters, allow_unused=True), strict=True):
+        for gradient, part in zip(
+            alone, torch.autograd.grad(one, parameters, allow_unused=True), strict=True
+        ):
             gradient += 0 if part is None else part
     assert loss.item() == pytest.approx(total, rel=1e-12)
     for one, other in zip(together, alone, strict=True):
-        torch.testing.assert_close(torch.zeros_like(other) if one is None else one, other, rtol=0, atol=1e-10)
+        torch.testing.assert_close(
+            torch.zeros_like(other) if one is None else one, other, rtol=0, atol=1e-10
+        )
 
 
 @every
@@ -77,7 +99,11 @@ def test_every_parameter_has_a_say(kind: tuple[str, ...]) -> None:
 def test_attention_dropout_acts_in_every_layer(copying: bool, architecture: str) -> None:
     """Also in the one whose weights copying reads."""
     model = make(architecture, f"copying={copying}", "decoder_layers=1", "attention_dropout=0.5")
-    last = model.decoder[0].cross_attention if architecture == "transformer" else model.decoder[0].attention
+    last = (
+        model.decoder[0].cross_attention
+        if architecture == "transformer"
+        else model.decoder[0].attention
+    )
     for module in model.modules():
         if isinstance(module, MultiHeadAttention) and module is not last:
             module.dropout = 0.0
@@ -92,7 +118,9 @@ def test_future_tokens_cannot_change_past_predictions(kind: tuple[str, ...]) -> 
     changed = summary.clone()
     changed[4:] = (changed[4:] + 1) % VOCABULARY
     first, other = (
-        model(document, BatchLayout.from_lengths([9]), text, BatchLayout.from_lengths([6])).log_probabilities()
+        model(
+            document, BatchLayout.from_lengths([9]), text, BatchLayout.from_lengths([6])
+        ).log_probabilities()
         for text in (summary, changed)
     )
     torch.testing.assert_close(first[:4], other[:4], rtol=0, atol=1e-12)
@@ -103,7 +131,9 @@ def test_future_tokens_cannot_change_past_predictions(kind: tuple[str, ...]) -> 
 def test_the_document_matters(kind: tuple[str, ...]) -> None:
     model, summary = make(*kind).eval(), ids([6], 2)
     first, other = (
-        model(document, BatchLayout.from_lengths([9]), summary, BatchLayout.from_lengths([6])).log_probabilities()
+        model(
+            document, BatchLayout.from_lengths([9]), summary, BatchLayout.from_lengths([6])
+        ).log_probabilities()
         for document in (ids([9]), (ids([9]) + 1) % VOCABULARY)
     )
     assert not torch.allclose(first, other, atol=1e-4)
@@ -126,7 +156,8 @@ def test_cached_steps_equal_the_full_forward(kind: tuple[str, ...]) -> None:
 
 @every
 def test_hypotheses_share_a_document_and_keep_their_own_past(kind: tuple[str, ...]) -> None:
-    """Three hypotheses a document that branch at each step end where they would be if written alone."""
+    """Three hypotheses a document that branch at each step end where they would be if written
+    alone."""
     model, width, draw = make(*kind).eval(), 3, torch.Generator().manual_seed(3)
     documents, layout, _, _ = batch()
     state = model.start(documents, layout, capacity=5, width=width)
@@ -140,12 +171,18 @@ def test_hypotheses_share_a_document_and_keep_their_own_past(kind: tuple[str, ..
         if t < 4:
             parents = torch.randint(width, (len(DOCUMENTS), width), generator=draw)
             state.reorder(parents)
-            pasts = [[list(past[p]) for p in chosen] for past, chosen in zip(pasts, parents.tolist(), strict=True)]
+            pasts = [
+                [list(past[p]) for p in chosen]
+                for past, chosen in zip(pasts, parents.tolist(), strict=True)
+            ]
     for index, document in enumerate(documents.split(DOCUMENTS)):
         for w in range(width):
             text = torch.tensor(pasts[index][w])
             expected = model(
-                document, BatchLayout.from_lengths([len(document)]), text, BatchLayout.from_lengths([5])
+                document,
+                BatchLayout.from_lengths([len(document)]),
+                text,
+                BatchLayout.from_lengths([5]),
             ).log_probabilities()[-1]
             found = logits[index, w].log_softmax(-1)
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
@@ -156,10 +193,14 @@ def test_weights_are_countable(kind: tuple[str, ...]) -> None:
     """Where each head of each layer looks in each document, when asked; asking changes nothing."""
     model = make(*kind).eval()
     asked, plain = model(*batch(), return_weights=True), model(*batch())
-    torch.testing.assert_close(asked.log_probabilities(), plain.log_probabilities(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        asked.log_probabilities(), plain.log_probabilities(), rtol=0, atol=1e-12
+    )
     assert plain.weights == []
     for layer in asked.weights:
-        assert [w.shape[1:] for w in layer] == [(t, s) for t, s in zip(SUMMARIES, DOCUMENTS, strict=True)]
+        assert [w.shape[1:] for w in layer] == [
+            (t, s) for t, s in zip(SUMMARIES, DOCUMENTS, strict=True)
+        ]
         for w in layer:
             torch.testing.assert_close(w.sum(-1), torch.ones_like(w.sum(-1)))
 
@@ -172,7 +213,10 @@ def test_greedy_decoding_equals_recomputing_everything(architecture: str, copyin
     lengths = [*DOCUMENTS, 5, 9]
     documents, layout = ids(lengths), BatchLayout.from_lengths(lengths)
     endless = greedily(model, documents, layout, end_id=-1, max_tokens=12)
-    end = max(range(1, VOCABULARY), key=lambda token: len({s.index(token) if token in s else -1 for s in endless}))
+    end = max(
+        range(1, VOCABULARY),
+        key=lambda token: len({s.index(token) if token in s else -1 for s in endless}),
+    )
     found = greedily(model, documents, layout, end_id=end, max_tokens=12)
     assert len({len(summary) for summary in found}) > 1
     for document, summary in zip(documents.split(lengths), found, strict=True):
@@ -192,7 +236,8 @@ def test_greedy_decoding_equals_recomputing_everything(architecture: str, copyin
 
 @pytest.mark.parametrize("architecture", ["transformer", "gpt", "recurrent"])
 def test_head_gates(architecture: str) -> None:
-    """Gates of one change nothing, a closed one changes much, and a gate's gradient says what its head is worth."""
+    """Gates of one change nothing, a closed one changes much, and a gate's gradient says what its
+    head is worth."""
     model = make(architecture, "copying=true").eval()
     attentions = [m for m in model.modules() if hasattr(m, "head_gates")]
     assert len(attentions) == {"transformer": 6, "gpt": 2, "recurrent": 1}[architecture]
@@ -204,7 +249,9 @@ def test_head_gates(architecture: str) -> None:
     step = torch.tensor([0.0, 1e-3, 0.0, 0.0], dtype=torch.float64)
     attentions[-1].head_gates = torch.ones(4, dtype=torch.float64) + step
     moved = model(*batch()).log_probabilities()
-    assert (moved - before)[:, 0].sum().item() / 1e-3 == pytest.approx(gradient[1].item(), rel=0.1, abs=2e-2)
+    assert (moved - before)[:, 0].sum().item() / 1e-3 == pytest.approx(
+        gradient[1].item(), rel=0.1, abs=2e-2
+    )
     attentions[-1].head_gates = torch.tensor([1.0, 0.0, 1.0, 1.0], dtype=torch.float64)
     assert not torch.allclose(model(*batch()).log_probabilities(), before, atol=1e-3)
     state = model.start(ids(DOCUMENTS), BatchLayout.from_lengths(DOCUMENTS), capacity=2)
@@ -232,14 +279,20 @@ def greedily(
 
 
 def overfits(kind: tuple[str, ...], steps: int, rate: float) -> bool:
-    """Train on four pairs until they are known by heart; say whether greedy decoding writes them."""
+    """Train on four pairs until they are known by heart.
+
+    Say whether greedy decoding writes them.
+    """
     model = make(*kind, dtype=torch.float32)
     torch.manual_seed(0)
     for module in model.modules():
         if module is not model and hasattr(module, "reset_parameters"):
             module.reset_parameters()
     documents, layout = ids(DOCUMENTS), BatchLayout.from_lengths(DOCUMENTS)
-    texts = [[0, *text.tolist(), 1] for text in (ids(SUMMARIES, 5) % (VOCABULARY - 2) + 2).split(SUMMARIES)]
+    texts = [
+        [0, *text.tolist(), 1]
+        for text in (ids(SUMMARIES, 5) % (VOCABULARY - 2) + 2).split(SUMMARIES)
+    ]
     read = torch.tensor([token for text in texts for token in text[:-1]])
     targets = torch.tensor([token for text in texts for token in text[1:]])
     summary_layout = BatchLayout.from_lengths([len(text) - 1 for text in texts])
@@ -270,7 +323,12 @@ def test_overfits_one_batch(kind: tuple[str, ...]) -> None:
 def test_every_combination_overfits(
     architecture: str, positions: str, norm_position: str, norm: str, copying: bool, num_heads: int
 ) -> None:
-    parts = (f"positions={positions}", f"norm={norm}", f"norm_position={norm_position}", f"copying={copying}")
+    parts = (
+        f"positions={positions}",
+        f"norm={norm}",
+        f"norm_position={norm_position}",
+        f"copying={copying}",
+    )
     assert overfits((architecture, *parts, f"num_heads={num_heads}"), steps=300, rate=1e-2)
 
 

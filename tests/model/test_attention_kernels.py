@@ -34,14 +34,28 @@ def test_formula_with_a_loop() -> None:
 @pytest.mark.parametrize("alibi_too", [False, True])
 @pytest.mark.parametrize("kind", ["all", "causal", "causal ends"])
 @pytest.mark.parametrize("way", [attend_per_example, attend_padded])
-def test_every_fast_way_equals_the_formula(way: object, kind: str, alibi_too: bool, kv_heads: int) -> None:
-    """Written out with a mask made by hand; causal queries that are fewer than the keys are the last ones."""
+def test_every_fast_way_equals_the_formula(
+    way: object, kind: str, alibi_too: bool, kv_heads: int
+) -> None:
+    """Written out with a mask made by hand.
+
+    Causal queries that are fewer than the keys are the last ones.
+    """
     torch.manual_seed(0)
     causal = kind != "all"
-    lengths = {"all": LENGTHS if alibi_too else MEMORY_LENGTHS, "causal": LENGTHS, "causal ends": [8, 4, 10, 6]}[kind]
+    lengths = {
+        "all": LENGTHS if alibi_too else MEMORY_LENGTHS,
+        "causal": LENGTHS,
+        "causal ends": [8, 4, 10, 6],
+    }[kind]
     query = torch.randn(sum(LENGTHS), 4, 8, dtype=torch.float64, requires_grad=True)
-    key, value = (torch.randn(sum(lengths), kv_heads, 8, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    x = QKV(query, key, value, BatchLayout.from_lengths(LENGTHS), BatchLayout.from_lengths(lengths))
+    key, value = (
+        torch.randn(sum(lengths), kv_heads, 8, dtype=torch.float64, requires_grad=True)
+        for _ in range(2)
+    )
+    x = QKV(
+        query, key, value, BatchLayout.from_lengths(LENGTHS), BatchLayout.from_lengths(lengths)
+    )
     slopes = alibi_slopes(4).double() if alibi_too else None
     expected = []
     for q, k, v in x.examples():
@@ -57,7 +71,9 @@ def test_every_fast_way_equals_the_formula(way: object, kind: str, alibi_too: bo
     mixed = way(x, causal=causal, slopes_H=slopes)  # type: ignore[operator]
     torch.testing.assert_close(mixed, torch.cat(expected), rtol=0, atol=1e-12)
     seed = torch.randn_like(mixed)
-    both = (torch.autograd.grad(y, [query, key, value], seed) for y in (mixed, torch.cat(expected)))
+    both = (
+        torch.autograd.grad(y, [query, key, value], seed) for y in (mixed, torch.cat(expected))
+    )
     for one, other in zip(*both, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
 
@@ -86,12 +102,21 @@ def test_what_flash_attention_takes(
 def test_on_a_gpu_it_is_the_formula_too(causal: bool, head_dim: int) -> None:
     torch.manual_seed(0)
     parts = [torch.randn(sum(LENGTHS), 4, head_dim, device="cuda").bfloat16() for _ in range(3)]
-    x = QKV(*parts, BatchLayout.from_lengths(LENGTHS, "cuda"), BatchLayout.from_lengths(LENGTHS, "cuda"))
+    x = QKV(
+        *parts,
+        BatchLayout.from_lengths(LENGTHS, "cuda"),
+        BatchLayout.from_lengths(LENGTHS, "cuda"),
+    )
     wide = QKV(
-        *(part.float().cpu() for part in parts), BatchLayout.from_lengths(LENGTHS), BatchLayout.from_lengths(LENGTHS)
+        *(part.float().cpu() for part in parts),
+        BatchLayout.from_lengths(LENGTHS),
+        BatchLayout.from_lengths(LENGTHS),
     )
     torch.testing.assert_close(
-        attend(x, causal=causal).float().cpu(), attend_per_example(wide, causal=causal), rtol=0, atol=3e-2
+        attend(x, causal=causal).float().cpu(),
+        attend_per_example(wide, causal=causal),
+        rtol=0,
+        atol=3e-2,
     )
 
 
@@ -109,7 +134,9 @@ def test_bf16_on_a_cpu_attends_in_fp32() -> None:
     torch.manual_seed(0)
     parts = (torch.randn(sum(LENGTHS), 4, 8).bfloat16() for _ in range(3))
     x = QKV(*parts, BatchLayout.from_lengths(LENGTHS), BatchLayout.from_lengths(LENGTHS))
-    wide = QKV(x.query_NHK.float(), x.key_MJK.float(), x.value_MJK.float(), x.layout, x.memory_layout)
+    wide = QKV(
+        x.query_NHK.float(), x.key_MJK.float(), x.value_MJK.float(), x.layout, x.memory_layout
+    )
     with torch.autocast("cpu", torch.bfloat16):
         found = attend_per_example(x, causal=True)
     assert torch.equal(found, attend_per_example(wide, causal=True).bfloat16())
@@ -120,5 +147,7 @@ def test_dropout_of_weights_keeps_their_mean() -> None:
     query, key, value = (torch.randn(6, 2, 8) for _ in range(3))
     x = QKV(query, key, value, BatchLayout.from_lengths([6]), BatchLayout.from_lengths([6]))
     draws = torch.stack([attend_per_example(x, causal=True, dropout_p=0.3) for _ in range(3000)])
-    torch.testing.assert_close(draws.mean(0), attend_per_example(x, causal=True), rtol=0, atol=0.12)
+    torch.testing.assert_close(
+        draws.mean(0), attend_per_example(x, causal=True), rtol=0, atol=0.12
+    )
     assert draws.std(0).max() > 0.1

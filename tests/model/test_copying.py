@@ -14,7 +14,10 @@ def dense_reference(prediction: ModelOutput) -> torch.Tensor:
             copy_gate = torch.sigmoid(prediction.gate_M[first + t])
             generated = prediction.logits_MV[first + t].softmax(-1)
             one_hot_SV = torch.nn.functional.one_hot(document, VOCABULARY).to(pointer_TS.dtype)
-            layout.append((1 - copy_gate) * generated + copy_gate * (pointer_TS[t, :, None] * one_hot_SV).sum(0))
+            layout.append(
+                (1 - copy_gate) * generated
+                + copy_gate * (pointer_TS[t, :, None] * one_hot_SV).sum(0)
+            )
         first += len(pointer_TS)
     return torch.stack(layout)
 
@@ -35,11 +38,19 @@ def test_distribution_sums_to_one_and_equals_a_dense_one(architecture: str) -> N
 def test_gradient_is_finite_where_a_target_is_not_in_the_document() -> None:
     model = make("transformer", "copying=true")
     prediction = model(*batch())
-    absent = [min(set(range(VOCABULARY)) - set(document.tolist())) for document in prediction.document_ids]
+    absent = [
+        min(set(range(VOCABULARY)) - set(document.tolist()))
+        for document in prediction.document_ids
+    ]
     targets = torch.tensor(absent).repeat_interleave(torch.tensor(SUMMARIES))
-    gradients = torch.autograd.grad(prediction.loss(targets), list(model.parameters()), allow_unused=True)
+    gradients = torch.autograd.grad(
+        prediction.loss(targets), list(model.parameters()), allow_unused=True
+    )
     assert all(g is None or g.isfinite().all() for g in gradients)
-    generated = prediction.logits_MV.log_softmax(-1) + torch.nn.functional.logsigmoid(-prediction.gate_M)[:, None]
+    generated = (
+        prediction.logits_MV.log_softmax(-1)
+        + torch.nn.functional.logsigmoid(-prediction.gate_M)[:, None]
+    )
     expected = -generated.gather(1, targets[:, None]).mean().item()
     assert prediction.loss(targets).item() == pytest.approx(expected, rel=1e-5)
 
@@ -50,7 +61,9 @@ def test_smoothing_is_spread_over_the_vocabulary() -> None:
         targets = ids(SUMMARIES, 4)
         uniform = -prediction.logits_MV.log_softmax(-1).mean().item()
         expected = 0.9 * prediction.loss(targets).item() + 0.1 * uniform
-        assert prediction.loss(targets, label_smoothing=0.1).item() == pytest.approx(expected, rel=1e-5)
+        assert prediction.loss(targets, label_smoothing=0.1).item() == pytest.approx(
+            expected, rel=1e-5
+        )
 
 
 def test_coverage_loss_with_a_loop() -> None:
@@ -68,7 +81,9 @@ def test_coverage_loss_with_a_loop() -> None:
 def test_pointer_is_the_mean_of_the_heads_by_their_gates() -> None:
     weights = torch.rand(3, 2, 5).softmax(-1)
     torch.testing.assert_close(pointer(weights, None), weights.mean(0))
-    torch.testing.assert_close(pointer(weights, torch.tensor([0.0, 1.0, 1.0])), weights[1:].mean(0))
+    torch.testing.assert_close(
+        pointer(weights, torch.tensor([0.0, 1.0, 1.0])), weights[1:].mean(0)
+    )
     for closed in (torch.zeros(3), torch.tensor([0.0, -1.0, 0.0])):
         torch.testing.assert_close(pointer(weights, closed), weights.mean(0))
 
@@ -80,7 +95,10 @@ def test_a_document_says_a_token_twice() -> None:
 
 
 def test_nothing_dense_is_built() -> None:
-    """No tensor of a training step has targets, sources and vocabulary at once: none is near one example's product."""
+    """No tensor of a training step has targets, sources and vocabulary at once.
+
+    None is near one example's product.
+    """
     model = make("transformer", "copying=true", dtype=torch.float32)
     largest = 0
 

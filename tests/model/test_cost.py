@@ -22,7 +22,10 @@ TRANSFORMER_KINDS = [
 KINDS = [
     *itertools.product(["transformer", "gpt"], TRANSFORMER_KINDS),
     ("transformer", "encoder_heads=2 decoder_heads=8 cross_heads=1 cross_kv_heads=1"),
-    *itertools.product(["recurrent"], ["num_heads=1", "cell=lstm copying=true", "encoder_layers=1 decoder_layers=1"]),
+    *itertools.product(
+        ["recurrent"],
+        ["num_heads=1", "cell=lstm copying=true", "encoder_layers=1 decoder_layers=1"],
+    ),
 ]
 
 
@@ -39,30 +42,53 @@ def count(work: object) -> int:
 @pytest.mark.parametrize(("architecture", "changes"), KINDS)
 def test_agrees_with_torchs_counter(architecture: str, changes: str) -> None:
     model = make(architecture, *changes.split(), dtype=torch.float32)
-    overrides = [*SMALL, *ARCHITECTURES[architecture], *(f"model.{change}" for change in changes.split())]
+    overrides = [
+        *SMALL,
+        *ARCHITECTURES[architecture],
+        *(f"model.{change}" for change in changes.split()),
+    ]
     config = load([], overrides).model
-    example = ids([DOCUMENT]), BatchLayout.from_lengths([DOCUMENT]), ids([SUMMARY]), BatchLayout.from_lengths([SUMMARY])
+    example = (
+        ids([DOCUMENT]),
+        BatchLayout.from_lengths([DOCUMENT]),
+        ids([SUMMARY]),
+        BatchLayout.from_lengths([SUMMARY]),
+    )
     expected = forward_flops(config, VOCABULARY, DOCUMENT, SUMMARY)
     assert count(lambda: model(*example)) == expected
     training = count(lambda: model(*example).loss(ids([SUMMARY])).backward())
     # a recurrent encoder's first state is a constant, which needs no gradient
-    assert training == (pytest.approx(3 * expected, rel=0.003) if architecture == "recurrent" else 3 * expected)
+    assert training == (
+        pytest.approx(3 * expected, rel=0.003) if architecture == "recurrent" else 3 * expected
+    )
 
     def write() -> None:
         with torch.inference_mode():
-            state = model.start(ids([DOCUMENT]), BatchLayout.from_lengths([DOCUMENT]), capacity=SUMMARY)
+            state = model.start(
+                ids([DOCUMENT]), BatchLayout.from_lengths([DOCUMENT]), capacity=SUMMARY
+            )
             for token in ids([SUMMARY]):
                 model.step(token.view(1, 1), state)
 
     model.eval()
     assert count(write) == decoding_flops(config, VOCABULARY, DOCUMENT, SUMMARY)
     found = cost(
-        config, vocabulary_size=VOCABULARY, max_positions=POSITIONS, document_tokens=DOCUMENT, summary_tokens=SUMMARY
+        config,
+        vocabulary_size=VOCABULARY,
+        max_positions=POSITIONS,
+        document_tokens=DOCUMENT,
+        summary_tokens=SUMMARY,
     )
     assert found.parameters == sum(p.numel() for p in model.parameters())
     blocks = [m for name, m in model.named_modules() if name.endswith("attention")]
-    assert sum(place.parameters for place in found.places) == sum(p.numel() for m in blocks for p in m.parameters())
-    tables = {id(p): p for name, p in model.named_parameters() if "embedding" in name or name.startswith("output")}
+    assert sum(place.parameters for place in found.places) == sum(
+        p.numel() for m in blocks for p in m.parameters()
+    )
+    tables = {
+        id(p): p
+        for name, p in model.named_parameters()
+        if "embedding" in name or name.startswith("output")
+    }
     assert found.embedding_parameters == sum(p.numel() for p in tables.values())
     state = model.start(ids([DOCUMENT]), BatchLayout.from_lengths([DOCUMENT]), capacity=1)
     if architecture == "recurrent":
@@ -73,6 +99,8 @@ def test_agrees_with_torchs_counter(architecture: str, changes: str) -> None:
         slots = caches[0].shape[2]
         written = sum(cache.numel() for cache in caches) // slots
         assert found.cache_bytes_per_summary_token == 4 * written
-        crossing = sum(cache.numel() for cache in (*sum(state.cross_keys, []), *sum(state.cross_values, [])))
+        crossing = sum(
+            cache.numel() for cache in (*sum(state.cross_keys, []), *sum(state.cross_values, []))
+        )
         kept = crossing or written * DOCUMENT
     assert found.cache_bytes_per_document_token == 4 * kept / DOCUMENT

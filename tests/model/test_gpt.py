@@ -65,26 +65,39 @@ def test_equals_gpt2(dtype: torch.dtype) -> None:
 RULES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "greedy": ({}, {}),
     "beam": ({"num_beams": 4}, {"num_beams": 4}),
-    "beam, sum": ({"num_beams": 4, "length_penalty": "none"}, {"num_beams": 4, "length_penalty": 0.0}),
-    "beam, long": ({"num_beams": 3, "length_penalty_alpha": 2.0}, {"num_beams": 3, "length_penalty": 2.0}),
+    "beam, sum": (
+        {"num_beams": 4, "length_penalty": "none"},
+        {"num_beams": 4, "length_penalty": 0.0},
+    ),
+    "beam, long": (
+        {"num_beams": 3, "length_penalty_alpha": 2.0},
+        {"num_beams": 3, "length_penalty": 2.0},
+    ),
     "min_tokens": ({"num_beams": 4, "min_tokens": 6}, {"num_beams": 4, "min_new_tokens": 5}),
-    "no bigram": ({"num_beams": 4, "no_repeat_ngram_size": 2}, {"num_beams": 4, "no_repeat_ngram_size": 2}),
+    "no bigram": (
+        {"num_beams": 4, "no_repeat_ngram_size": 2},
+        {"num_beams": 4, "no_repeat_ngram_size": 2},
+    ),
 }
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_equals_their_generate(rule: str) -> None:
-    """Token for token where the definitions agree: average length penalty, and a search that never stops too early.
+    """Token for token where the definitions agree: average length penalty, and a search that never
+    stops too early.
 
-    Where they do not: their n-gram rule counts the document of a decoder-only model, too, so here that is empty; their
-    repetition penalty likewise, and in greedy search it works on logits; wu and coverage penalties they have not.
+    Where they do not: their n-gram rule counts the document of a decoder-only model, too, so here
+    that is empty; their repetition penalty likewise, and in greedy search it works on logits; wu
+    and coverage penalties they have not.
     """
     model = make("gpt", "positions=learned").eval()
     torch.nn.init.normal_(model.output.weight, generator=torch.Generator().manual_seed(2))
     theirs = gpt2(model, torch.float64)
     ours, settings = RULES[rule]
     strategy = "greedy" if rule == "greedy" else "beam"
-    config = GenerationConfig(**{"strategy": strategy, "max_tokens": 12, "length_penalty": "average", **ours})
+    config = GenerationConfig(
+        **{"strategy": strategy, "max_tokens": 12, "length_penalty": "average", **ours}
+    )
     ended = 0
     for seed in range(20):
         document = ids([9], seed)
@@ -98,7 +111,9 @@ def test_equals_their_generate(rule: str) -> None:
         [[longest]] = generate(model, document, layout, endless, start_id=0, end_id=-1)
         end = longest.tokens[4]  # a token that the model does come to
         constraints = build_constraints(config, end_id=end)
-        [[found]] = generate(model, document, layout, config, start_id=0, end_id=end, constraints=constraints)
+        [[found]] = generate(
+            model, document, layout, config, start_id=0, end_id=end, constraints=constraints
+        )
         expected = theirs.generate(
             joined[None], max_new_tokens=12, eos_token_id=end, pad_token_id=end, do_sample=False, early_stopping="never"
             if "num_beams" in settings else False, **settings,

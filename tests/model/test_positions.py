@@ -23,7 +23,9 @@ def test_rotation_by_complex_numbers() -> None:
     rotated = rotate(x, rotation_table(31, 8).double(), places)
     for n, place in enumerate(places.tolist()):
         for k in range(4):
-            turn = complex(math.cos(place * 10_000 ** (-2 * k / 8)), math.sin(place * 10_000 ** (-2 * k / 8)))
+            turn = complex(
+                math.cos(place * 10_000 ** (-2 * k / 8)), math.sin(place * 10_000 ** (-2 * k / 8))
+            )
             for h in range(3):
                 number = complex(x[n, h, k], x[n, h, k + 4]) * turn
                 assert rotated[n, h, k].item() == pytest.approx(number.real, abs=1e-5)
@@ -34,7 +36,10 @@ def test_rotated_products_tell_distances_alone() -> None:
     query, key = torch.randn(2, 1, 1, 16, dtype=torch.float64)
     table = rotation_table(60, 16).double()
     products = [
-        (rotate(query, table, torch.tensor([place + 7])) * rotate(key, table, torch.tensor([place]))).sum()
+        (
+            rotate(query, table, torch.tensor([place + 7]))
+            * rotate(key, table, torch.tensor([place]))
+        ).sum()
         for place in range(50)
     ]
     torch.testing.assert_close(torch.stack(products), products[0].expand(50), rtol=0, atol=1e-5)
@@ -46,7 +51,9 @@ def test_alibi_by_the_paper() -> None:
     bias = alibi(alibi_slopes(2), torch.tensor([3, 4]), torch.arange(6))
     for h, slope in enumerate((2**-4, 2**-8)):
         for t, query in enumerate((3, 4)):
-            assert bias[h, t].tolist() == pytest.approx([-slope * abs(query - s) for s in range(6)])
+            assert bias[h, t].tolist() == pytest.approx(
+                [-slope * abs(query - s) for s in range(6)]
+            )
 
 
 def test_tables_do_not_depend_on_the_default_dtype() -> None:

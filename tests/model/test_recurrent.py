@@ -1,4 +1,5 @@
-"""The recurrent encoder-decoder against the paper's equations, step by step, one example at a time."""
+"""The recurrent encoder-decoder against the paper's equations, step by step, one example at a
+time."""
 
 import pytest
 import torch
@@ -11,19 +12,28 @@ from tests.model.builds import DOCUMENTS, SUMMARIES, batch, make
 
 @pytest.mark.parametrize("num_heads", [1, 4])
 def test_equals_the_equations(num_heads: int) -> None:
-    """h = BiGRU(x), s_0 = tanh(W h_1), c_t = attend(s_(t-1), h), s_t = GRU([y_(t-1); c_t], s_(t-1))."""
-    model = make("recurrent", f"num_heads={num_heads}", "encoder_layers=1", "decoder_layers=1").eval()
+    """h = BiGRU(x), s_0 = tanh(W h_1), c_t = attend(s_(t-1), h), s_t = GRU([y_(t-1).
+
+    C_t], s_(t-1)).
+    """
+    model = make(
+        "recurrent", f"num_heads={num_heads}", "encoder_layers=1", "decoder_layers=1"
+    ).eval()
     documents, document_layout, summaries, summary_layout = batch()
     found = model(documents, document_layout, summaries, summary_layout).logits_MV
     embed = model.summary_embedding.tokens.weight * 4.0  # sqrt(16)
     expected = []
-    for document, summary in zip(documents.split(DOCUMENTS), summaries.split(SUMMARIES), strict=True):
+    for document, summary in zip(
+        documents.split(DOCUMENTS), summaries.split(SUMMARIES), strict=True
+    ):
         memory, last = model.encoder(embed[document][:, None])
         memory = memory[:, 0]
         state = torch.tanh(model.initial_state(last[1, 0]))
         for token in summary:
             query = model.attention.query_projection(state)
-            match = torch.tanh(query + model.attention.key_projection(memory)).unflatten(1, (num_heads, -1))
+            match = torch.tanh(query + model.attention.key_projection(memory)).unflatten(
+                1, (num_heads, -1)
+            )
             weights = (match * model.attention.score_HK).sum(-1).softmax(0)
             context = (weights[..., None] * memory.unflatten(1, (num_heads, -1))).sum(0).flatten()
             state = model.decoder[0](torch.cat([embed[token], context])[None], state[None])[0]

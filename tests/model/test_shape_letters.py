@@ -29,7 +29,9 @@ def test_suffixes_are_declared(path: Path) -> None:
 
 
 def test_an_undeclared_letter_is_found() -> None:
-    assert undeclared(ast.parse("def f(query_NHZ):\n    return query_NHZ + MAX_ZZ")) == {"query_NHZ"}
+    assert undeclared(ast.parse("def f(query_NHZ):\n    return query_NHZ + MAX_ZZ")) == {
+        "query_NHZ"
+    }
 
 
 def test_every_letter_is_used() -> None:

@@ -12,7 +12,13 @@ from tests.model.builds import DOCUMENTS, SUMMARIES, VOCABULARY, batch, make
 
 def torchs(model: nn.Module, *, norm_first: bool, activation: str) -> nn.Transformer:
     """A torch.nn.Transformer with the weights of ours."""
-    sizes = {"d_model": 16, "nhead": 4, "dim_feedforward": 32, "dropout": 0.0, "activation": activation}
+    sizes = {
+        "d_model": 16,
+        "nhead": 4,
+        "dim_feedforward": 32,
+        "dropout": 0.0,
+        "activation": activation,
+    }
     same = {"batch_first": True, "norm_first": norm_first}
     encoder = nn.TransformerEncoder(
         nn.TransformerEncoderLayer(**sizes, **same),
@@ -23,7 +29,9 @@ def torchs(model: nn.Module, *, norm_first: bool, activation: str) -> nn.Transfo
     decoder = nn.TransformerDecoder(
         nn.TransformerDecoderLayer(**sizes, **same), 2, nn.LayerNorm(16) if norm_first else None
     )
-    theirs = nn.Transformer(**sizes, **same, custom_encoder=encoder, custom_decoder=decoder).double()
+    theirs = nn.Transformer(
+        **sizes, **same, custom_encoder=encoder, custom_decoder=decoder
+    ).double()
     names = {
         "attention.input_projection.": "self_attn.in_proj_",
         "attention.output_projection.": "self_attn.out_proj.",
@@ -43,7 +51,9 @@ def torchs(model: nn.Module, *, norm_first: bool, activation: str) -> nn.Transfo
                 "cross_attention_norm.": "norm2.",
                 "feedforward_norm.": "norm3." if part == "decoder" else "norm2.",
             }
-            weights[f"{part}.layers.{index}.{ {**names, **norms}[ours] }{leaf.rpartition('.')[2]}"] = value
+            weights[
+                f"{part}.layers.{index}.{ {**names, **norms}[ours] }{leaf.rpartition('.')[2]}"
+            ] = value
         elif part in ("encoder_norm", "decoder_norm"):
             weights[f"{part[:7]}.norm.{rest}"] = value
     theirs.load_state_dict(weights)
@@ -53,10 +63,17 @@ def torchs(model: nn.Module, *, norm_first: bool, activation: str) -> nn.Transfo
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
 @pytest.mark.parametrize("norm_position", ["pre", "post"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_equals_torchs_transformer(dtype: torch.dtype, norm_position: str, activation: str) -> None:
-    """Logits and the gradient of every embedding, from padded batches of theirs and ragged ones of ours."""
-    model = make("transformer", f"norm_position={norm_position}", f"activation={activation}").eval()
-    theirs = torchs(model, norm_first=norm_position == "pre", activation=activation).eval().to(dtype)
+def test_equals_torchs_transformer(
+    dtype: torch.dtype, norm_position: str, activation: str
+) -> None:
+    """Logits and the gradient of every embedding, from padded batches of theirs and ragged ones of
+    ours."""
+    model = make(
+        "transformer", f"norm_position={norm_position}", f"activation={activation}"
+    ).eval()
+    theirs = (
+        torchs(model, norm_first=norm_position == "pre", activation=activation).eval().to(dtype)
+    )
     model = model.to(dtype)
     documents, document_layout, summaries, summary_layout = batch()
     table = model.summary_embedding.tokens.weight
@@ -66,7 +83,10 @@ def test_equals_torchs_transformer(dtype: torch.dtype, norm_position: str, activ
         padded, real = layout.pad(table[ids] * math.sqrt(16) + places)
         return padded, real
 
-    (source, source_real), (target, target_real) = embed(documents, document_layout), embed(summaries, summary_layout)
+    (source, source_real), (target, target_real) = (
+        embed(documents, document_layout),
+        embed(summaries, summary_layout),
+    )
     hidden = theirs(
         source,
         target,
@@ -90,7 +110,11 @@ def test_tied_embeddings_are_one_matrix(tie: str, matrices: int) -> None:
     model = make("transformer", f"tie_embeddings={tie}")
     tables = {
         id(w)
-        for w in (model.document_embedding.tokens.weight, model.summary_embedding.tokens.weight, model.output.weight)
+        for w in (
+            model.document_embedding.tokens.weight,
+            model.summary_embedding.tokens.weight,
+            model.output.weight,
+        )
     }
     assert len(tables) == matrices
     assert (model.output.weight is model.summary_embedding.tokens.weight) == (tie != "none")

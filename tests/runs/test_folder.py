@@ -93,12 +93,14 @@ def test_a_run_from_before_a_key_is_still_this_config(tmp_path: Path) -> None:
 
 
 def test_links_that_lead_out_of_a_run_folder_are_refused(tmp_path: Path) -> None:
-    """A link within it is none of those, nor is the folder itself, which may lie on another disk."""
+    """A link within it is none of those, nor is the folder itself, which may lie on another disk.
+    """
     run, outside = tmp_path / "run", tmp_path / "outside"
     (run / "checkpoints").mkdir(parents=True)
     (run / "latest").symlink_to("checkpoints")
     (run / "wandb").mkdir()
-    (run / "wandb" / "debug.log").symlink_to(tmp_path / "moved" / "wandb" / "debug.log")  # W&B's own, to where it was
+    # W&B's own, to where it was
+    (run / "wandb" / "debug.log").symlink_to(tmp_path / "moved" / "wandb" / "debug.log")
     (tmp_path / "link").symlink_to(run)
     refuse_links(tmp_path / "link")
     outside.mkdir()

@@ -14,7 +14,10 @@ REFERENCES = [["one two three"], ["four", "five"], ["six"]]
 
 
 def write(folder: Path) -> Report:
-    """Write what an evaluation leaves; one summary is empty, so that some figures are not there."""
+    """Write what an evaluation leaves.
+
+    One summary is empty, so that some figures are not there.
+    """
     evaluation = EvaluationConfig(baselines=["lead-1"])
     texts = ["one two", "", "six six"], [False, False, True], ["one two.", "Four and five", "Six"]
     judged = report(*texts, REFERENCES, evaluation=evaluation, seed=0)

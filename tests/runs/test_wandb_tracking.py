@@ -20,12 +20,14 @@ PLAIN = {"model": {"num_heads": 4}, "seed": 0}
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
-    """Serve, to a process that has not yet asked for another server, and be patient for a second only."""
+    """Serve, to a process that has not yet asked for another server, and be patient for a second
+    only."""
     wandb.teardown()
     server = WandbServer()
     for name, seconds in {"INIT_TIMEOUT": 2, "PATIENCE": 1, "FINISH_TIMEOUT": 1}.items():
         monkeypatch.setattr(tracking, name, seconds)
-    monkeypatch.setattr("wandb.apis.public.Api._HTTP_TIMEOUT", 2)  # which it reads of the environment once
+    # which it reads of the environment once
+    monkeypatch.setattr("wandb.apis.public.Api._HTTP_TIMEOUT", 2)
     with serving(server):
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         monkeypatch.setenv("WANDB_API_KEY", KEY)
@@ -50,7 +52,8 @@ def send(folder: Path, server: WandbServer) -> None:
 
 
 def logged(server: WandbServer, folder: Path) -> list[int]:
-    """Return the training steps at which a server has a loss, and check that no row is there twice."""
+    """Return the training steps at which a server has a loss, and check that no row is there
+    twice."""
     rows = server.rows[(folder / "wandb_id").read_text()]
     assert len({row["_step"] for row in rows}) == len(rows)
     return sorted(row["trainer/global_step"] for row in rows if "train/loss" in row)

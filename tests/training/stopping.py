@@ -35,7 +35,9 @@ def watched(*callbacks: Callback) -> Iterator[None]:
         patch.setattr(
             run,
             "make_trainer",
-            lambda config, **ours: made(config, **{**ours, "callbacks": [*ours["callbacks"], *callbacks]}),
+            lambda config, **ours: made(
+                config, **{**ours, "callbacks": [*ours["callbacks"], *callbacks]}
+            ),
         )
         yield
 
@@ -53,14 +55,19 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def logged(folder: Path) -> list[dict[str, str]]:
     """Return the rows of a run, without what tells the time."""
     with (folder / "metrics.csv").open(newline="") as file:
-        return [{k: v for k, v in row.items() if k != "train/tokens_per_second"} for row in csv.DictReader(file)]
+        return [
+            {k: v for k, v in row.items() if k != "train/tokens_per_second"}
+            for row in csv.DictReader(file)
+        ]
 
 
 def assert_same(one: Path, other: Path) -> None:
     """Hold two finished runs to be the same in weights, metrics and summaries."""
     assert (one / "finished").read_text() == (other / "finished").read_text()
     first, second = weights(one), weights(other)
-    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    assert first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
     assert logged(one) == logged(other)
     for name in ("predictions.jsonl", "figures.csv", "scores.json"):
         assert (one / name).read_bytes() == (other / name).read_bytes()

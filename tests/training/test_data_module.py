@@ -31,7 +31,9 @@ def test_batch_is_its_examples_end_to_end(small) -> None:
 def test_long_texts_are_cut_and_counted(small) -> None:
     data = SummarizationDataModule(small())
     data.setup()
-    pairs = Pairs(ids=["a", "b"], documents=["Ada " * 50, "Ada"], references=[["Ben " * 50], ["Ben"]])
+    pairs = Pairs(
+        ids=["a", "b"], documents=["Ada " * 50, "Ada"], references=[["Ben " * 50], ["Ben"]]
+    )
     split = EncodedPairs(pairs, data.tokenizer, max_document_tokens=10, max_summary_tokens=6)
     assert (split.cut_documents, split.cut_summaries) == (1, 1)
     batch = split.batch([0])
@@ -53,7 +55,11 @@ def test_tokenizer_sees_the_training_split_alone(small, monkeypatch: pytest.Monk
     data = SummarizationDataModule(small())
     data.setup()
     train = data.splits["train"].pairs
-    texts = [text for pair in zip(train.documents, train.references, strict=True) for text in (pair[0], pair[1][0])]
+    texts = [
+        text
+        for pair in zip(train.documents, train.references, strict=True)
+        for text in (pair[0], pair[1][0])
+    ]
     assert seen == texts and len(texts) == 120
     seen.clear()
     data = SummarizationDataModule(small("tokenizer.training_pairs=3"))
@@ -62,7 +68,9 @@ def test_tokenizer_sees_the_training_split_alone(small, monkeypatch: pytest.Monk
 
 
 def test_decoding_goes_by_length_and_covers_everything(small) -> None:
-    data = SummarizationDataModule(small("generation.batch_size=5", "evaluation.validation_examples=7"))
+    data = SummarizationDataModule(
+        small("generation.batch_size=5", "evaluation.validation_examples=7")
+    )
     data.setup()
     batches = list(data.predict_dataloader())
     assert sorted(i for batch in batches for i in batch.indices) == list(range(12))

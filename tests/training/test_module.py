@@ -45,11 +45,16 @@ def test_loss_is_over_real_targets(small) -> None:
     loss, accuracy = prediction.loss(targets), token_accuracy(prediction, targets)
     losses, right = [], []
     for document, summary in zip(
-        batch.document_ids.split(batch.document_lengths), batch.summary_ids.split(batch.summary_lengths), strict=True
+        batch.document_ids.split(batch.document_lengths),
+        batch.summary_ids.split(batch.summary_lengths),
+        strict=True,
     ):
         for t in range(1, len(summary)):
             logits = summarizer.model(
-                document, BatchLayout.from_lengths([len(document)]), summary[:t], BatchLayout.from_lengths([t])
+                document,
+                BatchLayout.from_lengths([len(document)]),
+                summary[:t],
+                BatchLayout.from_lengths([t]),
             ).logits_MV[-1]
             losses.append(-logits.log_softmax(-1)[summary[t]].item())
             right.append(float(logits.argmax() == summary[t]))
@@ -68,7 +73,9 @@ def test_label_smoothing_is_spread_over_the_vocabulary(small) -> None:
 
 def test_coverage_is_a_part_of_the_loss(small) -> None:
     """Logged beside the loss it is added to."""
-    summarizer, data = built(small, "model.copying=true", "model.coverage=2.0", "optimizer.label_smoothing=0")
+    summarizer, data = built(
+        small, "model.copying=true", "model.coverage=2.0", "optimizer.label_smoothing=0"
+    )
     logged: dict[str, torch.Tensor] = {}
     summarizer.log_dict = lambda figures, batch_size: logged.update(figures)  # type: ignore[method-assign,assignment]
     summarizer._is_logging_step = lambda: True  # type: ignore[method-assign]
@@ -81,7 +88,11 @@ def test_coverage_is_a_part_of_the_loss(small) -> None:
 def test_weight_decay_is_on_matrices_alone(small) -> None:
     summarizer, data = built(small, "optimizer.weight_decay=0.3")
     trainer = pl.Trainer(
-        max_steps=3, logger=False, enable_checkpointing=False, enable_progress_bar=False, limit_val_batches=0
+        max_steps=3,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        limit_val_batches=0,
     )
     trainer.fit(summarizer, data)
     groups = trainer.optimizers[0].param_groups
@@ -103,7 +114,11 @@ def test_learning_rate_over_time() -> None:
 
 def test_draw_where_a_summary_is_cut(small) -> None:
     """It has as many layout as tokens, and reads no place beyond those that the model knows."""
-    lengths = ["data.max_document_tokens=20", "data.max_summary_tokens=20", "generation.min_tokens=20"]
+    lengths = [
+        "data.max_document_tokens=20",
+        "data.max_summary_tokens=20",
+        "generation.min_tokens=20",
+    ]
     summarizer, data = built(small, *lengths)
     summarizer.eval()
     panel = summarizer.plot_attention(data.splits["test"].shortest()).axes[0]
@@ -142,11 +157,17 @@ def test_no_word_twice(small, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocking sees words as they stand in the summary, the first one too."""
     found = []
     for size in (0, 1):
-        told = ["generation.max_tokens=16", "generation.min_tokens=16", f"generation.no_repeat_ngram_size={size}"]
+        told = [
+            "generation.max_tokens=16",
+            "generation.min_tokens=16",
+            f"generation.no_repeat_ngram_size={size}",
+        ]
         summarizer, data = built(small, *told)
         summarizer.eval()
         step, begins = summarizer.model.step, summarizer.words.begins_V
-        monkeypatch.setattr(summarizer.model, "step", lambda *a, step=step, begins=begins: step(*a) + 9 * begins)
+        monkeypatch.setattr(
+            summarizer.model, "step", lambda *a, step=step, begins=begins: step(*a) + 9 * begins
+        )
         summaries = summarizer.generate_texts(data.splits["test"].batch(range(6)))
         found.append([len(text.split()) - len(set(text.split())) for text in summaries])
     repeats, blocked = found
@@ -156,7 +177,9 @@ def test_no_word_twice(small, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_long_documents_in_windows(small) -> None:
     """The summaries of the windows are joined; a short document is as it always is."""
     lengths = ["data.max_document_tokens=24", "generation.batch_size=5"]
-    summarizer, data = built(small, *lengths, "generation.long_documents=split", "generation.strategy=beam")
+    summarizer, data = built(
+        small, *lengths, "generation.long_documents=split", "generation.strategy=beam"
+    )
     summarizer.eval()
     split = data.splits["test"]
     batch = split.batch(range(12), in_windows=True)

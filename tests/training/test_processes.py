@@ -12,7 +12,8 @@ from headcount.commands.summarize import summarize
 from headcount.config.load import load, to_yaml
 from tests.training.stopping import assert_same
 
-# Trains twice, the second time in two parts, evaluates and summarizes, and writes down what each process was given.
+# Trains twice, the second time in two parts, evaluates and summarizes, and writes down what each
+# process was given.
 SCRIPT = """
 import json, sys
 from contextlib import suppress
@@ -65,23 +66,37 @@ summarize(*trained, "data/train.jsonl", out=Path("out.jsonl"))
 @pytest.fixture
 def runs(small, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     """What each of two processes was given in a whole run, a cut one and the rest of it."""
-    two = ["trainer.devices=2", "trainer.max_steps=9", "trainer.val_check_interval=3", "optimizer.schedule=constant"]
-    config = small(*two, "model.dropout=0.2", "generation.batch_size=5", "evaluation.validation_examples=9")
+    two = [
+        "trainer.devices=2",
+        "trainer.max_steps=9",
+        "trainer.val_check_interval=3",
+        "optimizer.schedule=constant",
+    ]
+    config = small(
+        *two, "model.dropout=0.2", "generation.batch_size=5", "evaluation.validation_examples=9"
+    )
     (tmp_path / "config.yaml").write_text(to_yaml(config))
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("run folder: ") == 2  # one process speaks
     names = ("whole", "cut", "rest")
-    return {name: [json.loads((tmp_path / f"{name}-{rank}.json").read_text()) for rank in (0, 1)] for name in names}
+    return {
+        name: [json.loads((tmp_path / f"{name}-{rank}.json").read_text()) for rank in (0, 1)]
+        for name in names
+    }
 
 
 def test_two_processes(runs: dict[str, list[dict[str, Any]]], tmp_path: Path) -> None:
     whole = runs["whole"]
     per_epoch = whole[0]["batches"]
-    assert len(whole[0]["train"]) == len(whole[1]["train"]) == 9 and whole[1]["batches"] == per_epoch == 4
+    assert (
+        len(whole[0]["train"]) == len(whole[1]["train"]) == 9
+        and whole[1]["batches"] == per_epoch == 4
+    )
     epochs = [
-        [b for process in whole for e, batch in process["train"] for b in batch if e == epoch] for epoch in (0, 1)
+        [b for process in whole for e, batch in process["train"] for b in batch if e == epoch]
+        for epoch in (0, 1)
     ]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(60)) and epochs[0] != epochs[1]
     for split, number in (("validation", 9), ("test", 12)):
@@ -95,7 +110,10 @@ def test_two_processes(runs: dict[str, list[dict[str, Any]]], tmp_path: Path) ->
     assert [json.loads(line)["id"] for line in predictions] == [f"test-{n}" for n in range(12)]
 
     for process in (0, 1):  # cut within the first epoch, on both processes
-        assert runs["cut"][process]["train"] + runs["rest"][process]["train"] == whole[process]["train"]
+        assert (
+            runs["cut"][process]["train"] + runs["rest"][process]["train"]
+            == whole[process]["train"]
+        )
     assert_same(tmp_path / "whole", tmp_path / "cut")
 
     evaluated = tmp_path / "whole/evaluation-1"
@@ -106,4 +124,6 @@ def test_two_processes(runs: dict[str, list[dict[str, Any]]], tmp_path: Path) ->
     assert (tmp_path / "out.jsonl").read_text() == (tmp_path / "alone.jsonl").read_text()
     shares = [(tmp_path / f"out.jsonl.parts/{n}.jsonl").read_text().splitlines() for n in (0, 1)]
     assert [len(share) for share in shares] == [40, 20]
-    assert [json.loads(line)["id"] for line in (tmp_path / "out.jsonl").open()] == [f"train-{n}" for n in range(60)]
+    assert [json.loads(line)["id"] for line in (tmp_path / "out.jsonl").open()] == [
+        f"train-{n}" for n in range(60)
+    ]

@@ -23,7 +23,8 @@ from headcount.training.module import Summarizer
 from tests.training.stopping import assert_same, logged, stop_at
 
 EPOCH = 7  # batches; the test below checks it
-STEADY = "optimizer.schedule=constant"  # the others depend on the number of steps, in which these runs differ
+# the others depend on the number of steps, in which these runs differ
+STEADY = "optimizer.schedule=constant"
 
 
 class Recorder(Callback):
@@ -32,17 +33,27 @@ class Recorder(Callback):
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, *_: Any) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, *_: Any
+    ) -> None:
         self.batches.append(batch.indices)
 
 
-def fit(small, folder: Path, steps: int, checkpoint: Path | None = None, *overrides: str) -> tuple[Any, Any]:
-    """Train, with a checkpoint at every step and a validation at every third; return batches and weights."""
+def fit(
+    small, folder: Path, steps: int, checkpoint: Path | None = None, *overrides: str
+) -> tuple[Any, Any]:
+    """Train, with a checkpoint at every step and a validation at every third.
+
+    Return batches and weights.
+    """
     config = small("model.dropout=0.2", STEADY, *overrides)
     data = SummarizationDataModule(config)
     data.setup()
     summarizer = Summarizer(config, data.tokenizer)
-    recorder, keep = Recorder(), ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
+    recorder, keep = (
+        Recorder(),
+        ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1),
+    )
     trainer = pl.Trainer(
         max_steps=steps, max_epochs=-1, val_check_interval=3, check_val_every_n_epoch=None, num_sanity_val_steps=0,
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
@@ -55,13 +66,16 @@ def fit(small, folder: Path, steps: int, checkpoint: Path | None = None, *overri
 
 
 def test_cut_at_every_step_of_two_epochs(small, tmp_path: Path) -> None:
-    """Batches and weights, dropout included, are those of the run that was not cut, whatever makes the batches."""
+    """Batches and weights, dropout included, are those of the run that was not cut, whatever makes
+    the batches."""
     steps = 2 * EPOCH + 2
     batches, weights = fit(small, tmp_path / "whole", steps)
     assert len(batches) == steps and batches[:EPOCH] != batches[EPOCH : 2 * EPOCH]
     for cut in range(1, 2 * EPOCH + 1):
         workers = ["data.num_workers=1"] if cut == EPOCH + 2 else []
-        rest, resumed = fit(small, tmp_path / f"cut{cut}", steps, tmp_path / "whole" / f"step={cut}.ckpt", *workers)
+        rest, resumed = fit(
+            small, tmp_path / f"cut{cut}", steps, tmp_path / "whole" / f"step={cut}.ckpt", *workers
+        )
         assert rest == batches[cut:], cut
         assert all(torch.equal(resumed[name], weights[name]) for name in weights), cut
 
@@ -79,12 +93,14 @@ EPOCHS = "trainer.max_steps=-1", "trainer.max_epochs=2"
 @pytest.mark.parametrize(
     ("stop", "changes"),
     [
-        (1, ["trainer.max_steps=9", "trainer.val_check_interval=2"]),  # before there is a checkpoint
+        # before there is a checkpoint
+        (1, ["trainer.max_steps=9", "trainer.val_check_interval=2"]),
         (5, ["trainer.max_steps=9", "trainer.val_check_interval=2", "data.num_workers=1"]),
         (7, ["trainer.max_steps=9", "trainer.val_check_interval=7"]),  # the end of an epoch
         (10, ["trainer.max_steps=-1", "trainer.max_epochs=2", "trainer.val_check_interval=1.0",
               "trainer.check_val_every_n_epoch=1"]),
-        # In the middle of an epoch, under a budget of epochs: the position in the data must be restored.
+        # In the middle of an epoch, under a budget of epochs: the position in the data must be
+        # restored.
         (5, [*EPOCHS, "trainer.val_check_interval=2"]),
         (12, [*EPOCHS, "trainer.val_check_interval=4", "trainer.max_time=00:01:00:00"]),
         (5, [*EPOCHS, "trainer.val_check_interval=0.5", "trainer.check_val_every_n_epoch=1", "trainer.min_epochs=1"]),
@@ -93,8 +109,13 @@ EPOCHS = "trainer.max_steps=-1", "trainer.max_epochs=2"
         (5, ["data.streaming=true", "data.shuffle_buffer=8", "trainer.val_check_interval=2"]),
     ],
 )  # fmt: skip
-def test_the_same_command_goes_on_and_comes_to_the_same(small, stop: int, changes: list[str], tmp_path: Path) -> None:
-    whole, cut = (small("trainer.max_steps=6", *DROPOUT, *changes, f"run.folder={name}") for name in ("whole", "cut"))
+def test_the_same_command_goes_on_and_comes_to_the_same(
+    small, stop: int, changes: list[str], tmp_path: Path
+) -> None:
+    whole, cut = (
+        small("trainer.max_steps=6", *DROPOUT, *changes, f"run.folder={name}")
+        for name in ("whole", "cut")
+    )
     run.train(whole)
     stop_at(stop, cut)
     assert not (tmp_path / "cut" / "finished").exists()
@@ -102,8 +123,13 @@ def test_the_same_command_goes_on_and_comes_to_the_same(small, stop: int, change
     assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_a_lost_position_in_the_data_is_noticed(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Negative control of the test above: with a restore that is broken on purpose, the comparison fails."""
+def test_a_lost_position_in_the_data_is_noticed(
+    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control of the test above.
+
+    With a restore that is broken on purpose, the comparison fails.
+    """
     changes = ["trainer.max_steps=6", "trainer.val_check_interval=2", *DROPOUT]
     run.train(small(*changes, "run.folder=whole"))
     cut = small(*changes, "run.folder=cut")
@@ -114,14 +140,18 @@ def test_a_lost_position_in_the_data_is_noticed(small, tmp_path: Path, monkeypat
         assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_stopped_after_the_training(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_after_the_training(
+    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole, cut = (small(*DROPOUT, f"run.folder={name}") for name in ("whole", "cut"))
     run.train(whole)
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
         patch.setattr(
             run,
             "log_report",
-            lambda loggers, *_: [each.log_metrics({"test/rouge1": 1}, 4) for each in loggers] + [1 // 0],
+            lambda loggers, *_: (
+                [each.log_metrics({"test/rouge1": 1}, 4) for each in loggers] + [1 // 0]
+            ),
         )
         run.train(cut)
     assert len(logged(tmp_path / "cut")) == len(logged(tmp_path / "whole"))
@@ -130,13 +160,22 @@ def test_stopped_after_the_training(small, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_killed_and_resumed(small, tmp_path: Path) -> None:
-    """A process that is killed leaves its lock, its torn files and its half-made checkpoint behind."""
-    more = *DROPOUT, "trainer.max_steps=60", "trainer.val_check_interval=20", "evaluation.validation_examples=1"
+    """A process that is killed leaves its lock, its torn files and its half-made checkpoint
+    behind."""
+    more = (
+        *DROPOUT,
+        "trainer.max_steps=60",
+        "trainer.val_check_interval=20",
+        "evaluation.validation_examples=1",
+    )
     config = small(*more, "run.folder=cut")
     (tmp_path / "config.yaml").write_text(to_yaml(config))
     last = tmp_path / "cut" / "checkpoints" / "last.ckpt"
     command = [sys.executable, "-m", "headcount", "train", str(tmp_path / "config.yaml")]
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as here: sums depend on it in their last bit
+    one_thread = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+    }  # as here: sums depend on it in their last bit
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=one_thread)
     while not last.exists() and process.poll() is None:
         time.sleep(0.01)
@@ -149,13 +188,18 @@ def test_killed_and_resumed(small, tmp_path: Path) -> None:
     assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_a_finished_run_is_left_alone(small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_run_is_left_alone(
+    small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for changes in ([], ["run.folder=here"]):
         run.train(small(*changes))
         before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
         capsys.readouterr()
         run.train(small(*changes, "tracking.group=another", "data.num_workers=1"))
-        assert re.fullmatch(r"(.*run-1|here): this run is finished; --fresh begins another\n", capsys.readouterr().out)
+        assert re.fullmatch(
+            r"(.*run-1|here): this run is finished; --fresh begins another\n",
+            capsys.readouterr().out,
+        )
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
@@ -175,7 +219,9 @@ def test_a_run_that_another_process_has_just_begun_or_finished(
         run.train(small("run.folder=here", "seed=1"))
 
 
-def test_a_run_is_found_while_its_data_is_prepared(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_found_while_its_data_is_prepared(
+    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(run, "_train", lambda *_, **__: run.train(small()))
     with pytest.raises(ConfigError, match="run-1: another process is at work here"):
         run.train(small())
@@ -198,9 +244,7 @@ def test_another_config_gets_another_folder_or_none(small, tmp_path: Path) -> No
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["run-1", "run-2"]
     run.train(small())
     assert (tmp_path / "runs" / "run-1" / "finished").exists()
-    message = (
-        r"^run.folder=runs/run-1: the run in it was begun with [^\n]*model.num_heads=2, seed=0; legal: [^\n]*--fresh$"
-    )
+    message = r"^run.folder=runs/run-1: the run in it was begun with [^\n]*model.num_heads=2, seed=0; legal: [^\n]*--fresh$"
     with pytest.raises(ConfigError, match=message):
         run.train(small("run.folder=runs/run-1", "model.num_heads=4", "seed=1"))
     with pytest.raises(ConfigError, match="^run.folder=data: not a run's, .*.jsonl is in it"):

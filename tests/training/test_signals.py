@@ -18,7 +18,8 @@ def test_a_second_interrupt_kills_at_once(capfd: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)]
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129), (signal.SIGUSR1, 138)],
 )
 def test_lightnings_own_exit_says_which_signal(number: int, code: int) -> None:
     with pytest.raises(SystemExit) as exit, Signals() as signals:
@@ -44,7 +45,10 @@ def test_an_ignored_hang_up_stays_ignored() -> None:
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
 def test_a_worker_leaves_a_signal_to_its_run(number: signal.Signals) -> None:
-    """A scheduler signals the whole group. Were a worker to end, its run would fail before it can save."""
+    """A scheduler signals the whole group.
+
+    Were a worker to end, its run would fail before it can save.
+    """
     with Signals() as signals:
         child = os.fork()
         if not child:

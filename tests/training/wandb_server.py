@@ -1,4 +1,7 @@
-"""A stand-in for the W&B server on 127.0.0.1: answers what W&B 0.31 asks, keeps what it is sent, fails when told to."""
+"""A stand-in for the W&B server on 127.0.0.1.
+
+Answers what W&B 0.31 asks, keeps what it is sent, fails when told to.
+"""
 
 import json
 import re
@@ -17,12 +20,14 @@ class WandbServer:
 
     Attributes:
         url: for WANDB_BASE_URL.
-        runs: for the id of each run what it was created with: project, entity, displayName, groupName, tags, config.
+        runs: for the id of each run what it was created with: project, entity, displayName,
+            groupName, tags, config.
         rows: for the id of each run its history, a row a line.
         tables: names of the tables and other artifacts that came whole.
         status: of every answer; 401 is what a key that nobody has gets.
         silent: do not answer at all.
-        commands: what an agent of a sweep is told to run at each heartbeat: ``{"model.num_heads": 4}``; then to exit.
+        commands: what an agent of a sweep is told to run at each heartbeat: ``{"model.num_heads":
+            4}``; then to exit.
     """
 
     def __init__(self) -> None:
@@ -37,9 +42,13 @@ class WandbServer:
     def answer(self, path: str, body: bytes) -> dict[str, Any]:
         """Return what a server answers to a request."""
         if stream := re.fullmatch(r"/files/.*/(.*)/file_stream", path):
-            history = (json.loads(body).get("files") or {}).get("wandb-history.jsonl", {"offset": 0, "content": []})
+            history = (json.loads(body).get("files") or {}).get(
+                "wandb-history.jsonl", {"offset": 0, "content": []}
+            )
             end = history["offset"] + len(history["content"])
-            self.rows.setdefault(stream[1], [])[history["offset"] : end] = map(json.loads, history["content"])
+            self.rows.setdefault(stream[1], [])[history["offset"] : end] = map(
+                json.loads, history["content"]
+            )
         if not path.endswith("/graphql"):
             return {}
         asked = json.loads(body)
@@ -59,7 +68,10 @@ class WandbServer:
                 owner = {"id": "e", "name": given["entity"] or "me"}
                 project = {"id": "p", "name": given["project"], "entity": owner}
                 return {
-                    "upsertBucket": {"bucket": {**self.bucket(given["name"]), "project": project}, "inserted": inserted}
+                    "upsertBucket": {
+                        "bucket": {**self.bucket(given["name"]), "project": project},
+                        "inserted": inserted,
+                    }
                 }
             case "RunResumeStatus":
                 bucket = self.bucket(given["name"]) if given["name"] in self.runs else None
@@ -72,24 +84,55 @@ class WandbServer:
                     }
                 }
             case "CreateRunFiles":
-                files = [{"name": file, "uploadUrl": f"{self.url}/upload"} for file in given["files"]]
-                return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
+                files = [
+                    {"name": file, "uploadUrl": f"{self.url}/upload"} for file in given["files"]
+                ]
+                return {
+                    "createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}
+                }
             case "CreateArtifact":
                 self.tables.append(given["input"]["artifactCollectionName"])
-                artifact = {"id": "a", "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
+                artifact = {
+                    "id": "a",
+                    "state": "PENDING",
+                    "artifactSequence": {"latestArtifact": None},
+                }
                 return {"createArtifact": {"artifact": artifact}}
             case "CreateArtifactManifest" | "UpdateArtifactManifest":
                 return {name[0].lower() + name[1:]: manifest}
             case "CreateArtifactFiles":
-                node = {"storagePath": "x", **upload, "uploadMultipartUrls": None, "artifact": {"id": "a"}}
+                node = {
+                    "storagePath": "x",
+                    **upload,
+                    "uploadMultipartUrls": None,
+                    "artifact": {"id": "a"},
+                }
                 edges = [{"node": node} for _ in given["input"]["artifactFiles"]]
                 return {"createArtifactFiles": {"files": {"edges": edges}}}
             case "CreateAgent":
                 return {"createAgent": {"agent": {"id": "agent"}}}
             case "Heartbeat":
-                return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": json.dumps([self.command()])}}
-        viewer = {"id": "u", "entity": "me", "username": "me", "email": "", "flags": "{}", "teams": {"edges": []}}
-        sweep = {"id": "s", "name": "sweep", "state": "RUNNING", "config": "{}", "runs": {"edges": []}}
+                return {
+                    "agentHeartbeat": {
+                        "agent": {"id": "agent"},
+                        "commands": json.dumps([self.command()]),
+                    }
+                }
+        viewer = {
+            "id": "u",
+            "entity": "me",
+            "username": "me",
+            "email": "",
+            "flags": "{}",
+            "teams": {"edges": []},
+        }
+        sweep = {
+            "id": "s",
+            "name": "sweep",
+            "state": "RUNNING",
+            "config": "{}",
+            "runs": {"edges": []},
+        }
         return {
             "Viewer": {"viewer": viewer},
             "ServerFeaturesQuery": {"serverInfo": {"features": []}},
@@ -105,16 +148,39 @@ class WandbServer:
         """Return what a server tells of a run."""
         lines, name = self.rows.get(run, []), self.runs[run].get("displayName")
         counts = {"historyLineCount": len(lines), "logLineCount": 0, "eventsLineCount": 0}
-        tails = {"historyTail": json.dumps([json.dumps(line) for line in lines[-1:]]), "eventsTail": "[]"}
-        texts = {"config": "{}", "summaryMetrics": "{}", "wandbConfig": '{"t": 1}', "notes": "", "description": ""}
-        return {"id": run, "name": run, "displayName": name, "sweepName": None, "tags": [], **counts, **tails, **texts}
+        tails = {
+            "historyTail": json.dumps([json.dumps(line) for line in lines[-1:]]),
+            "eventsTail": "[]",
+        }
+        texts = {
+            "config": "{}",
+            "summaryMetrics": "{}",
+            "wandbConfig": '{"t": 1}',
+            "notes": "",
+            "description": "",
+        }
+        return {
+            "id": run,
+            "name": run,
+            "displayName": name,
+            "sweepName": None,
+            "tags": [],
+            **counts,
+            **tails,
+            **texts,
+        }
 
     def command(self) -> dict[str, Any]:
         """Return what an agent is to do next."""
         if not self.commands:
             return {"type": "exit"}
         settings = {key: {"value": value} for key, value in self.commands.pop(0).items()}
-        return {"type": "run", "run_id": f"sweep-run-{len(self.commands)}", "program": "train", "args": settings}
+        return {
+            "type": "run",
+            "run_id": f"sweep-run-{len(self.commands)}",
+            "program": "train",
+            "args": settings,
+        }
 
 
 @contextmanager
@@ -132,8 +198,13 @@ def serving(server: WandbServer, port: int = 0) -> Iterator[None]:
             if status == 200:
                 try:
                     found = server.answer(self.path, body)
-                except KeyError as unknown:  # W&B would ask again and again where a connection breaks
-                    status, found = 400, {"errors": [{"message": f"this stand-in has no answer to {unknown}"}]}
+                except (
+                    KeyError
+                ) as unknown:  # W&B would ask again and again where a connection breaks
+                    status, found = (
+                        400,
+                        {"errors": [{"message": f"this stand-in has no answer to {unknown}"}]},
+                    )
             content = json.dumps(found).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

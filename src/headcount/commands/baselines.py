@@ -22,4 +22,6 @@ def baselines(config: Config) -> None:
     pairs = splits["test"]
     systems = measure_baselines(pairs.documents, pairs.references, config.evaluation, config.seed)
     title = f"{config.data.path}, {name}: {len(pairs.ids):,} examples"
-    print_systems(make_console(), title, systems, signature(pairs.references, config.evaluation.references))
+    print_systems(
+        make_console(), title, systems, signature(pairs.references, config.evaluation.references)
+    )

@@ -1,8 +1,8 @@
 """The command that evaluates, and how a test split is written and scored.
 
-An evaluation leaves ``predictions.jsonl`` (the summaries), ``figures.csv`` (what they score, example by example),
-``scores.json`` (means with intervals, of baselines too, and what is wrong), ``costs.json`` (how long a summary takes)
-and ``cross_attention.png``.
+An evaluation leaves ``predictions.jsonl`` (the summaries), ``figures.csv`` (what they score,
+example by example), ``scores.json`` (means with intervals, of baselines too, and what is wrong),
+``costs.json`` (how long a summary takes) and ``cross_attention.png``.
 """
 
 import json
@@ -29,7 +29,7 @@ from headcount.training.callbacks.cost_meter import add_costs
 from headcount.training.callbacks.progress import TrainingProgress
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import GeneratedSummary, Summarizer, describe_long_documents
-from headcount.training.processes import share, silence_all_but_the_first
+from headcount.training.processes import share, silence_other_ranks
 from headcount.training.signals import Signals
 from headcount.training.trainer import make_trainer
 
@@ -37,26 +37,33 @@ from headcount.training.trainer import make_trainer
 def evaluate(run: Path, config: Config, *, shuffle_sources: bool = False) -> None:
     """Write and score the test summaries of a run again, in a folder ``RUN/evaluation-N``.
 
-    It is a new one, or that of an evaluation of the same config that was interrupted, which is gone on with.
+    It is a new one, or that of an evaluation of the same config that was interrupted, which is
+    gone on with.
 
     Args:
         run: the run folder.
         config: the run's config, perhaps changed.
-        shuffle_sources: score beside the summaries those of other documents, which a model that reads falls short of.
+        shuffle_sources: score beside the summaries those of other documents, which a model that
+            reads falls short of.
 
     Raises:
-        ConfigError: the run is not complete, a key that shaped its model is changed, or its data cannot be had.
+        ConfigError: the run is not complete, a key that shaped its model is changed, or its data
+            cannot be had.
         SystemExit: with 143 or 130, at SIGTERM or Ctrl-C.
     """
     refuse_links(run)
     check_unchanged(run, config)
-    silence_all_but_the_first()
-    data = SummarizationDataModule(config, load_tokenizer(run / "tokenizer.json"))
     console = make_console()
     with Signals() as signals, ExitStack() as held:
+        trainer = make_trainer(
+            config, loggers=[], callbacks=[TrainingProgress(console), Stoppable(signals)]
+        )
+        silence_other_ranks(trainer)
+        data = SummarizationDataModule(config, load_tokenizer(run / "tokenizer.json"))
         data.setup()
-        trainer = make_trainer(config, loggers=[], callbacks=[TrainingProgress(console), Stoppable(signals)])
-        folder = share(trainer, _hold_evaluation(run, config, held) if trainer.is_global_zero else None)
+        folder = share(
+            trainer, _hold_evaluation(run, config, held) if trainer.is_global_zero else None
+        )
         if trainer.is_global_zero:
             write_whole(folder / "config.yaml", to_yaml(config))
         summarizer = Summarizer(config, data.tokenizer)
@@ -65,13 +72,18 @@ def evaluate(run: Path, config: Config, *, shuffle_sources: bool = False) -> Non
 
 
 def _hold_evaluation(run: Path, own: Config, held: ExitStack) -> Path:
-    """Return the folder of an evaluation of the same config that nothing else is at, nor did end; or a new one."""
+    """Return the folder of an evaluation of the same config that nothing else is at, nor did end.
+
+    Or a new one.
+    """
     for config in run.glob("evaluation-*/config.yaml"):
         folder = config.parent
         if not (folder / "scores.json").exists() and not differences(folder, own):
             with suppress(ConfigError), ExitStack() as kept:
                 kept.enter_context(hold(folder))
-                if not (folder / "scores.json").exists():  # another process may have ended it since
+                if not (
+                    folder / "scores.json"
+                ).exists():  # another process may have ended it since
                     held.push(kept.pop_all())
                     return folder
     folder = new_folder(run, "evaluation")
@@ -80,7 +92,11 @@ def _hold_evaluation(run: Path, own: Config, held: ExitStack) -> Path:
 
 
 def _write(
-    trainer: pl.Trainer, summarizer: Summarizer, data: SummarizationDataModule, checkpoint: str, to: Path
+    trainer: pl.Trainer,
+    summarizer: Summarizer,
+    data: SummarizationDataModule,
+    checkpoint: str,
+    to: Path,
 ) -> PartialPredictions:
     """Write the test summaries that are not there yet, those of all processes."""
     split, config = data.splits["test"], data.config
@@ -101,9 +117,12 @@ def _write(
         done=parts.done,
         in_windows=config.generation.long_documents == "split",
     )
-    trainer.strategy.barrier()  # all processes have read what there is before one of them adds to it
+    # all processes have read what there is before one of them adds to it
+    trainer.strategy.barrier()
     if not parts.done.all():
-        summarizer.allow_zero_length_dataloader_with_multiple_devices = True  # a process may have ended before
+        summarizer.allow_zero_length_dataloader_with_multiple_devices = (
+            True  # a process may have ended before
+        )
         summarizer.partial_predictions = parts
         trainer.predict(summarizer, loader, return_predictions=False)
     trainer.strategy.barrier()
@@ -120,14 +139,17 @@ def score_test(
     *,
     shuffle_sources: bool = False,
 ) -> Report | None:
-    """Write the test summaries of a run's best checkpoint into a folder, judge them, print all that.
+    """Write the test summaries of a run's best checkpoint into a folder, judge them, print all
+    that.
 
-    Summaries that an interrupted call of the same has left there are not written again. With several processes the
-    first judges for all, and the others return None.
+    Summaries that an interrupted call of the same has left there are not written again. With
+    several processes the first judges for all, and the others return None.
     """
     best = load_checkpoint(run, "best")
     summarizer.load_weights(best.get("state_dict", {}))
-    parts = _write(trainer, summarizer, data, digest(checkpoint_path(run, "best")), folder / "parts")
+    parts = _write(
+        trainer, summarizer, data, digest(checkpoint_path(run, "best")), folder / "parts"
+    )
     if not trainer.is_global_zero:
         return None
     written, milliseconds = [], 0.0
@@ -139,11 +161,20 @@ def score_test(
     ids = [pairs.ids[each.row] for each in written]
     references = [pairs.references[each.row] for each in written]
     rows = (
-        {"id": identifier, "summary": each.summary, "truncated": each.truncated, "references": texts}
+        {
+            "id": identifier,
+            "summary": each.summary,
+            "truncated": each.truncated,
+            "references": texts,
+        }
         for identifier, each, texts in zip(ids, written, references, strict=True)
     )
-    write_whole(folder / "predictions.jsonl", (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    summarizer.plot_attention(data.splits["test"].shortest()).savefig(folder / "cross_attention.png")
+    write_whole(
+        folder / "predictions.jsonl", (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    )
+    summarizer.plot_attention(data.splits["test"].shortest()).savefig(
+        folder / "cross_attention.png"
+    )
     judged = report(
         [each.summary for each in written],
         [each.truncated for each in written],

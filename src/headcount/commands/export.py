@@ -1,7 +1,9 @@
-"""The command that exports a run, to use it elsewhere or to publish it: files that hold no code and run none.
+"""The command that exports a run, to use it elsewhere or to publish it: files that hold no code
+and run none.
 
-``config.json`` is the resolved config without what only concerns the machine, ``model.safetensors`` the best weights,
-``tokenizer.json`` the tokenizer, and ``README.md`` a model card as hubs show it (Mitchell et al. 2019).
+``config.json`` is the resolved config without what only concerns the machine,
+``model.safetensors`` the best weights, ``tokenizer.json`` the tokenizer, and ``README.md`` a model
+card as hubs show it (Mitchell et al. 2019).
 """
 
 import json
@@ -24,7 +26,11 @@ from headcount.runs.checkpoint import TIED, WEIGHTS, load_checkpoint
 from headcount.runs.folder import refuse_links, write_whole
 from headcount.terminal import print_line
 
-LOCAL = {"run": None, "tracking": None, "data": ("cache_dir", "num_workers")}  # sections and keys of one machine
+LOCAL = {
+    "run": None,
+    "tracking": None,
+    "data": ("cache_dir", "num_workers"),
+}  # sections and keys of one machine
 
 
 def export(run: Path, to: Path) -> None:
@@ -35,7 +41,8 @@ def export(run: Path, to: Path) -> None:
         to: the folder to make.
 
     Raises:
-        ConfigError: the run is not finished or damaged, or the folder is there and not empty, or cannot be made.
+        ConfigError: the run is not finished or damaged, or the folder is there and not empty, or
+            cannot be made.
     """
     refuse_links(run)
     best, scores = load_checkpoint(run, "best"), _read_scores(run)
@@ -52,7 +59,10 @@ def export(run: Path, to: Path) -> None:
     try:
         scratch.mkdir(parents=True)
         try:
-            write_whole(scratch / "config.json", json.dumps({"format_version": EXPORT_FORMAT, **config}, indent=2))
+            write_whole(
+                scratch / "config.json",
+                json.dumps({"format_version": EXPORT_FORMAT, **config}, indent=2),
+            )
             save_file(weights, scratch / WEIGHTS, metadata)
             load_tokenizer(run / "tokenizer.json")  # it is one
             shutil.copyfile(run / "tokenizer.json", scratch / "tokenizer.json")
@@ -70,7 +80,9 @@ def _read_scores(run: Path) -> dict[str, Any]:
         scores: dict[str, Any] = json.loads((run / "scores.json").read_text(encoding="utf-8"))
         return scores
     except FileNotFoundError:
-        raise ConfigError(f"{run}: no scores.json in it; legal: the folder of a finished run") from None
+        raise ConfigError(
+            f"{run}: no scores.json in it; legal: the folder of a finished run"
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{run / 'scores.json'}: damaged ({error})") from None
 
@@ -85,7 +97,8 @@ def _portable(plain: dict[str, Any]) -> dict[str, Any]:
 
 
 def _untie(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return weights that are stored once each, and for the names of the others by which name they go."""
+    """Return weights that are stored once each, and for the names of the others by which name they
+    go."""
     first: dict[int, str] = {}
     tied = {name: first.setdefault(tensor.data_ptr(), name) for name, tensor in weights.items()}
     kept = {name: tensor.contiguous() for name, tensor in weights.items() if tied[name] == name}
@@ -97,8 +110,9 @@ CARD = """---
 
 # {name}
 
-An abstractive summarizer, trained from scratch on {data}: {architecture}, {parameters:,} parameters, embedding size
-{embedding_size}; attention heads: {heads}. {steps:,} training steps, seed {seed}.
+An abstractive summarizer, trained from scratch on {data}: {architecture}, {parameters:,}
+parameters, embedding size {embedding_size}; attention heads: {heads}. {steps:,} training steps,
+seed {seed}.
 
 ## Scores
 
@@ -116,17 +130,20 @@ headcount summarize . documents.jsonl   # JSONL in, JSONL out
 headcount summarize . notes.txt generation.strategy=beam
 ```
 
-It reads the first {document_tokens:,} tokens of a document and writes up to {summary_tokens:,}. It has seen no
-other data, and what it writes reads well also where the document does not say it: check what matters.
+It reads the first {document_tokens:,} tokens of a document and generates up to {summary_tokens:,}.
+It was trained on no other data. A summary may read well and still state what the document does
+not: check what matters.
 
 ## Files
 
-`config.json` is the resolved config, `model.safetensors` the weights of the best checkpoint by validation {select_by},
-`tokenizer.json` the tokenizer. None of them can run code.
+`config.json` is the resolved config, `model.safetensors` the weights of the best checkpoint by
+validation {select_by}, `tokenizer.json` the tokenizer. None of them can run code.
 """
 
 
-def _card(name: str, config: dict[str, Any], weights: dict[str, Tensor], scores: dict[str, Any]) -> str:
+def _card(
+    name: str, config: dict[str, Any], weights: dict[str, Tensor], scores: dict[str, Any]
+) -> str:
     model, data, systems = config["model"], config["data"]["path"], scores["systems"]
     ours = next(iter(systems.values()))
     results = [
@@ -145,8 +162,15 @@ def _card(name: str, config: dict[str, Any], weights: dict[str, Tensor], scores:
         "model-index": [{"name": name, "results": [tested]}],
     }
     titles = [markdown(f"{scores['split']}, {scores['examples']:,} examples"), *TITLES]
-    rows = [[markdown(system), *map(_score, map(figures.get, ROUGE_TYPES))] for system, figures in systems.items()]
-    places = {"transformer": ("encoder", "decoder", "cross"), "gpt": ("decoder",), "recurrent": ("cross",)}
+    rows = [
+        [markdown(system), *map(_score, map(figures.get, ROUGE_TYPES))]
+        for system, figures in systems.items()
+    ]
+    places = {
+        "transformer": ("encoder", "decoder", "cross"),
+        "gpt": ("decoder",),
+        "recurrent": ("cross",),
+    }
     return CARD.format(
         about=yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
         name=markdown(name),
@@ -154,10 +178,14 @@ def _card(name: str, config: dict[str, Any], weights: dict[str, Tensor], scores:
         architecture=model["architecture"],
         parameters=sum(tensor.numel() for tensor in weights.values()),
         embedding_size=model["embedding_size"],
-        heads=", ".join(f"{place} {model[f'{place}_heads']}" for place in places[model["architecture"]]),
+        heads=", ".join(
+            f"{place} {model[f'{place}_heads']}" for place in places[model["architecture"]]
+        ),
         steps=scores["step"],
         seed=scores["seed"],
-        table="\n".join(f"| {' | '.join(row)} |" for row in [titles, ["---"] * len(titles), *rows]),
+        table="\n".join(
+            f"| {' | '.join(row)} |" for row in [titles, ["---"] * len(titles), *rows]
+        ),
         signature=markdown_code(scores["signature"]),
         alarms="".join(f"\nAlarm: {markdown(alarm)}\n" for alarm in scores["alarms"]),
         document_tokens=config["data"]["max_document_tokens"],
@@ -167,4 +195,8 @@ def _card(name: str, config: dict[str, Any], weights: dict[str, Tensor], scores:
 
 
 def _score(figure: dict[str, float] | None) -> str:
-    return "-" if figure is None else f"{figure['mean']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
+    return (
+        "-"
+        if figure is None
+        else f"{figure['mean']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
+    )

@@ -11,7 +11,8 @@ from headcount.terminal import make_console
 def describe(config: Config, console: Console | None = None) -> None:
     """Print the heads, parameters, FLOPs and cache of the model that a config describes.
 
-    FLOPs are those of the longest document and summary that the config allows; the vocabulary is as large as it may be.
+    FLOPs are those of the longest document and summary that the config allows; the vocabulary is
+    as large as it may be.
 
     Args:
         config: the checked config.
@@ -27,14 +28,25 @@ def describe(config: Config, console: Console | None = None) -> None:
         summary_tokens=summaries,
     )
     model = config.model
-    blocks = Table("attention", title=f"{model.architecture}, embedding_size {model.embedding_size}")
+    blocks = Table(
+        "attention", title=f"{model.architecture}, embedding_size {model.embedding_size}"
+    )
     for column in ("layers", "heads", "kv heads", "head_dim", "parameters"):
         blocks.add_column(column, justify="right")
     for place in found.places:
-        numbers = place.layers, place.num_heads, place.num_kv_heads, place.head_dim, place.parameters
+        numbers = (
+            place.layers,
+            place.num_heads,
+            place.num_kv_heads,
+            place.head_dim,
+            place.parameters,
+        )
         blocks.add_row(place.name, *(f"{number:,}" for number in numbers))
     console.print(blocks)
-    totals = Table(show_header=False, caption=f"FLOPs of {documents:,} document and {summaries:,} summary tokens")
+    totals = Table(
+        show_header=False,
+        caption=f"FLOPs of {documents:,} document and {summaries:,} summary tokens",
+    )
     totals.add_column()
     totals.add_column(justify="right")
     rest = found.parameters - found.embedding_parameters

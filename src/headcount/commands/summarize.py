@@ -27,7 +27,7 @@ from headcount.terminal import make_console, print_line
 from headcount.training.callbacks.progress import bar, rate
 from headcount.training.data_module import EncodedPairs, by_length
 from headcount.training.module import GeneratedSummary, Summarizer, describe_long_documents
-from headcount.training.processes import share, silence_all_but_the_first
+from headcount.training.processes import share, silence_other_ranks
 from headcount.training.trainer import make_trainer
 
 CHARACTERS = 10_000_000  # of the documents that are read at a time, however long they are
@@ -38,20 +38,21 @@ Document = tuple[int, Any, str]  # its row, its id, which text has none of, and 
 def summarize(run: Path, config: Config, file: str, *, out: Path | None = None) -> None:
     """Summarize new documents, to standard output or to a file.
 
-    A file is there once it is complete; until then what is written is in ``OUT.parts``, and the same command goes on
-    with it. Beside the file, ``OUT.made_of.json`` says what it was made of. With ``trainer.devices`` several processes
-    share the documents of a file.
+    A file is there once it is complete; until then what is written is in ``OUT.parts``, and the
+    same command goes on with it. Beside the file, ``OUT.made_of.json`` says what it was made of.
+    With ``trainer.devices`` several processes share the documents of a file.
 
     Args:
         run: the run folder.
         config: the run's config, perhaps changed.
-        file: text, a document a line, or JSONL, an object a line; ``-`` is standard input. JSONL comes out with all
-            ``generation.num_return_sequences`` summaries and their scores, if those are several.
+        file: text, a document a line, or JSONL, an object a line; ``-`` is standard input. JSONL
+            comes out with all ``generation.num_return_sequences`` summaries and their scores, if
+            those are several.
         out: JSONL to write, in the order of the documents; None: standard output.
 
     Raises:
-        ConfigError: the run is not complete, a key that shaped its model is changed, a line cannot be read, or the
-            file is there and was made of something else.
+        ConfigError: the run is not complete, a key that shaped its model is changed, a line cannot
+            be read, or the file is there and was made of something else.
     """
     check_unchanged(run, config)
     summarizer = Summarizer(config, load_tokenizer(run / "tokenizer.json"))
@@ -60,16 +61,20 @@ def summarize(run: Path, config: Config, file: str, *, out: Path | None = None) 
     if out is None:
         _print(summarizer, file)
     elif file == "-":
-        raise ConfigError(f"--out={out}: standard input cannot be read again to go on; legal: a file of documents")
+        raise ConfigError(
+            f"--out={out}: standard input cannot be read again to go on; legal: a file of "
+            "documents"
+        )
     else:
-        silence_all_but_the_first()
         _write_file(summarizer, file, out, digest(checkpoint_path(run, "best")))
 
 
 def _print(summarizer: Summarizer, file: str) -> None:
     summarizer.to("cuda" if torch.cuda.is_available() else "cpu")
     with bar(make_console(stderr=True)) as progress:
-        task = progress.add_task("writing summaries", total=None, note="", visible=not sys.stdout.isatty())
+        task = progress.add_task(
+            "writing summaries", total=None, note="", visible=not sys.stdout.isatty()
+        )
         began, written, long = time.perf_counter(), 0, 0
         for chunk in _chunks(summarizer.config, file):
             found = {row["row"]: row for batch in _write(summarizer, chunk) for row in batch}
@@ -85,15 +90,25 @@ def _print(summarizer: Summarizer, file: str) -> None:
 
 def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -> None:
     config, to = summarizer.config, out.with_name(f"{out.name}.parts")
-    count = sum(map(len, _chunks(config, file)))  # a broken line is found before anything is written
+    count = sum(
+        map(len, _chunks(config, file))
+    )  # a broken line is found before anything is written
     knobs = {
-        f"generation.{name}": v for name, v in asdict(summarizer.config.generation).items() if name != "batch_size"
+        f"generation.{name}": v
+        for name, v in asdict(summarizer.config.generation).items()
+        if name != "batch_size"
     }
-    made_of = {"checkpoint": checkpoint, "documents": digest(Path(file)), "seed": config.seed, **knobs}
+    made_of = {
+        "checkpoint": checkpoint,
+        "documents": digest(Path(file)),
+        "seed": config.seed,
+        **knobs,
+    }
     made_of["data.document_columns"] = list(config.data.document_columns)
     if _is_finished(out, to, made_of, count):
         return
     trainer = make_trainer(config, loggers=[], callbacks=[])
+    silence_other_ranks(trainer)
     with ExitStack() as held:
         if trainer.is_global_zero:
             held.enter_context(hold(to))
@@ -105,16 +120,20 @@ def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -
             parts.claim(made_of)
         trainer.strategy.barrier()
         parts.read()
-        trainer.strategy.barrier()  # all processes have read what there is before one of them adds to it
+        # all processes have read what there is before one of them adds to it
+        trainer.strategy.barrier()
         summarizer.to(trainer.strategy.root_device)
         with bar(make_console(stderr=True)) as progress:
-            task = progress.add_task("writing summaries", total=count, note="", visible=trainer.is_global_zero)
+            task = progress.add_task(
+                "writing summaries", total=count, note="", visible=trainer.is_global_zero
+            )
             began, written = time.perf_counter(), 0
             for number, chunk in enumerate(_chunks(config, file)):
                 there = parts.done[chunk[0][0] : chunk[-1][0] + 1].all()
                 if number % trainer.world_size == trainer.global_rank and not there:
                     named = [
-                        (row, row + 1 if identifier is None else identifier, text) for row, identifier, text in chunk
+                        (row, row + 1 if identifier is None else identifier, text)
+                        for row, identifier, text in chunk
                     ]
                     for batch in _write(summarizer, named, parts.done):
                         parts.append(batch)
@@ -141,19 +160,24 @@ def _is_finished(out: Path, to: Path, made_of: Mapping[str, Any], count: int) ->
     stamp = out.with_name(f"{out.name}.made_of.json") if out.exists() else to / "made_of.json"
     if not stamp.exists():
         if out.exists():
-            raise ConfigError(f"--out={out}: there already, and summarize did not make it; legal: a new file")
+            raise ConfigError(
+                f"--out={out}: there already, and summarize did not make it; legal: a new file"
+            )
         return False
     then = json.loads(stamp.read_text(encoding="utf-8"))
     for name, value in made_of.items():
         if then.get(name) != value:
-            raise ConfigError(f"--out={out}: begun with {name}={then.get(name)}, not {value}; legal: a new file")
+            raise ConfigError(
+                f"--out={out}: begun with {name}={then.get(name)}, not {value}; legal: a new file"
+            )
     if out.exists():
         print_line(f"{out}: finished, {count:,} summaries")
     return out.exists()
 
 
 def _chunks(config: Config, file: str) -> Iterator[list[Document]]:
-    """Yield a file's documents, as many at a time as are worth sorting by length, fewer where they are long."""
+    """Yield a file's documents, as many at a time as are worth sorting by length, fewer where they
+    are long."""
     chunk: list[Document] = []
     characters = 0
     for row, (identifier, text) in enumerate(read_documents(file, config.data.document_columns)):
@@ -169,7 +193,8 @@ def _chunks(config: Config, file: str) -> Iterator[list[Document]]:
 def _write(
     summarizer: Summarizer, chunk: list[Document], done: NDArray[np.bool_] | None = None
 ) -> Iterator[list[dict[str, Any]]]:
-    """Yield what is written of the documents of a chunk, a batch at a time, but batches that are done.
+    """Yield what is written of the documents of a chunk, a batch at a time, but batches that are
+    done.
 
     Yields:
         Rows: the document's row, whether it was long, and what comes out for it.
@@ -187,7 +212,10 @@ def _write(
         if done is not None and all(done[chunk[place][0]] for place in places):
             continue
         if places is blank:
-            found = [[GeneratedSummary(row=place, summary="", truncated=False, score=0.0)] for place in blank]
+            found = [
+                [GeneratedSummary(row=place, summary="", truncated=False, score=0.0)]
+                for place in blank
+            ]
         else:
             in_windows = config.generation.long_documents == "split"
             found = summarizer.summarize(pairs.batch(places, in_windows=in_windows))
@@ -196,6 +224,8 @@ def _write(
             number, identifier, _ = chunk[place]
             out: dict[str, Any] = {"id": identifier, "summary": written[0].summary}
             if config.generation.num_return_sequences > 1:
-                out["summaries"] = [{"summary": each.summary, "score": each.score} for each in written]
+                out["summaries"] = [
+                    {"summary": each.summary, "score": each.score} for each in written
+                ]
             rows.append({"row": number, "long": bool(pairs.is_long[place]), "out": out})
         yield rows

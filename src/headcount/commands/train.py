@@ -1,10 +1,11 @@
 """The command that trains.
 
-A run folder holds ``config.yaml``, ``data.json`` (what the data is made of), ``audit.json`` and ``lengths.png`` (what
-is in it), ``tokenizer.json``, ``checkpoints/``, ``metrics.csv``, ``costs.json`` (see ``costs``), what an evaluation
-leaves (see ``evaluate``), ``wandb/`` and ``wandb_id`` (by which W&B knows it), and, when all that is there,
-``finished``. ``parts/`` has the test summaries until they are complete, ``not_finite.json`` what made a loss that is
-no number, until the run goes on. ``.lock`` is held by the process that trains.
+A run folder holds ``config.yaml``, ``data.json`` (what the data is made of), ``audit.json`` and
+``lengths.png`` (what is in it), ``tokenizer.json``, ``checkpoints/``, ``metrics.csv``,
+``costs.json`` (see ``costs``), what an evaluation leaves (see ``evaluate``), ``wandb/`` and
+``wandb_id`` (by which W&B knows it), and, when all that is there, ``finished``. ``parts/`` has the
+test summaries until they are complete, ``not_finite.json`` what made a loss that is no number,
+until the run goes on. ``.lock`` is held by the process that trains.
 """
 
 import errno
@@ -36,7 +37,7 @@ from headcount.training.callbacks.weight_averaging import averaging
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import Summarizer
 from headcount.training.preconditions import check_room, check_same_data
-from headcount.training.processes import check_same_config, share, silence_all_but_the_first
+from headcount.training.processes import check_same_config, share, silence_other_ranks
 from headcount.training.signals import Signals
 from headcount.training.trainer import make_trainer
 
@@ -46,21 +47,24 @@ console = make_console()
 def train(config: Config, *, fresh: bool = False) -> None:
     """Train a summarizer, keep the best checkpoint, write and score the test summaries.
 
-    A run that the same config began is gone on with from its last checkpoint, or left as it is if it is finished.
+    A run that the same config began is gone on with from its last checkpoint, or left as it is if
+    it is finished.
 
     Args:
         config: the checked config.
         fresh: begin another run in any case.
 
     Raises:
-        ConfigError: something in the config cannot be had, from the data to an argument of the Trainer; or the run
-            folder is another config's, or in use.
+        ConfigError: something in the config cannot be had, from the data to an argument of the
+            Trainer; or the run folder is another config's, or in use.
         RunError: the loss is not finite, or the disk is full.
         SystemExit: with 143 or 130, at SIGTERM or Ctrl-C.
     """
-    silence_all_but_the_first()
+    team = make_trainer(
+        config, loggers=[], callbacks=[]
+    )  # a wrong argument is answered before the data is prepared
+    silence_other_ranks(team)
     pl.seed_everything(config.seed, verbose=False)
-    team = make_trainer(config, loggers=[], callbacks=[])  # a wrong argument is answered before the data is prepared
     averaging(config, team)
     if config.trainer.get("fast_dev_run"):
         _try(config, team)
@@ -75,15 +79,21 @@ def train(config: Config, *, fresh: bool = False) -> None:
             folder = found or _new_run_folder(run)
             held.enter_context(hold(folder, afresh=fresh and bool(run.folder)))
             # another process may have had the folder since it was looked at
-            if not fresh and _is_finished(find_run(replace(config, run=replace(run, folder=str(folder))))):
+            if not fresh and _is_finished(
+                find_run(replace(config, run=replace(run, folder=str(folder))))
+            ):
                 return
-            write_whole(folder / "config.yaml", to_yaml(config))  # from here on the same command finds it
+            write_whole(
+                folder / "config.yaml", to_yaml(config)
+            )  # from here on the same command finds it
         try:
             _train(config, team, folder, signals, fresh=fresh)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            raise RunError(f"{folder}: {error.strerror}; the same command goes on when there is room") from error
+            raise RunError(
+                f"{folder}: {error.strerror}; the same command goes on when there is room"
+            ) from error
 
 
 def _new_run_folder(run: RunConfig) -> Path:
@@ -104,19 +114,26 @@ def _try(config: Config, team: pl.Trainer) -> None:
     data = SummarizationDataModule(config)
     data.setup()
     summarizer = Summarizer(config, data.tokenizer)
-    trainer = make_trainer(config, loggers=[], callbacks=[TrainingProgress(console), *averaging(config, team)])
+    trainer = make_trainer(
+        config, loggers=[], callbacks=[TrainingProgress(console), *averaging(config, team)]
+    )
     trainer.fit(summarizer, data)
     trainer.predict(summarizer, data)
     say(console, "fast_dev_run: every part ran once; no run folder was made")
 
 
-def _train(config: Config, team: pl.Trainer, held: Path | None, signals: Signals, *, fresh: bool = False) -> None:
+def _train(
+    config: Config, team: pl.Trainer, held: Path | None, signals: Signals, *, fresh: bool = False
+) -> None:
     """Train in the folder that the first process holds."""
     data = SummarizationDataModule(config)
     data.setup()
     summarizer = Summarizer(config, data.tokenizer)
-    # The other processes read the resolved config: the files may have been edited while the data was prepared.
-    resolved = ["train", str(held / "config.yaml"), *(["--fresh"] if fresh else [])] if held else None
+    # The other processes read the resolved config: the files may have been edited while the data
+    # was prepared.
+    resolved = (
+        ["train", str(held / "config.yaml"), *(["--fresh"] if fresh else [])] if held else None
+    )
     folder = share(team, held, arguments=resolved)
     check_same_config(team, config)
     good: tuple[Path, int] | None = None
@@ -128,13 +145,24 @@ def _train(config: Config, team: pl.Trainer, held: Path | None, signals: Signals
     kept = Checkpoints(folder, f"validation/{config.evaluation.select_by}", signals)
     with tracked as loggers:
         costs = TrainingCosts(folder, config, data.tokenizer.get_vocab_size())
-        callbacks = [TrainingProgress(console), costs, SeededSteps(config.seed), kept, Stoppable(signals)]
+        callbacks = [
+            TrainingProgress(console),
+            costs,
+            SeededSteps(config.seed),
+            kept,
+            Stoppable(signals),
+        ]
         callbacks += averaging(config, team)
         trainer = make_trainer(config, loggers=loggers, callbacks=callbacks, folder=folder)
         trainer.fit(summarizer, data, ckpt_path=good and good[0], weights_only=True)
         if kept.best is None:
-            say(console, "no validation within this training: the last weights are taken for the best")
-            trainer.save_checkpoint(checkpoint_path(folder, "best"), weights_only=False)  # the optimizer, too
+            say(
+                console,
+                "no validation within this training: the last weights are taken for the best",
+            )
+            trainer.save_checkpoint(
+                checkpoint_path(folder, "best"), weights_only=False
+            )  # the optimizer, too
         judged = score_test(trainer, summarizer, data, folder, folder)
         if judged is None:
             return
@@ -145,8 +173,11 @@ def _train(config: Config, team: pl.Trainer, held: Path | None, signals: Signals
         say(console, f"to send this run to your W&B account: {command}")
 
 
-def _prepare(folder: Path, config: Config, data: SummarizationDataModule) -> tuple[Path, int] | None:
-    """Bring a run folder to where the training begins or goes on; return the checkpoint that it goes on from.
+def _prepare(
+    folder: Path, config: Config, data: SummarizationDataModule
+) -> tuple[Path, int] | None:
+    """Bring a run folder to where the training begins or goes on; return the checkpoint that it
+    goes on from.
 
     Raises:
         ConfigError: the data is not that with which the run was begun, or the disk is full.
@@ -156,7 +187,9 @@ def _prepare(folder: Path, config: Config, data: SummarizationDataModule) -> tup
     check_room(folder, config, data.tokenizer.get_vocab_size())
     write_whole(folder / "data.json", json.dumps(data.origin, indent=2))
     write_whole(folder / "tokenizer.json", data.tokenizer.to_str(pretty=True))
-    shutil.copytree(data.audit(console), folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(DIGESTS))
+    shutil.copytree(
+        data.audit(console), folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(DIGESTS)
+    )
     good = last_good(folder)
     cut_metrics(folder, good[1] if good else 0)
     if good:

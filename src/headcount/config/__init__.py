@@ -1,1 +1,4 @@
-"""The configuration: ``schema`` declares every key, ``load`` merges files and overrides into a checked config."""
+"""The configuration.
+
+``schema`` declares every key, ``load`` merges files and overrides into a checked config.
+"""

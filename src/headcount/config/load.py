@@ -1,4 +1,7 @@
-"""Make a config: the schema, then each YAML file from left to right, then ``key=value`` from the command line."""
+"""Make a config.
+
+The schema, then each YAML file from left to right, then ``key=value`` from the command line.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 from headcount.config.schema import Config
 from headcount.errors import ConfigError, legal_names
 
-OmegaConf.clear_resolver("oc.env")  # a config that somebody else wrote tells nobody what is in the environment
 DEEPEST = 20  # levels of a YAML file
-EXPORT_FORMAT = 1  # the format_version in the config.json of an export, which is a config like any other but for that
+# the format_version in the config.json of an export, which is a config like any other but for that
+EXPORT_FORMAT = 1
 
 
 def _knobs(section: Any = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -53,7 +56,9 @@ def _check_keys(given: Any, schema: Any, source: str, prefix: str = "") -> Itera
     for name, value in given.items():
         full = f"{prefix}{name}"
         if name not in hints:
-            raise ConfigError(f"{source}: {full}={value}: unknown key; {_suggest(str(name), list(hints))}")
+            raise ConfigError(
+                f"{source}: {full}={value}: unknown key; {_suggest(str(name), list(hints))}"
+            )
         if is_dataclass(hints[name]):
             yield from _check_keys(value, hints[name], source, f"{full}.")
         elif name == "trainer" and isinstance(value, dict):
@@ -81,24 +86,44 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
     Raises:
         ConfigError: one line that says where, which key, which value, and what would be legal.
     """
+    # A config that somebody else wrote must not read the environment, where keys and passwords
+    # are.
+    OmegaConf.clear_resolver("oc.env")
     stems = "-".join(Path(file).stem for file in files)
     name = re.sub(r"[^\w.-]", "_", stems).lstrip(".-")[:100] or "run"
     merged = OmegaConf.merge(_structured(Config), {"run": {"name": name}})
     origins: dict[str, str] = {}
     for file in [*files, None] if overrides else files:
         where = file or said
-        if odd := next((each for each in overrides if not file and not re.match(r"\w+(\.\w+)*=", each)), None):
+        if odd := next(
+            (each for each in overrides if not file and not re.match(r"\w+(\.\w+)*=", each)), None
+        ):
             raise ConfigError(f"{where}: {odd}: not a setting; legal: KEY=VALUE")
         try:
             given = read_yaml(file) if file else OmegaConf.from_dotlist(overrides)
-            version = given.pop("format_version", EXPORT_FORMAT) if file and isinstance(given, DictConfig) else None
+            version = (
+                given.pop("format_version", EXPORT_FORMAT)
+                if file and isinstance(given, DictConfig)
+                else None
+            )
             if version not in (EXPORT_FORMAT, None):
-                raise ConfigError(f"{where}: format_version={version} is not known here; legal: {EXPORT_FORMAT}")
+                raise ConfigError(
+                    f"{where}: format_version={version} is not known here; legal: {EXPORT_FORMAT}"
+                )
             names = list(_check_keys(OmegaConf.to_container(given), Config, where))
             merged = OmegaConf.merge(merged, given)
         except FileNotFoundError:
-            raise ConfigError(f"{where}: no such file in {Path.cwd()}; legal: a YAML file, or key=value") from None
-        except (OmegaConfBaseException, yaml.YAMLError, OSError, ValueError, TypeError, RecursionError) as error:
+            raise ConfigError(
+                f"{where}: no such file in {Path.cwd()}; legal: a YAML file, or key=value"
+            ) from None
+        except (
+            OmegaConfBaseException,
+            yaml.YAMLError,
+            OSError,
+            ValueError,
+            TypeError,
+            RecursionError,
+        ) as error:
             raise _one_line(error, where) from None
         origins.update(dict.fromkeys(names, where))
     try:
@@ -106,13 +131,18 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
     except (OmegaConfBaseException, ConfigError) as error:
         named = re.findall(r"[a-z]+\.\w+|seed", str(error))
         where = ", ".join(dict.fromkeys(origins[n] for n in named if n in origins))
-        raise _one_line(error, where or ", ".join([*files, *([said] if overrides else [])])) from None
+        raise _one_line(
+            error, where or ", ".join([*files, *([said] if overrides else [])])
+        ) from None
     assert isinstance(config, Config)
     return config
 
 
 def is_file(path: str | Path) -> bool:
-    """Return whether something is a file; what can be no path, as a text that is too long, is none."""
+    """Return whether something is a file.
+
+    What can be no path, as a text that is too long, is none.
+    """
     try:
         return Path(path).is_file()
     except (OSError, ValueError):
@@ -122,8 +152,8 @@ def is_file(path: str | Path) -> bool:
 def sort_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Return the files and the overrides among arguments.
 
-    What begins with a key of the schema and ``=`` is an override, also where a file has that name. A path may have a
-    ``=`` in it, as the folders of a study's cells do.
+    What begins with a key of the schema and ``=`` is an override, also where a file has that name.
+    A path may have a ``=`` in it, as the folders of a study's cells do.
     """
     sections = {knob.name for knob in fields(Config)}
 
@@ -140,15 +170,21 @@ def read_yaml(file: str | Path) -> DictConfig | ListConfig:
 
     Raises:
         ConfigError: it is nested as no config is, and as would overflow the parser's stack.
-        FileNotFoundError, OSError, ValueError, yaml.YAMLError, OmegaConfBaseException: it cannot be read.
+        FileNotFoundError, OSError, ValueError, yaml.YAMLError, OmegaConfBaseException: it cannot
+        be read.
     """
     depth = 0
     for event in yaml.parse(
-        Path(file).read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        Path(file).read_text(encoding="utf-8"),
+        Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),
     ):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
+            event, yaml.CollectionEndEvent
+        )
         if depth > DEEPEST:
-            raise ConfigError(f"{file}:{event.start_mark.line + 1}: nested too deeply; legal: {DEEPEST} levels")
+            raise ConfigError(
+                f"{file}:{event.start_mark.line + 1}: nested too deeply; legal: {DEEPEST} levels"
+            )
     return OmegaConf.load(file)
 
 
@@ -172,7 +208,11 @@ def flatten(plain: Any, prefix: str = "") -> dict[str, Any]:
     """Return a nested dict as dotted names and values."""
     flat: dict[str, Any] = {}
     for key, value in plain.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        flat |= (
+            flatten(value, f"{prefix}{key}.")
+            if isinstance(value, dict)
+            else {f"{prefix}{key}": value}
+        )
     return flat
 
 
@@ -183,14 +223,18 @@ def changed(config: Config) -> dict[str, Any]:
     for key, value in defaults.items():
         if isinstance(value, str) and value.startswith("${"):
             defaults[key] = known[value[2:-1]]
-    return {key: value for key, value in known.items() if key not in defaults or value != defaults[key]}
+    return {
+        key: value for key, value in known.items() if key not in defaults or value != defaults[key]
+    }
 
 
 def _one_line(error: Exception, where: str) -> ConfigError:
     if isinstance(error, ConfigError):
         message = str(error)
         return (
-            error if message.startswith(where) and where else ConfigError(f"{where}: {message}" if where else message)
+            error
+            if message.startswith(where) and where
+            else ConfigError(f"{where}: {message}" if where else message)
         )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     full_key = getattr(error, "full_key", None)
@@ -203,7 +247,11 @@ def schema() -> str:
     rows = []
     for name, kind, knob in _knobs():
         default = knob.default if knob.default_factory is MISSING else knob.default_factory()
-        legal = " | ".join(get_args(kind)) if get_origin(kind) is Literal else getattr(kind, "__name__", str(kind))
+        legal = (
+            " | ".join(get_args(kind))
+            if get_origin(kind) is Literal
+            else getattr(kind, "__name__", str(kind))
+        )
         legal = str(kind) if get_origin(kind) is list else legal
         shown = yaml.safe_dump(default, default_flow_style=True, sort_keys=False, width=10**6)
         rows.append((name, legal, shown.splitlines()[0], knob.metadata["meaning"]))

@@ -23,5 +23,7 @@ def user_path(name: str, text: str) -> Path:
     except OSError as error:
         raise ConfigError(f"{name}={text}: {error.strerror or error}; legal: a path") from None
     except RuntimeError:
-        raise ConfigError(f"{name}={text}: the home directory is unknown; legal: a path without ~") from None
+        raise ConfigError(
+            f"{name}={text}: the home directory is unknown; legal: a path without ~"
+        ) from None
     return path

@@ -1,7 +1,8 @@
-"""The schema of a config: for each key its name, type, default, range and meaning, each stated once.
+"""The schema of a config: for each key its name, type, default, range and meaning, each stated
+once.
 
-A section is a dataclass. Checks that concern several keys are in its ``__post_init__``. Nothing here imports torch, so
-that a mistake is reported at once.
+A section is a dataclass. Checks that concern several keys are in its ``__post_init__``. Nothing
+here imports torch, so that a mistake is reported at once.
 """
 
 from __future__ import annotations
@@ -35,8 +36,13 @@ ATTENTION_SITES = {  # the attention sites of each architecture
 }
 
 
-def key(default: Any, meaning: str, *, at_least: float | None = None, below: float | None = None) -> Any:
-    """Declare a key: its default, its meaning as ``config --schema`` prints it and, for a number, its range."""
+def key(
+    default: Any, meaning: str, *, at_least: float | None = None, below: float | None = None
+) -> Any:
+    """Declare a key.
+
+    Its default, its meaning as ``config --schema`` prints it and, for a number, its range.
+    """
     metadata = {"meaning": meaning, "at_least": at_least, "below": below}
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -45,7 +51,10 @@ def key(default: Any, meaning: str, *, at_least: float | None = None, below: flo
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """Base of all sections: it checks that numbers are in their range and that no text is empty."""
+    """Base of all sections.
+
+    It checks that numbers are in their range and that no text is empty.
+    """
 
     def __post_init__(self) -> None:
         section = type(self).__name__.removesuffix("Config").lower()
@@ -54,7 +63,9 @@ class Section:
             value = getattr(self, declared.name)
             _check_text(name, value, optional=declared.default is None)
             if isinstance(value, int | float):
-                _check_range(name, value, declared.metadata.get("at_least"), declared.metadata.get("below"))
+                _check_range(
+                    name, value, declared.metadata.get("at_least"), declared.metadata.get("below")
+                )
 
 
 def _check_text(name: str, value: Any, *, optional: bool) -> None:
@@ -78,18 +89,35 @@ def _check_range(name: str, value: float, at_least: float | None, below: float |
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Section):
-    """The summarizer: its architecture, the heads of each attention site, and what its layers are built from."""
+    """The summarizer.
 
-    architecture: Architecture = key("transformer", "encoder-decoder, decoder-only, or recurrent encoder-decoder")
+    Its architecture, the heads of each attention site, and what its layers are built from.
+    """
+
+    architecture: Architecture = key(
+        "transformer", "encoder-decoder, decoder-only, or recurrent encoder-decoder"
+    )
     attention: Attention = key("dot_product", "attention function; recurrent models use additive")
-    embedding_size: int = key(256, "width of the embeddings and of the residual stream", at_least=1)
+    embedding_size: int = key(
+        256, "width of the embeddings and of the residual stream", at_least=1
+    )
     num_heads: int = key(4, "number of heads of every attention block", at_least=1)
-    encoder_heads: int = key("${model.num_heads}", "heads of the encoder's self-attention", at_least=1)
-    decoder_heads: int = key("${model.num_heads}", "heads of the decoder's self-attention", at_least=1)
-    cross_heads: int = key("${model.num_heads}", "heads of cross-attention, also of additive attention", at_least=1)
-    head_dim: int | None = key(None, "width of each head; null: embedding_size / heads", at_least=1)
+    encoder_heads: int = key(
+        "${model.num_heads}", "heads of the encoder's self-attention", at_least=1
+    )
+    decoder_heads: int = key(
+        "${model.num_heads}", "heads of the decoder's self-attention", at_least=1
+    )
+    cross_heads: int = key(
+        "${model.num_heads}", "heads of cross-attention, also of additive attention", at_least=1
+    )
+    head_dim: int | None = key(
+        None, "width of each head; null: embedding_size / heads", at_least=1
+    )
     num_kv_heads: int | None = key(
-        None, "number of key-value heads, a divisor of the heads; null: one for each head", at_least=1
+        None,
+        "number of key-value heads, a divisor of the heads; null: one for each head",
+        at_least=1,
     )
     encoder_kv_heads: int | None = key(
         "${model.num_kv_heads}", "key-value heads of the encoder's self-attention", at_least=1
@@ -97,23 +125,35 @@ class ModelConfig(Section):
     decoder_kv_heads: int | None = key(
         "${model.num_kv_heads}", "key-value heads of the decoder's self-attention", at_least=1
     )
-    cross_kv_heads: int | None = key("${model.num_kv_heads}", "key-value heads of cross-attention", at_least=1)
+    cross_kv_heads: int | None = key(
+        "${model.num_kv_heads}", "key-value heads of cross-attention", at_least=1
+    )
     encoder_layers: int = key(3, "number of encoder layers; gpt has none", at_least=0)
     decoder_layers: int = key(3, "number of decoder layers", at_least=1)
-    feedforward_size: int = key(1024, "hidden width of a Transformer's feed-forward blocks", at_least=1)
+    feedforward_size: int = key(
+        1024, "hidden width of a Transformer's feed-forward blocks", at_least=1
+    )
     activation: Activation = key("gelu", "activation of a Transformer's feed-forward blocks")
     norm: Norm = key("layernorm", "normalization layer; recurrent models have none")
-    norm_position: NormPosition = key("pre", "normalize before each block (pre-norm) or after it (post-norm)")
+    norm_position: NormPosition = key(
+        "pre", "normalize before each block (pre-norm) or after it (post-norm)"
+    )
     positions: Positions = key("sinusoidal", "positional encoding; recurrent models have none")
     cell: Cell = key("gru", "cell of recurrent layers")
-    copying: bool = key(False, "pointer-generator network: the next token may be copied from the document")
+    copying: bool = key(
+        False, "pointer-generator network: the next token may be copied from the document"
+    )
     coverage: float = key(
-        0.0, "weight of the coverage loss, which penalizes repeated attention; needs copying", at_least=0
+        0.0,
+        "weight of the coverage loss, which penalizes repeated attention; needs copying",
+        at_least=0,
     )
     dropout: float = key(0.1, "dropout of embeddings and residual branches", at_least=0, below=1)
     attention_dropout: float = key(0.0, "dropout of attention weights", at_least=0, below=1)
     tie_embeddings: Tie = key(
-        "all", "share one embedding matrix: all (document, summary and output), output (the last two), or none"
+        "all",
+        "share one embedding matrix: all (document, summary and output), output (the last two), "
+        "or none",
     )
 
     def __post_init__(self) -> None:
@@ -126,13 +166,17 @@ class ModelConfig(Section):
             if value not in legal:
                 shown = ", ".join("null" if choice is None else str(choice) for choice in legal)
                 raise ConfigError(
-                    f"model.{name}={value} does not go with model.architecture={self.architecture}; legal: {shown}"
+                    f"model.{name}={value} does not go with "
+                    f"model.architecture={self.architecture}; legal: {shown}"
                 )
         if self.coverage and not self.copying:
-            raise ConfigError(f"model.coverage={self.coverage} does not go with model.copying=False; legal: 0")
+            raise ConfigError(
+                f"model.coverage={self.coverage} does not go with model.copying=False; legal: 0"
+            )
         if self.architecture == "recurrent" and self.embedding_size % 2:
             raise ConfigError(
-                f"model.embedding_size={self.embedding_size} does not go with model.architecture=recurrent, whose "
+                f"model.embedding_size={self.embedding_size} does not go with "
+                "model.architecture=recurrent, whose "
                 "encoder gives half of it to either direction; legal: even numbers"
             )
         for site in ATTENTION_SITES[self.architecture]:
@@ -146,7 +190,8 @@ class ModelConfig(Section):
         if self.architecture == "transformer":
             return {"encoder_layers": layers, "norm": norms, "attention": attentions}
 
-        # Heads of sites that the architecture does not have must keep their default: they would change nothing.
+        # Heads of sites that the architecture does not have must keep their default: they would
+        # change nothing.
         unused = ("encoder", "cross") if self.architecture == "gpt" else ("encoder", "decoder")
         legal: dict[str, tuple[Any, ...]] = {f"{site}_heads": (self.num_heads,) for site in unused}
         if self.architecture == "gpt":
@@ -154,13 +199,25 @@ class ModelConfig(Section):
             legal |= {"encoder_layers": (0,), "tie_embeddings": ("all", "none")}
             return {**legal, "norm": norms, "attention": attentions}
 
-        absent = ("head_dim", "num_kv_heads", "encoder_kv_heads", "decoder_kv_heads", "cross_kv_heads")
+        absent = (
+            "head_dim",
+            "num_kv_heads",
+            "encoder_kv_heads",
+            "decoder_kv_heads",
+            "cross_kv_heads",
+        )
         legal |= dict.fromkeys(absent, (None,))
-        legal |= {"attention": ("additive",), "norm": ("none",), "positions": ("none",), "attention_dropout": (0.0,)}
+        legal |= {
+            "attention": ("additive",),
+            "norm": ("none",),
+            "positions": ("none",),
+            "attention_dropout": (0.0,),
+        }
         return {"encoder_layers": layers, **legal}
 
     def _check_heads(self, site: str) -> None:
-        """Check that the heads of an attention site divide the width, and its key-value heads divide the heads."""
+        """Check that the heads of an attention site divide the width, and its key-value heads
+        divide the heads."""
         heads = getattr(self, f"{site}_heads")
         kv_heads = getattr(self, f"{site}_kv_heads")
         heads_key = "num_heads" if heads == self.num_heads else f"{site}_heads"
@@ -168,18 +225,23 @@ class ModelConfig(Section):
         if self.head_dim is None and self.embedding_size % heads:
             legal = ", ".join(map(str, _divisors(self.embedding_size)))
             raise ConfigError(
-                f"model.{heads_key}={heads} does not divide model.embedding_size={self.embedding_size}; "
+                f"model.{heads_key}={heads} does not divide "
+                f"model.embedding_size={self.embedding_size}; "
                 f"legal: {legal}, or any with a model.head_dim"
             )
         if kv_heads is not None and heads % kv_heads:
             legal = ", ".join(map(str, _divisors(heads)))
-            raise ConfigError(f"model.{kv_key}={kv_heads} does not divide model.{heads_key}={heads}; legal: {legal}")
+            raise ConfigError(
+                f"model.{kv_key}={kv_heads} does not divide model.{heads_key}={heads}; legal: "
+                f"{legal}"
+            )
 
         # Rotary positions turn pairs of dimensions. Cross-attention has no positions.
         head_dim = self.head_dim or self.embedding_size // heads
         if self.positions == "rotary" and head_dim % 2 and site != "cross":
             raise ConfigError(
-                f"model.positions=rotary does not go with model.{heads_key}={heads}, whose heads are {head_dim} wide; "
+                f"model.positions=rotary does not go with model.{heads_key}={heads}, whose heads "
+                f"are {head_dim} wide; "
                 "legal: an even width"
             )
 
@@ -192,37 +254,57 @@ class DataConfig(Section):
     name: str | None = key(None, "configuration of the hub data set")
     revision: str | None = key(None, "commit or branch of the hub data set")
     document_columns: list[str] = key(
-        ["document"], "column names; the first that exists holds the document; a.b is column b within column a"
+        ["document"],
+        "column names; the first that exists holds the document; a.b is column b within column a",
     )
     summary_columns: list[str] = key(
-        ["summary"], "column names; the first that exists holds the summary; a list is several references"
+        ["summary"],
+        "column names; the first that exists holds the summary; a list is several references",
     )
-    reference_columns: list[str] = key([], "columns with further references; those that exist are used")
+    reference_columns: list[str] = key(
+        [], "columns with further references; those that exist are used"
+    )
     train_split: str = key("train", "name of the training split")
     validation_split: str | None = key(
         "validation", "name of the validation split; null: carved out of the training split"
     )
-    test_split: str | None = key("test", "name of the test split; null: carved out of the training split")
+    test_split: str | None = key(
+        "test", "name of the test split; null: carved out of the training split"
+    )
     carved_examples: int = key(1000, "number of examples in a carved split", at_least=1)
     carving_seed: int = key(0, "seed that chooses the examples of carved splits", at_least=0)
-    streaming: bool = key(False, "read training pairs as they are needed, for a set larger than memory or disk")
-    shuffle_buffer: int = key(10_000, "number of streamed pairs among which the next one is drawn", at_least=1)
-    max_document_tokens: int = key(512, "maximum number of document tokens; longer ones are truncated", at_least=2)
+    streaming: bool = key(
+        False, "read training pairs as they are needed, for a set larger than memory or disk"
+    )
+    shuffle_buffer: int = key(
+        10_000, "number of streamed pairs among which the next one is drawn", at_least=1
+    )
+    max_document_tokens: int = key(
+        512, "maximum number of document tokens; longer ones are truncated", at_least=2
+    )
     max_summary_tokens: int = key(64, "maximum number of tokens of training summaries", at_least=2)
-    batch_tokens: int = key(4096, "maximum number of document plus summary tokens in a training batch", at_least=1)
+    batch_tokens: int = key(
+        4096, "maximum number of document plus summary tokens in a training batch", at_least=1
+    )
     length_pools: int = key(
-        0, "sort by length within pools of this many batches, for models that pad; 0 turns it off", at_least=0
+        0,
+        "sort by length within pools of this many batches, for models that pad; 0 turns it off",
+        at_least=0,
     )
     num_workers: int = key(0, "processes that prepare batches ahead; 0: none", at_least=0)
-    cache_dir: str = key("~/.cache/headcount", "folder of prepared data and tokenizers, reused by content")
+    cache_dir: str = key(
+        "~/.cache/headcount", "folder of prepared data and tokenizers, reused by content"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         longest = self.max_document_tokens + self.max_summary_tokens
         if longest > self.batch_tokens:
             raise ConfigError(
-                f"data.batch_tokens={self.batch_tokens} is too small for one pair of data.max_document_tokens="
-                f"{self.max_document_tokens} and data.max_summary_tokens={self.max_summary_tokens}; legal: at "
+                f"data.batch_tokens={self.batch_tokens} is too small for one pair of "
+                "data.max_document_tokens="
+                f"{self.max_document_tokens} and "
+                f"data.max_summary_tokens={self.max_summary_tokens}; legal: at "
                 f"least {longest}"
             )
 
@@ -230,10 +312,13 @@ class DataConfig(Section):
         if self.streaming:
             for name in ("validation_split", "test_split"):
                 if getattr(self, name) is None:
-                    raise ConfigError(f"data.{name}=None needs the whole split; legal: data.streaming=False")
+                    raise ConfigError(
+                        f"data.{name}=None needs the whole split; legal: data.streaming=False"
+                    )
             if self.length_pools:
                 raise ConfigError(
-                    f"data.length_pools={self.length_pools} needs the whole split; legal: data.streaming=False"
+                    f"data.length_pools={self.length_pools} needs the whole split; legal: "
+                    "data.streaming=False"
                 )
 
 
@@ -241,10 +326,16 @@ class DataConfig(Section):
 class TokenizerConfig(Section):
     """A byte-level tokenizer, trained on the training split, or a pretrained one."""
 
-    algorithm: Literal["bpe", "unigram"] = key("bpe", "byte-pair encoding or unigram language model")
+    algorithm: Literal["bpe", "unigram"] = key(
+        "bpe", "byte-pair encoding or unigram language model"
+    )
     vocabulary_size: int = key(8000, "number of tokens, including the 256 bytes", at_least=260)
-    training_pairs: int = key(200_000, "number of training pairs that the tokenizer is trained on", at_least=1)
-    words: str | None = key(None, "regular expression of texts that are one word, for example #Person\\d+#")
+    training_pairs: int = key(
+        200_000, "number of training pairs that the tokenizer is trained on", at_least=1
+    )
+    words: str | None = key(
+        None, "regular expression of texts that are one word, for example #Person\\d+#"
+    )
     path: str | None = key(None, "tokenizer.json of a pretrained model, instead of training one")
 
     def __post_init__(self) -> None:
@@ -252,7 +343,9 @@ class TokenizerConfig(Section):
         try:
             re.compile(self.words or "")
         except re.error as error:
-            raise ConfigError(f"tokenizer.words={self.words} is not a regular expression: {error}") from None
+            raise ConfigError(
+                f"tokenizer.words={self.words} is not a regular expression: {error}"
+            ) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,29 +360,44 @@ class OptimizerConfig(Section):
     beta2: float = key(0.98, "beta2 of AdamW", at_least=0, below=1)
     ema_decay: float = key(
         0.0,
-        "decay of the exponential moving average of the weights, which is used for validation and generation; "
+        "decay of the exponential moving average of the weights, which is used for validation "
+        "and generation; "
         "0 turns it off",
         at_least=0,
         below=1,
     )
-    label_smoothing: float = key(0.1, "probability mass that the loss spreads over the vocabulary", at_least=0, below=1)
+    label_smoothing: float = key(
+        0.1, "probability mass that the loss spreads over the vocabulary", at_least=0, below=1
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationConfig(Section):
     """How summaries are generated. Validation always generates greedily."""
 
-    strategy: Literal["greedy", "beam", "sample"] = key("greedy", "greedy search, beam search, or sampling")
-    max_tokens: int = key("${data.max_summary_tokens}", "maximum number of tokens, with the end token", at_least=1)
+    strategy: Literal["greedy", "beam", "sample"] = key(
+        "greedy", "greedy search, beam search, or sampling"
+    )
+    max_tokens: int = key(
+        "${data.max_summary_tokens}", "maximum number of tokens, with the end token", at_least=1
+    )
     min_tokens: int = key(0, "minimum number of tokens, with the end token", at_least=0)
     no_repeat_ngram_size: int = key(
-        0, "no n-gram of words of this size occurs twice; 3 is trigram blocking, 0 turns it off", at_least=0
+        0,
+        "no n-gram of words of this size occurs twice; 3 is trigram blocking, 0 turns it off",
+        at_least=0,
     )
-    repetition_penalty: float = key(1.0, "factor on the log-probability of tokens generated before", at_least=1)
+    repetition_penalty: float = key(
+        1.0, "factor on the log-probability of tokens generated before", at_least=1
+    )
     num_beams: int = key(4, "beam: number of hypotheses of each document", at_least=1)
-    num_beam_groups: int = key(1, "beam: number of groups of diverse beam search, a divisor of num_beams", at_least=1)
+    num_beam_groups: int = key(
+        1, "beam: number of groups of diverse beam search, a divisor of num_beams", at_least=1
+    )
     diversity_penalty: float = key(
-        0.0, "beam: subtracted from a token's score for each earlier group that chose it at this step", at_least=0
+        0.0,
+        "beam: subtracted from a token's score for each earlier group that chose it at this step",
+        at_least=0,
     )
     length_penalty: Literal["wu", "average", "none"] = key(
         "wu", "beam: divisor of the score: that of Wu et al. 2016, the length, or none"
@@ -301,13 +409,21 @@ class GenerationConfig(Section):
     temperature: float = key(1.0, "sample: softmax temperature; below 1 sharpens", at_least=1e-3)
     top_k: int = key(0, "sample: draw from the k most probable tokens; 0: from all", at_least=0)
     top_p: float = key(
-        1.0, "sample: draw from the most probable tokens that together reach p; 1: from all", at_least=0, below=1.0001
+        1.0,
+        "sample: draw from the most probable tokens that together reach p; 1: from all",
+        at_least=0,
+        below=1.0001,
     )
-    num_return_sequences: int = key(1, "number of summaries of each document, with scores", at_least=1)
+    num_return_sequences: int = key(
+        1, "number of summaries of each document, with scores", at_least=1
+    )
     long_documents: Literal["truncate", "split"] = key(
-        "truncate", "truncate documents beyond data.max_document_tokens, or summarize them in windows"
+        "truncate",
+        "truncate documents beyond data.max_document_tokens, or summarize them in windows",
     )
-    precision: Literal["float32", "bfloat16"] = key("float32", "precision of the weights in generation")
+    precision: Literal["float32", "bfloat16"] = key(
+        "float32", "precision of the weights in generation"
+    )
     batch_size: int = key(64, "number of documents generated for at a time", at_least=1)
 
     def __post_init__(self) -> None:
@@ -320,7 +436,8 @@ class GenerationConfig(Section):
         if self.num_beams % self.num_beam_groups:
             legal = ", ".join(map(str, _divisors(self.num_beams)))
             raise ConfigError(
-                f"generation.num_beam_groups={self.num_beam_groups} does not divide generation.num_beams="
+                f"generation.num_beam_groups={self.num_beam_groups} does not divide "
+                "generation.num_beams="
                 f"{self.num_beams}; legal: {legal}"
             )
         if self.num_return_sequences > 1 and self.long_documents == "split":
@@ -328,10 +445,13 @@ class GenerationConfig(Section):
                 f"generation.num_return_sequences={self.num_return_sequences} does not go with "
                 "generation.long_documents=split, which joins summaries; legal: 1"
             )
-        found = {"greedy": 1, "beam": self.num_beams, "sample": self.num_return_sequences}[self.strategy]
+        found = {"greedy": 1, "beam": self.num_beams, "sample": self.num_return_sequences}[
+            self.strategy
+        ]
         if self.num_return_sequences > found:
             raise ConfigError(
-                f"generation.num_return_sequences={self.num_return_sequences} is more than generation.strategy="
+                f"generation.num_return_sequences={self.num_return_sequences} is more than "
+                "generation.strategy="
                 f"{self.strategy} finds; legal: at most {found}"
             )
 
@@ -342,8 +462,12 @@ class EvaluationConfig(Section):
 
     validation_examples: int = key(256, "size of the fixed validation sample", at_least=1)
     select_by: RougeType = key("rougeL", "validation score that selects the checkpoint")
-    references: ReferenceRule = key("mean", "how the scores against several references are combined")
-    baselines: list[str] = key(BASELINES, "extractive baselines in the table of scores: NAME-K takes K units")
+    references: ReferenceRule = key(
+        "mean", "how the scores against several references are combined"
+    )
+    baselines: list[str] = key(
+        BASELINES, "extractive baselines in the table of scores: NAME-K takes K units"
+    )
     unit: Unit = key("sentence", "unit that the extractive baselines select")
 
     def __post_init__(self) -> None:
@@ -351,7 +475,8 @@ class EvaluationConfig(Section):
         for name in self.baselines:
             if not re.fullmatch(r"(lead|longest|random|oracle)-[1-9]\d*", name):
                 raise ConfigError(
-                    f"evaluation.baselines={name} is not a baseline; legal: lead-K, longest-K, random-K and oracle-K"
+                    f"evaluation.baselines={name} is not a baseline; legal: lead-K, longest-K, "
+                    "random-K and oracle-K"
                 )
 
 
@@ -359,7 +484,9 @@ class EvaluationConfig(Section):
 class TrackingConfig(Section):
     """Weights & Biases."""
 
-    mode: Literal["auto", "online", "offline", "disabled"] = key("auto", "auto: online if a key is configured")
+    mode: Literal["auto", "online", "offline", "disabled"] = key(
+        "auto", "auto: online if a key is configured"
+    )
     project: str = key("headcount", "W&B project")
     entity: str | None = key(None, "W&B user or team")
     group: str | None = key(None, "W&B group")
@@ -372,13 +499,18 @@ class RunConfig(Section):
     """The run folder."""
 
     directory: str = key("runs", "folder in which run folders are created")
-    name: str | None = key(None, "run folders are named NAME-1, NAME-2, ...; null: after the config files")
+    name: str | None = key(
+        None, "run folders are named NAME-1, NAME-2, ...; null: after the config files"
+    )
     folder: str | None = key(None, "the run folder itself; null: a new one in run.directory")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.name is not None and not re.fullmatch(r"\w[\w.-]*", self.name):
-            raise ConfigError(f"run.name={self.name} is not a folder's name; legal: letters, digits, '_', '-' and '.'")
+            raise ConfigError(
+                f"run.name={self.name} is not a folder's name; legal: letters, digits, '_', '-' "
+                "and '.'"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -401,7 +533,8 @@ class Config(Section):
         check_trainer(self.trainer)
         if self.data.streaming and self.trainer.get("max_steps", -1) < 0:
             raise ConfigError(
-                "trainer.max_steps=-1 does not go with data.streaming=True, which has no end; legal: steps"
+                "trainer.max_steps=-1 does not go with data.streaming=True, which has no end; "
+                "legal: steps"
             )
         self._check_generation_length()
 
@@ -417,13 +550,17 @@ class Config(Section):
         positions = self.data.max_summary_tokens if is_gpt else self.max_positions
         if longest > positions:
             raise ConfigError(
-                f"generation.max_tokens={longest} is beyond the model's positions, which data.max_document_tokens and "
+                f"generation.max_tokens={longest} is beyond the model's positions, which "
+                "data.max_document_tokens and "
                 f"data.max_summary_tokens decide; legal: at most {positions}"
             )
 
     @property
     def max_positions(self) -> int:
-        """Number of positions of the model: the longest document or summary; for gpt both together."""
+        """Number of positions of the model.
+
+        The longest document or summary; for gpt both together.
+        """
         document, summary = self.data.max_document_tokens, self.data.max_summary_tokens
         return document + summary if self.model.architecture == "gpt" else max(document, summary)
 

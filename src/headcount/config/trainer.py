@@ -1,7 +1,8 @@
-"""The ``trainer`` section: arguments of ``pytorch_lightning.Trainer``, checked against its signature.
+"""The ``trainer`` section: arguments of ``pytorch_lightning.Trainer``, checked against its
+signature.
 
-Lightning's signature is read from its source, because importing it takes seconds and a mistake should be reported at
-once.
+Lightning's signature is read from its source, because importing it takes seconds and a mistake
+should be reported at once.
 """
 
 import ast
@@ -33,21 +34,29 @@ TRAINER_DEFAULTS = {
     "log_every_n_steps": 20,
     "num_sanity_val_steps": 0,
 }
-TYPE_NAMES = {"int": "int", "float": "float", "str": "str", "bool": "bool", "None": "NoneType", "list": "list"}
+TYPE_NAMES = {
+    "int": "int",
+    "float": "float",
+    "str": "str",
+    "bool": "bool",
+    "None": "NoneType",
+    "list": "list",
+}
 
 
 def check_trainer(trainer: dict[str, Any]) -> None:
     """Check names, types and budget of the Trainer's arguments.
 
     Raises:
-        ConfigError: an argument is unknown, reserved or of the wrong type, or the budget is not exactly one of steps
-            and epochs.
+        ConfigError: an argument is unknown, reserved or of the wrong type, or the budget is not
+            exactly one of steps and epochs.
     """
     signature = trainer_signature()
     for name, value in trainer.items():
         _check_argument(name, value, signature)
 
-    # Exactly one budget: of two, the one that ends the training would decide the learning-rate schedule silently.
+    # Exactly one budget: of two, the one that ends the training would decide the learning-rate
+    # schedule silently.
     steps, epochs = trainer.get("max_steps", -1), trainer.get("max_epochs", -1)
     budgets = f"trainer.max_steps={steps} and trainer.max_epochs={epochs}"
     limits_epochs = epochs is not None and epochs >= 0
@@ -74,7 +83,9 @@ def _check_argument(name: str, value: Any, signature: dict[str, set[str] | None]
 
     # Arguments that also take objects have no plain type and are left to Lightning.
     types = signature[name]
-    is_legal = types is None or kind in types or kind == "dict" or (kind == "int" and "float" in types)
+    is_legal = (
+        types is None or kind in types or kind == "dict" or (kind == "int" and "float" in types)
+    )
     if types and not is_legal:
         legal = " or ".join(sorted(types)).replace("NoneType", "null")
         raise ConfigError(f"trainer.{name}={value}: wrong type {kind}; legal: {legal}")
@@ -82,7 +93,10 @@ def _check_argument(name: str, value: Any, signature: dict[str, set[str] | None]
 
 @cache
 def trainer_signature() -> dict[str, set[str] | None]:
-    """Return for each argument of Lightning's Trainer the names of its types; None if one is not a plain type."""
+    """Return for each argument of Lightning's Trainer the names of its types.
+
+    None if one is not a plain type.
+    """
     package = importlib.util.find_spec("pytorch_lightning")
     if package is None or package.origin is None:
         raise ConfigError("pytorch-lightning is not installed; see requirements.txt")
@@ -90,7 +104,10 @@ def trainer_signature() -> dict[str, set[str] | None]:
 
     for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
         if isinstance(node, ast.FunctionDef) and node.name == "__init__":
-            return {argument.arg: _plain_types(argument.annotation) for argument in node.args.kwonlyargs}
+            return {
+                argument.arg: _plain_types(argument.annotation)
+                for argument in node.args.kwonlyargs
+            }
     raise AssertionError("the Trainer of Lightning has no __init__")
 
 

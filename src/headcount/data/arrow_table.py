@@ -1,4 +1,7 @@
-"""Arrow files, written chunk by chunk and read through a memory map: a table may be larger than memory."""
+"""Arrow files, written chunk by chunk and read through a memory map.
+
+A table may be larger than memory.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -27,7 +30,9 @@ def read_table(path: Path) -> pa.Table:
     try:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except (pa.ArrowException, OSError) as error:
-        raise ConfigError(f"{path}: damaged ({error}); delete {path.parent} to have it made again") from None
+        raise ConfigError(
+            f"{path}: damaged ({error}); delete {path.parent} to have it made again"
+        ) from None
 
 
 class Column(Sequence[Any]):

@@ -1,8 +1,9 @@
 """What is in a data set, in one table: sizes, lengths, novelty, repeats, and what was dropped.
 
-Words are split at whitespace and lines are the non-blank ones. A novel n-gram is one of a summary's distinct n-grams,
-of lower-cased runs of word characters, that is nowhere in the document (See et al. 2017, section 6.3); the share is
-averaged over the pairs that have an n-gram. The 95th percentile is by nearest rank.
+Words are split at whitespace and lines are the non-blank ones. A novel n-gram is one of a
+summary's distinct n-grams, of lower-cased runs of word characters, that is nowhere in the document
+(See et al. 2017, section 6.3); the share is averaged over the pairs that have an n-gram. The 95th
+percentile is by nearest rank.
 """
 
 import hashlib
@@ -29,7 +30,9 @@ from headcount.terminal import say
 
 FORMAT = 1  # raise it when the figures below change
 GRAMS = (1, 2, 3, 4)
-NOVELTY_PAIRS = 20_000  # of a larger split this many pairs, evenly spread, are searched for novel n-grams
+NOVELTY_PAIRS = (
+    20_000  # of a larger split this many pairs, evenly spread, are searched for novel n-grams
+)
 WORD = re.compile(r"\w+")
 
 
@@ -46,7 +49,9 @@ class Spread:
         """Return the spread of at least one length."""
         ordered = np.sort(np.asarray(lengths))
         rank = math.ceil(0.95 * len(ordered))
-        return cls(median=float(np.median(ordered)), p95=int(ordered[rank - 1]), max=int(ordered[-1]))
+        return cls(
+            median=float(np.median(ordered)), p95=int(ordered[rank - 1]), max=int(ordered[-1])
+        )
 
     def __str__(self) -> str:
         """Return the three numbers as the table shows them."""
@@ -61,12 +66,13 @@ class SplitAudit:
         pairs: pairs of a document and at least one summary.
         rows: rows in the source.
         references: for each number of references, as text, the pairs that have it.
-        document_words, document_lines, document_tokens: lengths of the documents; tokens before any are cut.
-        summary_words, summary_tokens: lengths of the first references; tokens before any are cut.
-        cut_documents, cut_summaries: share that is longer than the limit.
+        document_words, document_lines, document_tokens: lengths of the documents; tokens before
+        any are cut. summary_words, summary_tokens: lengths of the first references; tokens before
+        any are cut. cut_documents, cut_summaries: share that is longer than the limit.
         compression: words of a document per word of its summary, the median.
         novel: for each n, as text, the share of novel n-grams.
-        repeats: documents that occurred before in the same split, letter for letter and by their words alone.
+        repeats: documents that occurred before in the same split, letter for letter and by their
+            words alone.
         shared: for each earlier split the documents that are in it as well, likewise.
         dropped_rows: place and reason of every row without a document or a summary.
         mended_rows: places of rows that were not UTF-8.
@@ -107,14 +113,18 @@ def audit(splits: dict[str, EncodedPairs], origin: dict[str, Any]) -> dict[str, 
 
 
 def _audit(
-    split: EncodedPairs, origin: dict[str, Any], earlier: dict[str, tuple[NDArray[np.uint64], NDArray[np.uint64]]]
+    split: EncodedPairs,
+    origin: dict[str, Any],
+    earlier: dict[str, tuple[NDArray[np.uint64], NDArray[np.uint64]]],
 ) -> tuple[SplitAudit, tuple[NDArray[np.uint64], NDArray[np.uint64]]]:
     pairs = split.pairs
     words, lines, summary_words, letters, bare = (array(kind) for kind in "IIIQQ")
     references: Counter[str] = Counter()
     novelty: dict[int, list[float]] = {n: [] for n in GRAMS}
     every = -(-len(pairs) // NOVELTY_PAIRS)
-    for row, (document, summaries) in enumerate(zip(pairs.documents, pairs.references, strict=True)):
+    for row, (document, summaries) in enumerate(
+        zip(pairs.documents, pairs.references, strict=True)
+    ):
         lowered = WORD.findall(document.lower())
         words.append(len(document.split()))
         lines.append(sum(not line.isspace() for line in document.splitlines() if line))
@@ -141,7 +151,9 @@ def _audit(
         novel={str(n): float(np.mean(shares)) for n, shares in novelty.items() if shares},
         repeats=[len(kind) - len(np.unique(kind)) for kind in mine],
         shared={
-            role: [int(np.isin(kind, other).sum()) for kind, other in zip(mine, theirs, strict=True)]
+            role: [
+                int(np.isin(kind, other).sum()) for kind, other in zip(mine, theirs, strict=True)
+            ]
             for role, theirs in earlier.items()
         },
         dropped_rows=origin["dropped_rows"],
@@ -156,23 +168,39 @@ def _hash(text: str) -> int:
 
 
 def _novel(document: list[str], summary: list[str]) -> Iterator[tuple[int, float]]:
-    """Yield, for each n of which the summary has an n-gram, the share of those that the document lacks."""
+    """Yield, for each n of which the summary has an n-gram, the share of those that the document
+    lacks."""
     for n in GRAMS:
         if grams := set(zip(*(summary[i:] for i in range(n)), strict=False)):
-            yield n, len(grams.difference(zip(*(document[i:] for i in range(n)), strict=False))) / len(grams)
+            yield (
+                n,
+                len(grams.difference(zip(*(document[i:] for i in range(n)), strict=False)))
+                / len(grams),
+            )
 
 
 def show(found: dict[str, SplitAudit], console: Console) -> None:
     """Print the figures, a column a split, and the first of the rows that were dropped."""
     splits = list(found.values())
-    table = Table("", *found, title="What is in the data", caption="lengths: median / 95th percentile / maximum")
+    table = Table(
+        "",
+        *found,
+        title="What is in the data",
+        caption="lengths: median / 95th percentile / maximum",
+    )
 
     def row(name: str, cells: Iterable[Any]) -> None:
         table.add_row(name, *map(str, cells))
 
     row("pairs", (f"{s.pairs:,}" for s in splits))
     row("references", (_references(s.references) for s in splits))
-    for name in ("document_words", "document_lines", "document_tokens", "summary_words", "summary_tokens"):
+    for name in (
+        "document_words",
+        "document_lines",
+        "document_tokens",
+        "summary_words",
+        "summary_tokens",
+    ):
         row(name.replace("_", " "), (getattr(s, name) for s in splits))
     row("cut on either side", (f"{s.cut_documents:.1%}, {s.cut_summaries:.1%}" for s in splits))
     row("compression, words", (f"{s.compression:.1f}" for s in splits))
@@ -180,9 +208,13 @@ def show(found: dict[str, SplitAudit], console: Console) -> None:
         row(f"novel {n}-grams", (f"{s.novel[n]:.1%}" if n in s.novel else "" for s in splits))
     row("repeats (by words)", (_counts(s.repeats) for s in splits))
     for role in list(found)[:-1]:
-        row(f"also in {role}", (_counts(s.shared[role]) if role in s.shared else "" for s in splits))
+        row(
+            f"also in {role}",
+            (_counts(s.shared[role]) if role in s.shared else "" for s in splits),
+        )
     row(
-        "dropped, mended, NUL rows", (f"{len(s.dropped_rows)}, {len(s.mended_rows)}, {len(s.nul_rows)}" for s in splits)
+        "dropped, mended, NUL rows",
+        (f"{len(s.dropped_rows)}, {len(s.mended_rows)}, {len(s.nul_rows)}" for s in splits),
     )
     console.print(table)
     for role, figures in found.items():
@@ -192,7 +224,9 @@ def show(found: dict[str, SplitAudit], console: Console) -> None:
 
 def _references(pairs: dict[str, int]) -> str:
     return (
-        next(iter(pairs)) if len(pairs) == 1 else ", ".join(f"{number}: {count:,}" for number, count in pairs.items())
+        next(iter(pairs))
+        if len(pairs) == 1
+        else ", ".join(f"{number}: {count:,}" for number, count in pairs.items())
     )
 
 
@@ -203,7 +237,8 @@ def _counts(counts: Sequence[int]) -> str:
 def prepare_audit(
     splits: dict[str, EncodedPairs], origin: dict[str, Any], cache_dir: str, key: Any
 ) -> tuple[Path, dict[str, SplitAudit], bool]:
-    """Return the cached folder of ``audit.json`` and ``lengths.png``, the figures, and whether they were made now.
+    """Return the cached folder of ``audit.json`` and ``lengths.png``, the figures, and whether
+    they were made now.
 
     Args:
         splits: by role, the training split first.
@@ -220,7 +255,9 @@ def prepare_audit(
         (folder / "audit.json").write_text(json.dumps(figures, indent=2))
         draw_lengths(splits, folder / "lengths.png")
 
-    folder = cached(cache_dir, "audit", [FORMAT, {role: origin[role] for role in splits}, key], build)
+    folder = cached(
+        cache_dir, "audit", [FORMAT, {role: origin[role] for role in splits}, key], build
+    )
     return folder, _read(folder / "audit.json"), made
 
 
@@ -228,7 +265,9 @@ def _read(path: Path) -> dict[str, SplitAudit]:
     found = {}
     for role, figures in json.loads(path.read_text()).items():
         spreads = {
-            name: Spread(**value) for name, value in figures.items() if isinstance(value, dict) and "p95" in value
+            name: Spread(**value)
+            for name, value in figures.items()
+            if isinstance(value, dict) and "p95" in value
         }
         found[role] = SplitAudit(**{**figures, **spreads})
     return found

@@ -14,7 +14,7 @@ from headcount.data.tokenizer import END, START
 from headcount.data.tokens import SCHEMA, Ids, TokenColumn, tokenize
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)  # not frozen: Lightning rebuilds batches for trainer.precision=bf16-true
 class Batch:
     """Examples end to end.
 
@@ -73,7 +73,9 @@ class Layout:
     max_summary_tokens: int
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, max_document_tokens: int, max_summary_tokens: int) -> "Layout":
+    def of(
+        cls, tokenizer: Tokenizer, max_document_tokens: int, max_summary_tokens: int
+    ) -> "Layout":
         """Return the layout with the special tokens of a tokenizer."""
         start_id, end_id = (tokenizer.get_vocab()[token] for token in (START, END))
         return cls(
@@ -85,22 +87,32 @@ class Layout:
 
     def tokens(self, document: Ids, summary: Ids) -> int:
         """Return the tokens of an example's two sides once they are cut."""
-        return min(len(document) + 1, self.max_document_tokens) + min(len(summary) + 2, self.max_summary_tokens)
+        return min(len(document) + 1, self.max_document_tokens) + min(
+            len(summary) + 2, self.max_summary_tokens
+        )
 
     def windows(self, document: Ids) -> list[Ids]:
         """Return a document's uncut token ids in as few parts of equal length as are not cut."""
-        return np.array_split(document, max(1, -(-len(document) // (self.max_document_tokens - 1))))
+        return np.array_split(
+            document, max(1, -(-len(document) // (self.max_document_tokens - 1)))
+        )
 
-    def batch(self, indices: Sequence[int], documents: Sequence[Ids], summaries: Sequence[Ids]) -> Batch:
+    def batch(
+        self, indices: Sequence[int], documents: Sequence[Ids], summaries: Sequence[Ids]
+    ) -> Batch:
         """Lay examples end to end, given their uncut token ids."""
         start, end = np.array([self.start_id], np.int32), np.array([self.end_id], np.int32)
         documents = [ids[: self.max_document_tokens - 1] for ids in documents]
         summaries = [ids[: self.max_summary_tokens - 2] for ids in summaries]
         return Batch(
             indices=np.asarray(indices).tolist(),
-            document_ids=torch.from_numpy(np.concatenate([part for ids in documents for part in (ids, end)])),
+            document_ids=torch.from_numpy(
+                np.concatenate([part for ids in documents for part in (ids, end)])
+            ),
             document_lengths=[len(ids) + 1 for ids in documents],
-            summary_ids=torch.from_numpy(np.concatenate([part for ids in summaries for part in (start, ids, end)])),
+            summary_ids=torch.from_numpy(
+                np.concatenate([part for ids in summaries for part in (start, ids, end)])
+            ),
             summary_lengths=[len(ids) + 2 for ids in summaries],
         )
 
@@ -127,26 +139,42 @@ class EncodedPairs:
         """
         self.pairs = pairs
         self.layout = Layout.of(tokenizer, max_document_tokens, max_summary_tokens)
-        tokens = pa.Table.from_batches(tokenize(pairs, tokenizer), SCHEMA) if tokens is None else tokens
-        self.documents, self.summaries = TokenColumn(tokens["document"]), TokenColumn(tokens["summary"])
+        tokens = (
+            pa.Table.from_batches(tokenize(pairs, tokenizer), SCHEMA) if tokens is None else tokens
+        )
+        self.documents, self.summaries = (
+            TokenColumn(tokens["document"]),
+            TokenColumn(tokens["summary"]),
+        )
         uncut_documents, uncut_summaries = self.documents.lengths + 1, self.summaries.lengths + 2
         self.is_long = uncut_documents > max_document_tokens
         self.cut_documents = int(self.is_long.sum())
         self.cut_summaries = int((uncut_summaries > max_summary_tokens).sum())
         self.document_lengths = np.minimum(uncut_documents, max_document_tokens)
-        self.lengths = self.document_lengths + np.minimum(uncut_summaries, max_summary_tokens)  # tokens of both sides
+        self.lengths = self.document_lengths + np.minimum(
+            uncut_summaries, max_summary_tokens
+        )  # tokens of both sides
 
     def __len__(self) -> int:
         """Return the number of examples."""
         return len(self.lengths)
 
     def batch(self, indices: Sequence[int], *, in_windows: bool = False) -> Batch:
-        """Lay examples end to end; long documents are cut, or come in windows one after the other."""
+        """Lay examples end to end.
+
+        Long documents are cut, or come in windows one after the other.
+        """
         if in_windows:
-            windows = [(i, window) for i in indices for window in self.layout.windows(self.documents[i])]
+            windows = [
+                (i, window) for i in indices for window in self.layout.windows(self.documents[i])
+            ]
             summaries = [self.summaries[i] for i, _ in windows]
-            return self.layout.batch([i for i, _ in windows], [window for _, window in windows], summaries)
-        return self.layout.batch(indices, [self.documents[i] for i in indices], [self.summaries[i] for i in indices])
+            return self.layout.batch(
+                [i for i, _ in windows], [window for _, window in windows], summaries
+            )
+        return self.layout.batch(
+            indices, [self.documents[i] for i in indices], [self.summaries[i] for i in indices]
+        )
 
     def shortest(self) -> Batch:
         """Return the example with the shortest document, which a picture has room for."""
@@ -154,7 +182,10 @@ class EncodedPairs:
 
 
 def by_length(split: EncodedPairs, examples: Sequence[int], size: int) -> list[list[int]]:
-    """Group examples of similar documents, the longest first, into batches of a size: for decoding, which pads."""
+    """Group examples of similar documents, the longest first, into batches of a size.
+
+    For decoding, which pads.
+    """
     order = longest_first(split, examples)
     return [order[begin : begin + size] for begin in range(0, len(order), size)]
 

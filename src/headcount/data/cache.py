@@ -25,9 +25,10 @@ _verified: set[tuple[Any, ...]] = set()  # states of entries that this process h
 def cached(cache_dir: str, kind: str, key: Any, build: Callable[[Path], None]) -> Path:
     """Return a cached folder; build it first where it is missing or damaged.
 
-    An entry is built beside its place, flushed to disk and moved there at the end, so that what a killed process leaves
-    is never taken for an entry. Of several processes one builds, the others wait. Opening an entry compares its files
-    with their digests. A complete entry is only read, so that a cache may be shared without being writable.
+    An entry is built beside its place, flushed to disk and moved there at the end, so that what a
+    killed process leaves is never taken for an entry. Of several processes one builds, the others
+    wait. Opening an entry compares its files with their digests. A complete entry is only read, so
+    that a cache may be shared without being writable.
 
     Args:
         cache_dir: the ``data.cache_dir`` of a config.
@@ -55,7 +56,9 @@ def cached(cache_dir: str, kind: str, key: Any, build: Callable[[Path], None]) -
             _build(folder, build)
     except OSError as error:
         reason = error.strerror or error
-        raise ConfigError(f"data.cache_dir={cache_dir}: cannot write {folder.name}: {reason}") from None
+        raise ConfigError(
+            f"data.cache_dir={cache_dir}: cannot write {folder.name}: {reason}"
+        ) from None
     return folder
 
 
@@ -65,7 +68,8 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
     partial.mkdir()
     build(partial)
 
-    # The digests come last and everything reaches the disk before the move: a crash leaves no empty file in an entry.
+    # The digests come last and everything reaches the disk before the move: a crash leaves no
+    # empty file in an entry.
     digests = {path.name: digest(path) for path in sorted(partial.iterdir())}
     (partial / DIGESTS).write_text(json.dumps(digests, indent=2), encoding="utf-8")
     for path in (*partial.iterdir(), partial):
@@ -84,13 +88,23 @@ def _flush(path: Path) -> None:
 
 
 def _find_damage(folder: Path) -> str | None:
-    """Return what is wrong with an entry, None if nothing is. Files are read once per process and state."""
+    """Return what is wrong with an entry, None if nothing is.
+
+    Files are read once per process and state.
+    """
     try:
         digests = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
         for name, expected in digests.items():
             path = folder / name
             status = path.stat()
-            state = (str(path), expected, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            state = (
+                str(path),
+                expected,
+                status.st_ino,
+                status.st_size,
+                status.st_mtime_ns,
+                status.st_ctime_ns,
+            )
             if state in _verified:
                 continue
             if digest(path) != expected:
@@ -102,14 +116,21 @@ def _find_damage(folder: Path) -> str | None:
 
 
 def remembered_digest(file: Path, cache_dir: str) -> str:
-    """Return the SHA-256 of a file's content; it is read only if the file has changed since it was last asked for.
+    """Return the SHA-256 of a file's content; it is read only if the file has changed since it was
+    last asked for.
 
-    The state of a file is its path, inode, size and the times of the last change. The time of the inode's change
-    (``ctime``) cannot be set back by a program that restores the modification time. Where the cache cannot be written,
-    the file is read each time.
+    The state of a file is its path, inode, size and the times of the last change. The time of the
+    inode's change (``ctime``) cannot be set back by a program that restores the modification time.
+    Where the cache cannot be written, the file is read each time.
     """
     status = file.stat()
-    state = [str(file.resolve()), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    state = [
+        str(file.resolve()),
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    ]
     name = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
     note = user_path("data.cache_dir", cache_dir) / "digests" / name
     try:

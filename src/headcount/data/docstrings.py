@@ -1,8 +1,9 @@
 """The embedded data set: summaries that every Python installation already holds.
 
-PEP 257: a docstring is "a summary line just like a one-line docstring, followed by a blank line, followed by a more
-elaborate description". Document = the description, summary = the summary line. They are read with ``ast``, nothing
-is imported or run, from the standard library and from packages that ``requirements.txt`` installs.
+PEP 257: a docstring is "a summary line just like a one-line docstring, followed by a blank line,
+followed by a more elaborate description". Document = the description, summary = the summary line.
+They are read with ``ast``, nothing is imported or run, from the standard library and from packages
+that ``requirements.txt`` installs.
 """
 
 import ast
@@ -25,17 +26,28 @@ from rich.progress import track
 from headcount.data.cache import cached
 from headcount.watchdog import worker_pool
 
-FORMAT = 1  # raise it when the pairs that the code below makes change, so that no stale cache is used
+FORMAT = (
+    1  # raise it when the pairs that the code below makes change, so that no stale cache is used
+)
 PACKAGES = (
-    "torch", "sympy", "numpy", "matplotlib", "networkx", "pandas", "nltk", "datasets", "wandb", "huggingface_hub",
-    "pytorch_lightning", "torchmetrics", "pyarrow", "fsspec", "aiohttp", "PIL", "pydantic", "rich", "joblib", "httpx",
-    "omegaconf", "mpmath", "fontTools", "click", "urllib3", "requests", "jinja2", "anyio", "google.protobuf", "dill",
+    "torch", "sympy", "numpy", "matplotlib", "networkx", "pandas", "nltk", "datasets", "wandb",
+    "huggingface_hub", "pytorch_lightning", "torchmetrics", "pyarrow", "fsspec", "aiohttp", "PIL",
+    "pydantic", "rich", "joblib", "httpx", "omegaconf", "mpmath", "fontTools", "click", "urllib3",
+    "requests", "jinja2", "anyio", "google.protobuf", "dill",
 )  # fmt: skip
-DISTRIBUTIONS = {"PIL": "pillow", "google.protobuf": "protobuf"}  # where the name differs from the package's
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "google.protobuf": "protobuf",
+}  # where the name differs from the package's
 SKIPPED = {  # folders
-    "site-packages", "dist-packages", "__pycache__", "test", "tests", "testing", "_vendor", "idlelib", "lib2to3",
+    "site-packages", "dist-packages", "__pycache__", "test", "tests", "testing", "_vendor",
+    "idlelib", "lib2to3",
 }  # fmt: skip
-SPLITS = {"train": 90, "validation": 95, "test": 100}  # upper ends, in hundredths of the source files
+SPLITS = {
+    "train": 90,
+    "validation": 95,
+    "test": 100,
+}  # upper ends, in hundredths of the source files
 
 
 def build(cache_dir: str) -> tuple[Path, dict[str, Any]]:
@@ -45,15 +57,20 @@ def build(cache_dir: str) -> tuple[Path, dict[str, Any]]:
         cache_dir: the ``data.cache_dir`` of the config.
 
     Returns:
-        The folder of ``train``, ``validation`` and ``test.parquet`` (columns id, document, summary), and its make-up:
-        packages with versions, pairs per split, sha256 of the text.
+        The folder of ``train``, ``validation`` and ``test.parquet`` (columns id, document,
+        summary), and its make-up: packages with versions, pairs per split, sha256 of the text.
     """
     packages = {name: spec for name in PACKAGES if (spec := _spec(name))}
-    versions = {name: importlib.metadata.version(DISTRIBUTIONS.get(name, name)) for name in packages}
+    versions = {
+        name: importlib.metadata.version(DISTRIBUTIONS.get(name, name)) for name in packages
+    }
     versions["python"] = platform.python_version()
 
     def fill(folder: Path) -> None:
-        roots = {name: Path(next(iter(spec.submodule_search_locations))) for name, spec in packages.items()}
+        roots = {
+            name: Path(next(iter(spec.submodule_search_locations)))
+            for name, spec in packages.items()
+        }
         roots["python"] = Path(sysconfig.get_paths()["stdlib"])
         splits = extract(roots)
         text = json.dumps(splits, ensure_ascii=False, sort_keys=True)
@@ -77,23 +94,30 @@ def extract(roots: dict[str, Path]) -> dict[str, list[dict[str, str]]]:
         roots: for each package its folder.
 
     Returns:
-        For each split its rows: ``id`` (file, line and name), ``document`` and ``summary``. No document occurs twice.
+        For each split its rows: ``id`` (file, line and name), ``document`` and ``summary``. No
+        document occurs twice.
     """
     files = sorted(
-        (f"{name}/{path.relative_to(root).as_posix()}", path) for name, root in roots.items() for path in _sources(root)
+        (f"{name}/{path.relative_to(root).as_posix()}", path)
+        for name, root in roots.items()
+        for path in _sources(root)
     )
     splits: dict[str, list[dict[str, str]]] = {split: [] for split in SPLITS}
     seen: set[str] = set()
     workers = min(os.cpu_count() or 1, 8)
     with worker_pool(workers) as pool:
         found = pool.map(pairs, [path for _, path in files], chunksize=64)
-        for (name, _), rows in zip(files, track(found, "Reading docstrings", len(files)), strict=True):
+        for (name, _), rows in zip(
+            files, track(found, "Reading docstrings", len(files)), strict=True
+        ):
             place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 100
             split = next(split for split, end in SPLITS.items() if place < end)
             for where, document, summary in rows:
                 if document not in seen:
                     seen.add(document)
-                    splits[split].append({"id": f"{name}:{where}", "document": document, "summary": summary})
+                    splits[split].append(
+                        {"id": f"{name}:{where}", "document": document, "summary": summary}
+                    )
     return splits
 
 
@@ -101,8 +125,9 @@ def pairs(path: Path) -> list[tuple[str, str, str]]:
     """Read the pairs of one source file.
 
     Returns:
-        For each docstring that has 3-30 words in its summary line, 20 or more in its description, and whose
-        description does not contain the summary: place, document, summary. Nothing for a file that is not Python 3.
+        For each docstring that has 3-30 words in its summary line, 20 or more in its description,
+        and whose description does not contain the summary: place, document, summary. Nothing for a
+        file that is not Python 3.
     """
     try:
         with warnings.catch_warnings():
@@ -125,8 +150,13 @@ def pairs(path: Path) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _definitions(node: ast.AST) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Yield what can hold a docstring; statements alone are visited, which is far less than every node."""
+def _definitions(
+    node: ast.AST,
+) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Yield what can hold a docstring.
+
+    Statements alone are visited, which is far less than every node.
+    """
     if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         yield node
     for block in ("body", "orelse", "handlers", "finalbody"):

@@ -21,7 +21,8 @@ def find(path: Path, split: str) -> list[Path]:
     """Return the files of a split.
 
     Args:
-        path: one file, or a folder with SPLIT.parquet, SPLIT-*.parquet or SPLIT/*.parquet, likewise jsonl, csv and tsv.
+        path: one file, or a folder with SPLIT.parquet, SPLIT-*.parquet or SPLIT/*.parquet,
+            likewise jsonl, csv and tsv.
         split: its name.
 
     Raises:
@@ -29,14 +30,18 @@ def find(path: Path, split: str) -> list[Path]:
     """
     if path.is_file():
         if path.suffix not in SUFFIXES:
-            raise ConfigError(f"data.path={path}: unknown kind of file; legal: {', '.join(SUFFIXES)}")
+            raise ConfigError(
+                f"data.path={path}: unknown kind of file; legal: {', '.join(SUFFIXES)}"
+            )
         return [path]
     for suffix in SUFFIXES:
         for pattern in (f"{split}{suffix}", f"{split}-*{suffix}", f"{split}/*{suffix}"):
             if files := sorted(path.glob(pattern)):
                 return files
     there = ", ".join(sorted(p.name for p in path.iterdir())) or "nothing"
-    raise ConfigError(f"data.path={path}: no {split} ({'|'.join(SUFFIXES)}) in it; there is: {there}")
+    raise ConfigError(
+        f"data.path={path}: no {split} ({'|'.join(SUFFIXES)}) in it; there is: {there}"
+    )
 
 
 def digest(file: Path) -> str:
@@ -52,7 +57,8 @@ def read(files: Sequence[Path], wanted: Sequence[str]) -> Iterator[Row]:
 
     Args:
         files: of any of the kinds.
-        wanted: columns to read where a file's kind allows a choice; if none of them is there, all are read.
+        wanted: columns to read where a file's kind allows a choice; if none of them is there, all
+            are read.
 
     Raises:
         ConfigError: a file is empty, or a line of it is broken; it names both.
@@ -70,14 +76,23 @@ def read(files: Sequence[Path], wanted: Sequence[str]) -> Iterator[Row]:
 
 def _parquet(file: Path, wanted: Sequence[str]) -> Iterator[Row]:
     try:
-        with pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False) as content:  # memory stays flat
+        with pq.ParquetFile(
+            file, buffer_size=1 << 20, pre_buffer=False
+        ) as content:  # memory stays flat
             number, chosen = 0, heads(content.schema_arrow.names, wanted)
             for batch in content.iter_batches(1000, columns=chosen or None):
                 for row in rows_of(batch):
                     number += 1
                     yield f"{file.name}:{number}", row
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # a date may be beyond Python's
-        raise ConfigError(f"{file}: not readable as Parquet: {' '.join(str(error).split())}") from None
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        OverflowError,
+    ) as error:  # a date may be beyond Python's
+        raise ConfigError(
+            f"{file}: not readable as Parquet: {' '.join(str(error).split())}"
+        ) from None
 
 
 def heads(there: Sequence[str], wanted: Sequence[str]) -> list[str]:
@@ -91,7 +106,10 @@ def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = batch.to_pylist()
     except UnicodeDecodeError:
         columns = [_cells(column) for column in batch.columns]
-        rows = [dict(zip(batch.schema.names, cells, strict=True)) for cells in zip(*columns, strict=True)]
+        rows = [
+            dict(zip(batch.schema.names, cells, strict=True))
+            for cells in zip(*columns, strict=True)
+        ]
     return rows
 
 
@@ -113,7 +131,8 @@ def _json_lines(file: Path) -> Iterator[Row]:
                 raise ConfigError(f"{file}:{number}: not JSON: {error}") from None
             if not isinstance(row, dict):
                 raise ConfigError(
-                    f"{file}:{number}: not a JSON object but {type(row).__name__}; legal: an object a line"
+                    f"{file}:{number}: not a JSON object but {type(row).__name__}; legal: an "
+                    "object a line"
                 )
             yield f"{file.name}:{number}", row
 
@@ -121,7 +140,9 @@ def _json_lines(file: Path) -> Iterator[Row]:
 def _csv(file: Path, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(2**31 - 1)  # a document may be long
     with file.open("rb") as content:
-        text = io.TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        text = io.TextIOWrapper(
+            content, encoding="utf-8-sig", errors="surrogateescape", newline=""
+        )
         rows = csv.DictReader(text, delimiter=delimiter, strict=True)
         line = 0
         try:
@@ -129,7 +150,8 @@ def _csv(file: Path, delimiter: str) -> Iterator[Row]:
             for row in rows:
                 if None in row:
                     raise ConfigError(
-                        f"{file}:{line + 1}: more cells than the {len(rows.fieldnames or [])} of the header"
+                        f"{file}:{line + 1}: more cells than the {len(rows.fieldnames or [])} of "
+                        "the header"
                     )
                 yield f"{file.name}:{line + 1}", row
                 line = rows.line_num

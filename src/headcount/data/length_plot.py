@@ -19,7 +19,9 @@ def draw_lengths(splits: dict[str, EncodedPairs], path: Path) -> None:
         cut = getattr(next(iter(splits.values())).layout, limit)
         end = max(cut, *(int(np.percentile(some, 99.5)) for some in lengths))
         for role, some in zip(splits, lengths, strict=True):
-            axes.hist(some, bins=50, range=(0, end * 1.05), density=True, histtype="step", label=role)
+            axes.hist(
+                some, bins=50, range=(0, end * 1.05), density=True, histtype="step", label=role
+            )
         axes.axvline(cut, color="black", linestyle=":", label=limit)
         axes.set(xlabel=f"tokens of {side}", yticks=[])
         axes.legend(framealpha=1, edgecolor="none")

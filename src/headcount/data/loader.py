@@ -1,4 +1,7 @@
-"""Loaders: training that can go on from any batch, on any process; decoding that covers every example once."""
+"""Loaders.
+
+Training that can go on from any batch, on any process; decoding that covers every example once.
+"""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -17,8 +20,9 @@ from headcount.watchdog import ignore_stop_signals
 class TrainingLoader:
     """The training batches of one process, epoch after epoch.
 
-    Lightning keeps ``state_dict`` in a checkpoint and gives it back on resume; the next batch is then the one that was
-    not handed out yet. The state holds nothing of a process or worker, so that all processes share that of the first.
+    Lightning keeps ``state_dict`` in a checkpoint and gives it back on resume; the next batch is
+    then the one that was not handed out yet. The state holds nothing of a process or worker, so
+    that all processes share that of the first.
     """
 
     def __init__(
@@ -36,7 +40,8 @@ class TrainingLoader:
         Args:
             split: the training split.
             sampler: its batches, those of all processes.
-            made_of: what the order depends on, by name; a state that was made of anything else is refused.
+            made_of: what the order depends on, by name; a state that was made of anything else is
+                refused.
             num_workers: processes that make batches ahead; 0: they are made when asked for.
             process: which process this is.
             processes: how many there are.
@@ -47,7 +52,10 @@ class TrainingLoader:
         self.sampler = self  # Lightning calls set_epoch on a loader's sampler
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order; what a state says to skip is skipped in its own epoch alone, which may have ended."""
+        """Choose the order.
+
+        What a state says to skip is skipped in its own epoch alone, which may have ended.
+        """
         if epoch != self.epoch:
             self.epoch, self.done, self.skip = epoch, 0, 0
 
@@ -65,7 +73,11 @@ class TrainingLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the data: an epoch, and how many of its batches were handed out."""
-        return {"epoch": self.epoch, "batches": self.skip or self.done, "made_of": dict(self.made_of)}
+        return {
+            "epoch": self.epoch,
+            "batches": self.skip or self.done,
+            "made_of": dict(self.made_of),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to a place.
@@ -86,7 +98,8 @@ def check_made_of(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     for name, value in then.items():
         if name not in now or now[name] != value:
             raise ConfigError(
-                f"{name}={now.get(name)}: the run was begun with another, and would not find its place in the data; "
+                f"{name}={now.get(name)}: the run was begun with another, and would not find its "
+                "place in the data; "
                 f"legal: {value}"
             )
 
@@ -104,7 +117,8 @@ def decoding_loader(
 ) -> DataLoader[Any]:
     """Return batches of similar documents, the longest first, for decoding.
 
-    Every example comes once, on one process; each process has the same number of batches, before any are left out.
+    Every example comes once, on one process; each process has the same number of batches, before
+    any are left out.
 
     Args:
         split: the split.
@@ -113,17 +127,24 @@ def decoding_loader(
         num_workers: processes that make batches ahead.
         process: which process this is.
         processes: how many there are.
-        done: for each example of the split whether it is decoded; a batch of none but such is left out.
+        done: for each example of the split whether it is decoded; a batch of none but such is left
+            out.
         in_windows: long documents come in windows, not cut.
 
     Raises:
         ConfigError: there are fewer examples than processes.
     """
     if len(examples) < processes:
-        raise ConfigError(f"trainer.devices={processes}: too many processes to decode {len(examples)} examples")
+        raise ConfigError(
+            f"trainer.devices={processes}: too many processes to decode {len(examples)} examples"
+        )
     mine = longest_first(split, examples)[process::processes]
     number = -(-(len(examples) // processes) // size)
-    batches = [batch for batch in np.array_split(np.array(mine), number) if done is None or not done[batch].all()]
+    batches = [
+        batch
+        for batch in np.array_split(np.array(mine), number)
+        if done is None or not done[batch].all()
+    ]
     return _loader(split, batches, num_workers, in_windows=in_windows)
 
 

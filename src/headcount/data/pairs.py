@@ -1,4 +1,7 @@
-"""Pairs of documents and references: out of rows as they come, into a table, nothing lost unsaid."""
+"""Pairs of documents and references.
+
+Out of rows as they come, into a table, nothing lost unsaid.
+"""
 
 import hashlib
 import json
@@ -20,13 +23,19 @@ from headcount.data.arrow_table import CHUNK, Column, read_table, write_table
 from headcount.data.files import Row
 from headcount.errors import ConfigError
 
-SCHEMA = pa.schema({"id": pa.string(), "document": pa.string(), "references": pa.list_(pa.string())})
+SCHEMA = pa.schema(
+    {"id": pa.string(), "document": pa.string(), "references": pa.list_(pa.string())}
+)
 LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """One split: for each example its id, document and references; a summary to learn from is the first reference."""
+    """One split.
+
+    For each example its id, document and references; a summary to learn from is the first
+    reference.
+    """
 
     ids: Sequence[str]
     documents: Sequence[str]
@@ -46,7 +55,10 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """The columns of a source: one document, one summary, which may be a list, and further references."""
+    """The columns of a source.
+
+    One document, one summary, which may be a list, and further references.
+    """
 
     document: str
     summary: str
@@ -57,13 +69,18 @@ class Columns:
         return ["id", self.document, self.summary, *self.references]
 
     def pair(self, row: dict[str, Any]) -> tuple[str, list[str], bool]:
-        """Return the document and the references of a row, empty where there are none, and whether one was mended.
+        """Return the document and the references of a row, empty where there are none, and whether
+        one was mended.
 
         Raises:
             ConfigError: a cell is neither text, number nor list of those.
         """
         document = cell(row, self.document)
-        joined = "\n".join(_plain(part, self.document) for part in document) if isinstance(document, list) else document
+        joined = (
+            "\n".join(_plain(part, self.document) for part in document)
+            if isinstance(document, list)
+            else document
+        )
         mended, text = _mend(_plain(joined, self.document))
         references = []
         for name in (self.summary, *self.references):
@@ -76,7 +93,10 @@ class Columns:
 
 
 def cell(row: dict[str, Any], name: str) -> Any:
-    """Return a cell by the name of its column, ``a.b`` being b within a; None where there is none."""
+    """Return a cell by the name of its column, ``a.b`` being b within a.
+
+    None where there is none.
+    """
     if name in row or "." not in name:
         return row.get(name)
     head, _, rest = name.partition(".")
@@ -89,12 +109,15 @@ def names(row: dict[str, Any]) -> list[str]:
     return [
         full
         for name, value in row.items()
-        for full in ([f"{name}.{inner}" for inner in names(value)] if isinstance(value, dict) else [name])
+        for full in (
+            [f"{name}.{inner}" for inner in names(value)] if isinstance(value, dict) else [name]
+        )
     ]
 
 
 def clean(value: Any, column: str) -> str:
-    """Return the text of a cell without blanks around it and without lone surrogates, which no tokenizer takes.
+    """Return the text of a cell without blanks around it and without lone surrogates, which no
+    tokenizer takes.
 
     Raises:
         ConfigError: the cell is neither text nor number.
@@ -104,7 +127,9 @@ def clean(value: Any, column: str) -> str:
 
 def _plain(value: Any, column: str) -> str:
     if isinstance(value, dict | list | bytes):
-        raise ConfigError(f"column {column} holds {type(value).__name__}; legal: text, or a list of texts")
+        raise ConfigError(
+            f"column {column} holds {type(value).__name__}; legal: text, or a list of texts"
+        )
     return "" if value is None else str(value)
 
 
@@ -118,11 +143,19 @@ def _mend(text: str) -> tuple[bool, str]:
 def write_pairs(folder: Path, rows: Iterable[Row], columns: Columns) -> None:
     """Write ``pairs.arrow``, and ``info.json`` about it.
 
-    The latter holds the number of rows and pairs, the sha256 of their texts, by place every row that was dropped
-    because its document or summary is empty, that was mended because it is not UTF-8, or that holds a NUL, and how many
-    ids were taken before. Results are paired by id, so ids are unique: a second ``a`` becomes ``a#2``.
+    The latter holds the number of rows and pairs, the sha256 of their texts, by place every row
+    that was dropped because its document or summary is empty, that was mended because it is not
+    UTF-8, or that holds a NUL, and how many ids were taken before. Results are paired by id, so
+    ids are unique: a second ``a`` becomes ``a#2``.
     """
-    info: dict[str, Any] = {"rows": 0, "pairs": 0, "columns": columns.__dict__, "dropped": {}, "mended": [], "nul": []}
+    info: dict[str, Any] = {
+        "rows": 0,
+        "pairs": 0,
+        "columns": columns.__dict__,
+        "dropped": {},
+        "mended": [],
+        "nul": [],
+    }
     hashes = array("Q")  # of the ids: eight bytes each, however long they are
     content = hashlib.sha256()
 
@@ -138,7 +171,9 @@ def write_pairs(folder: Path, rows: Iterable[Row], columns: Columns) -> None:
                 info["dropped"][place] = "no summary" if document else "no document"
                 continue
             info["mended"] += [place] if mended else []
-            info["nul"] += [place] if "\0" in document or any("\0" in r for r in references) else []
+            info["nul"] += (
+                [place] if "\0" in document or any("\0" in r for r in references) else []
+            )
             info["pairs"] += 1
             hashes.append(_short_hash(identifier))
             content.update("\0".join([document, *references, ""]).encode())
@@ -150,7 +185,8 @@ def write_pairs(folder: Path, rows: Iterable[Row], columns: Columns) -> None:
 
 
 def _one_line(identifier: str) -> str:
-    """Return an id without line breaks, tabs and other controls, which would break the files of results."""
+    """Return an id without line breaks, tabs and other controls, which would break the files of
+    results."""
     return "".join(c if c.isprintable() else " " for c in identifier).strip()
 
 
@@ -175,7 +211,9 @@ def _number_repeated_ids(folder: Path, hashes: NDArray[np.uint64]) -> int:
     def numbered() -> Iterator[tuple[str, str, list[str]]]:
         nonlocal changed
         pairs = Pairs.open(folder)
-        for identifier, document, references in zip(pairs.ids, pairs.documents, pairs.references, strict=True):
+        for identifier, document, references in zip(
+            pairs.ids, pairs.documents, pairs.references, strict=True
+        ):
             unique = identifier
             if _short_hash(identifier) in repeated:
                 seen[identifier] += 1
@@ -195,7 +233,14 @@ def _number_repeated_ids(folder: Path, hashes: NDArray[np.uint64]) -> int:
 def take(pairs: Pairs, examples: Iterable[int], folder: Path) -> None:
     """Write some of the pairs as ``write_pairs`` would."""
     rows = (
-        (pairs.ids[i], {"id": pairs.ids[i], "document": pairs.documents[i], "references": pairs.references[i]})
+        (
+            pairs.ids[i],
+            {
+                "id": pairs.ids[i],
+                "document": pairs.documents[i],
+                "references": pairs.references[i],
+            },
+        )
         for i in examples
     )
     write_pairs(folder, rows, Columns(document="document", summary="references", references=[]))
@@ -203,4 +248,6 @@ def take(pairs: Pairs, examples: Iterable[int], folder: Path) -> None:
 
 def _chunks(pairs: Iterator[tuple[str, str, list[str]]]) -> Iterator[pa.RecordBatch]:
     while chunk := list(islice(pairs, CHUNK)):
-        yield pa.record_batch([pa.array(cells) for cells in zip(*chunk, strict=True)], schema=SCHEMA)
+        yield pa.record_batch(
+            [pa.array(cells) for cells in zip(*chunk, strict=True)], schema=SCHEMA
+        )

@@ -13,13 +13,19 @@ Examples = NDArray[np.int64]
 class TokenBudgetSampler:
     """Batches of up to a budget of tokens, in a random order.
 
-    Every epoch has the same number of batches, so that the length of training is known before it begins: what the
-    longest of a few epochs needs, and a multiple of the number of processes. An order that needs more is drawn again;
-    one that needs fewer has its fullest batches halved.
+    Every epoch has the same number of batches, so that the length of training is known before it
+    begins: what the longest of a few epochs needs, and a multiple of the number of processes. An
+    order that needs more is drawn again; one that needs fewer has its fullest batches halved.
     """
 
     def __init__(
-        self, lengths: NDArray[np.integer], *, budget: int, seed: int, pools: int = 0, processes: int = 1
+        self,
+        lengths: NDArray[np.integer],
+        *,
+        budget: int,
+        seed: int,
+        pools: int = 0,
+        processes: int = 1,
     ) -> None:
         """Find the number of batches.
 
@@ -37,7 +43,10 @@ class TokenBudgetSampler:
         needed = max(len(self._cut(epoch, 0)) for epoch in range(8))
         self.count = -(-needed // processes) * processes
         if self.count > len(lengths):
-            raise ConfigError(f"trainer.devices={processes}: too many processes for {len(lengths)} training examples")
+            raise ConfigError(
+                f"trainer.devices={processes}: too many processes for {len(lengths)} training "
+                "examples"
+            )
 
     def __len__(self) -> int:
         """Return the number of batches of any epoch, those of all processes together."""
@@ -61,7 +70,9 @@ class TokenBudgetSampler:
         if not self.pools:
             return self._fill(order, self.budget)
         pools = self._fill(order, self.budget * self.pools)
-        order = np.concatenate([pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools])
+        order = np.concatenate(
+            [pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools]
+        )
         batches = self._fill(order, self.budget)
         return [batches[b] for b in random.permutation(len(batches))]
 

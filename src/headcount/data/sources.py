@@ -22,7 +22,9 @@ from headcount.terminal import print_line
 
 __all__ = ["Pairs", "Source", "load_splits", "open_source", "read_documents", "read_info"]
 
-FORMAT = 3  # raise it when the pairs that the code below makes change, so that no stale cache is used
+FORMAT = (
+    3  # raise it when the pairs that the code below makes change, so that no stale cache is used
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,8 @@ class Source:
     Attributes:
         config: the ``data`` section.
         split: the split's name.
-        key: what its content is known by: the files' sha256, or the fingerprint of the hub data set.
+        key: what its content is known by: the files' sha256, or the fingerprint of the hub data
+            set.
         files: the local files.
         hub: the hub data set, where there are no local files.
     """
@@ -49,7 +52,8 @@ class Source:
         return hashlib.sha256("\n".join(self.key).encode()).hexdigest()
 
     def rows(self, wanted: list[str], part: int = 0, parts: int = 1) -> Iterator[Row]:
-        """Yield the rows of a part, with the wanted columns at least; all of them where none is wanted.
+        """Yield the rows of a part, with the wanted columns at least; all of them where none is
+        wanted.
 
         Whole files go to the parts where their number allows it, else rows in turn.
         """
@@ -85,35 +89,54 @@ class Source:
             found = [name for name in accepted if _has(first[1], name)]
             if not found:
                 where = f"{self.split} of {self.config.path}"
-                raise ConfigError(f"data.{key}={accepted}: none of them in {where}; there is: {', '.join(there)}")
+                raise ConfigError(
+                    f"data.{key}={accepted}: none of them in {where}; there is: {', '.join(there)}"
+                )
             chosen[key] = found[0]
         further = [name for name in self.config.reference_columns if _has(first[1], name)]
-        return Columns(document=chosen["document_columns"], summary=chosen["summary_columns"], references=further)
+        return Columns(
+            document=chosen["document_columns"],
+            summary=chosen["summary_columns"],
+            references=further,
+        )
 
     def prepare(self) -> Path:
         """Return the cached folder of the pairs, made by ``write_pairs``.
 
         Raises:
-            ConfigError: a column is missing, a line is broken, or no row has both a document and a summary.
+            ConfigError: a column is missing, a line is broken, or no row has both a document and a
+                summary.
         """
         columns = self.columns()
         wanted = columns.names()
         key = [FORMAT, self.key, wanted]
-        folder = cached(self.config.cache_dir, "pairs", key, lambda to: write_pairs(to, self.rows(wanted), columns))
+        folder = cached(
+            self.config.cache_dir,
+            "pairs",
+            key,
+            lambda to: write_pairs(to, self.rows(wanted), columns),
+        )
         info = read_info(folder)
         if info["dropped"]:
-            places = ", ".join(list(info["dropped"])[:3]) + (", ..." if len(info["dropped"]) > 3 else "")
+            places = ", ".join(list(info["dropped"])[:3]) + (
+                ", ..." if len(info["dropped"]) > 3 else ""
+            )
             print_line(
-                f"{self.config.path}: {self.split}: dropped {len(info['dropped'])} of {info['rows']} rows: document or "
+                f"{self.config.path}: {self.split}: dropped {len(info['dropped'])} of "
+                f"{info['rows']} rows: document or "
                 f"summary empty or null ({places})"
             )
         if info["repeated_ids"]:
             print_line(
-                f"{self.config.path}: {self.split}: {info['repeated_ids']} of {info['pairs']} ids were taken "
+                f"{self.config.path}: {self.split}: {info['repeated_ids']} of {info['pairs']} "
+                "ids were taken "
                 "before; they are numbered, as in ID#2"
             )
         if not info["pairs"]:
-            raise ConfigError(f"data.path={self.config.path}: no row of {self.split} has both a document and a summary")
+            raise ConfigError(
+                f"data.path={self.config.path}: no row of {self.split} has both a document and a "
+                "summary"
+            )
         return folder
 
 
@@ -127,25 +150,36 @@ def read_info(folder: Path) -> dict[str, Any]:
     return info
 
 
-def load_splits(config: DataConfig, roles: dict[str, str | None]) -> tuple[dict[str, Pairs], dict[str, Any]]:
+def load_splits(
+    config: DataConfig, roles: dict[str, str | None]
+) -> tuple[dict[str, Pairs], dict[str, Any]]:
     """Load some splits of the configured data set.
 
     Args:
         config: the ``data`` section.
-        roles: for each role (train, validation, test) the name of its split; None: carved out of the training split.
+        roles: for each role (train, validation, test) the name of its split; None: carved out of
+            the training split.
 
     Returns:
-        For each role its pairs, and the make-up of the data: where it came from, pairs and dropped rows.
+        For each role its pairs, and the make-up of the data: where it came from, pairs and dropped
+        rows.
 
     Raises:
         ConfigError: the data, a split or a column is missing, or nothing usable is in it.
     """
-    origin: dict[str, Any] = {"path": config.path, "name": config.name, "revision": config.revision}
+    origin: dict[str, Any] = {
+        "path": config.path,
+        "name": config.name,
+        "revision": config.revision,
+    }
     if config.path == "docstrings":
         origin["docstrings"] = docstrings.build(config.cache_dir)[1]
     named = [f"data.{role}_split" for role, split in roles.items() if split and role != "train"]
     if "train" in roles and named and user_path("data.path", config.path).is_file():
-        raise ConfigError(f"data.path={config.path} is one file, the training split: set {' and '.join(named)} to null")
+        raise ConfigError(
+            f"data.path={config.path} is one file, the training split: set {' and '.join(named)} "
+            "to null"
+        )
     splits, there = {}, set()
     for role, split in roles.items():
         folder = open_source(config, split or config.train_split).prepare()
@@ -170,14 +204,20 @@ def load_splits(config: DataConfig, roles: dict[str, str | None]) -> tuple[dict[
 
 
 def _carve(config: DataConfig, folder: Path, role: str) -> Path:
-    """Return the folder of the part of a training split that a role has, where splits are carved out of it."""
-    carved = [r for r, s in (("validation", config.validation_split), ("test", config.test_split)) if s is None]
+    """Return the folder of the part of a training split that a role has, where splits are carved
+    out of it."""
+    carved = [
+        r
+        for r, s in (("validation", config.validation_split), ("test", config.test_split))
+        if s is None
+    ]
     if not carved or role not in ("train", *carved):
         return folder
     pairs, size = Pairs.open(folder), config.carved_examples
     if len(pairs) <= size * len(carved):
         raise ConfigError(
-            f"data.carved_examples={size}: {' and '.join(carved)} would take all the {len(pairs)} pairs of "
+            f"data.carved_examples={size}: {' and '.join(carved)} would take all the "
+            f"{len(pairs)} pairs of "
             f"{config.train_split}; legal: at most {(len(pairs) - 1) // len(carved)}"
         )
     order = np.random.default_rng(config.carving_seed).permutation(len(pairs))
@@ -195,7 +235,11 @@ def open_source(config: DataConfig, split: str, *, streaming: bool = False) -> S
     Raises:
         ConfigError: it is not there, or cannot be reached.
     """
-    path = docstrings.build(config.cache_dir)[0] if config.path == "docstrings" else user_path("data.path", config.path)
+    path = (
+        docstrings.build(config.cache_dir)[0]
+        if config.path == "docstrings"
+        else user_path("data.path", config.path)
+    )
     if path.exists():
         found = files.find(path, split)
         try:
@@ -207,8 +251,16 @@ def open_source(config: DataConfig, split: str, *, streaming: bool = False) -> S
             return Source(config=config, split=split, key=key, files=found)
         except OSError as error:
             raise ConfigError(f"data.path={config.path}: cannot read {split}: {error}") from None
-    if path.is_absolute() or config.path.count("/") > 1 or config.path.startswith(".") or path.suffix in files.SUFFIXES:
-        raise ConfigError(f"data.path={config.path}: no such file or folder; legal: docstrings, one of those, a hub id")
+    if (
+        path.is_absolute()
+        or config.path.count("/") > 1
+        or config.path.startswith(".")
+        or path.suffix in files.SUFFIXES
+    ):
+        raise ConfigError(
+            f"data.path={config.path}: no such file or folder; legal: docstrings, one of those, "
+            "a hub id"
+        )
     import datasets
 
     datasets.disable_progress_bars()
@@ -222,12 +274,24 @@ def open_source(config: DataConfig, split: str, *, streaming: bool = False) -> S
             cache_dir=cache_dir,
             streaming=config.streaming,
         )
-        key = [hub._fingerprint] if not config.streaming else [config.path, config.name or "", split, _commit(config)]
+        key = (
+            [hub._fingerprint]
+            if not config.streaming
+            else [config.path, config.name or "", split, _commit(config)]
+        )
         return Source(config=config, split=split, key=key, files=[], hub=hub)
-    except Exception as error:  # the library raises many kinds, often with the reason only in their cause
+    except (
+        Exception
+    ) as error:  # the library raises many kinds, often with the reason only in their cause
         reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-        hint = "; try data.revision=refs/convert/parquet" if "scripts are no longer supported" in reason else ""
-        raise ConfigError(f"data.path={config.path}: cannot read {split}: {reason}{hint}") from None
+        hint = (
+            "; try data.revision=refs/convert/parquet"
+            if "scripts are no longer supported" in reason
+            else ""
+        )
+        raise ConfigError(
+            f"data.path={config.path}: cannot read {split}: {reason}{hint}"
+        ) from None
 
 
 def _commit(config: DataConfig) -> str:
@@ -241,10 +305,12 @@ def read_documents(file: str, columns: list[str]) -> Iterator[tuple[Any, str]]:
 
     Args:
         file: text, a document a line, or JSONL, an object a line; ``-`` is standard input.
-        columns: keys that the document of an object may stand under, beside ``document`` and ``text``.
+        columns: keys that the document of an object may stand under, beside ``document`` and
+            ``text``.
 
     Yields:
-        Id and document; the id is None in text, and the number of the line for an object that has none.
+        Id and document; the id is None in text, and the number of the line for an object that has
+        none.
 
     Raises:
         ConfigError: the file, or a line of it, cannot be read.
@@ -254,7 +320,9 @@ def read_documents(file: str, columns: list[str]) -> Iterator[tuple[Any, str]]:
         with sys.stdin.buffer if file == "-" else open(file, "rb") as lines:
             yield from _documents(lines, file, columns)
     except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}; legal: a file, or - for standard input") from None
+        raise ConfigError(
+            f"{file}: {error.strerror}; legal: a file, or - for standard input"
+        ) from None
 
 
 def _documents(lines: IO[bytes], file: str, columns: list[str]) -> Iterator[tuple[Any, str]]:
@@ -269,7 +337,10 @@ def _documents(lines: IO[bytes], file: str, columns: list[str]) -> Iterator[tupl
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
                 raise ConfigError(f"{file}:{number}: not JSON: {error}") from None
-            column = next((c for c in columns if isinstance(row, dict) and isinstance(cell(row, c), str)), None)
+            column = next(
+                (c for c in columns if isinstance(row, dict) and isinstance(cell(row, c), str)),
+                None,
+            )
             if column is None:
                 raise ConfigError(f"{file}:{number}: no text under {' or '.join(columns)}")
             identifier = row.get("id", number)

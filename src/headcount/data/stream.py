@@ -1,7 +1,7 @@
 """Training pairs as they come from a source, for a set larger than memory or disk.
 
-A stream has no end: its source is read again and again. Of the pairs that wait in a buffer the next one is drawn at
-random, so that the order is the more random the larger the buffer.
+A stream has no end: its source is read again and again. Of the pairs that wait in a buffer the
+next one is drawn at random, so that the order is the more random the larger the buffer.
 """
 
 import os
@@ -23,8 +23,12 @@ from headcount.errors import ConfigError
 from headcount.terminal import print_line
 from headcount.watchdog import ignore_stop_signals
 
-ENDLESS = 2**31 - 1  # the batches of an epoch, for Lightning, which would else fetch one ahead to see whether it ends
-Example = tuple[int, str, str]  # a number that no other pair of the source has, document and summary
+# The number of batches of an epoch, for Lightning, which would otherwise fetch one batch ahead to
+# see whether the epoch ends.
+ENDLESS = 2**31 - 1
+Example = tuple[
+    int, str, str
+]  # a number that no other pair of the source has, document and summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,8 @@ class Stream(IterableDataset[Batch]):
 
     def _shuffled(self, part: int, parts: int) -> Iterator[Example]:
         random = np.random.default_rng([self.seed, part])
-        # With more workers than rows some of them have nothing to do. Only the first one of a process must find a pair.
+        # With more workers than rows some of them have nothing to do. Only the first one of a
+        # process must find a pair.
         first = (worker := get_worker_info()) is None or worker.id == 0
         endless = self._again_and_again(part, parts, required=first)
         waiting = list(islice(endless, self.buffer))
@@ -117,21 +122,31 @@ def read_pairs(
         rows += 1
     if not pairs and required:
         raise ConfigError(
-            f"data.path={source.config.path}: no row of {source.split}, part {part + 1} of {parts}, is a pair"
+            f"data.path={source.config.path}: no row of {source.split}, part {part + 1} of "
+            f"{parts}, is a pair"
         )
     if pairs < rows and say:
-        print_line(f"{source.split}: dropped {rows - pairs} of {rows} streamed rows: document or summary empty or null")
+        print_line(
+            f"{source.split}: dropped {rows - pairs} of {rows} streamed rows: document or "
+            "summary empty or null"
+        )
 
 
 class StreamLoader:
-    """The batches of a stream, which can go on from any of them: those before are read again and left out."""
+    """The batches of a stream, which can go on from any of them.
 
-    def __init__(self, stream: Stream, *, made_of: Mapping[str, Any], num_workers: int = 0) -> None:
+    Those before are read again and left out.
+    """
+
+    def __init__(
+        self, stream: Stream, *, made_of: Mapping[str, Any], num_workers: int = 0
+    ) -> None:
         """Take the stream.
 
         Args:
             stream: the batches of this process.
-            made_of: what they depend on, by name; a state that was made of anything else is refused.
+            made_of: what they depend on, by name; a state that was made of anything else is
+                refused.
             num_workers: processes that make batches ahead.
         """
         self.stream, self.num_workers = stream, num_workers
@@ -150,7 +165,9 @@ class StreamLoader:
                 self.done += 1
                 yield batch
         except ConfigError as error:  # from a worker it comes with that one's traceback
-            raise ConfigError(str(error).splitlines()[-1].removeprefix("headcount.errors.ConfigError: ")) from None
+            raise ConfigError(
+                str(error).splitlines()[-1].removeprefix("headcount.errors.ConfigError: ")
+            ) from None
 
     def _loader(self) -> DataLoader[Any]:
         return DataLoader(
@@ -177,4 +194,6 @@ class StreamLoader:
 
 def _become_worker(worker: int) -> None:
     ignore_stop_signals()  # here, because torch sets handlers of its own before
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # threads do not survive a fork; workers are parallel themselves
+    os.environ["TOKENIZERS_PARALLELISM"] = (
+        "false"  # threads do not survive a fork; workers are parallel themselves
+    )

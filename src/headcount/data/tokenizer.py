@@ -1,6 +1,7 @@
 """Tokenizers over bytes, trained on the data at hand, or a pretrained one.
 
-BPE: Sennrich et al. 2016; over bytes: Radford et al. 2019, section 2.2. Unigram: Kudo 2018, section 3.2.
+BPE: Sennrich et al. 2016; over bytes: Radford et al. 2019, section 2.2. Unigram: Kudo 2018,
+    section 3.2.
 """
 
 from collections.abc import Iterable
@@ -15,11 +16,17 @@ from headcount.errors import ConfigError
 
 FORMAT = 2  # raise it when the training below changes
 PIECES = r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"  # of GPT-2
-START, END = "<s>", "</s>"  # every special token there is: a summary starts from START; END closes both sides
+START, END = (
+    "<s>",
+    "</s>",
+)  # every special token there is: a summary starts from START; END closes both sides
 
 
-def prepare_tokenizer(texts: Iterable[str], sha256: str, config: TokenizerConfig, cache_dir: str) -> Tokenizer:
-    """Return the configured tokenizer, from the cache where the same texts trained the same before.
+def prepare_tokenizer(
+    texts: Iterable[str], sha256: str, config: TokenizerConfig, cache_dir: str
+) -> Tokenizer:
+    """Return the configured tokenizer, from the cache where the same texts trained the same
+    before.
 
     Args:
         texts: what it is trained on; they are read where that is to be done.
@@ -28,16 +35,26 @@ def prepare_tokenizer(texts: Iterable[str], sha256: str, config: TokenizerConfig
         cache_dir: the ``data.cache_dir`` of the config.
 
     Raises:
-        ConfigError: there is no tokenizer at ``tokenizer.path``, or ``tokenizer.words`` cannot be used.
+        ConfigError: there is no tokenizer at ``tokenizer.path``, or ``tokenizer.words`` cannot be
+            used.
     """
     if config.path is not None:
         return adopt_tokenizer(config.path)
 
     def build(folder: Path) -> None:
-        tokenizer = train_tokenizer(texts, config.algorithm, config.vocabulary_size, words=config.words)
+        tokenizer = train_tokenizer(
+            texts, config.algorithm, config.vocabulary_size, words=config.words
+        )
         tokenizer.save(str(folder / "tokenizer.json"))
 
-    key = [FORMAT, sha256, config.algorithm, config.vocabulary_size, config.training_pairs, config.words]
+    key = [
+        FORMAT,
+        sha256,
+        config.algorithm,
+        config.vocabulary_size,
+        config.training_pairs,
+        config.words,
+    ]
     return load_tokenizer(cached(cache_dir, "tokenizer", key, build) / "tokenizer.json")
 
 
@@ -55,9 +72,10 @@ def train_tokenizer(
     Raises:
         ConfigError: ``words`` is no regular expression to the library.
     """
-    model, trainer = {"bpe": (models.BPE, trainers.BpeTrainer), "unigram": (models.Unigram, trainers.UnigramTrainer)}[
-        algorithm
-    ]
+    model, trainer = {
+        "bpe": (models.BPE, trainers.BpeTrainer),
+        "unigram": (models.Unigram, trainers.UnigramTrainer),
+    }[algorithm]
     tokenizer = Tokenizer(model())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     if words is not None:
@@ -65,7 +83,8 @@ def train_tokenizer(
             pattern = Regex(f" ?(?:{words})|{PIECES}")
         except Exception as error:  # the library raises nothing narrower
             raise ConfigError(
-                f"tokenizer.words={words} is not a regular expression of tokenizers: {error}; legal: one of Oniguruma"
+                f"tokenizer.words={words} is not a regular expression of tokenizers: {error}; "
+                "legal: one of Oniguruma"
             ) from None
         pieces = pre_tokenizers.Split(pattern, "isolated")
         as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -73,7 +92,10 @@ def train_tokenizer(
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     given = trainer(
-        vocab_size=vocabulary_size, special_tokens=[START, END], initial_alphabet=alphabet, show_progress=False
+        vocab_size=vocabulary_size,
+        special_tokens=[START, END],
+        initial_alphabet=alphabet,
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, given)
     return tokenizer
@@ -88,7 +110,9 @@ def adopt_tokenizer(path: str) -> Tokenizer:
     try:
         tokenizer = load_tokenizer(user_path("tokenizer.path", path))
     except ConfigError as error:
-        raise ConfigError(f"tokenizer.path={path}: {error}; legal: the tokenizer.json of a model") from None
+        raise ConfigError(
+            f"tokenizer.path={path}: {error}; legal: the tokenizer.json of a model"
+        ) from None
     tokenizer.no_truncation()  # lengths are ours to limit, and nothing is padded
     tokenizer.no_padding()
     tokenizer.add_special_tokens([START, END])
@@ -113,11 +137,17 @@ def words_of(tokenizer: Tokenizer) -> tuple[list[bool], list[int]]:
     """Say how tokens make words, which are what blanks separate, by what they decode to.
 
     Returns:
-        For each token whether it begins a word, a blank standing before its text; and the token that has the same text
-        with a blank before it, the token itself where there is none.
+        For each token whether it begins a word, a blank standing before its text; and the token
+        that has the same text with a blank before it, the token itself where there is none.
     """
     [*_, letter] = tokenizer.encode("a", add_special_tokens=False).ids
     before = len(tokenizer.decode([letter]))
-    texts = [tokenizer.decode([letter, token])[before:] for token in range(tokenizer.get_vocab_size())]
-    spaced = {text: token for token, text in enumerate(texts) if "\ufffd" not in text}  # a piece of a letter is not it
-    return [text[:1].isspace() for text in texts], [spaced.get(f" {text}", own) for own, text in enumerate(texts)]
+    texts = [
+        tokenizer.decode([letter, token])[before:] for token in range(tokenizer.get_vocab_size())
+    ]
+    spaced = {
+        text: token for token, text in enumerate(texts) if "\ufffd" not in text
+    }  # a piece of a letter is not it
+    return [text[:1].isspace() for text in texts], [
+        spaced.get(f" {text}", own) for own, text in enumerate(texts)
+    ]

@@ -36,11 +36,14 @@ def tokenize(pairs: Pairs, tokenizer: Tokenizer) -> Iterator[pa.RecordBatch]:
         documents = pairs.documents[begin : begin + CHUNK]
         summaries = [references[0] for references in pairs.references[begin : begin + CHUNK]]
         both = tokenizer.encode_batch_fast([*documents, *summaries], add_special_tokens=False)
-        yield pa.record_batch([_ids_of(both[: len(documents)]), _ids_of(both[len(documents) :])], schema=SCHEMA)
+        yield pa.record_batch(
+            [_ids_of(both[: len(documents)]), _ids_of(both[len(documents) :])], schema=SCHEMA
+        )
 
 
 def prepare_tokens(pairs: Pairs, sha256: str, tokenizer: Tokenizer, cache_dir: str) -> pa.Table:
-    """Return the token ids of pairs, from the cache where the same texts met the same tokenizer before.
+    """Return the token ids of pairs, from the cache where the same texts met the same tokenizer
+    before.
 
     Args:
         pairs: the split.
@@ -67,12 +70,19 @@ def views(cells: pa.ListArray) -> list[Ids]:
 
 
 class TokenColumn:
-    """A column of token ids: each example's are a view of the mapped file, and their numbers are in memory."""
+    """A column of token ids.
+
+    Each example's are a view of the mapped file, and their numbers are in memory.
+    """
 
     def __init__(self, cells: pa.ChunkedArray) -> None:
         """Take a column of chunks of ``CHUNK`` rows, the last one perhaps shorter."""
-        self.chunks = [(c.offsets.to_numpy(), c.values.to_numpy(zero_copy_only=True)) for c in cells.chunks]
-        self.lengths = np.concatenate([np.array([], np.int32), *(np.diff(bounds) for bounds, _ in self.chunks)])
+        self.chunks = [
+            (c.offsets.to_numpy(), c.values.to_numpy(zero_copy_only=True)) for c in cells.chunks
+        ]
+        self.lengths = np.concatenate(
+            [np.array([], np.int32), *(np.diff(bounds) for bounds, _ in self.chunks)]
+        )
 
     def __getitem__(self, example: int) -> Ids:
         """Return the token ids of an example."""

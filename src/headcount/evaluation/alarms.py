@@ -13,7 +13,11 @@ REPEATED = 10.0  # % of trigrams, beyond the references' own
 
 
 def alarms(
-    model: System, shuffled: System, people: System, summaries: Sequence[str], references: Sequence[Sequence[str]]
+    model: System,
+    shuffled: System,
+    people: System,
+    summaries: Sequence[str],
+    references: Sequence[Sequence[str]],
 ) -> Iterator[str]:
     """Yield what is wrong, a line each; nothing where all is well.
 
@@ -39,15 +43,19 @@ def alarms(
     if gain.low <= 0:
         yield (
             "the summaries do not depend on the documents: "
-            f"ROUGE-1 is {model.mean('rouge1'):.2f}, and {shuffled.mean('rouge1'):.2f} when the documents are shuffled"
+            f"ROUGE-1 is {model.mean('rouge1'):.2f}, and {shuffled.mean('rouge1'):.2f} when the "
+            "documents are shuffled"
         )
 
     length, usual_length = model.mean("words"), people.mean("words")
     if length > LONG * usual_length:
-        yield f"the summaries run away: {length:.0f} words on average, the references have {usual_length:.0f}"
+        average = f"{length:.0f} words on average"
+        yield f"the summaries run away: {average}, the references have {usual_length:.0f}"
     if model.mean("cut") > CUT:
-        yield f"{model.mean('cut'):.0f} % of the summaries were cut at the longest that decoding allows"
+        share = f"{model.mean('cut'):.0f} %"
+        yield f"{share} of the summaries were cut at the longest that decoding allows"
 
     repeated, usually = model.mean("repeated_3grams"), people.mean("repeated_3grams")
     if repeated > usually + REPEATED:
-        yield f"the summaries stutter: {repeated:.0f} % of their trigrams repeat, {usually:.0f} % in the references"
+        share = f"{repeated:.0f} % of their trigrams repeat"
+        yield f"the summaries stutter: {share}, {usually:.0f} % in the references"

@@ -1,6 +1,8 @@
-"""How sure a mean over examples is (Efron and Tibshirani 1993, chapters 13 and 16), and Holm's correction (1979).
+"""How sure a mean over examples is (Efron and Tibshirani 1993, chapters 13 and 16), and Holm's
+correction (1979).
 
-Examples are resampled, so an interval is about other documents of the same kind, not about other seeds of a training.
+Examples are resampled, so an interval is about other documents of the same kind, not about other
+seeds of a training.
 """
 
 from collections.abc import Sequence
@@ -27,7 +29,8 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Figure):
-    """A mean difference over examples, and how often one as large would come about if there were none.
+    """A mean difference over examples, and how often one as large would come about if there were
+    none.
 
     Attributes:
         p: two-sided, not corrected; at least 1 / (resamples + 1).
@@ -37,7 +40,10 @@ class Difference(Figure):
 
 
 def resampled_means(values: Values, resamples: int) -> Values:
-    """Return the means over resamples of the examples, a row a resample; always the same ones for as many examples."""
+    """Return the means over resamples of the examples, a row a resample.
+
+    Always the same ones for as many examples.
+    """
     draws = np.random.default_rng(SEED)
     known = np.isfinite(values)
     sums_and_counts = np.concatenate([np.where(known, values, 0.0), known], axis=1)
@@ -55,10 +61,15 @@ def divide(sums: Values, counts: Values) -> Values:
 
 
 def intervals(values: Values) -> list[Figure | None]:
-    """Return the mean and interval of each column over the examples that have the figure; None where none has it."""
+    """Return the mean and interval of each column over the examples that have the figure.
+
+    None where none has it.
+    """
     resampled = resampled_means(values, RESAMPLES)
     return [
-        _figure(values[:, column], resampled[:, column]) if np.isfinite(values[:, column]).any() else None
+        _figure(values[:, column], resampled[:, column])
+        if np.isfinite(values[:, column]).any()
+        else None
         for column in range(values.shape[1])
     ]
 
@@ -66,8 +77,8 @@ def intervals(values: Values) -> list[Figure | None]:
 def differences(values: Values, others: Values, resamples: int) -> list[Difference]:
     """Test the paired differences ``values - others``, column by column.
 
-    p is the share of resampled means, shifted to a difference of zero, that are as far from it as the one observed
-    (the bootstrap test of Riezler and Maxwell 2005): what sacrebleu reports.
+    p is the share of resampled means, shifted to a difference of zero, that are as far from it as
+    the one observed (the bootstrap test of Riezler and Maxwell 2005): what sacrebleu reports.
     """
     paired = values - others
     resampled = resampled_means(paired, resamples)
@@ -81,7 +92,7 @@ def differences(values: Values, others: Values, resamples: int) -> list[Differen
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct the p-values of a family of tests for their number (Holm 1979), in the order given."""
+    """Return the p-values of a family of tests, corrected for their number (Holm 1979)."""
     corrected, largest = [0.0] * len(p_values), 0.0
     for rank, test in enumerate(sorted(range(len(p_values)), key=lambda test: p_values[test])):
         largest = max(largest, min(1.0, p_values[test] * (len(p_values) - rank)))

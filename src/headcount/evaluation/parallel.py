@@ -14,7 +14,8 @@ def map_examples(function: Callable[..., Result], *columns: Sequence[Any]) -> li
     """Return ``function(*example)`` for each example, in order.
 
     Args:
-        function: picklable, as its columns are; it runs in this process where there are too few examples to share.
+        function: picklable, as its columns are; it runs in this process where there are too few
+            examples to share.
         columns: the arguments, a sequence of one for each example; all are of one length.
     """
     assert len(set(map(len, columns))) == 1

@@ -45,13 +45,20 @@ def report(
         references: one or more for each example.
         evaluation: the config's section.
         seed: of the random baseline.
-        shuffle_sources: list among the systems what the model scores when each example has another's document. A
-            summary depends on its document alone, so this takes no second decoding: the summaries change places.
+        shuffle_sources: list among the systems what the model scores when each example has
+            another's document. A summary depends on its document alone, so this takes no second
+            decoding: the summaries change places.
     """
     rule = evaluation.references
     others = another_of_each(len(summaries))
     model = measure("model", summaries, documents, references, rule, cut)
-    shuffled = measure("shuffled", [summaries[i] for i in others], [documents[i] for i in others], references, rule)
+    shuffled = measure(
+        "shuffled",
+        [summaries[i] for i in others],
+        [documents[i] for i in others],
+        references,
+        rule,
+    )
     baselines = measure_baselines(documents, references, evaluation, seed)
     return Report(
         signature=signature(references, rule),
@@ -61,7 +68,10 @@ def report(
 
 
 def another_of_each(count: int) -> list[int]:
-    """Return for each of some examples another one, at random: each has its turn once (a cycle through all)."""
+    """Return for each of some examples another one, at random.
+
+    Each has its turn once (a cycle through all).
+    """
     cycle = np.random.default_rng(0).permutation(count)
     others = np.empty_like(cycle)
     others[cycle] = np.roll(cycle, 1)

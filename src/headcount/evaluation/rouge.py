@@ -1,7 +1,8 @@
-"""ROUGE (Lin 2004) with the figures of the ``rouge-score`` package, to the last digit, several times as fast.
+"""ROUGE (Lin 2004) with the figures of the ``rouge-score`` package, to the last digit, several
+times as fast.
 
-Tokens, stems and arithmetic are the package's own. Two things make the difference: a word is stemmed once, and the
-table of a longest common subsequence is kept as one integer a row.
+Tokens, stems and arithmetic are the package's own. Two things make the difference: a word is
+stemmed once, and the table of a longest common subsequence is kept as one integer a row.
 """
 
 from collections import Counter, defaultdict, deque
@@ -28,7 +29,8 @@ Scores = NDArray[np.float64]  # the same for several types: (types, MEASURES)
 
 
 def signature(references: Sequence[Sequence[str]], rule: ReferenceRule) -> str:
-    """Say how scores are made, so that they can be compared, in the form of sacrebleu's signatures (Post 2018)."""
+    """Say how scores are made, so that they can be compared, in the form of sacrebleu's signatures
+    (Post 2018)."""
     counts = {len(texts) for texts in references}
     number = min(counts) if len(counts) == 1 else "var"
     return (
@@ -44,7 +46,10 @@ class _Stemmer:
 
 
 def stems(text: str) -> list[str]:
-    """Return the stems of a text: whatever stands between words parts them, be it a blank or a line break."""
+    """Return the stems of a text.
+
+    Whatever stands between words parts them, be it a blank or a line break.
+    """
     words: list[str] = tokenize(text, _Stemmer)
     return words
 
@@ -80,19 +85,25 @@ class Rouge:
         """Take the rule.
 
         Args:
-            rule: what several references make of a score: ``mean`` over them; ``max``, for each ROUGE type that of
-                the reference with the highest F1, as ``RougeScorer.score_multi`` has it; ``best-by-rouge1``, for all
-                types that of the reference with the highest ROUGE-1 F1, as in SciTLDR (Cachola et al. 2020).
+            rule: what several references make of a score: ``mean`` over them; ``max``, for each
+                ROUGE type that of the reference with the highest F1, as
+                ``RougeScorer.score_multi`` has it; ``best-by-rouge1``, for all types that of the
+                reference with the highest ROUGE-1 F1, as in SciTLDR (Cachola et al. 2020).
         """
         self.rule = rule
 
     def score(self, summary: str, references: Sequence[str]) -> list[float]:
         """Return the F1 of each of ROUGE_TYPES, as a fraction of 1."""
-        return [float(f1) for f1 in self.score_texts(Text.of(summary), list(map(Text.of, references)))[:, F1]]
+        return [
+            float(f1)
+            for f1 in self.score_texts(Text.of(summary), list(map(Text.of, references)))[:, F1]
+        ]
 
     def score_texts(self, summary: Text, references: Sequence[Text]) -> Scores:
         """Return precision, recall and F1 of each of ROUGE_TYPES."""
-        return self._combine([_ngram_scores(summary, r) + _subsequence_scores(summary, r) for r in references])
+        return self._combine(
+            [_ngram_scores(summary, r) + _subsequence_scores(summary, r) for r in references]
+        )
 
     def score_ngrams(self, summary: Text, references: Sequence[Text]) -> Scores:
         """Return precision, recall and F1 of ROUGE-1 and ROUGE-2, which are the quick ones."""
@@ -126,7 +137,10 @@ def _subsequence_scores(summary: Text, reference: Text) -> list[Score]:
     [last_row] = deque(lcs_rows(reference.words, summary.words), maxlen=1)
     longest = _entry(last_row, len(summary.words))
     one_line = len(summary.lines) <= 1 and len(reference.lines) <= 1
-    return [_rates(hits, *lengths) for hits in (longest, longest if one_line else _union_hits(summary, reference))]
+    return [
+        _rates(hits, *lengths)
+        for hits in (longest, longest if one_line else _union_hits(summary, reference))
+    ]
 
 
 def _rates(hits: int, summary_length: int, reference_length: int) -> Score:
@@ -135,10 +149,12 @@ def _rates(hits: int, summary_length: int, reference_length: int) -> Score:
 
 
 def lcs_rows(reference: Sequence[str], summary: Sequence[str]) -> Iterator[int]:
-    """Yield the rows of the table whose entry (i, j) is the longest common subsequence of the first i and j words.
+    """Yield the rows of the table whose entry (i, j) is the longest common subsequence of the
+    first i and j words.
 
-    A row is one integer, so that an addition and bitwise operations fill it at once (Hyyrö 2004, "Bit-Parallel
-    LCS-Length Computation Revisited"): bit j of row i is 0 where entry (i, j + 1) exceeds entry (i, j).
+    A row is one integer, so that an addition and bitwise operations fill it at once (Hyyrö 2004,
+    "Bit-Parallel LCS-Length Computation Revisited"): bit j of row i is 0 where entry (i, j + 1)
+    exceeds entry (i, j).
     """
     places: defaultdict[str, int] = defaultdict(int)
     for place, word in enumerate(summary):
@@ -156,7 +172,10 @@ def _entry(row: int, j: int) -> int:
 
 
 def _union_hits(summary: Text, reference: Text) -> int:
-    """Count the hits of ROUGE-Lsum (Lin 2004, section 3.2); a word counts no more often than each text has it."""
+    """Count the hits of ROUGE-Lsum (Lin 2004, section 3.2).
+
+    A word counts no more often than each text has it.
+    """
     left = reference.ngrams[0] & summary.ngrams[0]
     hits = 0
     for line in reference.lines:
@@ -168,7 +187,10 @@ def _union_hits(summary: Text, reference: Text) -> int:
 
 
 def _lcs(reference: Sequence[str], summary: Sequence[str]) -> list[int]:
-    """Return where in the reference the longest common subsequence is; of several that which ``rouge-score`` takes."""
+    """Return where in the reference the longest common subsequence is.
+
+    Of several that which ``rouge-score`` takes.
+    """
     table = list(lcs_rows(reference, summary))
     i, j = len(reference), len(summary)
     places = []

@@ -45,11 +45,15 @@ def print_systems(console: Console, title: str, systems: Sequence[System], signa
     say(console, f"\n{signature}")
 
 
-def print_differences(console: Console, title: str, rows: Iterable[tuple[str, Sequence[Difference]]]) -> None:
+def print_differences(
+    console: Console, title: str, rows: Iterable[tuple[str, Sequence[Difference]]]
+) -> None:
     """Print differences in the F1 of ROUGE_TYPES, a named row of them each."""
     table = _table(TITLES)
     for name, row in rows:
-        table.add_row(name, *(f"{d.mean:+.2f}\n[{d.low:+.2f}, {d.high:+.2f}]\np {d.p:.4f}" for d in row))
+        table.add_row(
+            name, *(f"{d.mean:+.2f}\n[{d.low:+.2f}, {d.high:+.2f}]\np {d.p:.4f}" for d in row)
+        )
     say(console, f"\n{title}", style="bold")
     console.print(table)
 

@@ -1,7 +1,7 @@
 """What ROUGE does not see: length, novelty, repetition, copying.
 
-Words are lower-cased runs of word characters. A figure that a summary cannot have, such as the novel trigrams of two
-words, is NaN.
+Words are lower-cased runs of word characters. A figure that a summary cannot have, such as the
+novel trigrams of two words, is NaN.
 """
 
 import re
@@ -25,11 +25,13 @@ def describe(summary: str, document: str) -> list[float]:
     """Return the figures of one summary, in the order of BEYOND_ROUGE.
 
     Returns:
-        ``words``: the length in words. ``compression``: words of the document for each of the summary. ``novel``: % of
-        the distinct n-grams that are nowhere in the document (See et al. 2017, figure 6). ``repeated``: % of the
-        n-grams that stand in the summary before (figure 4). ``coverage``: % of the words that are in fragments of the
-        document. ``density``: length in words of the fragment that a word is in, on average; 0 for one in none (both
-        Grusky et al. 2018). ``empty``: 100 for a summary without words, else 0.
+        ``words``: the length in words. ``compression``: words of the document for each of the
+            summary. ``novel``: % of
+        the distinct n-grams that are nowhere in the document (See et al. 2017, figure 6).
+        ``repeated``: % of the n-grams that stand in the summary before (figure 4). ``coverage``: %
+        of the words that are in fragments of the document. ``density``: length in words of the
+        fragment that a word is in, on average; 0 for one in none (both Grusky et al. 2018).
+        ``empty``: 100 for a summary without words, else 0.
     """
     words, source = _words(summary), _words(document)
     novel, repeated = [], []
@@ -48,9 +50,11 @@ def describe(summary: str, document: str) -> list[float]:
 
 
 def fragment_lengths(summary: Sequence[str], document: Sequence[str]) -> list[int]:
-    """Return the lengths of the fragments that a summary shares with its document (Grusky et al. 2018).
+    """Return the lengths of the fragments that a summary shares with its document (Grusky et al.
+    2018).
 
-    From left to right each is the longest that the paper's procedure meets: after a match it looks on where that ends.
+    From left to right each is the longest that the paper's procedure meets: after a match it looks
+    on where that ends.
     """
     places: defaultdict[str, list[int]] = defaultdict(list)
     for place, word in enumerate(document):
@@ -70,7 +74,10 @@ def fragment_lengths(summary: Sequence[str], document: Sequence[str]) -> list[in
 
 def _common_prefix(summary: Sequence[str], begin: int, document: Sequence[str], place: int) -> int:
     most = min(len(summary) - begin, len(document) - place)
-    return next((length for length in range(most) if summary[begin + length] != document[place + length]), most)
+    return next(
+        (length for length in range(most) if summary[begin + length] != document[place + length]),
+        most,
+    )
 
 
 def _words(text: str) -> list[str]:

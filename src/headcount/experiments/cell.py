@@ -1,4 +1,5 @@
-"""A cell: one training of a study, with its whole config and the run folder that this config decides.
+"""A cell: one training of a study, with its whole config and the run folder that this config
+decides.
 
 Nothing here imports torch.
 """
@@ -22,7 +23,9 @@ from headcount.runs.folder import has_effect, write_whole
 
 MAX_TAG_LENGTH = 64  # W&B rejects longer ones
 MAX_NAME_LENGTH = 128  # of a W&B run or group
-MAX_FOLDER_LENGTH = 150  # bytes of a cell's folder name; 255 with its suffixes is the limit of most file systems
+MAX_FOLDER_LENGTH = (
+    150  # bytes of a cell's folder name; 255 with its suffixes is the limit of most file systems
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +33,20 @@ class Cell:
     """One training of a study.
 
     Attributes:
-        name: ``num_heads=4,seed=0``; with an inner axis ``num_heads=4,learning_rate=0.001,seed=0``.
+        name: ``num_heads=4,seed=0``; with an inner axis
+            ``num_heads=4,learning_rate=0.001,seed=0``.
         label: the same without seed and inner axis, as ``Grid.label`` has it.
         setting: its axes as the grid gives them.
-        axes: every axis of the grid with its value here, also where the grid leaves it to the config.
+        axes: every axis of the grid with its value here, also where the grid leaves it to the
+            config.
         choice: the inner axis with its value here; empty without ``select``.
         seed: of this training.
         is_baseline: whether all others are compared with this setting.
         files: config files, in order.
         overrides: ``key=value`` each, over the files.
         config: the checked config.
-        fingerprint: of all in the config that can change a result; no two cells of a study have the same.
+        fingerprint: of all in the config that can change a result; no two cells of a study have
+            the same.
         folder: the run folder, whether or not it is there.
     """
 
@@ -70,13 +76,16 @@ class Cell:
     def write_config(self, group: str) -> None:
         """Write the resolved config of the training, as it was when the study was launched.
 
-        The files of the study may be edited while it runs. A training that read them again would be another one than
-        the fingerprint in its folder's name says.
+        The files of the study may be edited while it runs. A training that read them again would
+        be another one than the fingerprint in its folder's name says.
 
         Args:
             group: what its W&B run belongs to.
         """
-        tags = [f"{key}={value}" for key, value in (self.axes | self.choice | {"seed": self.seed}).items()]
+        tags = [
+            f"{key}={value}"
+            for key, value in (self.axes | self.choice | {"seed": self.seed}).items()
+        ]
         plain = as_dict(self.config)
         plain["run"]["folder"] = str(self.folder)
         plain["tracking"] |= {
@@ -95,7 +104,10 @@ class Cell:
 
 
 def shorten(text: str, limit: int) -> str:
-    """Return a text within a limit of bytes; of a longer one the beginning, and a digest that tells it from others."""
+    """Return a text within a limit of bytes.
+
+    Of a longer one the beginning, and a digest that tells it from others.
+    """
     encoded = text.encode()
     if len(encoded) <= limit:
         return text
@@ -111,7 +123,10 @@ def read_keys(file: str) -> dict[str, Any]:
 def fingerprint(config: Config) -> str:
     """Return 8 hex digits of what differs from the defaults and can change a result.
 
-    A key that is new in the schema changes no fingerprint, so that what was trained before it is still found.
+    A key that is new in the schema changes no fingerprint, so that what was trained before it is
+    still found.
     """
-    differs = {key: value for key, value in compose.changed(config).items() if has_effect(key, config)}
+    differs = {
+        key: value for key, value in compose.changed(config).items() if has_effect(key, config)
+    }
     return hashlib.sha256(json.dumps(differs, sort_keys=True).encode()).hexdigest()[:8]

@@ -24,18 +24,26 @@ def make_cells(grid: Grid, *, smoke: bool = False) -> list[Cell]:
 
     Args:
         grid: the checked grid.
-        smoke: lay ``configs/smoke.yaml`` over all but models and axes, with the first seed and value of the inner axis.
+        smoke: lay ``configs/smoke.yaml`` over all but models and axes, with the first seed and
+            value of the inner axis.
 
     Raises:
         ConfigError: a cell that has no valid config, by name; two cells that are the same.
     """
-    inner = [{key: value} for key, values in grid.select.over.items() for value in values] if grid.select else [{}]
+    inner = (
+        [{key: value} for key, values in grid.select.over.items() for value in values]
+        if grid.select
+        else [{}]
+    )
     seeds = grid.seeds
     short = _smoke(grid) if smoke else {}
     if smoke:
         inner, seeds = inner[:1], seeds[:1]
     cells = [
-        _resolve(grid, setting, choice, seed, short) for setting in grid.settings for choice in inner for seed in seeds
+        _resolve(grid, setting, choice, seed, short)
+        for setting in grid.settings
+        for choice in inner
+        for seed in seeds
     ]
     if grid.control == "matched_parameters":
         # Counting parameters takes torch, which no other grid has to wait for.
@@ -48,13 +56,18 @@ def make_cells(grid: Grid, *, smoke: bool = False) -> list[Cell]:
     same: dict[str, str] = {}
     for cell in cells:
         if (other := same.setdefault(cell.fingerprint, cell.name)) != cell.name:
-            raise ConfigError(f"{grid.file}: cell {cell.name} is the same training as cell {other}; legal: each once")
+            raise ConfigError(
+                f"{grid.file}: cell {cell.name} is the same training as cell {other}; legal: "
+                "each once"
+            )
     return cells
 
 
 def fingerprint_study(cells: list[Cell]) -> str:
     """Return 8 hex digits of everything that can change a result of a study."""
-    return hashlib.sha256("".join(sorted(cell.fingerprint for cell in cells)).encode()).hexdigest()[:8]
+    return hashlib.sha256(
+        "".join(sorted(cell.fingerprint for cell in cells)).encode()
+    ).hexdigest()[:8]
 
 
 def check_study(experiment: Path, cells: list[Cell], expected: str) -> None:
@@ -66,7 +79,8 @@ def check_study(experiment: Path, cells: list[Cell], expected: str) -> None:
     found = fingerprint_study(cells)
     if found != expected:
         raise ConfigError(
-            f"--expect={expected}: {experiment} is another study now, {found}: its grid or a config file has changed "
+            f"--expect={expected}: {experiment} is another study now, {found}: its grid or a "
+            "config file has changed "
             "since the sweep was registered; legal: the files as they were, or a new sweep"
         )
 
@@ -76,17 +90,28 @@ def pick_cells(cells: list[Cell], wanted: list[str]) -> list[Cell]:
 
     Args:
         cells: of a grid.
-        wanted: ``KEY=VALUE`` each, an axis, ``seed`` or ``cell``, which is a label; values may be spelled as in Python.
+        wanted: ``KEY=VALUE`` each, an axis, ``seed`` or ``cell``, which is a label; values may be
+            spelled as in Python.
 
     Raises:
         ConfigError: no cell has them.
     """
     for word in wanted:
         name, _, value = word.partition("=")
-        values = {cell.name: (cell.axes | cell.choice | {"seed": cell.seed, "cell": cell.label}) for cell in cells}
+        values = {
+            cell.name: (cell.axes | cell.choice | {"seed": cell.seed, "cell": cell.label})
+            for cell in cells
+        }
         if not all(name in each for each in values.values()):
-            raise ConfigError(f"{word}: not what cells differ in; {legal_names(name, list(values[cells[0].name]))}")
-        picked = [cell for cell in cells if value in (as_text(values[cell.name][name]), str(values[cell.name][name]))]
+            raise ConfigError(
+                f"{word}: not what cells differ in; "
+                f"{legal_names(name, list(values[cells[0].name]))}"
+            )
+        picked = [
+            cell
+            for cell in cells
+            if value in (as_text(values[cell.name][name]), str(values[cell.name][name]))
+        ]
         if not picked:
             legal = ", ".join(dict.fromkeys(as_text(each[name]) for each in values.values()))
             raise ConfigError(f"{word}: no such cell; legal: {legal}")
@@ -103,7 +128,11 @@ def _resolve(
     feedforward_size: int | None = None,
 ) -> Cell:
     solved = {} if feedforward_size is None else {"model.feedforward_size": feedforward_size}
-    own = {key: value for key, value in setting.items() if key != "configs"} | choice | {"seed": seed}
+    own = (
+        {key: value for key, value in setting.items() if key != "configs"}
+        | choice
+        | {"seed": seed}
+    )
     given = grid.overrides | short | own | solved
     named = [*grid.configs, *([setting["configs"]] if "configs" in setting else [])]
     files = [grid.locate(file) for file in named]

@@ -1,4 +1,5 @@
-"""An experiment is a folder: its ``grid.yaml`` says what is varied, what is held, and against what it is compared.
+"""An experiment is a folder: its ``grid.yaml`` says what is varied, what is held, and against what
+it is compared.
 
 Nothing here imports torch, so that a mistake is answered at once.
 """
@@ -82,7 +83,8 @@ class Grid:
         return [setting["configs"] for setting in self.settings if "configs" in setting]
 
     def locate(self, config: str) -> str:
-        """Return where a config file of this grid is: seen from the current folder, the grid's, or one above the grid.
+        """Return where a config file of this grid is: seen from the current folder, the grid's, or
+        one above the grid.
 
         Raises:
             ConfigError: it is in none of them.
@@ -92,25 +94,30 @@ class Grid:
             if is_file(folder / config):
                 return config if folder == Path() else str(folder / config)
         raise ConfigError(
-            f"{self.file}: {config}: no such file, seen from {Path.cwd()}, from {here} or from a folder above that; "
+            f"{self.file}: {config}: no such file, seen from {Path.cwd()}, from {here} or from a "
+            "folder above that; "
             "legal: a YAML file"
         )
 
     def label(self, setting: dict[str, Any]) -> str:
-        """Return a setting as text that is also a folder's name, as ``num_heads=4,copying=true``."""
+        """Return a setting as text for folder names, as ``num_heads=4,copying=true``."""
         keys = [*self.axes, *(self.select.over if self.select else ())]
         last = Counter(key.split(".")[-1] for key in keys)
         parts = []
         for key, value in setting.items():
             short = key.split(".")[-1]
             shown = Path(value).stem if key == "configs" else as_text(value)
-            parts.append(shown if key == "configs" else f"{short if last[short] == 1 else key}={shown}")
+            parts.append(
+                shown if key == "configs" else f"{short if last[short] == 1 else key}={shown}"
+            )
         return "".join(c if c.isalnum() or c in "=,._+-" else "_" for c in ",".join(parts))
 
 
 def as_text(value: Any) -> str:
     """Return a value as ``key=value`` takes it."""
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+    return (
+        yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n").strip()
+    )
 
 
 def load_grid(folder: Path) -> Grid:
@@ -130,13 +137,23 @@ def load_grid(folder: Path) -> Grid:
             f"{file}: no such file; legal: a folder with a grid.yaml, as experiments/head_count"
         ) from None
     except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeError) as error:
-        raise ConfigError(f"{file}: {'; '.join(line.strip() for line in str(error).splitlines() if line)}") from None
-    names = [knob.name if knob.name != "settings" else "grid" for knob in fields(Grid) if knob.name != "folder"]
+        raise ConfigError(
+            f"{file}: {'; '.join(line.strip() for line in str(error).splitlines() if line)}"
+        ) from None
+    names = [
+        knob.name if knob.name != "settings" else "grid"
+        for knob in fields(Grid)
+        if knob.name != "folder"
+    ]
     if not isinstance(given, dict):
-        raise ConfigError(f"{file}: wrong type {type(given).__name__}; legal: a mapping of {', '.join(names)}")
+        raise ConfigError(
+            f"{file}: wrong type {type(given).__name__}; legal: a mapping of {', '.join(names)}"
+        )
     for name, value in given.items():
         if name not in names:
-            raise ConfigError(f"{file}: {name!s}={value}: unknown key; {legal_names(str(name), names)}")
+            raise ConfigError(
+                f"{file}: {name!s}={value}: unknown key; {legal_names(str(name), names)}"
+            )
     for name in names:
         if name not in given and name not in ("overrides", "select"):
             raise ConfigError(f"{file}: {name} is missing; legal: {_LEGAL[name]}")
@@ -173,10 +190,16 @@ class _Reader:
     file: Path
 
     def refuse(self, name: str, value: Any, why: str = "wrong value") -> ConfigError:
-        return ConfigError(f"{self.file}: {name}={value}: {why}; legal: {_LEGAL[name.split('.')[0]]}")
+        return ConfigError(
+            f"{self.file}: {name}={value}: {why}; legal: {_LEGAL[name.split('.')[0]]}"
+        )
 
     def texts(self, name: str, value: Any) -> list[str]:
-        if not isinstance(value, list) or not value or not all(isinstance(each, str) for each in value):
+        if (
+            not isinstance(value, list)
+            or not value
+            or not all(isinstance(each, str) for each in value)
+        ):
             raise self.refuse(name, value)
         return value
 
@@ -204,14 +227,20 @@ class _Reader:
             for key, values in lists.items():
                 if not isinstance(values, list) or not values:
                     raise self.refuse(f"grid.{key}", values)
-            settings = [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]
+            settings = [
+                dict(zip(lists, values, strict=True)) for values in product(*lists.values())
+            ]
         if not settings or not all(settings):
             raise self.refuse("grid", value, "a cell without axes")
         return settings
 
     def select(self, value: Any) -> Select:
         inner = self.mapping("select", value)
-        if set(inner) != {"over", "by"} or not isinstance(inner["over"], dict) or len(inner["over"]) != 1:
+        if (
+            set(inner) != {"over", "by"}
+            or not isinstance(inner["over"], dict)
+            or len(inner["over"]) != 1
+        ):
             raise self.refuse("select", value)
         if not all(isinstance(values, list) and values for values in inner["over"].values()):
             raise self.refuse("select", value)
@@ -222,21 +251,42 @@ class _Reader:
     def check(self, grid: Grid) -> None:
         """Check that the parts go together."""
         inner = list(grid.select.over) if grid.select else []
-        for where, keys in (("grid", grid.axes), ("select.over", inner), ("overrides", list(grid.overrides))):
+        for where, keys in (
+            ("grid", grid.axes),
+            ("select.over", inner),
+            ("overrides", list(grid.overrides)),
+        ):
             for key in keys:
                 if key == "seed":
-                    raise ConfigError(f"{self.file}: {where}: seed is not set here; legal: seeds: [0, 1, 2]")
-                if where != "overrides" and f"{key}.".startswith(NO_MATTER):
-                    raise ConfigError(f"{self.file}: {where}: {key} changes no result; legal: keys of what is trained")
-                if where == "select.over" and (key in grid.axes or key == "configs"):
-                    raise ConfigError(f"{self.file}: select.over: {key} is an axis of the grid; legal: another key")
-                if grid.control == "matched_parameters" and key == "model.feedforward_size" and where != "overrides":
                     raise ConfigError(
-                        f"{self.file}: {where}: {key} is solved under control=matched_parameters; legal: another key"
+                        f"{self.file}: {where}: seed is not set here; legal: seeds: [0, 1, 2]"
+                    )
+                if where != "overrides" and f"{key}.".startswith(NO_MATTER):
+                    raise ConfigError(
+                        f"{self.file}: {where}: {key} changes no result; legal: keys of what is "
+                        "trained"
+                    )
+                if where == "select.over" and (key in grid.axes or key == "configs"):
+                    raise ConfigError(
+                        f"{self.file}: select.over: {key} is an axis of the grid; legal: another "
+                        "key"
+                    )
+                if (
+                    grid.control == "matched_parameters"
+                    and key == "model.feedforward_size"
+                    and where != "overrides"
+                ):
+                    raise ConfigError(
+                        f"{self.file}: {where}: {key} is solved under "
+                        "control=matched_parameters; legal: another key"
                     )
         labels = Counter(grid.label(setting) for setting in grid.settings)
         if twice := [label for label, number in labels.items() if number > 1]:
-            raise ConfigError(f"{self.file}: grid: cell {twice[0]} stands there twice; legal: each cell once")
+            raise ConfigError(
+                f"{self.file}: grid: cell {twice[0]} stands there twice; legal: each cell once"
+            )
         if grid.baseline not in grid.settings:
             shown = "; ".join(map(grid.label, grid.settings))
-            raise ConfigError(f"{self.file}: baseline={grid.baseline}: not a cell of the grid; legal: {shown}")
+            raise ConfigError(
+                f"{self.file}: baseline={grid.baseline}: not a cell of the grid; legal: {shown}"
+            )

@@ -1,4 +1,7 @@
-"""What a study will take: its cells with their parameters, training FLOPs and time, before any of them starts."""
+"""What a study will take.
+
+Its cells with their parameters, training FLOPs and time, before any of them starts.
+"""
 
 import time
 from datetime import timedelta
@@ -17,7 +20,8 @@ from headcount.model.ragged import BatchLayout
 
 
 def print_plan(grid: Grid, cells: list[Cell], *, workers: int, console: Console) -> None:
-    """Print each cell with its state, parameters, training FLOPs and the time that its training will take here.
+    """Print each cell with its state, parameters, training FLOPs and the time that its training
+    will take here.
 
     Args:
         grid: the checked grid.
@@ -43,27 +47,39 @@ def print_plan(grid: Grid, cells: list[Cell], *, workers: int, console: Console)
             state,
             f"{found.parameters:,}",
             f"{flops:.2e}" if steps >= 0 else "by epochs",
-            str(timedelta(seconds=round(steps * seconds[cell.label]))) if steps >= 0 else "by epochs",
+            str(timedelta(seconds=round(steps * seconds[cell.label])))
+            if steps >= 0
+            else "by epochs",
         )
     console.print(shown)
     left = timedelta(seconds=round(total / workers))
     console.print(
-        f"{len(cells)} cells; about {left} with --workers {workers} for what is not finished: training steps alone, "
+        f"{len(cells)} cells; about {left} with --workers {workers} for what is not finished: "
+        "training steps alone, "
         "each as long as one of a full batch took just now",
         highlight=False,
     )
 
 
 def time_step(config: Config) -> float:
-    """Return the seconds that a training step of a full batch of the longest pairs takes on this machine."""
-    device = "cuda" if torch.cuda.is_available() and config.trainer.get("accelerator") != "cpu" else "cpu"
+    """Return the seconds that a training step of a full batch of the longest pairs takes on this
+    machine."""
+    device = (
+        "cuda"
+        if torch.cuda.is_available() and config.trainer.get("accelerator") != "cpu"
+        else "cpu"
+    )
     pair = documents, summaries = config.data.max_document_tokens, config.data.max_summary_tokens
     number = config.data.batch_tokens // sum(pair)
     model = build_model(
-        config.model, vocabulary_size=config.tokenizer.vocabulary_size, max_positions=config.max_positions
+        config.model,
+        vocabulary_size=config.tokenizer.vocabulary_size,
+        max_positions=config.max_positions,
     ).to(device)
     optimizer = torch.optim.AdamW(model.parameters())
-    read, written = (torch.randint(config.tokenizer.vocabulary_size, (number * n,), device=device) for n in pair)
+    read, written = (
+        torch.randint(config.tokenizer.vocabulary_size, (number * n,), device=device) for n in pair
+    )
     rows = (
         BatchLayout.from_lengths([documents] * number, device),
         BatchLayout.from_lengths([summaries] * number, device),

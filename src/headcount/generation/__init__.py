@@ -1,1 +1,4 @@
-"""How a trained model generates summaries: greedy search, sampling and beam search, under constraints. Pure torch."""
+"""How a trained model generates summaries.
+
+Greedy search, sampling and beam search, under constraints. Pure torch.
+"""

@@ -1,4 +1,7 @@
-"""Beam search, with length and coverage penalty (Wu et al. 2016), and diverse beam search (Vijayakumar et al. 2018)."""
+"""Beam search, with length and coverage penalty (Wu et al.
+
+2016), and diverse beam search (Vijayakumar et al. 2018).
+"""
 
 import math
 from collections.abc import Sequence
@@ -29,9 +32,9 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """Generate summaries by beam search; with several groups, by diverse beam search.
 
-    A document is finished when no open hypothesis can still beat the worst of the ``num_beams`` best finished ones.
-    Log-probabilities only fall, so the best score an open hypothesis can reach is its current one under the most
-    favourable penalty. Stopping there never changes the result.
+    A document is finished when no open hypothesis can still beat the worst of the ``num_beams``
+    best finished ones. Log-probabilities only fall, so the best score an open hypothesis can reach
+    is its current one under the most favourable penalty. Stopping there never changes the result.
 
     Args:
         model: in evaluation mode.
@@ -55,7 +58,8 @@ def beam_search(
         logits_BWV = model.step(beams.token_BW, state)
         if state.track_attention and state.attention_BWS is not None:
             beams.coverage_BWS = beams.coverage_BWS + state.attention_BWS
-        # Normalize before the constraints: probability that they block is not handed to other tokens.
+        # Normalize before the constraints: probability that they block is not handed to other
+        # tokens.
         log_normalizer_BW1 = log_normalizer(logits_BWV)[..., None]
         apply_constraints(constraints, logits_BWV, beams.generated_BWT)
 
@@ -86,7 +90,8 @@ class Beams:
         token_BW: last token of each open hypothesis.
         score_BW: log-probability of each open hypothesis, minus diversity penalties.
         generated_BWT: tokens of each open hypothesis.
-        coverage_BWS: attention that each has given to the document's tokens; zero without a coverage penalty.
+        coverage_BWS: attention that each has given to the document's tokens; zero without a
+            coverage penalty.
         finished_score_BW: scores of the best finished hypotheses, -inf for none.
         finished_tokens_BWT: their tokens, padded with the end token.
     """
@@ -99,7 +104,9 @@ class Beams:
     finished_tokens_BWT: Tensor
 
     @classmethod
-    def start(cls, layout: BatchLayout, config: GenerationConfig, *, start_id: int, end_id: int) -> "Beams":
+    def start(
+        cls, layout: BatchLayout, config: GenerationConfig, *, start_id: int, end_id: int
+    ) -> "Beams":
         """Return the beams before the first step."""
         device = layout.offsets.device
         documents = len(layout.lengths)
@@ -114,7 +121,9 @@ class Beams:
             generated_BWT=torch.empty(documents, width, 0, dtype=torch.long, device=device),
             coverage_BWS=torch.zeros(documents, width, layout.max_length, device=device),
             finished_score_BW=torch.full((documents, width), -math.inf, device=device),
-            finished_tokens_BWT=torch.full((documents, width, config.max_tokens), end_id, device=device),
+            finished_tokens_BWT=torch.full(
+                (documents, width, config.max_tokens), end_id, device=device
+            ),
         )
 
     def select(self, documents: Tensor) -> None:
@@ -127,7 +136,11 @@ class Beams:
         scores = self.finished_score_BW[row].tolist()
         texts = self.finished_tokens_BWT[row].tolist()
         ranked = sorted(zip(scores, texts, strict=True), key=lambda pair: -pair[0])
-        return [Hypothesis.from_tokens(tokens, score, end_id) for score, tokens in ranked if score > -math.inf]
+        return [
+            Hypothesis.from_tokens(tokens, score, end_id)
+            for score, tokens in ranked
+            if score > -math.inf
+        ]
 
 
 def _extend(
@@ -154,18 +167,21 @@ def _extend(
         if tokens and config.diversity_penalty:
             logits_BGV = _penalize_repeated_choices(logits_BGV, tokens, config.diversity_penalty)
 
-        # Of the best candidates half may finish, so that enough are left to continue. The best candidates of the group
-        # are among the best of each hypothesis: normalizing only those is cheaper.
+        # Of the best candidates half may finish, so that enough are left to continue. The best
+        # candidates of the group are among the best of each hypothesis: normalizing only those is
+        # cheaper.
         logit_BGX, token_BGX = logits_BGV.topk(min(2 * group_size, logits_BGV.shape[2]))
-        score_BGX = beams.score_BW[:, group, None] + logit_BGX.float() - log_normalizer_BW1[:, group]
+        score_BGX = (
+            beams.score_BW[:, group, None] + logit_BGX.float() - log_normalizer_BW1[:, group]
+        )
         candidate_BX = score_BGX.flatten(1)
         score_BX, index_BX = candidate_BX.topk(min(2 * group_size, candidate_BX.shape[1]))
         parent_BX = begin + index_BX // score_BGX.shape[2]
         token_BX = token_BGX.flatten(1).gather(1, index_BX)
         finishes_BX = (token_BX == end_id) | (time == config.max_tokens)
 
-        # Finished candidates compete with the finished hypotheses. Those beyond the group's size do not count, because an
-        # open candidate there would have been dropped, too.
+        # Finished candidates compete with the finished hypotheses. Those beyond the group's size
+        # do not count, because an open candidate there would have been dropped, too.
         final_BX = score_BX / length_divisor(time, config) + bonus_BW.gather(1, parent_BX)
         final_BX[:, group_size:] = -math.inf
         final_BX = final_BX.masked_fill(~finishes_BX, -math.inf)
@@ -182,21 +198,26 @@ def _extend(
     parents_BW = torch.cat(parents, 1)
     beams.token_BW = torch.cat(tokens, 1)
     beams.score_BW = torch.cat(scores, 1)
-    beams.generated_BWT = torch.cat([_gather(beams.generated_BWT, parents_BW), beams.token_BW[..., None]], 2)
+    beams.generated_BWT = torch.cat(
+        [_gather(beams.generated_BWT, parents_BW), beams.token_BW[..., None]], 2
+    )
     if config.coverage_penalty:
         beams.coverage_BWS = _gather(beams.coverage_BWS, parents_BW)
     return parents_BW
 
 
 def _penalize_repeated_choices(logits_BGV: Tensor, chosen: list[Tensor], penalty: float) -> Tensor:
-    """Subtract the diversity penalty from each token once for every hypothesis of earlier groups that chose it."""
+    """Subtract the diversity penalty from each token once for every hypothesis of earlier groups
+    that chose it."""
     chosen_BX = torch.cat(chosen, 1)
     ones_BX = torch.ones_like(chosen_BX).to(logits_BGV)
     count_BV = torch.zeros_like(logits_BGV[:, 0]).scatter_add_(1, chosen_BX, ones_BX)
     return logits_BGV - penalty * count_BV[:, None]
 
 
-def _keep_best_finished(beams: Beams, group: slice, score_BX: Tensor, tokens_BXT: Tensor, end_id: int) -> None:
+def _keep_best_finished(
+    beams: Beams, group: slice, score_BX: Tensor, tokens_BXT: Tensor, end_id: int
+) -> None:
     """Keep the best finished hypotheses of a group, earlier and new ones."""
     padding = beams.finished_tokens_BWT.shape[2] - tokens_BXT.shape[2]
     padded_BXT = F.pad(tokens_BXT, (0, padding), value=end_id)
@@ -212,7 +233,8 @@ def _gather(values_BWT: Tensor, chosen_BX: Tensor) -> Tensor:
 
 
 def _coverage_bonus(beams: Beams, document_bias_B11S: Tensor, config: GenerationConfig) -> Tensor:
-    """Return the coverage term of the score, [B, W]: the weight times sum_s log(min(coverage_s, 1)).
+    """Return the coverage term of the score, [B, W]: the weight times sum_s log(min(coverage_s,
+    1)).
 
     See Wu et al. 2016, equation 14.
     """
@@ -239,8 +261,10 @@ def length_divisor(length: int, config: GenerationConfig) -> float:
 
 
 def _cannot_improve(beams: Beams, config: GenerationConfig, time: int) -> Tensor:
-    """Return for each document whether no open hypothesis can still beat its finished ones, [B]."""
-    largest_divisor = max(length_divisor(time + 1, config), length_divisor(config.max_tokens, config))
+    """Return whether no open hypothesis can still beat the finished ones, [B]."""
+    largest_divisor = max(
+        length_divisor(time + 1, config), length_divisor(config.max_tokens, config)
+    )
     by_group = (-1, config.num_beam_groups, config.num_beams // config.num_beam_groups)
     best_open = beams.score_BW.view(by_group).amax(2) / largest_divisor
     worst_finished = beams.finished_score_BW.view(by_group).amin(2)

@@ -1,7 +1,8 @@
 """Constraints on the next token: minimum length, n-gram blocking, repetition penalty.
 
-Each is a class with one method, ``apply``, which changes the logits of the next token in place. Probability that a
-constraint removes is not redistributed: scores stay the model's log-probabilities.
+Each is a class with one method, ``apply``, which changes the logits of the next token in place.
+Probability that a constraint removes is not redistributed: scores stay the model's
+log-probabilities.
 """
 
 import math
@@ -45,8 +46,8 @@ class MinimumLength:
 class RepetitionPenalty:
     """Log-probabilities of tokens that were generated before are multiplied by ``penalty``.
 
-    After Keskar et al. 2019, section 4.1, who divide logits. Log-probabilities are never positive, so that a factor
-    above 1 always lowers them.
+    After Keskar et al. 2019, section 4.1, who divide logits. Log-probabilities are never positive,
+    so that a factor above 1 always lowers them.
     """
 
     penalty: float
@@ -63,12 +64,13 @@ class RepetitionPenalty:
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """Which tokens form words. A word begins at a token that begins with a space, and at the beginning of a summary.
+    """Which tokens form words. A word begins at a token that begins with a space, and at the
+    beginning of a summary.
 
     Attributes:
         begins_V: whether a token begins a word.
-        within_V: for a token at the beginning of a summary, which has no space before it, the token that the same text
-            has within a summary; the token itself if there is none.
+        within_V: for a token at the beginning of a summary, which has no space before it, the
+            token that the same text has within a summary; the token itself if there is none.
     """
 
     begins_V: Tensor
@@ -81,10 +83,11 @@ class Words:
 
 @dataclass(frozen=True, kw_only=True)
 class NoRepeatNgram:
-    """No n-gram of words of this size occurs twice in a summary (Paulus et al. 2018, section 2.5: trigrams).
+    """No n-gram of words of this size occurs twice in a summary (Paulus et al. 2018, section 2.5:
+    trigrams).
 
-    A word that would complete a repeated n-gram is not begun. Neither is any other word that begins with the same
-    token, because a word that has begun must be allowed to end.
+    A word that would complete a repeated n-gram is not begun. Neither is any other word that
+    begins with the same token, because a word that has begun must be allowed to end.
 
     Attributes:
         size: of the n-grams.
@@ -101,9 +104,11 @@ class NoRepeatNgram:
             logits_BWV[document, hypothesis, token] = -math.inf
 
     def _blocked(self, generated_BWT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the tokens that may not come next: the index of the document, of the hypothesis, and the token.
+        """Return the tokens that may not come next: the index of the document, of the hypothesis,
+        and the token.
 
-        They are the tokens that begin a word and follow an earlier occurrence of the last size - 1 words.
+        They are the tokens that begin a word and follow an earlier occurrence of the last size - 1
+        words.
         """
         begins_BWT = torch.ones_like(generated_BWT, dtype=torch.bool)
         if self.words is not None:
@@ -116,8 +121,8 @@ class NoRepeatNgram:
         words_after_BWT = words_from_here_BWT - begins_BWT.long()
         in_suffix_BWT = words_after_BWT < self.size - 1
 
-        # Compare the suffix with the tokens before each position: windows of Q tokens, the longest suffix. Shorter
-        # suffixes ignore the beginning of their window.
+        # Compare the suffix with the tokens before each position: windows of Q tokens, the longest
+        # suffix. Shorter suffixes ignore the beginning of their window.
         time = generated_BWT.shape[2]
         window = int(in_suffix_BWT.sum(2).amax())
         before_BWTQ = F.pad(generated_BWT, (window, 0), value=-1).unfold(2, window, 1)[:, :, :time]
@@ -129,7 +134,9 @@ class NoRepeatNgram:
         return document, hypothesis, generated_BWT[document, hypothesis, position]
 
 
-def build_constraints(config: GenerationConfig, *, end_id: int, words: Words | None = None) -> list[Constraint]:
+def build_constraints(
+    config: GenerationConfig, *, end_id: int, words: Words | None = None
+) -> list[Constraint]:
     """Return the constraints that a config asks for, in the order in which they are applied.
 
     Args:
@@ -147,7 +154,9 @@ def build_constraints(config: GenerationConfig, *, end_id: int, words: Words | N
     return constraints
 
 
-def apply_constraints(constraints: Sequence[Constraint], logits_BWV: Tensor, generated_BWT: Tensor) -> None:
+def apply_constraints(
+    constraints: Sequence[Constraint], logits_BWV: Tensor, generated_BWT: Tensor
+) -> None:
     """Apply constraints to the logits of the next token, in place."""
     for constraint in constraints:
         constraint.apply(logits_BWV, generated_BWT)

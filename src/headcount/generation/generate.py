@@ -1,4 +1,7 @@
-"""Generate summaries token by token: greedy search and sampling. Beam search has a file of its own."""
+"""Generate summaries token by token.
+
+Greedy search and sampling. Beam search has a file of its own.
+"""
 
 import math
 from collections.abc import Sequence
@@ -42,7 +45,13 @@ def generate(
     """
     if config.strategy == "beam":
         hypotheses = beam_search(
-            model, document_ids_N, layout, config, start_id=start_id, end_id=end_id, constraints=constraints
+            model,
+            document_ids_N,
+            layout,
+            config,
+            start_id=start_id,
+            end_id=end_id,
+            constraints=constraints,
         )
     else:
         hypotheses = generate_tokens(
@@ -70,7 +79,8 @@ def generate_tokens(
     constraints: Sequence[Constraint] = (),
     generator: torch.Generator | None = None,
 ) -> list[list[Hypothesis]]:
-    """Generate summaries token by token: the most probable token, or with a generator a sampled one.
+    """Generate summaries token by token: the most probable token, or with a generator a sampled
+    one.
 
     Args:
         model: in evaluation mode.
@@ -99,7 +109,8 @@ def generate_tokens(
 
     for time in range(1, config.max_tokens + 1):
         logits_BWV = model.step(token_BW, state)
-        # Normalize before the constraints: probability that they block is not handed to other tokens.
+        # Normalize before the constraints: probability that they block is not handed to other
+        # tokens.
         log_normalizer_BW = log_normalizer(logits_BWV)
         apply_constraints(constraints, logits_BWV, generated_BWT)
 
@@ -111,7 +122,9 @@ def generate_tokens(
         token_BW = torch.where(finished_BW, end_id, token_BW)
 
         # Only open hypotheses add to their score.
-        log_prob_BW = logits_BWV.gather(-1, token_BW[..., None])[..., 0].float() - log_normalizer_BW
+        log_prob_BW = (
+            logits_BWV.gather(-1, token_BW[..., None])[..., 0].float() - log_normalizer_BW
+        )
         score_BW = score_BW + torch.where(finished_BW, 0.0, log_prob_BW)
         finished_BW = finished_BW | (token_BW == end_id)
         generated_BWT = torch.cat([generated_BWT, token_BW[..., None]], -1)
@@ -123,7 +136,9 @@ def generate_tokens(
         if not done_B.any():
             continue
         for row in done_B.nonzero()[:, 0].tolist():
-            results[unfinished[row]] = _rank(generated_BWT[row].tolist(), score_BW[row].tolist(), end_id)
+            results[unfinished[row]] = _rank(
+                generated_BWT[row].tolist(), score_BW[row].tolist(), end_id
+            )
         open_B = (~done_B).nonzero()[:, 0]
         if not len(open_B):
             break
@@ -143,7 +158,9 @@ def _rank(texts: list[list[int]], scores: list[float], end_id: int) -> list[Hypo
 
 def _sample(logits_RV: Tensor, config: GenerationConfig, generator: torch.Generator) -> Tensor:
     """Draw a token for each row, [R]."""
-    filtered_RV = filter_logits(logits_RV, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
+    filtered_RV = filter_logits(
+        logits_RV, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p
+    )
     return filtered_RV.softmax(-1).multinomial(1, generator=generator)[:, 0]
 
 
@@ -154,7 +171,8 @@ def filter_logits(logits_RV: Tensor, *, temperature: float, top_k: int, top_p: f
         logits_RV: of the next token.
         temperature: divisor of the logits; below 1 sharpens the distribution.
         top_k: keep the k most probable tokens (Fan et al. 2018, section 4.4); 0: all.
-        top_p: keep the most probable tokens that together reach p (Holtzman et al. 2020, section 3.1); 1: all.
+        top_p: keep the most probable tokens that together reach p (Holtzman et al. 2020, section
+            3.1); 1: all.
     """
     logits_RV = logits_RV.float() / temperature
     if top_k:
@@ -165,6 +183,8 @@ def filter_logits(logits_RV: Tensor, *, temperature: float, top_k: int, top_p: f
         sorted_RV, order_RV = logits_RV.sort(descending=True)
         before_RV = sorted_RV.softmax(-1).cumsum(-1) - sorted_RV.softmax(-1)
         is_excluded_RV = (before_RV >= top_p) & (before_RV > 0)
-        excluded_RV = torch.zeros_like(before_RV, dtype=torch.bool).scatter_(1, order_RV, is_excluded_RV)
+        excluded_RV = torch.zeros_like(before_RV, dtype=torch.bool).scatter_(
+            1, order_RV, is_excluded_RV
+        )
         logits_RV = logits_RV.masked_fill(excluded_RV, -math.inf)
     return logits_RV

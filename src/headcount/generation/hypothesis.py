@@ -39,7 +39,9 @@ def log_normalizer(logits_BWV: Tensor) -> Tensor:
     return first_BW - logits_BWV.float().log_softmax(-1)[..., 0]
 
 
-def sort_by_length(document_ids_N: Tensor, layout: BatchLayout) -> tuple[Tensor, BatchLayout, list[int]]:
+def sort_by_length(
+    document_ids_N: Tensor, layout: BatchLayout
+) -> tuple[Tensor, BatchLayout, list[int]]:
     """Sort documents by descending length, which saves padding.
 
     Returns:

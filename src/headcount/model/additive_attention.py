@@ -1,11 +1,19 @@
-"""Additive attention (Bahdanau et al. 2015, section 3.1 and appendix A.1.2), the first form of attention."""
+"""Additive attention (Bahdanau et al.
+
+2015, section 3.1 and appendix A.1.2), the first form of attention.
+"""
 
 import torch
 from torch import Tensor, nn
 
 
 def additive_formula(
-    query_BHWK: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, score_HK: Tensor, *, bias: Tensor | None = None
+    query_BHWK: Tensor,
+    key_BHSK: Tensor,
+    value_BHSK: Tensor,
+    score_HK: Tensor,
+    *,
+    bias: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Additive attention: softmax(v^T tanh(W s + U h)) h, with queries W s, keys U h and values h.
 
@@ -28,10 +36,12 @@ def additive_formula(
 
 
 class AdditiveAttention(nn.Module):
-    """Attention whose scores come from a small network that compares the decoder's state with each source token.
+    """Attention whose scores come from a small network that compares the decoder's state with each
+    source token.
 
-    One head is the attention of the paper. Several heads use a part of the dimensions each, as in multi-head attention.
-    ``head_gates`` [H] multiplies the output of each head. None, the default, costs nothing.
+    One head is the attention of the paper. Several heads use a part of the dimensions each, as in
+    multi-head attention. ``head_gates`` [H] multiplies the output of each head. None, the default,
+    costs nothing.
 
     Args:
         embedding_size: width of states and source tokens.
@@ -46,7 +56,9 @@ class AdditiveAttention(nn.Module):
     def __init__(self, *, embedding_size: int, num_heads: int = 1) -> None:
         super().__init__()
         if embedding_size % num_heads:
-            raise ValueError(f"num_heads={num_heads} does not divide embedding_size={embedding_size}")
+            raise ValueError(
+                f"num_heads={num_heads} does not divide embedding_size={embedding_size}"
+            )
         self.embedding_size = embedding_size
         self.num_heads = num_heads
         self.head_dim = embedding_size // num_heads
@@ -57,7 +69,10 @@ class AdditiveAttention(nn.Module):
         self.register_buffer("head_gates", None, persistent=False)
 
     def project_memory(self, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the keys and the values [B, H, S, K] of source tokens. The values are the tokens themselves."""
+        """Return the keys and the values [B, H, S, K] of source tokens.
+
+        The values are the tokens themselves.
+        """
         return self._split_heads(self.key_projection(memory_BSD)), self._split_heads(memory_BSD)
 
     def step(
@@ -75,7 +90,9 @@ class AdditiveAttention(nn.Module):
             The context vectors [B, W, D] and the weights [B, H, W, S].
         """
         query_BHWK = self._split_heads(self.query_projection(x_BWD))
-        attended_BHWK, weights_BHWS = additive_formula(query_BHWK, key_BHSK, value_BHSK, self.score_HK, bias=bias)
+        attended_BHWK, weights_BHWS = additive_formula(
+            query_BHWK, key_BHSK, value_BHSK, self.score_HK, bias=bias
+        )
         if self.head_gates is not None:
             attended_BHWK = attended_BHWK * self.head_gates[:, None, None]
         return attended_BHWK.transpose(1, 2).flatten(-2), weights_BHWS
@@ -85,4 +102,5 @@ class AdditiveAttention(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the numbers that an ablation varies."""
-        return f"embedding_size={self.embedding_size}, num_heads={self.num_heads}, head_dim={self.head_dim}"
+        sizes = f"embedding_size={self.embedding_size}, num_heads={self.num_heads}"
+        return f"{sizes}, head_dim={self.head_dim}"

@@ -1,6 +1,7 @@
 """Multi-head attention over ragged batches (Vaswani et al. 2017, section 3.2) and its variants.
 
-- grouped-query attention: several heads share a key-value head (Ainslie et al. 2023; one for all: Shazeer 2019)
+- grouped-query attention: several heads share a key-value head (Ainslie et al. 2023; one for all:
+  Shazeer 2019)
 - heads of any width (Bhojanapalli et al. 2020)
 - rotary positions (Su et al. 2021) and ALiBi (Press et al. 2022)
 - gates on heads, to mask them or to learn their importance (Michel et al. 2019)
@@ -23,24 +24,27 @@ from headcount.model.ragged import BatchLayout
 class MultiHeadAttention(nn.Module):
     """Multi-head attention (Vaswani et al. 2017, section 3.2.2).
 
-    Queries are projected from ``x``; keys and values from ``memory``, which in self-attention is ``x`` itself. The
-    projections have the layout of ``torch.nn.MultiheadAttention``: query, key and value weights stacked.
+    Queries are projected from ``x``; keys and values from ``memory``, which in self-attention is
+    ``x`` itself. The projections have the layout of ``torch.nn.MultiheadAttention``: query, key
+    and value weights stacked.
 
-    ``head_gates`` [H] multiplies the output of each head. None, the default, costs nothing. Set it to zeros and ones to
-    mask heads, or to a tensor that requires a gradient to learn how much each head matters.
+    ``head_gates`` [H] multiplies the output of each head. None, the default, costs nothing. Set it
+    to zeros and ones to mask heads, or to a tensor that requires a gradient to learn how much each
+    head matters.
 
     Args:
         embedding_size: width of the tokens.
         num_heads: number of heads.
-        num_kv_heads: number of key-value heads, each shared by num_heads / num_kv_heads heads; None: num_heads.
+        num_kv_heads: number of key-value heads, each shared by num_heads / num_kv_heads heads;
+            None: num_heads.
         head_dim: width of each head; None: embedding_size / num_heads.
         dropout: probability that an attention weight is dropped in training.
         positions: positional encoding within the attention, for self-attention only.
         max_positions: number of positions of the rotation table.
 
     Raises:
-        ValueError: num_heads does not divide embedding_size and head_dim is None, num_kv_heads does not divide
-            num_heads, or head_dim is odd and positions are rotary.
+        ValueError: num_heads does not divide embedding_size and head_dim is None, num_kv_heads
+            does not divide num_heads, or head_dim is odd and positions are rotary.
     """
 
     head_gates: Tensor | None
@@ -61,7 +65,9 @@ class MultiHeadAttention(nn.Module):
         super().__init__()
         num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
         if head_dim is None and embedding_size % num_heads:
-            raise ValueError(f"num_heads={num_heads} does not divide embedding_size={embedding_size}")
+            raise ValueError(
+                f"num_heads={num_heads} does not divide embedding_size={embedding_size}"
+            )
         if num_heads % num_kv_heads:
             raise ValueError(f"num_kv_heads={num_kv_heads} does not divide num_heads={num_heads}")
         self.embedding_size = embedding_size
@@ -71,7 +77,9 @@ class MultiHeadAttention(nn.Module):
         self.dropout = dropout
         self.positions = positions
         if positions == "rotary" and self.head_dim % 2:
-            raise ValueError(f"positions=rotary rotates pairs of dimensions; head_dim={self.head_dim} is odd")
+            raise ValueError(
+                f"positions=rotary rotates pairs of dimensions; head_dim={self.head_dim} is odd"
+            )
 
         # One matrix for queries, keys and values. Each is initialized as if it were alone.
         query_size = num_heads * self.head_dim
@@ -79,7 +87,10 @@ class MultiHeadAttention(nn.Module):
         self.sizes = [query_size, kv_size, kv_size]
         self.input_projection = nn.Linear(embedding_size, sum(self.sizes))
         self.output_projection = nn.Linear(query_size, embedding_size)
-        for weight in (*self.input_projection.weight.split(self.sizes), self.output_projection.weight):
+        for weight in (
+            *self.input_projection.weight.split(self.sizes),
+            self.output_projection.weight,
+        ):
             nn.init.xavier_uniform_(weight)
         for linear in (self.input_projection, self.output_projection):
             nn.init.zeros_(linear.bias)
@@ -104,9 +115,12 @@ class MultiHeadAttention(nn.Module):
         Args:
             x_ND: query tokens.
             layout: their layout.
-            memory: key and value tokens [M, D] and their layout; None: those of x (self-attention).
-            causal: a token attends to itself and to earlier tokens. With a memory, x are the last tokens of its examples.
-            return_weights: compute by the formula and return the attention weights, before dropout.
+            memory: key and value tokens [M, D] and their layout; None: those of x
+                (self-attention).
+            causal: a token attends to itself and to earlier tokens. With a memory, x are the last
+                tokens of its examples.
+            return_weights: compute by the formula and return the attention weights, before
+                dropout.
 
         Returns:
             The attended tokens [N, D] and, if asked for, the weights [H, T, S] of each example.
@@ -130,7 +144,9 @@ class MultiHeadAttention(nn.Module):
         attended_NHK = attend(x, causal=causal, slopes_H=self.slopes_H, dropout_p=dropout_p)
         return self.project_output(attended_NHK), None
 
-    def _attend_by_formula(self, x: QKV, *, causal: bool, dropout_p: float) -> tuple[Tensor, list[Tensor]]:
+    def _attend_by_formula(
+        self, x: QKV, *, causal: bool, dropout_p: float
+    ) -> tuple[Tensor, list[Tensor]]:
         bias = AttentionBias(x.memory_layout, causal, self.slopes_H, x.query_NHK.dtype)
         outputs = []
         weights = []
@@ -144,7 +160,8 @@ class MultiHeadAttention(nn.Module):
         return torch.cat(outputs), weights
 
     def project(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries [..., H, K], keys and values [..., J, K] of tokens [..., D], for self-attention."""
+        """Return queries [..., H, K], keys and values [..., J, K] of tokens [..., D], for
+        self-attention."""
         query, key, value = self.input_projection(x_ND).split(self.sizes, -1)
         query_NHK = self.transform_query(self._split_heads(query))
         key_NJK = self.transform_key(self._split_heads(key))
@@ -180,7 +197,10 @@ class MultiHeadAttention(nn.Module):
         return self.output_projection(attended_NHK.flatten(-2))
 
     def rotate(self, x_NHK: Tensor, positions_N: Tensor) -> Tensor:
-        """Rotate queries or keys by their positions if positions are rotary; otherwise return them unchanged."""
+        """Rotate queries or keys by their positions if positions are rotary.
+
+        Otherwise return them unchanged.
+        """
         return x_NHK if self.rotations is None else rotate(x_NHK, self.rotations, positions_N)
 
     def step(
@@ -200,7 +220,8 @@ class MultiHeadAttention(nn.Module):
             query_BWHK: queries of the new tokens.
             key_BJCK: cached keys.
             value_BJCK: cached values.
-            bias_BHWC: added to the scores, -inf where a hypothesis may not attend; H and W may be 1.
+            bias_BHWC: added to the scores, -inf where a hypothesis may not attend; H and W may be
+                1.
             return_weights: compute by the formula and return the attention weights.
 
         Returns:
@@ -211,7 +232,8 @@ class MultiHeadAttention(nn.Module):
             attended_BHWK = sdpa(query_BHWK, key_BJCK, value_BJCK, bias=bias_BHWC)
             return self.project_output(attended_BHWK.transpose(1, 2)), None
 
-        # The queries of all heads that share a key-value head are matched with it at once: X = G x W.
+        # The queries of all heads that share a key-value head are matched with it at once: X = G x
+        # W.
         width = query_BHWK.shape[2]
         query_BJXK = query_BHWK.unflatten(1, (self.num_kv_heads, -1)).flatten(2, 3)
         scores_BJXC = query_BJXK / math.sqrt(self.head_dim) @ key_BJCK.transpose(-1, -2)
@@ -230,13 +252,17 @@ class MultiHeadAttention(nn.Module):
     def extra_repr(self) -> str:
         """Return the numbers that an ablation varies."""
         return (
-            f"embedding_size={self.embedding_size}, num_heads={self.num_heads}, num_kv_heads={self.num_kv_heads}, "
+            f"embedding_size={self.embedding_size}, num_heads={self.num_heads}, "
+            f"num_kv_heads={self.num_kv_heads}, "
             f"head_dim={self.head_dim}, positions={self.positions}"
         )
 
 
 class QueryKeyNormAttention(MultiHeadAttention):
-    """Multi-head attention with normalized queries and keys, which bounds the scores (Henry et al. 2020)."""
+    """Multi-head attention with normalized queries and keys, which bounds the scores (Henry et al.
+
+    2020).
+    """
 
     def transform_query(self, query_NHK: Tensor) -> Tensor:
         """Scale each query to the length sqrt(head_dim)."""

@@ -1,6 +1,7 @@
 """Attention within each example of a ragged batch: the formula, and fast kernels that equal it.
 
-``attention_formula`` is what a paper writes. ``attend`` computes the same with the fastest kernel for the device:
+``attention_formula`` is what a paper writes. ``attend`` computes the same with the fastest kernel
+for the device:
 
 - ``attend_per_example``: one fused call for each example, on a CPU
 - ``attend_varlen``: flash attention for ragged batches, on a recent GPU in half precision
@@ -22,14 +23,17 @@ from headcount.model.dropout import dropout
 from headcount.model.positions import alibi
 from headcount.model.ragged import BatchLayout
 
-VARLEN_TAKES_GROUPS = "enable_gqa" in inspect.signature(varlen_attn).parameters  # not in older versions
+VARLEN_TAKES_GROUPS = (
+    "enable_gqa" in inspect.signature(varlen_attn).parameters
+)  # not in older versions
 
 
 @dataclass(frozen=True)
 class QKV:
     """Projected queries of the target tokens, and keys and values of the source tokens.
 
-    In self-attention targets and sources are the same tokens. In cross-attention they have layouts of their own.
+    In self-attention targets and sources are the same tokens. In cross-attention they have layouts
+    of their own.
     """
 
     query_NHK: Tensor
@@ -52,9 +56,15 @@ class QKV:
 
 
 def attention_formula(
-    query_THK: Tensor, key_SJK: Tensor, value_SJK: Tensor, *, bias_HTS: Tensor | None = None, dropout_p: float = 0.0
+    query_THK: Tensor,
+    key_SJK: Tensor,
+    value_SJK: Tensor,
+    *,
+    bias_HTS: Tensor | None = None,
+    dropout_p: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Attention within one example: softmax(Q K^T / sqrt(head_dim) + bias) V (Vaswani et al. 2017, equation 1).
+    """Attention within one example: softmax(Q K^T / sqrt(head_dim) + bias) V (Vaswani et al. 2017,
+    equation 1).
 
     Args:
         query_THK: queries of the target tokens.
@@ -64,7 +74,8 @@ def attention_formula(
         dropout_p: probability that an attention weight is dropped.
 
     Returns:
-        The attended values [T, H, K] and the weights [H, T, S] before dropout, which sum to one over S.
+        The attended values [T, H, K] and the weights [H, T, S] before dropout, which sum to one
+        over S.
     """
     # Heads that share a key-value head are neighbours: H = J x G.
     query_JGTK = query_THK.unflatten(1, (key_SJK.shape[1], -1)).permute(1, 2, 0, 3)
@@ -86,8 +97,9 @@ def attention_formula(
 class AttentionBias:
     """The bias that is added to the scores of each example: causal mask and ALiBi.
 
-    With a causal mask a token attends to itself and to earlier tokens. If an example has fewer queries than keys, the
-    queries belong to its last tokens. The bias of each example is a part of the bias of the longest one.
+    With a causal mask a token attends to itself and to earlier tokens. If an example has fewer
+    queries than keys, the queries belong to its last tokens. The bias of each example is a part of
+    the bias of the longest one.
 
     Attributes:
         memory_layout: layout of the source tokens.
@@ -109,10 +121,17 @@ class AttentionBias:
 
     @cached_property
     def largest(self) -> Tensor:
-        """The bias [1 or H, S, S] of the longest example. It is made when a kernel first needs it."""
-        positions = torch.arange(self.memory_layout.max_length, device=self.memory_layout.offsets.device)
+        """The bias [1 or H, S, S] of the longest example.
+
+        It is made when a kernel first needs it.
+        """
+        positions = torch.arange(
+            self.memory_layout.max_length, device=self.memory_layout.offsets.device
+        )
         if self.slopes_H is None:
-            bias_HSS = torch.zeros(1, len(positions), len(positions), dtype=self.dtype, device=positions.device)
+            bias_HSS = torch.zeros(
+                1, len(positions), len(positions), dtype=self.dtype, device=positions.device
+            )
         else:
             bias_HSS = alibi(self.slopes_H, positions, positions).to(self.dtype)
         if self.causal:
@@ -120,8 +139,11 @@ class AttentionBias:
         return bias_HSS
 
 
-def attend(x: QKV, *, causal: bool, slopes_H: Tensor | None = None, dropout_p: float = 0.0) -> Tensor:
-    """Attend within each example by the fastest kernel for the device. All of them equal ``attention_formula``.
+def attend(
+    x: QKV, *, causal: bool, slopes_H: Tensor | None = None, dropout_p: float = 0.0
+) -> Tensor:
+    """Attend within each example by the fastest kernel for the device. All of them equal
+    ``attention_formula``.
 
     Returns:
         The attended values [N, H, K].
@@ -139,21 +161,27 @@ def attend(x: QKV, *, causal: bool, slopes_H: Tensor | None = None, dropout_p: f
 
 
 def flash_supports(dtype: torch.dtype, head_dim: int, capability: tuple[int, int]) -> bool:
-    """Return whether flash attention supports a dtype and a head width on a GPU of this compute capability."""
+    """Return whether flash attention supports a dtype and a head width on a GPU of this compute
+    capability."""
     is_half = dtype in (torch.bfloat16, torch.float16)
     return is_half and head_dim % 8 == 0 and head_dim <= 256 and capability >= (8, 0)
 
 
-def attend_per_example(x: QKV, *, causal: bool, slopes_H: Tensor | None = None, dropout_p: float = 0.0) -> Tensor:
-    """Attend by one call for each example, which on a CPU is faster than one padded and masked call.
+def attend_per_example(
+    x: QKV, *, causal: bool, slopes_H: Tensor | None = None, dropout_p: float = 0.0
+) -> Tensor:
+    """Attend by one call for each example, which on a CPU is faster than one padded and masked
+    call.
 
-    With dropout the formula is used, because torch's fused CPU kernel has no dropout. bf16 is computed in fp32, whose
-    backward pass is faster.
+    With dropout the formula is used, because torch's fused CPU kernel has no dropout. bf16 is
+    computed in fp32, whose backward pass is faster.
     """
     dtype = x.query_NHK.dtype
     outputs = []
     with torch.autocast("cpu", enabled=False):
-        bias = AttentionBias(x.memory_layout, causal, slopes_H, torch.promote_types(dtype, torch.float32))
+        bias = AttentionBias(
+            x.memory_layout, causal, slopes_H, torch.promote_types(dtype, torch.float32)
+        )
         for query_THK, key_SJK, value_SJK in x.examples():
             if dtype == torch.bfloat16:
                 query_THK = query_THK.float()
@@ -200,7 +228,9 @@ def attend_varlen(x: QKV, *, causal: bool) -> Tensor:
     return attended_NHK
 
 
-def attend_padded(x: QKV, *, causal: bool, slopes_H: Tensor | None = None, dropout_p: float = 0.0) -> Tensor:
+def attend_padded(
+    x: QKV, *, causal: bool, slopes_H: Tensor | None = None, dropout_p: float = 0.0
+) -> Tensor:
     """Attend by one padded and masked call, where no kernel takes ragged batches."""
     query_BTHK, is_query_BT = x.layout.pad(x.query_NHK)
     key_BSJK, is_key_BS = x.memory_layout.pad(x.key_MJK)
@@ -208,8 +238,12 @@ def attend_padded(x: QKV, *, causal: bool, slopes_H: Tensor | None = None, dropo
 
     # Queries are the last tokens of their examples.
     earlier_B = x.memory_layout.lengths_B - x.layout.lengths_B
-    query_positions_BT = torch.arange(is_query_BT.shape[1], device=is_query_BT.device) + earlier_B[:, None]
-    key_positions_BS = torch.arange(is_key_BS.shape[1], device=is_key_BS.device).expand_as(is_key_BS)
+    query_positions_BT = (
+        torch.arange(is_query_BT.shape[1], device=is_query_BT.device) + earlier_B[:, None]
+    )
+    key_positions_BS = torch.arange(is_key_BS.shape[1], device=is_key_BS.device).expand_as(
+        is_key_BS
+    )
 
     # True: may attend.
     allowed_BTS = is_key_BS[:, None]
@@ -239,7 +273,10 @@ def sdpa(
     causal: bool = False,
     dropout_p: float = 0.0,
 ) -> Tensor:
-    """Return the attended values [B, H, T, K] by torch's fused kernel. Shared keys and values are not repeated."""
+    """Return the attended values [B, H, T, K] by torch's fused kernel.
+
+    Shared keys and values are not repeated.
+    """
     return F.scaled_dot_product_attention(
         query_BHTK,
         key_BJSK,

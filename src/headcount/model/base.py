@@ -1,7 +1,8 @@
 """What all summarizers have in common, for training and for generation.
 
 - ``forward`` predicts each token of given summaries, for training
-- ``start`` and ``step`` generate: read the documents once, then one token of each hypothesis at a time
+- ``start`` and ``step`` generate: read the documents once, then one token of each hypothesis at a
+  time
 """
 
 import math
@@ -54,7 +55,13 @@ class Embedding(nn.Module):
     """
 
     def __init__(
-        self, *, vocabulary_size: int, embedding_size: int, positions: Positions, max_positions: int, dropout: float
+        self,
+        *,
+        vocabulary_size: int,
+        embedding_size: int,
+        positions: Positions,
+        max_positions: int,
+        dropout: float,
     ) -> None:
         super().__init__()
         self.tokens = nn.Embedding(vocabulary_size, embedding_size)
@@ -63,7 +70,9 @@ class Embedding(nn.Module):
         if positions == "learned":
             self.position_table = nn.Parameter(torch.randn(max_positions, embedding_size) * 0.02)
         else:
-            table_CD = sinusoids(max_positions, embedding_size) if positions == "sinusoidal" else None
+            table_CD = (
+                sinusoids(max_positions, embedding_size) if positions == "sinusoidal" else None
+            )
             self.register_buffer("position_table", table_CD, persistent=False)
         self.dropout = Dropout(dropout)
         nn.init.normal_(self.tokens.weight, std=embedding_size**-0.5)
@@ -90,7 +99,12 @@ class SummaryModel(nn.Module, Generic[AnyState]):
     """
 
     def __init__(
-        self, *, summary_embedding: Embedding, document_embedding: Embedding, tie_output: bool, copying: bool
+        self,
+        *,
+        summary_embedding: Embedding,
+        document_embedding: Embedding,
+        tie_output: bool,
+        copying: bool,
     ) -> None:
         super().__init__()
         vocabulary_size, embedding_size = summary_embedding.tokens.weight.shape
@@ -124,7 +138,9 @@ class SummaryModel(nn.Module, Generic[AnyState]):
         """
 
     @abstractmethod
-    def start(self, document_ids_N: Tensor, layout: BatchLayout, *, capacity: int, width: int = 1) -> AnyState:
+    def start(
+        self, document_ids_N: Tensor, layout: BatchLayout, *, capacity: int, width: int = 1
+    ) -> AnyState:
         """Read the documents and return the state from which generation starts.
 
         Args:
@@ -136,7 +152,8 @@ class SummaryModel(nn.Module, Generic[AnyState]):
 
     @abstractmethod
     def step(self, token_ids_BW: Tensor, state: AnyState) -> Tensor:
-        """Read one token of each hypothesis; return the logits [B, W, V] of the next one and advance the state.
+        """Read one token of each hypothesis; return the logits [B, W, V] of the next one and
+        advance the state.
 
         With copying the logits are the log-probabilities of the mixture.
         """
@@ -154,7 +171,8 @@ class SummaryModel(nn.Module, Generic[AnyState]):
 
         Args:
             hidden_MD: hidden states of the summary tokens.
-            last_weights: for copying, the attention of the last layer to the document, [H, T, S] for each example.
+            last_weights: for copying, the attention of the last layer to the document, [H, T, S]
+                for each example.
             last_gates_H: gates of the heads of that layer.
             document_ids_N: the documents' tokens.
             document_layout: where each document begins and ends.
@@ -173,9 +191,14 @@ class SummaryModel(nn.Module, Generic[AnyState]):
         )
 
     def next_logits(
-        self, hidden_BWD: Tensor, weights_BHWS: Tensor | None, gates_H: Tensor | None, state: AnyState
+        self,
+        hidden_BWD: Tensor,
+        weights_BHWS: Tensor | None,
+        gates_H: Tensor | None,
+        state: AnyState,
     ) -> Tensor:
-        """Return the logits [B, W, V] of the next token of each hypothesis, mixed with the document if copying.
+        """Return the logits [B, W, V] of the next token of each hypothesis, mixed with the
+        document if copying.
 
         Args:
             hidden_BWD: hidden states of the last layer.
@@ -194,4 +217,6 @@ class SummaryModel(nn.Module, Generic[AnyState]):
         ids_RS = state.document_ids_BS[:, None].expand(-1, width, -1).flatten(0, 1)
         gate_R = self.copy_gate(hidden_BWD).flatten()
         pointer_RS = state.attention_BWS.flatten(0, 1)
-        return mixture(logits_BWV.flatten(0, 1), gate_R, pointer_RS, ids_RS).view(documents, width, -1)
+        return mixture(logits_BWV.flatten(0, 1), gate_R, pointer_RS, ids_RS).view(
+            documents, width, -1
+        )

@@ -16,7 +16,8 @@ from headcount.model.transformer import Transformer
 def build_model(config: ModelConfig, *, vocabulary_size: int, max_positions: int) -> SummaryModel:
     """Build the model that a config describes.
 
-    Random weights are drawn in the order in which the parts are built: embeddings, output, encoder, decoder.
+    Random weights are drawn in the order in which the parts are built: embeddings, output,
+    encoder, decoder.
 
     Args:
         config: the ``model`` section. That its settings go together was checked when it was made.
@@ -45,7 +46,9 @@ class _Builder:
                 decoder_norm=self._final_norm(),
             )
 
-        document_embedding = summary_embedding if config.tie_embeddings == "all" else self._embedding()
+        document_embedding = (
+            summary_embedding if config.tie_embeddings == "all" else self._embedding()
+        )
         if config.architecture == "recurrent":
             return Recurrent(
                 summary_embedding=summary_embedding,

@@ -1,9 +1,12 @@
-"""Copying from the document: the pointer-generator network (See et al. 2017, section 2.2) on subwords.
+"""Copying from the document: the pointer-generator network (See et al. 2017, section 2.2) on
+subwords.
 
-The next token comes from the vocabulary or from the document. A learned gate mixes the two distributions. The
-distribution over the document is the attention of the last layer to it, averaged over the heads.
+The next token comes from the vocabulary or from the document. A learned gate mixes the two
+distributions. The distribution over the document is the attention of the last layer to it,
+averaged over the heads.
 
-In training the mixture is computed for the target tokens only. No tensor has target, source and vocabulary axes at once.
+In training the mixture is computed for the target tokens only. No tensor has target, source and
+vocabulary axes at once.
 """
 
 import torch
@@ -23,12 +26,14 @@ def mixture(logits_RV: Tensor, gate_R: Tensor, pointer_RS: Tensor, ids_S: Tensor
         ids_S: the document's tokens; [R, S] if the rows have different documents.
     """
     copied_RV = torch.zeros_like(upcast(logits_RV))
-    copied_RV.scatter_add_(1, ids_S.expand(pointer_RS.shape).long(), pointer_RS.to(copied_RV.dtype))
+    copied_RV.scatter_add_(
+        1, ids_S.expand(pointer_RS.shape).long(), pointer_RS.to(copied_RV.dtype)
+    )
     return mix(upcast(logits_RV).log_softmax(-1), copied_RV, gate_R[:, None])
 
 
 def mix(log_generated: Tensor, copied: Tensor, gate: Tensor) -> Tensor:
-    """Return log((1 - p_copy) x generated + p_copy x copied), with p_copy the sigmoid of the gate."""
+    """Return log((1 - p) x generated + p x copied), with p the sigmoid of the gate."""
     gate = upcast(gate)
     log_from_vocabulary = F.logsigmoid(-gate) + log_generated
     log_from_document = F.logsigmoid(gate) + copied.clamp_min(EPSILON).log()
@@ -36,7 +41,8 @@ def mix(log_generated: Tensor, copied: Tensor, gate: Tensor) -> Tensor:
 
 
 def upcast(x: Tensor) -> Tensor:
-    """Return half precision as fp32, in which probabilities are accurate, and wider types unchanged."""
+    """Return half precision as fp32, in which probabilities are accurate, and wider types
+    unchanged."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 

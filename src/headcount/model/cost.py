@@ -1,7 +1,9 @@
-"""What a model costs: parameters by place, matrix-product FLOPs of training and decoding, bytes of cache.
+"""What a model costs: parameters by place, matrix-product FLOPs of training and decoding, bytes of
+cache.
 
-FLOPs are counted as ``torch.utils.flop_counter.FlopCounterMode`` counts them, which the tests hold: two for each
-multiply and add of a matrix product, causal products in full, nothing for what works on each value alone.
+FLOPs are counted as ``torch.utils.flop_counter.FlopCounterMode`` counts them, which the tests
+hold: two for each multiply and add of a matrix product, causal products in full, nothing for what
+works on each value alone.
 
 Letters: H heads, J key-value heads, K head_dim, S document tokens, T summary tokens.
 """
@@ -46,7 +48,8 @@ class Cost:
         parameters: of the whole model, shared ones once.
         embedding_parameters: those of embeddings and output layer among them.
         training_flops_per_token: forward and backward, over S + T.
-        decoding_flops_per_token: of a summary written with cached keys and values, reading included, over T.
+        decoding_flops_per_token: of a summary written with cached keys and values, reading
+            included, over T.
         cache_bytes_per_document_token: what decoding keeps of each document token, in fp32.
         cache_bytes_per_summary_token: likewise of each token written, by each hypothesis.
     """
@@ -61,7 +64,12 @@ class Cost:
 
 
 def cost(
-    config: ModelConfig, *, vocabulary_size: int, max_positions: int, document_tokens: int, summary_tokens: int
+    config: ModelConfig,
+    *,
+    vocabulary_size: int,
+    max_positions: int,
+    document_tokens: int,
+    summary_tokens: int,
 ) -> Cost:
     """Count what a model costs.
 
@@ -84,7 +92,9 @@ def cost(
     places = _places(config)
     own = sum(2 * p.layers * p.num_kv_heads * p.head_dim for p in places if p.name == "decoder")
     cross = sum(2 * p.layers * p.num_kv_heads * p.head_dim for p in places if p.name == "cross")
-    document = {"transformer": cross, "gpt": own, "recurrent": 2 * config.embedding_size}[config.architecture]
+    document = {"transformer": cross, "gpt": own, "recurrent": 2 * config.embedding_size}[
+        config.architecture
+    ]
     return Cost(
         places=places,
         parameters=sum(p.numel() for p in model.parameters()),
@@ -117,7 +127,9 @@ def _places(config: ModelConfig) -> list[Place]:
         ("cross", layers, config.cross_heads, config.cross_kv_heads),
     ]
     places = []
-    for name, number, heads, kv_heads in wanted if config.architecture == "transformer" else wanted[1:2]:
+    for name, number, heads, kv_heads in (
+        wanted if config.architecture == "transformer" else wanted[1:2]
+    ):
         kv_heads, width = kv_heads or heads, config.head_dim or size // heads
         block = (size + 1) * (heads + 2 * kv_heads) * width + (heads * width + 1) * size
         places.append(
@@ -165,25 +177,42 @@ def _output(config: ModelConfig, vocabulary_size: int, tokens: int) -> int:
     return tokens * 2 * config.embedding_size * (vocabulary_size + (1 if config.copying else 0))
 
 
-def forward_flops(config: ModelConfig, vocabulary_size: int, document_tokens: int, summary_tokens: int) -> int:
+def forward_flops(
+    config: ModelConfig, vocabulary_size: int, document_tokens: int, summary_tokens: int
+) -> int:
     """Return the FLOPs of one forward pass over an example; training takes three times as many."""
     s, t = document_tokens, summary_tokens
     if config.architecture == "recurrent":
-        return _read_recurrent(config, s) + _write_recurrent(config, s, t) + _output(config, vocabulary_size, t)
+        return (
+            _read_recurrent(config, s)
+            + _write_recurrent(config, s, t)
+            + _output(config, vocabulary_size, t)
+        )
     blocks, places = _Blocks(config), {place.name: place for place in _places(config)}
     own = places["decoder"]
     if config.architecture == "gpt":
-        whole = blocks.memory(own, s + t) + blocks.attend(own, s + t, s + t) + blocks.feedforward(s + t)
+        whole = (
+            blocks.memory(own, s + t)
+            + blocks.attend(own, s + t, s + t)
+            + blocks.feedforward(s + t)
+        )
         last = blocks.memory(own, s + t) + blocks.attend(own, t, s + t) + blocks.feedforward(t)
         return (config.decoder_layers - 1) * whole + last + _output(config, vocabulary_size, t)
     cross = places["cross"]
     layer = blocks.memory(own, t) + blocks.attend(own, t, t) + blocks.feedforward(t)
     layer += blocks.memory(cross, s) + blocks.attend(cross, t, s)
-    return _read_transformer(config, s) + config.decoder_layers * layer + _output(config, vocabulary_size, t)
+    return (
+        _read_transformer(config, s)
+        + config.decoder_layers * layer
+        + _output(config, vocabulary_size, t)
+    )
 
 
-def decoding_flops(config: ModelConfig, vocabulary_size: int, document_tokens: int, summary_tokens: int) -> int:
-    """Return the FLOPs of reading a document and writing a summary greedily, with what decoding caches."""
+def decoding_flops(
+    config: ModelConfig, vocabulary_size: int, document_tokens: int, summary_tokens: int
+) -> int:
+    """Return the FLOPs of reading a document and writing a summary greedily, with what decoding
+    caches."""
     s, t = document_tokens, summary_tokens
     if config.architecture == "recurrent":
         return forward_flops(config, vocabulary_size, s, t)
@@ -194,7 +223,12 @@ def decoding_flops(config: ModelConfig, vocabulary_size: int, document_tokens: i
     steps += layers * blocks.products(own, 1, seen) + _output(config, vocabulary_size, t)
     if config.architecture == "gpt":
         whole = 2 * blocks.memory(own, s) + blocks.attend(own, s, s) + blocks.feedforward(s)
-        return (layers - 1) * whole + blocks.memory(own, s) + steps + layers * blocks.products(own, t, s)
+        return (
+            (layers - 1) * whole
+            + blocks.memory(own, s)
+            + steps
+            + layers * blocks.products(own, t, s)
+        )
     cross = places["cross"]
     crossing = blocks.memory(cross, s) + blocks.attend(cross, t, s)
     return _read_transformer(config, s) + steps + layers * crossing
@@ -202,19 +236,27 @@ def decoding_flops(config: ModelConfig, vocabulary_size: int, document_tokens: i
 
 def _read_transformer(config: ModelConfig, tokens: int) -> int:
     blocks, place = _Blocks(config), _places(config)[0]
-    layer = blocks.memory(place, tokens) + blocks.attend(place, tokens, tokens) + blocks.feedforward(tokens)
+    layer = (
+        blocks.memory(place, tokens)
+        + blocks.attend(place, tokens, tokens)
+        + blocks.feedforward(tokens)
+    )
     return config.encoder_layers * layer
 
 
 def _read_recurrent(config: ModelConfig, tokens: int) -> int:
     size, gates = config.embedding_size, 4 if config.cell == "lstm" else 3
-    layer = 2 * 2 * gates * (size // 2) * (size + size // 2)  # either direction reads the layer below and itself
+    layer = (
+        2 * 2 * gates * (size // 2) * (size + size // 2)
+    )  # either direction reads the layer below and itself
     return tokens * config.encoder_layers * layer + 2 * (size // 2) * config.decoder_layers * size
 
 
 def _write_recurrent(config: ModelConfig, document_tokens: int, summary_tokens: int) -> int:
     size, gates = config.embedding_size, 4 if config.cell == "lstm" else 3
-    cells = 2 * gates * size * (3 * size) + (config.decoder_layers - 1) * 2 * gates * size * (2 * size)
+    cells = 2 * gates * size * (3 * size) + (config.decoder_layers - 1) * 2 * gates * size * (
+        2 * size
+    )
     token = cells + 2 * size * size + 2 * 3 * size * size  # cells, query, readout
     attention = document_tokens * 2 * size * size + summary_tokens * document_tokens * 4 * size
     return summary_tokens * token + attention

@@ -1,8 +1,8 @@
 """The caches of a Transformer decoder between two generation steps.
 
-The hypotheses of a document share its keys and values, and one cache of generated tokens. A bias says which slots of the
-cache are a hypothesis's own past. A search that drops and duplicates hypotheses therefore moves a few numbers in the
-bias and never a key or a value.
+The hypotheses of a document share its keys and values, and one cache of generated tokens. A bias
+says which slots of the cache are a hypothesis's own past. A search that drops and duplicates
+hypotheses therefore moves a few numbers in the bias and never a key or a value.
 """
 
 import math
@@ -21,11 +21,12 @@ class DecoderState:
     """Caches of a Transformer decoder; each list has one item for each decoder layer.
 
     Attributes:
-        self_keys: [B, J, C, K]. In a decoder-only model the document's slots come first. Then each step fills one slot
-            for each hypothesis.
+        self_keys: [B, J, C, K]. In a decoder-only model the document's slots come first. Then each
+            step fills one slot for each hypothesis.
         self_values: likewise.
-        cross_keys: keys of the documents, computed once: a tensor [B, J, S, K] for each group of documents of similar
-            length, so that there is little padding. Empty without cross-attention.
+        cross_keys: keys of the documents, computed once: a tensor [B, J, S, K] for each group of
+            documents of similar length, so that there is little padding. Empty without
+            cross-attention.
         cross_values: likewise.
         document_ids_BS: the documents' tokens.
         document_bias_B11S: added to scores, -inf in the padding.
@@ -34,7 +35,8 @@ class DecoderState:
         positions_B: position of the next token.
         prefix: number of slots that the document fills.
         num_generated: number of tokens generated so far.
-        track_attention: whether steps return the attention to the document although nothing is copied.
+        track_attention: whether steps return the attention to the document although nothing is
+            copied.
         attention_BWS: attention of the last step to the document, if it was returned.
     """
 
@@ -78,19 +80,30 @@ class DecoderState:
         self.positions_B = self.positions_B + 1
 
     def append(self, layer: int, key_BWJK: Tensor, value_BWJK: Tensor) -> tuple[Tensor, Tensor]:
-        """Store keys and values of the new tokens in the cache of a layer; return its filled part, [B, J, C, K]."""
+        """Store keys and values of the new tokens in the cache of a layer.
+
+        Return its filled part, [B, J, C, K].
+        """
         self.self_keys[layer][:, :, self.new_slots] = key_BWJK.transpose(1, 2)
         self.self_values[layer][:, :, self.new_slots] = value_BWJK.transpose(1, 2)
         filled = slice(self.num_filled)
         return self.self_keys[layer][:, :, filled], self.self_values[layer][:, :, filled]
 
     def cross(self, layer: int) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-        """Yield for each group of documents which they are, their keys and values in a layer, and their bias."""
+        """Yield for each group of documents which they are, their keys and values in a layer, and
+        their bias."""
         begin = 0
-        for key_BJSK, value_BJSK in zip(self.cross_keys[layer], self.cross_values[layer], strict=True):
+        for key_BJSK, value_BJSK in zip(
+            self.cross_keys[layer], self.cross_values[layer], strict=True
+        ):
             end = begin + len(key_BJSK)
             group = slice(begin, end)
-            yield group, key_BJSK, value_BJSK, self.document_bias_B11S[group, ..., : key_BJSK.shape[2]]
+            yield (
+                group,
+                key_BJSK,
+                value_BJSK,
+                self.document_bias_B11S[group, ..., : key_BJSK.shape[2]],
+            )
             begin = end
 
     def self_bias(self, slopes_H: Tensor | None) -> Tensor | None:
@@ -105,7 +118,9 @@ class DecoderState:
         bias_B1WC = self.slot_bias_BWC[:, None, :, : self.num_filled]
         if slopes_H is None:
             return bias_B1WC
-        alibi_BHWC = alibi(slopes_H, self.positions_B[:, None], self.slot_positions_BC[:, : self.num_filled])
+        alibi_BHWC = alibi(
+            slopes_H, self.positions_B[:, None], self.slot_positions_BC[:, : self.num_filled]
+        )
         return bias_B1WC + alibi_BHWC.to(bias_B1WC.dtype)
 
     def select(self, documents: Tensor) -> None:
@@ -130,7 +145,9 @@ class DecoderState:
 
     def reorder(self, parents_BW: Tensor) -> None:
         """Let each hypothesis continue another one of its document."""
-        self.slot_bias_BWC = self.slot_bias_BWC.gather(1, parents_BW[:, :, None].expand_as(self.slot_bias_BWC))
+        self.slot_bias_BWC = self.slot_bias_BWC.gather(
+            1, parents_BW[:, :, None].expand_as(self.slot_bias_BWC)
+        )
 
 
 def _select_in_groups(layer: list[Tensor], kept_in_groups: list[Tensor]) -> list[Tensor]:
@@ -144,7 +161,8 @@ def additive_bias(allowed: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def group_by_length(lengths: list[int]) -> list[slice]:
-    """Group neighbouring documents so that none is shorter than two thirds of the longest in its group.
+    """Group neighbouring documents so that none is shorter than two thirds of the longest in its
+    group.
 
     Args:
         lengths: numbers of tokens, in any order; descending order makes the fewest groups.
@@ -172,6 +190,12 @@ def allocate_caches(
     Returns:
         The caches of the keys and of the values, [B, J, C, K] for each layer.
     """
-    keys = [like.new_empty(documents, num_kv_heads, slots, head_dim) for num_kv_heads, head_dim in layers]
-    values = [like.new_empty(documents, num_kv_heads, slots, head_dim) for num_kv_heads, head_dim in layers]
+    keys = [
+        like.new_empty(documents, num_kv_heads, slots, head_dim)
+        for num_kv_heads, head_dim in layers
+    ]
+    values = [
+        like.new_empty(documents, num_kv_heads, slots, head_dim)
+        for num_kv_heads, head_dim in layers
+    ]
     return keys, values

@@ -1,7 +1,7 @@
 """The decoder-only summarizer (Radford et al. 2018; for summarization Khandelwal et al. 2019).
 
-One causal Transformer reads the document, a separator and the summary as one text. The separator is the token that a
-summary starts from. The loss is computed on the summary only.
+One causal Transformer reads the document, a separator and the summary as one text. The separator
+is the token that a summary starts from. The loss is computed on the summary only.
 """
 
 from collections.abc import Callable
@@ -24,8 +24,10 @@ class GPT(SummaryModel[DecoderState]):
     Args:
         embedding: embedding of all tokens.
         tie_output: whether the output layer shares its matrix with the embedding.
-        copying: whether tokens may be copied from the document, by the last layer's self-attention to it.
-        decoder: builds the layers, without cross-attention, after the embedding and the output layer.
+        copying: whether tokens may be copied from the document, by the last layer's self-attention
+            to it.
+        decoder: builds the layers, without cross-attention, after the embedding and the output
+            layer.
         decoder_norm: normalization after them.
     """
 
@@ -39,7 +41,10 @@ class GPT(SummaryModel[DecoderState]):
         decoder_norm: nn.Module,
     ) -> None:
         super().__init__(
-            summary_embedding=embedding, document_embedding=embedding, tie_output=tie_output, copying=copying
+            summary_embedding=embedding,
+            document_embedding=embedding,
+            tie_output=tie_output,
+            copying=copying,
         )
         self.decoder = cast(list[Layer], nn.ModuleList(decoder()))
         self.decoder_norm = decoder_norm
@@ -54,7 +59,9 @@ class GPT(SummaryModel[DecoderState]):
         return_weights: bool = False,
     ) -> ModelOutput:
         """See ``SummaryModel.forward``."""
-        ids_L, layout = interleave([(document_ids_N, document_layout), (summary_ids_M, summary_layout)])
+        ids_L, layout = interleave(
+            [(document_ids_N, document_layout), (summary_ids_M, summary_layout)]
+        )
         x_LD = self.summary_embedding(ids_L, layout.positions)
         layer_weights = []
         for layer in self.decoder[:-1]:
@@ -88,20 +95,30 @@ class GPT(SummaryModel[DecoderState]):
     def _attention_to_documents(
         self, weights: list[Tensor], document_layout: BatchLayout, summary_layout: BatchLayout
     ) -> list[Tensor]:
-        """Return the attention of the summary tokens to the document, [H, T, S], normalized over the document."""
+        """Return the attention of the summary tokens to the document, [H, T, S], normalized over
+        the document."""
         attentions = []
-        for weights_HTS, targets, sources in zip(weights, summary_layout.lengths, document_layout.lengths, strict=True):
+        for weights_HTS, targets, sources in zip(
+            weights, summary_layout.lengths, document_layout.lengths, strict=True
+        ):
             attentions.append(_normalize(weights_HTS[:, -targets:, :sources]))
         return attentions
 
-    def start(self, document_ids_N: Tensor, layout: BatchLayout, *, capacity: int, width: int = 1) -> DecoderState:
-        """See ``SummaryModel.start``. The documents' keys and values fill the first slots of each cache."""
+    def start(
+        self, document_ids_N: Tensor, layout: BatchLayout, *, capacity: int, width: int = 1
+    ) -> DecoderState:
+        """See ``SummaryModel.start``.
+
+        The documents' keys and values fill the first slots of each cache.
+        """
         x_ND = self.summary_embedding(document_ids_N, layout.positions)
         ids_BS, is_token_BS = layout.pad(document_ids_N)
         documents, prefix = is_token_BS.shape
         slots = prefix + capacity * width
 
-        sizes = [(layer.attention.num_kv_heads, layer.attention.head_dim) for layer in self.decoder]
+        sizes = [
+            (layer.attention.num_kv_heads, layer.attention.head_dim) for layer in self.decoder
+        ]
         keys, values = allocate_caches(sizes, documents=documents, slots=slots, like=x_ND)
         for index, layer in enumerate(self.decoder):
             key_NJK, value_NJK = layer.project_memory(x_ND, layout)
@@ -120,7 +137,9 @@ class GPT(SummaryModel[DecoderState]):
             document_ids_BS=ids_BS,
             document_bias_B11S=additive_bias(is_token_BS, x_ND.dtype)[:, None, None],
             slot_bias_BWC=additive_bias(allowed_BWC, x_ND.dtype),
-            slot_positions_BC=torch.arange(slots, dtype=torch.int32, device=x_ND.device).repeat(documents, 1),
+            slot_positions_BC=torch.arange(slots, dtype=torch.int32, device=x_ND.device).repeat(
+                documents, 1
+            ),
             positions_B=layout.lengths_B,
             prefix=prefix,
         )
@@ -128,14 +147,20 @@ class GPT(SummaryModel[DecoderState]):
     def step(self, token_ids_BW: Tensor, state: DecoderState) -> Tensor:
         """See ``SummaryModel.step``."""
         state.begin_step()
-        x_BWD = self.summary_embedding(token_ids_BW, state.positions_B[:, None].expand_as(token_ids_BW))
+        x_BWD = self.summary_embedding(
+            token_ids_BW, state.positions_B[:, None].expand_as(token_ids_BW)
+        )
         needs_attention = self.copy_gate is not None or state.track_attention
         for index, layer in enumerate(self.decoder):
             is_last = layer is self.decoder[-1]
-            x_BWD, weights_BHWC = layer.step(x_BWD, state, index, return_weights=needs_attention and is_last)
+            x_BWD, weights_BHWC = layer.step(
+                x_BWD, state, index, return_weights=needs_attention and is_last
+            )
         state.end_step()
 
-        weights_BHWS = None if weights_BHWC is None else _normalize(weights_BHWC[..., : state.prefix])
+        weights_BHWS = (
+            None if weights_BHWC is None else _normalize(weights_BHWC[..., : state.prefix])
+        )
         gates_H = self.decoder[-1].attention.head_gates
         return self.next_logits(self.decoder_norm(x_BWD), weights_BHWS, gates_H, state)
 

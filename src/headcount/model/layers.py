@@ -16,11 +16,16 @@ NORMS: dict[Norm, Callable[[int], nn.Module]] = {
     "layernorm": nn.LayerNorm,  # Ba et al. 2016
     "rmsnorm": lambda size: nn.RMSNorm(size, eps=1e-5),  # Zhang and Sennrich 2019
 }
-ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu, "swiglu": F.silu}
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "swiglu": F.silu,
+}
 
 
 class FeedForward(nn.Module):
-    """Position-wise feed-forward network (Vaswani et al. 2017, section 3.3); SwiGLU has a gate (Shazeer 2020).
+    """Position-wise feed-forward network (Vaswani et al. 2017, section 3.3); SwiGLU has a gate
+    (Shazeer 2020).
 
     Args:
         embedding_size: width of the tokens.
@@ -28,7 +33,9 @@ class FeedForward(nn.Module):
         activation: relu, gelu or swiglu.
     """
 
-    def __init__(self, *, embedding_size: int, feedforward_size: int, activation: Activation) -> None:
+    def __init__(
+        self, *, embedding_size: int, feedforward_size: int, activation: Activation
+    ) -> None:
         super().__init__()
         self.activation = activation
         self.up_projection = nn.Linear(embedding_size, feedforward_size)
@@ -48,7 +55,8 @@ class FeedForward(nn.Module):
 class Layer(nn.Module):
     """A residual layer: self-attention, optional cross-attention to the document, feed-forward.
 
-    Each block is normalized before (pre-norm; Xiong et al. 2020) or after its addition (post-norm; Vaswani et al. 2017).
+    Each block is normalized before (pre-norm; Xiong et al. 2020) or after its addition (post-norm;
+    Vaswani et al. 2017).
 
     Args:
         attention: self-attention.
@@ -98,11 +106,11 @@ class Layer(nn.Module):
         Args:
             x_ND: the tokens.
             layout: their layout.
-            context: the complete examples [M, D] and their layout, when x holds only their last tokens (GPT's last
-                layer).
+            context: the complete examples [M, D] and their layout, when x holds only their last
+                tokens (GPT's last layer).
             memory: the documents' tokens [M, D] and their layout, for cross-attention.
-            return_weights: return the attention weights to the document: of cross-attention, or of self-attention in a
-                layer without it.
+            return_weights: return the attention weights to the document: of cross-attention, or of
+                self-attention in a layer without it.
 
         Returns:
             The tokens [N, D] and, if asked for, the weights [H, T, S] of each example.
@@ -123,7 +131,9 @@ class Layer(nn.Module):
         # Cross-attention to the document.
         if memory is not None:
             query_ND = self._pre_norm(self.cross_attention_norm, x_ND)
-            attended_ND, weights = self.cross_attention(query_ND, layout, memory, return_weights=return_weights)
+            attended_ND, weights = self.cross_attention(
+                query_ND, layout, memory, return_weights=return_weights
+            )
             x_ND = self._add_and_norm(self.cross_attention_norm, x_ND, attended_ND)
 
         transformed_ND = self.feedforward(self._pre_norm(self.feedforward_norm, x_ND))
@@ -132,7 +142,8 @@ class Layer(nn.Module):
     def step(
         self, x_BWD: Tensor, state: DecoderState, layer: int, *, return_weights: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Apply the layer to one new token of each hypothesis, with the cached keys and values of earlier ones.
+        """Apply the layer to one new token of each hypothesis, with the cached keys and values of
+        earlier ones.
 
         Args:
             x_BWD: the new tokens.
@@ -141,14 +152,16 @@ class Layer(nn.Module):
             return_weights: return the attention weights to the document, as in ``forward``.
 
         Returns:
-            The tokens [B, W, D] and, if asked for, the weights: [B, H, W, S] of cross-attention, otherwise [B, H, W, C]
-            over the slots of the cache, the document's first.
+            The tokens [B, W, D] and, if asked for, the weights: [B, H, W, S] of cross-attention,
+            otherwise [B, H, W, C] over the slots of the cache, the document's first.
         """
         has_cross_attention = bool(state.cross_keys)
         positions_BW = state.positions_B[:, None].expand(x_BWD.shape[:2])
 
         # Self-attention to the hypothesis's own tokens.
-        query_BWHK, key_BWJK, value_BWJK = self.attention.project(self._pre_norm(self.attention_norm, x_BWD))
+        query_BWHK, key_BWJK, value_BWJK = self.attention.project(
+            self._pre_norm(self.attention_norm, x_BWD)
+        )
         query_BWHK = self.attention.rotate(query_BWHK, positions_BW)
         key_BWJK = self.attention.rotate(key_BWJK, positions_BW)
         key_BJCK, value_BJCK = state.append(layer, key_BWJK, value_BWJK)
@@ -163,7 +176,9 @@ class Layer(nn.Module):
 
         if has_cross_attention:
             query_BWD = self._pre_norm(self.cross_attention_norm, x_BWD)
-            attended_BWD, weights = self._cross_step(query_BWD, state, layer, return_weights=return_weights)
+            attended_BWD, weights = self._cross_step(
+                query_BWD, state, layer, return_weights=return_weights
+            )
             x_BWD = self._add_and_norm(self.cross_attention_norm, x_BWD, attended_BWD)
 
         transformed_BWD = self.feedforward(self._pre_norm(self.feedforward_norm, x_BWD))
@@ -187,8 +202,10 @@ class Layer(nn.Module):
         return torch.cat(outputs), torch.cat(weights) if return_weights else None
 
     def project_memory(self, x_ND: Tensor, layout: BatchLayout) -> tuple[Tensor, Tensor]:
-        """Return the keys and values [N, J, K] of tokens in self-attention, as a cache keeps them."""
-        key_NJK, value_NJK = self.attention.project_memory(self._pre_norm(self.attention_norm, x_ND))
+        """Return keys and values [N, J, K] of self-attention, as a cache keeps them."""
+        key_NJK, value_NJK = self.attention.project_memory(
+            self._pre_norm(self.attention_norm, x_ND)
+        )
         return self.attention.rotate(key_NJK, layout.positions), value_NJK
 
     def _pre_norm(self, norm: nn.Module, x: Tensor) -> Tensor:

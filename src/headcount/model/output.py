@@ -1,7 +1,7 @@
 """The output of a summarizer on a ragged batch, and the training loss.
 
-Under teacher forcing a model reads the reference summary from the start token on and predicts each next token, so that
-the outputs at tokens 0 to T-1 are compared with the targets at 1 to T.
+Under teacher forcing a model reads the reference summary from the start token on and predicts each
+next token, so that the outputs at tokens 0 to T-1 are compared with the targets at 1 to T.
 """
 
 from dataclasses import dataclass
@@ -19,10 +19,13 @@ class ModelOutput:
 
     Attributes:
         logits_MV: of the vocabulary.
-        weights: for each decoder layer and example the attention to the document, [H, T, S]; empty if not asked for.
+        weights: for each decoder layer and example the attention to the document, [H, T, S]; empty
+            if not asked for.
         gate_M: logit of the probability to copy; None: the model does not copy.
-        pointers: for each example the attention that copying uses, [T, S]; empty if the model does not copy.
-        document_ids: for each example the document's tokens, [S]; empty if the model does not copy.
+        pointers: for each example the attention that copying uses, [T, S]; empty if the model does
+            not copy.
+        document_ids: for each example the document's tokens, [S]; empty if the model does not
+            copy.
     """
 
     logits_MV: Tensor
@@ -38,10 +41,13 @@ class ModelOutput:
 
         Args:
             targets_M: the next tokens.
-            label_smoothing: probability mass that is spread over the vocabulary (Szegedy et al. 2016, section 7).
+            label_smoothing: probability mass that is spread over the vocabulary (Szegedy et al.
+                2016, section 7).
         """
         if self.gate_M is None:
-            return F.cross_entropy(upcast(self.logits_MV), targets_M, label_smoothing=label_smoothing)
+            return F.cross_entropy(
+                upcast(self.logits_MV), targets_M, label_smoothing=label_smoothing
+            )
 
         log_vocabulary_MV = upcast(self.logits_MV).log_softmax(-1)
         log_generated_M = log_vocabulary_MV.gather(1, targets_M[:, None])[:, 0]
@@ -52,7 +58,8 @@ class ModelOutput:
         return -(1 - label_smoothing) * log_likelihood_M.mean() - label_smoothing * uniform
 
     def coverage_loss(self) -> Tensor:
-        """Return the coverage loss, which penalizes repeated attention (See et al. 2017, section 2.3).
+        """Return the coverage loss, which penalizes repeated attention (See et al. 2017, section
+        2.3).
 
         It is the mean over tokens of sum_s min(a_ts, sum_{t' < t} a_t's).
         """
@@ -68,7 +75,11 @@ class ModelOutput:
             return upcast(self.logits_MV).log_softmax(-1)
         lengths = [len(pointer_TS) for pointer_TS in self.pointers]
         examples = zip(
-            self.logits_MV.split(lengths), self.gate_M.split(lengths), self.pointers, self.document_ids, strict=True
+            self.logits_MV.split(lengths),
+            self.gate_M.split(lengths),
+            self.pointers,
+            self.document_ids,
+            strict=True,
         )
         return torch.cat([mixture(*example) for example in examples])
 
@@ -80,7 +91,9 @@ class ModelOutput:
         """Return the attention to all occurrences of each target token in its document, [M]."""
         lengths = [len(pointer_TS) for pointer_TS in self.pointers]
         probabilities = []
-        for pointer_TS, target_T, ids_S in zip(self.pointers, targets_M.split(lengths), self.document_ids, strict=True):
+        for pointer_TS, target_T, ids_S in zip(
+            self.pointers, targets_M.split(lengths), self.document_ids, strict=True
+        ):
             is_target_TS = target_T[:, None] == ids_S
             probabilities.append((upcast(pointer_TS) * is_target_TS).sum(1))
         return torch.cat(probabilities)

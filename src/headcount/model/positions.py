@@ -1,4 +1,7 @@
-"""Positional encodings: a table that is added to embeddings, a rotation of queries and keys, or a bias on the scores."""
+"""Positional encodings.
+
+A table that is added to embeddings, a rotation of queries and keys, or a bias on the scores.
+"""
 
 import math
 
@@ -15,7 +18,10 @@ def sinusoids(length: int, embedding_size: int) -> Tensor:
 
 
 def rotation_table(length: int, head_dim: int) -> Tensor:
-    """Return cosines and sines of rotary positions, [2, length, head_dim / 2] (Su et al. 2021, section 3.2.2)."""
+    """Return cosines and sines of rotary positions, [2, length, head_dim / 2] (Su et al.
+
+    2021, section 3.2.2).
+    """
     rates = 10_000.0 ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
     angles = torch.arange(length, dtype=torch.float32)[:, None] * rates
     return torch.stack([angles.cos(), angles.sin()])
@@ -29,7 +35,8 @@ def rotate(x_NHK: Tensor, table: Tensor, positions_N: Tensor) -> Tensor:
     Args:
         x_NHK: queries or keys, with any number of leading dimensions.
         table: from ``rotation_table``.
-        positions_N: position of each token; its shape is that of x without the last two dimensions.
+        positions_N: position of each token; its shape is that of x without the last two
+            dimensions.
 
     Returns:
         The rotated x; the lengths of vectors do not change.
@@ -42,8 +49,8 @@ def rotate(x_NHK: Tensor, table: Tensor, positions_N: Tensor) -> Tensor:
 def alibi_slopes(num_heads: int) -> Tensor:
     """Return the slope of each head, [H]: 2^(-8/H), 2^(-16/H), ... (Press et al. 2022, section 3).
 
-    If the number of heads is not a power of two, the slopes of the next smaller power come first, then every second one
-    of the next larger power, as in the authors' code.
+    If the number of heads is not a power of two, the slopes of the next smaller power come first,
+    then every second one of the next larger power, as in the authors' code.
     """
     power = 2 ** int(math.log2(num_heads))
     slopes = [2 ** (-8 * (head + 1) / power) for head in range(power)]
@@ -52,7 +59,8 @@ def alibi_slopes(num_heads: int) -> Tensor:
 
 
 def alibi(slopes_H: Tensor, query_positions: Tensor, key_positions: Tensor) -> Tensor:
-    """Return the bias [..., H, T, S] of ALiBi: minus slope x distance (Press et al. 2022, section 3).
+    """Return the bias [..., H, T, S] of ALiBi: minus slope x distance (Press et al. 2022, section
+    3).
 
     In an encoder, where tokens attend in both directions, the distance is |t - s|.
     """

@@ -1,4 +1,5 @@
-"""Ragged batches: the tokens of all examples end to end, with the offsets where each example begins.
+"""Ragged batches: the tokens of all examples end to end, with the offsets where each example
+begins.
 
 Nothing is padded. Only attention needs to know where an example ends.
 """
@@ -14,12 +15,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 @dataclass(frozen=True)
 class BatchLayout:
-    """Where the examples of a ragged batch begin and end. The values are tensors [N, ...] beside it.
+    """Where the examples of a ragged batch begin and end. The values are tensors [N, ...] beside
+    it.
 
     Attributes:
         lengths: number of tokens of each example, on the host, where splitting needs them.
-        offsets: where each example begins, and where the last one ends, [B + 1] int32 on the device; kernels call it
-            ``cu_seqlens``.
+        offsets: where each example begins, and where the last one ends, [B + 1] int32 on the
+            device; kernels call it ``cu_seqlens``.
     """
 
     lengths: list[int]
@@ -57,10 +59,12 @@ class BatchLayout:
         return torch.repeat_interleave(values_B, self.lengths_B, output_size=self.num_tokens)
 
     def positions_at_end_of(self, whole: "BatchLayout") -> Tensor:
-        """Return the position of each token [N] if these tokens are the last ones of longer examples.
+        """Return the position of each token [N] if these tokens are the last ones of longer
+        examples.
 
         Args:
-            whole: the layout of the complete examples. For the layout itself the result is ``positions``.
+            whole: the layout of the complete examples. For the layout itself the result is
+                ``positions``.
         """
         if whole is self:
             return self.positions
@@ -73,12 +77,17 @@ class BatchLayout:
             The values [B, T, ...], zero in the padding, and a mask [B, T], True for tokens.
         """
         padded_BT = pad_sequence(list(values_N.split(self.lengths)), batch_first=True)
-        is_token_BT = torch.arange(self.max_length, device=values_N.device) < self.lengths_B[:, None]
+        is_token_BT = (
+            torch.arange(self.max_length, device=values_N.device) < self.lengths_B[:, None]
+        )
         return padded_BT, is_token_BT
 
 
 def interleave(parts: list[tuple[Tensor, BatchLayout]]) -> tuple[Tensor, BatchLayout]:
-    """Join ragged batches example by example: the first part of an example, then its second part, and so on."""
+    """Join ragged batches example by example.
+
+    The first part of an example, then its second part, and so on.
+    """
     split_parts = [values_N.split(layout.lengths) for values_N, layout in parts]
     pieces: list[Tensor] = []
     lengths = []

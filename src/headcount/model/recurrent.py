@@ -1,10 +1,11 @@
 """The recurrent encoder-decoder with additive attention (Bahdanau et al. 2015).
 
-A bidirectional GRU (Cho et al. 2014) or LSTM reads the document. At each step the decoder attends to the document with
-its last state, reads the context vector together with the last token, and updates its state.
+A bidirectional GRU (Cho et al. 2014) or LSTM reads the document. At each step the decoder attends
+to the document with its last state, reads the context vector together with the last token, and
+updates its state.
 
-The encoder computes no padding: it reads the ragged tokens in time-major order. The decoder pads the documents of a
-batch, not the summaries.
+The encoder computes no padding: it reads the ragged tokens in time-major order. The decoder pads
+the documents of a batch, not the summaries.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ class RecurrentState:
     """The state of recurrent generation between two steps.
 
     Attributes:
-        hidden: state of each layer and hypothesis, [B, W, D]; for an LSTM [B, W, 2 D], with the cell in the second half.
+        hidden: state of each layer and hypothesis, [B, W, D]; for an LSTM [B, W, 2 D], with the
+            cell in the second half.
         key_BHSK: keys of the documents, computed once.
         value_BHSK: values of the documents.
         document_ids_BS: the documents' tokens.
@@ -60,7 +62,9 @@ class RecurrentState:
 
     def reorder(self, parents_BW: Tensor) -> None:
         """Let each hypothesis continue another one of its document."""
-        self.hidden = [layer.gather(1, parents_BW[:, :, None].expand_as(layer)) for layer in self.hidden]
+        self.hidden = [
+            layer.gather(1, parents_BW[:, :, None].expand_as(layer)) for layer in self.hidden
+        ]
 
 
 class Recurrent(SummaryModel[RecurrentState]):
@@ -108,11 +112,17 @@ class Recurrent(SummaryModel[RecurrentState]):
         network_class, cell_class = CELLS[cell]
         self.is_lstm = cell == "lstm"
         self.encoder = network_class(
-            size, size // 2, encoder_layers, bidirectional=True, dropout=dropout if encoder_layers > 1 else 0.0
+            size,
+            size // 2,
+            encoder_layers,
+            bidirectional=True,
+            dropout=dropout if encoder_layers > 1 else 0.0,
         )
         self.initial_state = nn.Linear(size // 2, decoder_layers * size)
         self.attention = AdditiveAttention(embedding_size=size, num_heads=num_heads)
-        cells = [cell_class(2 * size if index == 0 else size, size) for index in range(decoder_layers)]
+        cells = [
+            cell_class(2 * size if index == 0 else size, size) for index in range(decoder_layers)
+        ]
         self.decoder = cast(list[nn.GRUCell | nn.LSTMCell], nn.ModuleList(cells))
         self.readout = nn.Linear(3 * size, size)
         self.dropout = Dropout(dropout)
@@ -126,8 +136,12 @@ class Recurrent(SummaryModel[RecurrentState]):
         *,
         return_weights: bool = False,
     ) -> ModelOutput:
-        """See ``SummaryModel.forward``. Each step computes only the summaries that have not ended."""
-        # The longest summaries come first, so that those that have ended are at the end of the batch.
+        """See ``SummaryModel.forward``.
+
+        Each step computes only the summaries that have not ended.
+        """
+        # The longest summaries come first, so that those that have ended are at the end of the
+        # batch.
         order = _longest_first(summary_layout.lengths)
         lengths = [summary_layout.lengths[example] for example in order]
         state = self.start(document_ids_N, document_layout)
@@ -170,7 +184,9 @@ class Recurrent(SummaryModel[RecurrentState]):
         order = _longest_first(layout.lengths)
         time_major_N = time_major_order(order, layout)
         x_ND = self.document_embedding(document_ids_N, layout.positions)
-        sizes = torch.tensor([sum(length > time for length in layout.lengths) for time in range(layout.max_length)])
+        sizes = torch.tensor(
+            [sum(length > time for length in layout.lengths) for time in range(layout.max_length)]
+        )
         packed, last = self.encoder(PackedSequence(x_ND[time_major_N], sizes))
 
         # Keys and values of the attention.
@@ -178,8 +194,8 @@ class Recurrent(SummaryModel[RecurrentState]):
         memory_BSD, is_token_BS = layout.pad(self.dropout(memory_ND))
         key_BHSK, value_BHSK = self.attention.project_memory(memory_BSD)
 
-        # The decoder starts from the backward encoder's last state, which has read the document's beginning last.
-        # An LSTM's cell starts at zero.
+        # The decoder starts from the backward encoder's last state, which has read the document's
+        # beginning last. An LSTM's cell starts at zero.
         final_YBD = last[0] if self.is_lstm else last
         backward_BD = final_YBD[-1][torch.tensor(order, device=x_ND.device).argsort()]
         hidden = []
@@ -209,7 +225,10 @@ class Recurrent(SummaryModel[RecurrentState]):
         """
         documents, width, size = x_BWD.shape
         context_BWD, weights_BHWS = self.attention.step(
-            state.hidden[-1][..., :size], state.key_BHSK, state.value_BHSK, state.document_bias_B11S
+            state.hidden[-1][..., :size],
+            state.key_BHSK,
+            state.value_BHSK,
+            state.document_bias_B11S,
         )
 
         # Each cell reads the output of the one below; the first reads token and context vector.
@@ -235,6 +254,7 @@ def _longest_first(lengths: list[int]) -> list[int]:
 
 
 def time_major_order(order: list[int], layout: BatchLayout) -> Tensor:
-    """Return the indices [N] that sort ragged tokens by position, and within a position by this order of examples."""
+    """Return the indices [N] that sort ragged tokens by position, and within a position by this
+    order of examples."""
     rank_B = torch.tensor(order, device=layout.offsets.device).argsort()
     return (layout.positions * len(order) + layout.repeat_per_example(rank_B)).argsort()

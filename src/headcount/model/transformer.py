@@ -8,20 +8,27 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from headcount.model.base import Embedding, SummaryModel
-from headcount.model.decoder_cache import DecoderState, additive_bias, allocate_caches, group_by_length
+from headcount.model.decoder_cache import (
+    DecoderState,
+    additive_bias,
+    allocate_caches,
+    group_by_length,
+)
 from headcount.model.layers import Layer
 from headcount.model.output import ModelOutput
 from headcount.model.ragged import BatchLayout
 
 
 class Transformer(SummaryModel[DecoderState]):
-    """The encoder reads the document; the decoder generates the summary with cross-attention to it.
+    """The encoder reads the document; the decoder generates the summary with cross-attention to
+    it.
 
     Args:
         summary_embedding: embedding of summary tokens.
         document_embedding: embedding of document tokens.
         tie_output: whether the output layer shares its matrix with the summary embedding.
-        copying: whether tokens may be copied from the document, by the cross-attention of the last layer.
+        copying: whether tokens may be copied from the document, by the cross-attention of the last
+            layer.
         encoder: builds the layers of the encoder, after the embeddings and the output layer.
         encoder_norm: normalization after them.
         decoder: builds the layers of the decoder, with cross-attention.
@@ -68,7 +75,10 @@ class Transformer(SummaryModel[DecoderState]):
             # Copying needs the attention of the last layer.
             is_copying_layer = self.copy_gate is not None and layer is self.decoder[-1]
             x_MD, weights = layer(
-                x_MD, summary_layout, memory=memory, return_weights=return_weights or is_copying_layer
+                x_MD,
+                summary_layout,
+                memory=memory,
+                return_weights=return_weights or is_copying_layer,
             )
             layer_weights.append(weights)
         return self.make_output(
@@ -87,8 +97,13 @@ class Transformer(SummaryModel[DecoderState]):
             x_ND, _ = layer(x_ND, layout)
         return self.encoder_norm(x_ND)
 
-    def start(self, document_ids_N: Tensor, layout: BatchLayout, *, capacity: int, width: int = 1) -> DecoderState:
-        """See ``SummaryModel.start``. Keys and values of the documents are computed once for each layer."""
+    def start(
+        self, document_ids_N: Tensor, layout: BatchLayout, *, capacity: int, width: int = 1
+    ) -> DecoderState:
+        """See ``SummaryModel.start``.
+
+        Keys and values of the documents are computed once for each layer.
+        """
         memory_ND = self.encode(document_ids_N, layout)
         ids_BS, is_token_BS = layout.pad(document_ids_N)
         documents = len(layout.lengths)
@@ -102,9 +117,15 @@ class Transformer(SummaryModel[DecoderState]):
             cross_keys.append(_pad_in_groups(key_NJK, layout, groups))
             cross_values.append(_pad_in_groups(value_NJK, layout, groups))
 
-        sizes = [(layer.attention.num_kv_heads, layer.attention.head_dim) for layer in self.decoder]
-        self_keys, self_values = allocate_caches(sizes, documents=documents, slots=slots, like=memory_ND)
-        nothing_BWC = torch.zeros(documents, width, slots, dtype=torch.bool, device=memory_ND.device)
+        sizes = [
+            (layer.attention.num_kv_heads, layer.attention.head_dim) for layer in self.decoder
+        ]
+        self_keys, self_values = allocate_caches(
+            sizes, documents=documents, slots=slots, like=memory_ND
+        )
+        nothing_BWC = torch.zeros(
+            documents, width, slots, dtype=torch.bool, device=memory_ND.device
+        )
         return DecoderState(
             self_keys=self_keys,
             self_values=self_values,
@@ -121,18 +142,23 @@ class Transformer(SummaryModel[DecoderState]):
     def step(self, token_ids_BW: Tensor, state: DecoderState) -> Tensor:
         """See ``SummaryModel.step``."""
         state.begin_step()
-        x_BWD = self.summary_embedding(token_ids_BW, state.positions_B[:, None].expand_as(token_ids_BW))
+        x_BWD = self.summary_embedding(
+            token_ids_BW, state.positions_B[:, None].expand_as(token_ids_BW)
+        )
         needs_attention = self.copy_gate is not None or state.track_attention
         for index, layer in enumerate(self.decoder):
             is_last = layer is self.decoder[-1]
-            x_BWD, weights_BHWS = layer.step(x_BWD, state, index, return_weights=needs_attention and is_last)
+            x_BWD, weights_BHWS = layer.step(
+                x_BWD, state, index, return_weights=needs_attention and is_last
+            )
         state.end_step()
         gates_H = self.decoder[-1].cross_attention.head_gates
         return self.next_logits(self.decoder_norm(x_BWD), weights_BHWS, gates_H, state)
 
 
 def _pad_in_groups(values_NJK: Tensor, layout: BatchLayout, groups: list[slice]) -> list[Tensor]:
-    """Return the documents' keys or values as a padded tensor [B, J, S, K] for each group of documents."""
+    """Return the documents' keys or values as a padded tensor [B, J, S, K] for each group of
+    documents."""
     values = values_NJK.split(layout.lengths)
     padded = []
     for group in groups:

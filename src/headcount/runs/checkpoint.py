@@ -1,8 +1,9 @@
-"""Checkpoints of a run folder: ``best`` by validation; ``last`` and the one before it, from which a run goes on. An
-export has ``best`` alone.
+"""Checkpoints of a run folder: ``best`` by validation; ``last`` and the one before it, from which
+a run goes on. An export has ``best`` alone.
 
-Each is written beside its place, brought to the disk, read back, and only then put there. Its SHA-256 stands in a file
-beside it, above those of the ones before it, so that a run killed between the two has a checkpoint that is listed.
+Each is written beside its place, brought to the disk, read back, and only then put there. Its
+SHA-256 stands in a file beside it, above those of the ones before it, so that a run killed between
+the two has a checkpoint that is listed.
 """
 
 import hashlib
@@ -25,7 +26,9 @@ from headcount.terminal import print_line
 from headcount.runs.folder import write_whole
 
 WEIGHTS = "model.safetensors"  # of an export
-TIED = "tied"  # in its metadata: for the names of weights that are stored once the names that they are stored under
+# in its metadata: for the names of weights that are stored once the names that they are stored
+# under
+TIED = "tied"
 LISTED = 8  # sums of one side file; two would do, were no save ever cut
 
 
@@ -79,7 +82,8 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
         free = shutil.disk_usage(next(each for each in path.parents if os.path.exists(each))).free
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(
-            f"{path}: cannot be written ({why}); {free:,} bytes are free on its disk; the checkpoint before it is whole"
+            f"{path}: cannot be written ({why}); {free:,} bytes are free on its disk; the "
+            "checkpoint before it is whole"
         ) from error
 
 
@@ -106,7 +110,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             listed = _sums(path)
-            if listed and hashlib.file_digest(file, "sha256").hexdigest() not in listed:  # a bare copy has no list
+            # a bare copy has no list
+            if listed and hashlib.file_digest(file, "sha256").hexdigest() not in listed:
                 raise ConfigError(f"{path}: damaged, or not a checkpoint (its SHA-256 is not in {path.name}.sha256)")
             file.seek(0)
             if path.name == WEIGHTS:
@@ -136,7 +141,10 @@ def load_checkpoint(run: Path, name: str) -> dict[str, Any]:
 
 
 def last_good(run: Path) -> tuple[Path, int] | None:
-    """Return the newest checkpoint that a run can go on from, and its step; a damaged one is named and put aside."""
+    """Return the newest checkpoint that a run can go on from, and its step.
+
+    A damaged one is named and put aside.
+    """
     for path in checkpoint_path(run, "last"), checkpoint_path(run, "previous"):
         if path.exists():
             try:
@@ -178,7 +186,8 @@ def check_unchanged(run: Path, config: Config) -> None:
     for name, now in flatten(as_dict(config)).items():
         if not name.startswith(("model.", "tokenizer.", "data.max_document_tokens", "data.max_summary_tokens")):
             continue
-        if name not in then and name not in set_now:  # a key that is new in the schema is no difference by itself
+        # a key that is new in the schema is no difference by itself
+        if name not in then and name not in set_now:
             continue
         if now != then.get(name):
             legal = then.get(name, "to leave it out")

@@ -1,4 +1,7 @@
-"""Folders of results: one run each, held by one process at a time; what is written whole is whole or not there."""
+"""Folders of results.
+
+One run each, held by one process at a time; what is written whole is whole or not there.
+"""
 
 import os
 import re
@@ -19,13 +22,15 @@ from headcount.config.paths import user_path
 
 FINISHED = "finished"  # the file that is written last
 LOCK = ".lock"
-NO_MATTER = ("run.", "tracking.", "data.cache_dir", "data.num_workers")  # keys that cannot change what comes out
+# keys that cannot change what comes out
+NO_MATTER = ("run.", "tracking.", "data.cache_dir", "data.num_workers")
 
 
 def has_effect(key: str, config: Config) -> bool:
     """Return whether a key of a resolved config can change the results.
 
-    Workers of a stream each read a part of it, so that their number decides the order; otherwise it has no effect.
+    Workers of a stream each read a part of it, so that their number decides the order; otherwise
+    it has no effect.
     """
     if key == "data.num_workers":
         return config.data.streaming
@@ -33,7 +38,10 @@ def has_effect(key: str, config: Config) -> bool:
 
 
 def new_folder(parent: Path, name: str) -> Path:
-    """Make the first of NAME-1, NAME-2, ... that is not there: a folder of results is never written into twice."""
+    """Make the first of NAME-1, NAME-2, ...
+
+    That is not there: a folder of results is never written into twice.
+    """
     try:
         parent.mkdir(parents=True, exist_ok=True)
         for number in count(1):
@@ -50,7 +58,8 @@ def find_run(config: Config) -> Path | None:
     """Find the folder of the run that a config belongs to, if it was begun.
 
     Args:
-        config: its ``run`` section says where: ``folder``, or else the newest folder of its name with the same config.
+        config: its ``run`` section says where: ``folder``, or else the newest folder of its name
+            with the same config.
 
     Raises:
         ConfigError: ``run.folder`` has something else in it; the keys that differ.
@@ -93,13 +102,15 @@ def differences(folder: Path, config: Config) -> list[str]:
     now, set_now = flatten(as_dict(config)), changed(config)
     return [
         f"{key}={'null' if then.get(key) is None else then[key]}"
-        for key in sorted(then.keys() | set_now.keys())  # a key that is new in the schema is no difference by itself
+        # a key that is new in the schema is no difference by itself
+        for key in sorted(then.keys() | set_now.keys())
         if then.get(key) != now.get(key) and has_effect(key, config)
     ]
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse a run folder in which something is a link to elsewhere: a run from a stranger is not written through it.
+    """Refuse a run folder in which something is a link to elsewhere: a run from a stranger is not
+    written through it.
 
     Raises:
         ConfigError: there is one.
@@ -124,8 +135,8 @@ def hold(folder: Path, *, afresh: bool = False) -> Iterator[None]:
         afresh: move what is there out of the way, to ``FOLDER.old-N``.
 
     Raises:
-        ConfigError: another process holds it, it cannot be written, a link leads out of it, or what is to be moved out
-            of the way is not a run's.
+        ConfigError: another process holds it, it cannot be written, a link leads out of it, or
+            what is to be moved out of the way is not a run's.
     """
     refuse_links(folder)
     if afresh and folder.exists():
@@ -139,7 +150,8 @@ def hold(folder: Path, *, afresh: bool = False) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
-        with TemporaryFile(dir=folder):  # an old lock could be taken in a folder that cannot be written
+        # an old lock could be taken in a folder that cannot be written
+        with TemporaryFile(dir=folder):
             pass
         new = {path.name for path in folder.iterdir()} <= {LOCK}
     except Timeout:
@@ -159,7 +171,8 @@ def hold(folder: Path, *, afresh: bool = False) -> Iterator[None]:
 
 @contextmanager
 def say_unwritten(path: Path) -> Iterator[None]:
-    """Turn what keeps a file from being written, a full disk, say, into a RunError that names it."""
+    """Turn what keeps a file from being written, a full disk, say, into a RunError that names it.
+    """
     try:
         yield
     except OSError as error:

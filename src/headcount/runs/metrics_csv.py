@@ -1,6 +1,7 @@
 """``metrics.csv``: what a run has logged, a row a step.
 
-The system has each before the training goes on, so that a kill loses none; the disk has them at every checkpoint.
+The system has each before the training goes on, so that a kill loses none; the disk has them at
+every checkpoint.
 """
 
 import csv
@@ -16,7 +17,10 @@ from headcount.runs.folder import say_unwritten, write_whole
 
 
 class MetricsFile(Logger):
-    """Appends to the ``metrics.csv`` of a run; a figure that is new gives all rows one more column."""
+    """Appends to the ``metrics.csv`` of a run.
+
+    A figure that is new gives all rows one more column.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Take the run folder; rows that are there stay."""
@@ -62,7 +66,8 @@ def cut_metrics(folder: Path, step: int) -> None:
 
 
 def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Return columns and rows of a file, none where it is missing; a last line that was not written to its end is left.
+    """Return columns and rows of a file, none where it is missing; a last line that was not
+    written to its end is left.
 
     Returns:
         The names of the columns, and the rows by them.

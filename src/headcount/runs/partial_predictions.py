@@ -1,7 +1,8 @@
-"""Results on their way: rows as they are made, a file of JSON lines a process, which a later start goes on from.
+"""Results on their way: rows as they are made, a file of JSON lines a process, which a later start
+goes on from.
 
-The lines of a batch are handed to the system before the next batch begins, so a killed process loses no batch that it
-has finished. A last line that was not written to its end is dropped.
+The lines of a batch are handed to the system before the next batch begins, so a killed process
+loses no batch that it has finished. A last line that was not written to its end is dropped.
 """
 
 import json
@@ -18,17 +19,20 @@ from headcount.runs.folder import say_unwritten, write_whole
 
 
 class PartialPredictions:
-    """Those of a known number of rows that there are, in a folder of their own until they are complete."""
+    """Those of a known number of rows that there are, in a folder of their own until they are
+    complete."""
 
     def __init__(self, folder: Path, count: int, process: int) -> None:
         """Take the folder, how many rows there will be, and which process this is."""
         self.folder, self.own = folder, folder / f"{process}.jsonl"
         self.done = np.zeros(count, dtype=bool)
         self.files: list[Path] = []
-        self.places = np.zeros((2, count), np.int64)  # of each row its file's number and where its line begins
+        # of each row its file's number and where its line begins
+        self.places = np.zeros((2, count), np.int64)
 
     def claim(self, made_of: Mapping[str, Any]) -> None:
-        """Make the folder for rows made of something, and drop those in it that were made of anything else.
+        """Make the folder for rows made of something, and drop those in it that were made of
+        anything else.
 
         Raises:
             ConfigError: the folder cannot be made.
@@ -36,7 +40,8 @@ class PartialPredictions:
         stamp, text = self.folder / "made_of.json", json.dumps(made_of, indent=2)
         try:
             if not (stamp.is_file() and stamp.read_text(encoding="utf-8") == text):
-                for path in self.folder.glob("*.jsonl"):  # the folder stays: there may be a lock in it
+                # the folder stays: there may be a lock in it
+                for path in self.folder.glob("*.jsonl"):
                     path.unlink()
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(stamp, text)

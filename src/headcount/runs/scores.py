@@ -1,4 +1,7 @@
-"""Results as files: ``scores.json`` has the means of all systems, ``figures.csv`` the model's example by example."""
+"""Results as files.
+
+``scores.json`` has the means of all systems, ``figures.csv`` the model's example by example.
+"""
 
 import csv
 import io

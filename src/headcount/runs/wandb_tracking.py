@@ -1,4 +1,7 @@
-"""Where a run is followed: ``metrics.csv`` always, Weights & Biases where it can be, never at the run's cost."""
+"""Where a run is followed.
+
+``metrics.csv`` always, Weights & Biases where it can be, never at the run's cost.
+"""
 
 import os
 import re
@@ -20,10 +23,14 @@ from headcount.terminal import print_line
 from headcount.runs.folder import write_whole
 from headcount.runs.metrics_csv import MetricsFile
 
-INIT_TIMEOUT = 20  # seconds that a run waits for W&B before it goes on offline; 30 pass by the clock
-PATIENCE = 5  # seconds that logging may take before a run goes on offline; W&B gives up on an answer after twice that
+# seconds that a run waits for W&B before it goes on offline; 30 pass by the clock
+INIT_TIMEOUT = 20
+# seconds that logging may take before a run goes on offline; W&B gives up on an answer after twice
+# that
+PATIENCE = 5
 FINISH_TIMEOUT = 20  # seconds that the end of a run waits for what is still to be sent
-ROWS = 10  # W&B's own step is this many times the training step, plus the number of the row at that step
+# W&B's own step is this many times the training step, plus the number of the row at that step
+ROWS = 10
 WITHOUT = {"online": "offline", "offline": "disabled"}  # how a run goes on where W&B fails
 
 
@@ -68,7 +75,8 @@ def track(
 class Tracker(WandbLogger):
     """Logs to W&B: online, from its first failure on offline, and if that fails too no more.
 
-    A row is numbered by its training step, so that a resumed run, which logs some steps again, has none of them twice.
+    A row is numbered by its training step, so that a resumed run, which logs some steps again, has
+    none of them twice.
     """
 
     def __init__(
@@ -100,7 +108,10 @@ class Tracker(WandbLogger):
             wandb.teardown()
 
     def attempt(self, action: Callable[[wandb.Run], object]) -> None:
-        """Do something with the W&B run; where it fails or takes long, offline from here on, and then no more."""
+        """Do something with the W&B run.
+
+        Where it fails or takes long, offline from here on, and then no more.
+        """
         run, began = self.experiment, time.monotonic()
         try:
             action(run)
@@ -128,7 +139,10 @@ class Tracker(WandbLogger):
         self.attempt(lambda run: run.log(row, step=at, commit=True))
 
     def finish(self, *, exit_code: int) -> None:
-        """End the W&B run; what could not be sent within FINISH_TIMEOUT waits, see ``how_to_send``."""
+        """End the W&B run.
+
+        What could not be sent within FINISH_TIMEOUT waits, see ``how_to_send``.
+        """
         if self.finished:
             return
         self.finished = True
@@ -136,7 +150,8 @@ class Tracker(WandbLogger):
         try:
             run.finish(exit_code=exit_code)
             if self.mode == "online":
-                Path(run.settings.sync_file).with_suffix(".wandb.synced").touch()  # as ``wandb sync`` does
+                # as ``wandb sync`` does
+                Path(run.settings.sync_file).with_suffix(".wandb.synced").touch()
         except Exception as error:
             print_line(f"W&B: not all of this run could be sent ({str(error) or type(error).__name__})")
 
@@ -167,7 +182,8 @@ def log_report(loggers: Sequence[Logger], report: Report, step: int) -> None:
 
 
 def _mode(tracking: TrackingConfig, folder: Path) -> str:
-    """Return whether a run is to be online, offline or disabled, after saying why it is not what it could be."""
+    """Return whether a run is to be online, offline or disabled, after saying why it is not what
+    it could be."""
     asked = os.environ.get("WANDB_MODE", "auto") if tracking.mode == "auto" else tracking.mode
     mode = {"disabled": "disabled", "offline": "offline", "dryrun": "offline"}.get(asked, "online")
     if mode == "disabled":
@@ -179,7 +195,8 @@ def _mode(tracking: TrackingConfig, folder: Path) -> str:
             pass
     except OSError as error:
         print_line(
-            f"W&B: {kept} cannot be written ({error.strerror}); this run is not tracked there, but in metrics.csv"
+            f"W&B: {kept} cannot be written ({error.strerror}); this run is not tracked there, "
+            "but in metrics.csv"
         )
         return "disabled"
     try:
@@ -193,7 +210,10 @@ def _mode(tracking: TrackingConfig, folder: Path) -> str:
 
 
 def _init(tracking: TrackingConfig, folder: Path, plain: dict[str, Any], job_type: str | None, mode: str) -> wandb.Run:
-    """Start a W&B run, or go on with that of the run folder; what an agent of a sweep has set goes before ours."""
+    """Start a W&B run, or go on with that of the run folder.
+
+    What an agent of a sweep has set goes before ours.
+    """
     given = os.environ.get
     known = folder / "wandb_id"
     before = known.read_text(encoding="utf-8") if known.exists() and job_type is None else ""

@@ -7,7 +7,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 
-def draw_cross_attention(weights_HTS: Tensor, written: Sequence[str], document: Sequence[str]) -> Figure:
+def draw_cross_attention(
+    weights_HTS: Tensor, written: Sequence[str], document: Sequence[str]
+) -> Figure:
     """Draw the cross-attention of one layer, a panel a head.
 
     Args:
@@ -29,9 +31,13 @@ def draw_cross_attention(weights_HTS: Tensor, written: Sequence[str], document: 
             panel.set_axis_off()
             continue
         weights_TS = weights_HTS[head].float().cpu()
-        image = panel.imshow(weights_TS, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+        image = panel.imshow(
+            weights_TS, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest"
+        )
         entropy = torch.special.entr(weights_TS).sum(-1).mean().exp()
-        panel.set_title(f"head {head + 1}: looks at {entropy:.1f} tokens on average", fontsize=8, loc="left")
+        panel.set_title(
+            f"head {head + 1}: looks at {entropy:.1f} tokens on average", fontsize=8, loc="left"
+        )
         panel.set_xticks(range(sources), document, rotation=90, fontsize=6, parse_math=False)
         panel.set_yticks(range(targets), written, fontsize=6, parse_math=False)
         panel.tick_params(labelbottom=head + columns >= heads)  # where no panel is below

@@ -45,7 +45,11 @@ class SummarizationDataModule(pl.LightningDataModule):
         if self.splits:
             return
         data = self.config.data
-        roles = {"train": data.train_split, "validation": data.validation_split, "test": data.test_split}
+        roles = {
+            "train": data.train_split,
+            "validation": data.validation_split,
+            "test": data.test_split,
+        }
         if self.given_tokenizer is not None:
             roles = {"test": data.test_split}
         if data.streaming:
@@ -53,18 +57,27 @@ class SummarizationDataModule(pl.LightningDataModule):
         pairs, self.origin = load_splits(data, roles)
         self.tokenizer = self.given_tokenizer or self._prepare_tokenizer(pairs)
         for role, split in pairs.items():
-            tokens = prepare_tokens(split, self.origin[role]["sha256"], self.tokenizer, data.cache_dir)
+            tokens = prepare_tokens(
+                split, self.origin[role]["sha256"], self.tokenizer, data.cache_dir
+            )
             limits = data.max_document_tokens, data.max_summary_tokens
             encoded = EncodedPairs(split, self.tokenizer, *limits, tokens)
             self.splits[role] = encoded
-            self.origin[role] |= {"cut_documents": encoded.cut_documents, "cut_summaries": encoded.cut_summaries}
+            self.origin[role] |= {
+                "cut_documents": encoded.cut_documents,
+                "cut_summaries": encoded.cut_summaries,
+            }
             print_line(
-                f"{role}: {len(encoded):,} pairs; cut to length: {encoded.cut_documents:,} documents, "
+                f"{role}: {len(encoded):,} pairs; cut to length: {encoded.cut_documents:,} "
+                "documents, "
                 f"{encoded.cut_summaries:,} summaries"
             )
 
     def audit(self, console: Console, *, always: bool = False) -> Path:
-        """Print what is in the data, at its first use or always; return the folder of audit.json and lengths.png."""
+        """Print what is in the data, at its first use or always.
+
+        Return the folder of audit.json and lengths.png.
+        """
         data = self.config.data
         key = [fingerprint(self.tokenizer), data.max_document_tokens, data.max_summary_tokens]
         folder, figures, made = prepare_audit(self.splits, self.origin, data.cache_dir, key)
@@ -75,8 +88,14 @@ class SummarizationDataModule(pl.LightningDataModule):
     def _prepare_tokenizer(self, pairs: dict[str, Pairs]) -> Tokenizer:
         config, cache_dir = self.config.tokenizer, self.config.data.cache_dir
         if self.config.data.streaming:
-            self.streamed = open_source(self.config.data, self.config.data.train_split, streaming=True)
-            self.origin["train"] = {"split": self.streamed.split, "sha256": self.streamed.sha256, "streamed": True}
+            self.streamed = open_source(
+                self.config.data, self.config.data.train_split, streaming=True
+            )
+            self.origin["train"] = {
+                "split": self.streamed.split,
+                "sha256": self.streamed.sha256,
+                "streamed": True,
+            }
             examples = ((document, summary) for _, document, summary in read_pairs(self.streamed))
         else:
             train = pairs["train"]
@@ -99,7 +118,9 @@ class SummarizationDataModule(pl.LightningDataModule):
             stream = Stream(
                 source=self.streamed,
                 tokenizer=self.tokenizer,
-                layout=Layout.of(self.tokenizer, data.max_document_tokens, data.max_summary_tokens),
+                layout=Layout.of(
+                    self.tokenizer, data.max_document_tokens, data.max_summary_tokens
+                ),
                 budget=data.batch_tokens,
                 buffer=data.shuffle_buffer,
                 seed=self.config.seed,
@@ -110,17 +131,28 @@ class SummarizationDataModule(pl.LightningDataModule):
             return StreamLoader(stream, made_of=made_of, num_workers=data.num_workers)
         split = self.splits["train"]
         sampler = TokenBudgetSampler(
-            split.lengths, budget=data.batch_tokens, seed=self.config.seed, pools=data.length_pools, processes=processes
+            split.lengths,
+            budget=data.batch_tokens,
+            seed=self.config.seed,
+            pools=data.length_pools,
+            processes=processes,
         )
         made_of["data.length_pools"] = data.length_pools
         return TrainingLoader(
-            split, sampler, made_of=made_of, num_workers=data.num_workers, process=process, processes=processes
+            split,
+            sampler,
+            made_of=made_of,
+            num_workers=data.num_workers,
+            process=process,
+            processes=processes,
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Return this process's share of the fixed validation sample."""
         order = np.random.default_rng(0).permutation(len(self.splits["validation"]))
-        return self._decoding("validation", order[: self.config.evaluation.validation_examples].tolist())
+        return self._decoding(
+            "validation", order[: self.config.evaluation.validation_examples].tolist()
+        )
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Return this process's share of the test split."""

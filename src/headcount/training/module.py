@@ -74,7 +74,10 @@ class Summarizer(pl.LightningModule):
         self.partial_predictions: PartialPredictions | None = None  # where predictions are stored
 
     def configure_model(self) -> None:
-        """Build the model once. Lightning calls this where a sharded strategy can place the layers."""
+        """Build the model once.
+
+        Lightning calls this where a sharded strategy can place the layers.
+        """
         if not hasattr(self, "model"):
             self.model = build_model(
                 self.config.model,
@@ -97,13 +100,17 @@ class Summarizer(pl.LightningModule):
             self.load_state_dict(weights)
         except (RuntimeError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise ConfigError(f"these weights are not of the model that the config describes: {reason}") from None
+            raise ConfigError(
+                f"these weights are not of the model that the config describes: {reason}"
+            ) from None
         self.to(getattr(torch, self.config.generation.precision))
 
     # Training
 
-    def forward_batch(self, batch: Batch, *, return_weights: bool = False) -> tuple[ModelOutput, Tensor]:
-        """Return the model's output for a batch under teacher forcing, and the target tokens [M]."""
+    def forward_batch(
+        self, batch: Batch, *, return_weights: bool = False
+    ) -> tuple[ModelOutput, Tensor]:
+        """Return the output for a batch under teacher forcing, and the target tokens [M]."""
         device = batch.document_ids.device
         inputs_M, targets_M, input_layout = shift_by_one(batch.summary_ids, batch.summary_lengths)
         output = self.model(
@@ -116,7 +123,10 @@ class Summarizer(pl.LightningModule):
         return output, targets_M.long()
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Return the training loss: cross-entropy with label smoothing, plus the weighted coverage loss."""
+        """Return the training loss.
+
+        Cross-entropy with label smoothing, plus the weighted coverage loss.
+        """
         output, targets_M = self.forward_batch(batch)
         loss = output.loss(targets_M, label_smoothing=self.config.optimizer.label_smoothing)
         metrics = {"train/loss": loss.detach()}
@@ -125,7 +135,8 @@ class Summarizer(pl.LightningModule):
             loss = loss + self.config.model.coverage * coverage_loss
             metrics["train/coverage_loss"] = coverage_loss.detach()
 
-        # With copying the accuracy takes a tenth of a step, so it is computed only when it is logged.
+        # With copying the accuracy takes a tenth of a step, so it is computed only when it is
+        # logged.
         if self._is_logging_step():
             metrics["train/token_accuracy"] = token_accuracy(output, targets_M)
         self.log_dict(metrics, batch_size=len(targets_M))
@@ -136,24 +147,36 @@ class Summarizer(pl.LightningModule):
         return every > 0 and (self.trainer.global_step + 1) % every == 0
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW, with weight decay on matrices only, and the learning-rate schedule by steps."""
+        """Return AdamW, with weight decay on matrices only, and the learning-rate schedule by
+        steps."""
         config = self.config.optimizer
         parameters = list(self.parameters())
         groups = [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
+            {
+                "params": [p for p in parameters if p.ndim >= 2],
+                "weight_decay": config.weight_decay,
+            },
             {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
         ]
         # Lightning 2.6 does not clip the gradients of fused optimizers in mixed precision.
         is_mixed = "mixed" in str(self.trainer.precision)
         betas = (config.beta1, config.beta2)
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=not is_mixed)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_function(config))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        optimizer = torch.optim.AdamW(
+            groups, lr=config.learning_rate, betas=betas, fused=not is_mixed
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, self._learning_rate_function(config)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
 
     def _learning_rate_function(self, config: OptimizerConfig) -> Callable[[int], float]:
         def factor(step: int) -> float:
-            # The number of steps is asked for after the first step and not before. Under a budget of epochs Lightning
-            # sets up the training data to answer, which must not happen before a resumed run's position is restored.
+            # The number of steps is asked for after the first step and not before. Under a budget
+            # of epochs Lightning sets up the training data to answer, which must not happen before
+            # a resumed run's position is restored.
             total_steps = int(self.trainer.estimated_stepping_batches) if step else 1
             return learning_rate_factor(step, config.schedule, config.warmup_steps, total_steps)
 
@@ -172,21 +195,30 @@ class Summarizer(pl.LightningModule):
 
         pairs = self._data_module.splits["validation"].pairs
         scores = torch.zeros(len(ROUGE_TYPES), dtype=torch.float64)
-        for index, summary in zip(batch.indices, self.generate_texts(batch, greedy=True), strict=True):
+        for index, summary in zip(
+            batch.indices, self.generate_texts(batch, greedy=True), strict=True
+        ):
             references = pairs.references[index]
             scores += torch.tensor(self.rouge.score(summary, references)).double() * 100
             self.samples.append([pairs.ids[index], pairs.documents[index], references[0], summary])
         means = scores / len(batch.indices)
-        metrics = {f"validation/{kind}": mean.float() for kind, mean in zip(ROUGE_TYPES, means, strict=True)}
+        metrics = {
+            f"validation/{kind}": mean.float()
+            for kind, mean in zip(ROUGE_TYPES, means, strict=True)
+        }
         self.log_dict(metrics, batch_size=len(batch.indices), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Log validation summaries and the cross-attention of one example to W&B."""
         for logger in self.loggers:
             if isinstance(logger, WandbLogger) and self.trainer.is_global_zero:
-                logger.log_table("validation/summaries", columns=SAMPLE_COLUMNS, data=self.samples[:MAX_SAMPLES])
+                logger.log_table(
+                    "validation/summaries", columns=SAMPLE_COLUMNS, data=self.samples[:MAX_SAMPLES]
+                )
                 example = self._data_module.splits["validation"].shortest()
-                logger.log_image("validation/cross_attention", [self.plot_attention(example, greedy=True)])
+                logger.log_image(
+                    "validation/cross_attention", [self.plot_attention(example, greedy=True)]
+                )
         self.samples.clear()
 
     @property
@@ -197,7 +229,10 @@ class Summarizer(pl.LightningModule):
     # Generation
 
     def predict_step(self, batch: Batch, batch_index: int) -> list[GeneratedSummary]:
-        """Generate the best summary of each document; store the summaries if ``partial_predictions`` is set."""
+        """Generate the best summary of each document.
+
+        Store the summaries if ``partial_predictions`` is set.
+        """
         started = time.perf_counter()
         best = [summaries[0] for summaries in self.summarize(batch)]
         milliseconds = 1000 * (time.perf_counter() - started) / len(best)
@@ -209,8 +244,8 @@ class Summarizer(pl.LightningModule):
     def summarize(self, batch: Batch) -> list[list[GeneratedSummary]]:
         """Return the summaries of each document of a batch, the best first.
 
-        If a document comes in windows, the best summaries of its windows are joined and their scores added, likewise the
-        second best ones, and so on.
+        If a document comes in windows, the best summaries of its windows are joined and their
+        scores added, likewise the second best ones, and so on.
         """
         # A batch of windows can be much larger than generation.batch_size.
         has_windows = len(batch.indices) > len(set(batch.indices))
@@ -247,7 +282,8 @@ class Summarizer(pl.LightningModule):
         return " ".join(self.tokenizer.decode(hypothesis.tokens).split())
 
     def generate(self, batch: Batch, *, greedy: bool = False) -> list[list[Hypothesis]]:
-        """Generate up to ``generation.num_return_sequences`` summaries of each example, the best first.
+        """Generate up to ``generation.num_return_sequences`` summaries of each example, the best
+        first.
 
         Args:
             batch: the documents.
@@ -270,9 +306,14 @@ class Summarizer(pl.LightningModule):
         )
 
     def _generator(self, batch: Batch) -> torch.Generator:
-        """Return a random number generator that depends on the seed and the documents, not on earlier batches."""
+        """Return a random number generator that depends on the seed and the documents, not on
+        earlier batches."""
         content = zlib.crc32(batch.document_ids.cpu().numpy().tobytes())
-        [seed] = np.random.SeedSequence([self.config.seed, content]).generate_state(1, np.uint64).tolist()
+        [seed] = (
+            np.random.SeedSequence([self.config.seed, content])
+            .generate_state(1, np.uint64)
+            .tolist()
+        )
         return torch.Generator(self.device).manual_seed(seed)
 
     @cached_property
@@ -283,7 +324,8 @@ class Summarizer(pl.LightningModule):
 
     @torch.inference_mode()
     def plot_attention(self, batch: Batch, *, greedy: bool = False) -> Figure:
-        """Generate the summary of a batch's one example and plot the last layer's attention to the document.
+        """Generate the summary of a batch's one example and plot the last layer's attention to the
+        document.
 
         Args:
             batch: one example.
@@ -315,14 +357,16 @@ class Summarizer(pl.LightningModule):
 
 
 def shift_by_one(ids: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor, BatchLayout]:
-    """Return inputs and targets of teacher forcing: the model reads each token and predicts the next one.
+    """Return inputs and targets of teacher forcing: the model reads each token and predicts the
+    next one.
 
     Args:
         ids: tokens of the summaries, end to end, with start and end tokens.
         lengths: number of tokens of each.
 
     Returns:
-        The inputs (all tokens but each last one), the targets (all but each first one), and the layout of both.
+        The inputs (all tokens but each last one), the targets (all but each first one), and the
+        layout of both.
     """
     is_first = BatchLayout.from_lengths(lengths, ids.device).positions == 0
     is_last = is_first.roll(-1)
@@ -336,10 +380,14 @@ def token_accuracy(output: ModelOutput, targets_M: Tensor) -> Tensor:
     return (output.most_likely() == targets_M).float().mean()
 
 
-def learning_rate_factor(step: int, schedule: Schedule, warmup_steps: int, total_steps: int) -> float:
-    """Return the learning rate at a step as a share of its peak: a linear warm-up, then the schedule.
+def learning_rate_factor(
+    step: int, schedule: Schedule, warmup_steps: int, total_steps: int
+) -> float:
+    """Return the learning rate at a step as a share of its peak: a linear warm-up, then the
+    schedule.
 
-    ``inverse_sqrt`` is that of Vaswani et al. 2017, section 5.3. ``cosine`` falls to zero (Loshchilov and Hutter 2017).
+    ``inverse_sqrt`` is that of Vaswani et al. 2017, section 5.3. ``cosine`` falls to zero
+    (Loshchilov and Hutter 2017).
     """
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
@@ -352,8 +400,12 @@ def learning_rate_factor(step: int, schedule: Schedule, warmup_steps: int, total
 
 
 def describe_long_documents(config: Config, number: int, documents: int) -> str:
-    """Return a message on documents that were longer than the model reads; an empty text if there were none."""
+    """Return a message on documents that were longer than the model reads.
+
+    An empty text if there were none.
+    """
     if not number:
         return ""
     how = {"truncate": "cut at", "split": "read in windows of"}[config.generation.long_documents]
-    return f"{number:,} of {documents:,} documents were {how} {config.data.max_document_tokens:,} tokens"
+    tokens = config.data.max_document_tokens
+    return f"{number:,} of {documents:,} documents were {how} {tokens:,} tokens"

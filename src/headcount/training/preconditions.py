@@ -1,4 +1,7 @@
-"""What a training must find before it begins: room for its checkpoints, and the data with which it was begun."""
+"""What a training must find before it begins.
+
+Room for its checkpoints, and the data with which it was begun.
+"""
 
 import json
 import shutil
@@ -38,9 +41,14 @@ def check_room(folder: Path, config: Config, vocabulary_size: int) -> None:
     each = PARAMETER_BYTES + (AVERAGE_BYTES if config.optimizer.ema_decay else 0)
     needed, free = number * each * parameters, shutil.disk_usage(folder).free
     if free < needed:
-        key = f"run.folder={config.run.folder}" if config.run.folder else f"run.directory={config.run.directory}"
+        key = (
+            f"run.folder={config.run.folder}"
+            if config.run.folder
+            else f"run.directory={config.run.directory}"
+        )
         raise ConfigError(
-            f"{key}: {free / 1e9:,.2f} GB are free on its disk, {number} checkpoints of {parameters:,} parameters need "
+            f"{key}: {free / 1e9:,.2f} GB are free on its disk, {number} checkpoints of "
+            f"{parameters:,} parameters need "
             f"{needed / 1e9:,.2f} GB; legal: a place with as much"
         )
 
@@ -56,12 +64,14 @@ def check_same_data(folder: Path, config: Config, data: SummarizationDataModule)
         for role in ("train", "validation", "test"):
             if (now := data.origin[role]["sha256"]) != (then := begun[role]["sha256"]):
                 raise ConfigError(
-                    f"data.path={config.data.path}: its {role} split has the SHA-256 {now}, and {folder} was begun "
+                    f"data.path={config.data.path}: its {role} split has the SHA-256 {now}, and "
+                    f"{folder} was begun "
                     f"with another; legal: {then}, or --fresh"
                 )
     path = folder / "tokenizer.json"
     if path.exists() and fingerprint(load_tokenizer(path)) != fingerprint(data.tokenizer):
         raise ConfigError(
-            f"tokenizer.path={config.tokenizer.path or 'null'}: the tokenizer is not that with which {folder} was "
+            f"tokenizer.path={config.tokenizer.path or 'null'}: the tokenizer is not that with "
+            f"which {folder} was "
             f"begun; legal: the same, or --fresh"
         )

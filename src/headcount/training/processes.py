@@ -1,7 +1,9 @@
-"""Several processes of one run: each runs the same command on its share of the data; the first speaks for all."""
+"""Several processes of one run.
+
+Each runs the same command on its share of the data; the first speaks for all.
+"""
 
 import json
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -10,25 +12,24 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.utilities.rank_zero import _get_rank
-from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
 from headcount.config.load import as_dict
 from headcount.config.schema import Config
 from headcount.errors import ConfigError
+from headcount.training.lightning_private import copies_this_process, use_rank_of
 from headcount.watchdog import end_with_parent
 
-logging.getLogger("lightning_fabric.utilities.distributed").setLevel(logging.WARNING)
+FIRST_PROCESS = (
+    "HEADCOUNT_FIRST_PROCESS"  # process number of the one that started this one for the same run
+)
 
 
-FIRST_PROCESS = "HEADCOUNT_FIRST_PROCESS"  # process number of the one that started this one for the same run
-
-
-def silence_all_but_the_first() -> None:
-    """Drop what this process prints, unless it is the first; and end it when the first one ends."""
+def silence_other_ranks(trainer: pl.Trainer) -> None:
+    """Let only the first process of a run print, and end the others when it ends."""
+    use_rank_of(trainer)
     if first := os.environ.pop(FIRST_PROCESS, None):
         end_with_parent(int(first))
-    if _get_rank():
+    if trainer.global_rank:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  it stays open to the end
 
 
@@ -38,12 +39,18 @@ def check_strategy(trainer: pl.Trainer) -> None:
     Raises:
         ConfigError: it is one of those.
     """
-    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
-        raise ConfigError("trainer.strategy: its processes would not run this command from its beginning; legal: ddp")
+    if copies_this_process(trainer):
+        raise ConfigError(
+            "trainer.strategy: its processes would not run this command from its beginning; "
+            "legal: ddp"
+        )
 
 
-def share(trainer: pl.Trainer, folder: Path | None, *, arguments: Sequence[str] | None = None) -> Path:
-    """Start the other processes, unless something did, and give them the folder that the first process has.
+def share(
+    trainer: pl.Trainer, folder: Path | None, *, arguments: Sequence[str] | None = None
+) -> Path:
+    """Start the other processes, unless something did, and give them the folder that the first
+    process has.
 
     Args:
         trainer: its strategy says how many processes there are, and how they are started.
@@ -77,7 +84,8 @@ def check_same_config(trainer: pl.Trainer, config: Config) -> None:
     texts = gather(trainer, [json.dumps(as_dict(config), sort_keys=True)])
     if len(set(texts)) > 1:
         raise ConfigError(
-            "the processes of this run have read different configs, as if a file was edited while they started; "
+            "the processes of this run have read different configs, as if a file was edited "
+            "while they started; "
             "legal: the same command again"
         )
 

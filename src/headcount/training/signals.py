@@ -1,7 +1,9 @@
-"""Signals that stop a run: while it trains at the next boundary, with a checkpoint, otherwise at once.
+"""Signals that stop a run: while it trains at the next boundary, with a checkpoint, otherwise at
+once.
 
-SIGTERM comes from schedulers, SIGINT from Ctrl-C, SIGHUP from a terminal that is closed, SIGUSR1 from a SLURM that was
-told to announce the end of the time limit. The exit code is 128 + the number, as shells count.
+SIGTERM comes from schedulers, SIGINT from Ctrl-C, SIGHUP from a terminal that is closed, SIGUSR1
+from a SLURM that was told to announce the end of the time limit. The exit code is 128 + the
+number, as shells count.
 """
 
 import multiprocessing
@@ -19,7 +21,8 @@ class Signals:
 
     Attributes:
         came: its number; 0: none.
-        patient: whether something looks at ``came`` and ends the run; otherwise the signal ends it itself.
+        patient: whether something looks at ``came`` and ends the run; otherwise the signal ends it
+            itself.
     """
 
     def __init__(self) -> None:
@@ -34,7 +37,10 @@ class Signals:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         """Give the signals back; an exit that one of them caused says which."""
         self._end_workers()
@@ -46,11 +52,15 @@ class Signals:
 
     @property
     def exit_code(self) -> int:
-        """As a shell counts it; where another process of the run had the signal, that of SIGTERM."""
+        """As a shell counts it.
+
+        Where another process of the run had the signal, that of SIGTERM.
+        """
         return 128 + (self.came or signal.SIGTERM)
 
     def listen(self) -> None:
-        """Take the signals, from Lightning, too: what it does on SIGTERM, processes cannot agree on.
+        """Take the signals, from Lightning, too: what it does on SIGTERM, processes cannot agree
+        on.
 
         A hang-up that is ignored, as under ``nohup``, stays ignored.
         """
@@ -61,17 +71,24 @@ class Signals:
                     signal.signal(number, self._note)
 
     def _end_workers(self) -> None:
-        """Kill workers of loaders that were left in the middle: they ignore the signals, and would be waited for."""
+        """Kill workers of loaders that were left in the middle.
+
+        They ignore the signals, and would be waited for.
+        """
         if self._in_charge():
             for child in multiprocessing.active_children():
                 if child.daemon and child.pid not in self.others:
                     child.kill()
 
     def _in_charge(self) -> bool:
-        return threading.current_thread() is threading.main_thread() and os.getpid() == self.process
+        return (
+            threading.current_thread() is threading.main_thread() and os.getpid() == self.process
+        )
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self.process:  # a worker: the signal reaches it too, but its run says when it ends
+        if (
+            os.getpid() != self.process
+        ):  # a worker: the signal reaches it too, but its run says when it ends
             return
         self.came = self.came or number
         if number == signal.SIGINT:
@@ -79,4 +96,6 @@ class Signals:
         if not self.patient:
             raise SystemExit(self.exit_code)
         if number == signal.SIGINT:
-            os.write(2, b"\nCtrl-C: the run ends at its next step; once more: at once\n")  # print is not reentrant
+            os.write(
+                2, b"\nCtrl-C: the run ends at its next step; once more: at once\n"
+            )  # print is not reentrant

@@ -1,4 +1,7 @@
-"""The launcher, with a stand-in for a training that starts in no time; the real one is in test_study.py."""
+"""The launcher, with a stand-in for a training that starts in no time.
+
+The real one is in test_study.py.
+"""
 
 import io
 import multiprocessing
@@ -49,13 +52,17 @@ def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
     (tmp_path / "a.yaml").write_text("trainer: {max_steps: 8, accelerator: cpu}\n")
     (tmp_path / "training.py").write_text(TRAINING)
     monkeypatch.setattr(launch, "POLL", 0.01)
-    monkeypatch.setattr(Cell, "command", lambda cell: [sys.executable, "-S", "training.py", str(cell.folder)])
+    monkeypatch.setattr(
+        Cell, "command", lambda cell: [sys.executable, "-S", "training.py", str(cell.folder)]
+    )
     return make_cells(load_grid(write(tmp_path / "study")))
 
 
 def run(cells: list[Cell], workers: int = 2) -> tuple[int, str]:
     printed = io.StringIO()
-    status = Launch(cells, "study", workers=workers, console=Console(file=printed, width=200)).run()
+    status = Launch(
+        cells, "study", workers=workers, console=Console(file=printed, width=200)
+    ).run()
     return status, printed.getvalue()
 
 
@@ -80,7 +87,11 @@ def wait_until(holds: Callable[[], bool], seconds: float = 10) -> None:
 
 def test_every_cell_is_trained_once_and_again_never(cells: list[Cell]) -> None:
     status, printed = run(cells)
-    assert status == 0 and "study: 4 of 4 cells finished" in printed and printed.count(": finished\n") == 4
+    assert (
+        status == 0
+        and "study: 4 of 4 cells finished" in printed
+        and printed.count(": finished\n") == 4
+    )
     assert begun() == {cell.name: 1 for cell in cells}
     assert run(cells)[0] == 0 and begun() == {cell.name: 1 for cell in cells}
 
@@ -93,7 +104,11 @@ def test_a_failed_cell_is_named_with_its_log_and_the_others_finish(cells: list[C
     for cell in cells[:2]:
         assert f"{cell.name}: FAILED, see {cell.log}" in printed and states[cell.name] == "FAILED"
         assert cell.log.read_text() == "this cell is broken\n"
-        assert any("FAILED" in line and cell.log.name in line for line in printed.splitlines() if "│" in line)
+        assert any(
+            "FAILED" in line and cell.log.name in line
+            for line in printed.splitlines()
+            if "│" in line
+        )
     Path("broken").unlink()
     assert run(cells)[0] == 1 and begun()[cells[0].name] == 1  # not without being asked
     forget_failure(cells[0])
@@ -108,7 +123,9 @@ def test_two_launches_at_once_share_the_cells(cells: list[Cell]) -> None:
     Path("hold").unlink()
     for other in others:
         other.join()
-    assert [other.exitcode for other in others] == [0, 0] and begun() == {cell.name: 1 for cell in cells}
+    assert [other.exitcode for other in others] == [0, 0] and begun() == {
+        cell.name: 1 for cell in cells
+    }
 
 
 def test_a_killed_launcher_leaves_its_trainings_to_the_next_one(cells: list[Cell]) -> None:
@@ -118,7 +135,9 @@ def test_a_killed_launcher_leaves_its_trainings_to_the_next_one(cells: list[Cell
     first.kill()
     first.join()
     second = run_beside(cells)
-    wait_until(lambda: begun().total() == 4)  # the two that nobody has; those that go on are waited for
+    wait_until(
+        lambda: begun().total() == 4
+    )  # the two that nobody has; those that go on are waited for
     Path("hold").unlink()
     second.join()
     assert second.exitcode == 0 and begun() == {cell.name: 1 for cell in cells}
@@ -144,7 +163,9 @@ def test_a_signal_is_passed_on(number: signal.Signals, cells: list[Cell]) -> Non
     os.kill(first.pid, number)
     first.join()
     assert first.exitcode == 128 + number and begun().total() == 2
-    assert [cell.log.read_text() if cell.log.exists() else "" for cell in cells] == ["stopped\n"] * 2 + [""] * 2
+    assert [cell.log.read_text() if cell.log.exists() else "" for cell in cells] == [
+        "stopped\n"
+    ] * 2 + [""] * 2
     Path("hold").unlink()
     assert run(cells)[0] == 0 and begun().total() == 6
 
@@ -153,7 +174,9 @@ def test_progress_is_read_while_it_is_written(cells: list[Cell]) -> None:
     cell = cells[0]
     assert read_progress(cell) == (0, None)
     cell.folder.mkdir(parents=True)
-    (cell.folder / "metrics.csv").write_text("step,validation/rougeL,train/loss\n3,,2.5\n4,12.5,\n5,11.5,\n6,1")
+    (cell.folder / "metrics.csv").write_text(
+        "step,validation/rougeL,train/loss\n3,,2.5\n4,12.5,\n5,11.5,\n6,1"
+    )
     assert read_progress(cell) == (7, 12.5)
 
 
@@ -161,14 +184,18 @@ def test_workers_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
     assert [share["OMP_NUM_THREADS"] for share in share_machine(3)] == ["2", "2", "2"]
-    assert "CUDA_VISIBLE_DEVICES" not in share_machine(1)[0] or "CUDA_VISIBLE_DEVICES" in os.environ
+    assert (
+        "CUDA_VISIBLE_DEVICES" not in share_machine(1)[0] or "CUDA_VISIBLE_DEVICES" in os.environ
+    )
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,7")
     assert [share["CUDA_VISIBLE_DEVICES"] for share in share_machine(2)] == ["4,7", "5"]
     assert [share["CUDA_VISIBLE_DEVICES"] for share in share_machine(4)] == ["4", "5", "7", "4"]
 
 
-def test_a_board_tells_step_best_score_and_time_left(cells: list[Cell], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_board_tells_step_best_score_and_time_left(
+    cells: list[Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = [100.0]
     monkeypatch.setattr(board.time, "monotonic", lambda: now[0])
     shown = board.Board(cells, "study", Console(file=io.StringIO()))
@@ -182,4 +209,9 @@ def test_a_board_tells_step_best_score_and_time_left(cells: list[Cell], monkeypa
     printed = Console(file=io.StringIO(), width=200)
     printed.print(shown.table())
     row = next(line for line in printed.file.getvalue().splitlines() if cell.name in line)  # type: ignore[attr-defined]
-    assert [part.strip() for part in row.split("│")[2:6]] == ["running", "4 / 8", "20.00", "0:02:00"]
+    assert [part.strip() for part in row.split("│")[2:6]] == [
+        "running",
+        "4 / 8",
+        "20.00",
+        "0:02:00",
+    ]

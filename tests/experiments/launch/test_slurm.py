@@ -1,4 +1,5 @@
-"""A study as a SLURM job array, on a SLURM of one node that this test starts, where slurmctld is installed."""
+"""A study as a SLURM job array, on a SLURM of one node that this test starts, where slurmctld is
+installed."""
 
 import io
 import os
@@ -62,7 +63,9 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for part in (folder, folder / "state", folder / "spool"):
         part.mkdir()
     cores, ports = os.cpu_count(), {"controller": free_port(), "worker": free_port()}
-    (folder / "slurm.conf").write_text(SETTINGS.format(folder=folder, host=host, cores=cores, **ports))
+    (folder / "slurm.conf").write_text(
+        SETTINGS.format(folder=folder, host=host, cores=cores, **ports)
+    )
     monkeypatch.setenv("SLURM_CONF", str(folder / "slurm.conf"))
     daemons = [
         subprocess.Popen([name, "-D"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -82,7 +85,9 @@ def ask(*command: str) -> str:
 
 
 @pytest.mark.slow
-def test_an_array_with_one_job_requeued_ends_as_a_local_launch(slurm: None, small_study: list[Cell]) -> None:
+def test_an_array_with_one_job_requeued_ends_as_a_local_launch(
+    slurm: None, small_study: list[Cell]
+) -> None:
     console = Console(file=io.StringIO(), width=200)
     preempted = small_study[1]
     status: list[int] = []
@@ -93,13 +98,19 @@ def test_an_array_with_one_job_requeued_ends_as_a_local_launch(slurm: None, smal
     )
     launched.start()
     wait_until((preempted.folder / "checkpoints" / "last.ckpt").exists, seconds=120)
-    job = next(line.split()[0] for line in ask("squeue", "--noheader", "-o", "%i").splitlines() if line.endswith("_1"))
+    job = next(
+        line.split()[0]
+        for line in ask("squeue", "--noheader", "-o", "%i").splitlines()
+        if line.endswith("_1")
+    )
     ask("scancel", "--signal=USR2", job)
     wait_until(lambda: "Restarts=1" in ask("scontrol", "show", "job", job), seconds=60)
     assert not (preempted.folder / "finished").exists()
 
     def starts() -> bool:
-        ask("scontrol", "update", f"JobId={job}", "StartTime=now")  # a requeued job waits for two minutes
+        ask(
+            "scontrol", "update", f"JobId={job}", "StartTime=now"
+        )  # a requeued job waits for two minutes
         return "RUNNING" in ask("squeue", "--noheader", "-o", "%T", "-j", job)
 
     wait_until(starts, seconds=60)
@@ -116,10 +127,14 @@ def test_an_array_with_one_job_requeued_ends_as_a_local_launch(slurm: None, smal
 
 
 def read(cell: Cell) -> tuple[str, str]:
-    return (cell.folder / "figures.csv").read_text(), (cell.folder / "predictions.jsonl").read_text()
+    return (cell.folder / "figures.csv").read_text(), (
+        cell.folder / "predictions.jsonl"
+    ).read_text()
 
 
-def test_without_slurm_it_says_so(monkeypatch: pytest.MonkeyPatch, small_study: list[Cell]) -> None:
+def test_without_slurm_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, small_study: list[Cell]
+) -> None:
     monkeypatch.setenv("PATH", "nowhere")
     with pytest.raises(ConfigError, match='--where slurm: Could not detect "srun"'):
         launch_on_slurm(small_study, "study", workers=None, options=[], console=Console())
@@ -131,4 +146,6 @@ def test_an_unknown_option_is_answered_with_those_there_are(
     (tmp_path / "srun").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="--where slurm: Unavailable parameter.*partition"):
-        launch_on_slurm(small_study, "study", workers=None, options=["partitoin=gpu"], console=Console())
+        launch_on_slurm(
+            small_study, "study", workers=None, options=["partitoin=gpu"], console=Console()
+        )

@@ -1,4 +1,7 @@
-"""A study as a W&B sweep, before a stand-in for the server: what is registered, and what a real agent makes of it."""
+"""A study as a W&B sweep, before a stand-in for the server.
+
+What is registered, and what a real agent makes of it.
+"""
 
 import io
 import json
@@ -31,16 +34,36 @@ class SweepServer(WandbServer):
 
     def ask(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
         if name == "SweepWithRuns":
-            return {"project": {"sweep": {**super().ask(name, given)["project"]["sweep"], "config": self.config}}}
+            return {
+                "project": {
+                    "sweep": {
+                        **super().ask(name, given)["project"]["sweep"],
+                        "config": self.config,
+                    }
+                }
+            }
         if name == "Heartbeat" and json.loads(given["runState"]):
-            return {"agentHeartbeat": {"agent": {"id": "agent"}, "commands": "[]"}}  # one run at a time
+            return {
+                "agentHeartbeat": {"agent": {"id": "agent"}, "commands": "[]"}
+            }  # one run at a time
         if name != "UpsertSweep":
             return super().ask(name, given)
         self.config, self.sweep = given["config"], yaml.safe_load(given["config"])
         values = {key: each["values"] for key, each in self.sweep["parameters"].items()}
-        self.commands = [dict(zip(values, each, strict=True)) for each in product(*values.values())]
-        project = {"id": "p", "name": given["projectName"] or "headcount", "entity": {"id": "e", "name": "me"}}
-        return {"upsertSweep": {"sweep": {"name": "sw1", "project": project}, "configValidationWarnings": []}}
+        self.commands = [
+            dict(zip(values, each, strict=True)) for each in product(*values.values())
+        ]
+        project = {
+            "id": "p",
+            "name": given["projectName"] or "headcount",
+            "entity": {"id": "e", "name": "me"},
+        }
+        return {
+            "upsertSweep": {
+                "sweep": {"name": "sw1", "project": project},
+                "configValidationWarnings": [],
+            }
+        }
 
 
 @pytest.fixture
@@ -51,7 +74,10 @@ def folder(tmp_path: Path) -> Path:
 
 def parameters(folder: Path, **changes: str) -> dict[str, list[Any]]:
     grid = load_grid(write(folder, **changes))
-    return {key: each["values"] for key, each in make_sweep(grid, make_cells(grid))["parameters"].items()}
+    return {
+        key: each["values"]
+        for key, each in make_sweep(grid, make_cells(grid))["parameters"].items()
+    }
 
 
 def test_axes_of_a_product_are_parameters(folder: Path) -> None:
@@ -87,7 +113,10 @@ def test_what_an_agent_is_given_picks_one_cell(folder: Path) -> None:
     [
         ("num_heads=1", "num_heads=1: not what cells differ in; did you mean model.num_heads?"),
         ("model.num_heads=3", "model.num_heads=3: no such cell; legal: 1, 2"),
-        ("cell=x", "cell=x: no such cell; legal: num_heads=1,copying=true, num_heads=2,copying=true"),
+        (
+            "cell=x",
+            "cell=x: no such cell; legal: num_heads=1,copying=true, num_heads=2,copying=true",
+        ),
     ],
 )
 def test_no_such_cell(wanted: str, message: str, folder: Path) -> None:
@@ -104,10 +133,18 @@ def test_without_a_key_it_says_so(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_real_agent_trains_every_cell(small_study: list[Cell], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_agent_trains_every_cell(
+    small_study: list[Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
     server, printed = SweepServer(), io.StringIO()
     grid = load_grid(
-        write(Path("study"), grid="{model.num_heads: [1, 2]}", seeds="[0]", overrides=ONLINE, baseline=TWO)
+        write(
+            Path("study"),
+            grid="{model.num_heads: [1, 2]}",
+            seeds="[0]",
+            overrides=ONLINE,
+            baseline=TWO,
+        )
     )
     cells = make_cells(grid)
     with serving(server):
@@ -120,8 +157,11 @@ def test_a_real_agent_trains_every_cell(small_study: list[Cell], monkeypatch: py
         agent = printed.getvalue().split(": ")[-1].split()
         assert agent == ["wandb", "agent", "me/headcount/sw1"] and server.sweep["method"] == "grid"
         done = subprocess.run([sys.executable, "-m", *agent], capture_output=True, text=True)
-    assert done.returncode == 0 and [look(cell) for cell in cells] == ["finished"] * 2, done.stdout + done.stderr
+    assert done.returncode == 0 and [look(cell) for cell in cells] == ["finished"] * 2, (
+        done.stdout + done.stderr
+    )
     told = [(run["groupName"], run["displayName"], run["tags"]) for run in server.runs.values()]
     assert told == [
-        ("study", cell.name, [f"model.num_heads={cell.setting['model.num_heads']}", "seed=0"]) for cell in cells
+        ("study", cell.name, [f"model.num_heads={cell.setting['model.num_heads']}", "seed=0"])
+        for cell in cells
     ]

@@ -56,7 +56,10 @@ def test_examples_that_agree_are_the_t_test_over_seeds() -> None:
 
 
 def test_examples_without_an_effect_of_their_own_are_the_t_test_over_seeds() -> None:
-    """What an example does in one seed only is in the means of the seeds already: here MS_example < MS_rest."""
+    """What an example does in one seed only is in the means of the seeds already.
+
+    Here MS_example < MS_rest.
+    """
     baseline = np.zeros((3, 4))
     cell = np.array([[1.0, 2, 3, 4], [4, 3, 2, 1], [9, 9, 9, 9]])
     cell[2] = 3 * cell[2] - cell[:2].sum(axis=0)  # all examples have the same mean
@@ -74,9 +77,14 @@ def test_a_cell_is_its_mean_over_seeds_and_examples() -> None:
     draws = np.random.default_rng(5)
     values = draws.normal(20, 10, 40) + draws.normal(0, 1, (3, 1)) + draws.normal(0, 5, (3, 40))
     cell = estimate_mean(values)
-    assert cell.mean == pytest.approx(values.mean()) and cell.sd == pytest.approx(values.mean(axis=1).std(ddof=1))
+    assert cell.mean == pytest.approx(values.mean()) and cell.sd == pytest.approx(
+        values.mean(axis=1).std(ddof=1)
+    )
     assert (cell.seeds, cell.examples) == (3, 40)
-    for of_source in (values.mean(axis=0), values.mean(axis=1)):  # wider than either source alone would have it
+    for of_source in (
+        values.mean(axis=0),
+        values.mean(axis=1),
+    ):  # wider than either source alone would have it
         assert cell.high - cell.mean > 1.96 * stats.sem(of_source)
     assert cell.high - cell.mean == pytest.approx(cell.mean - cell.low)
 
@@ -84,7 +92,9 @@ def test_a_cell_is_its_mean_over_seeds_and_examples() -> None:
 def test_the_family_is_corrected_together() -> None:
     draws = np.random.default_rng(6)
     baseline = draws.normal(20, 10, (3, 30))
-    family = compare_family([(baseline + draws.normal(shift, 4, (3, 30)), baseline) for shift in (0, 1, 2, 3)])
+    family = compare_family(
+        [(baseline + draws.normal(shift, 4, (3, 30)), baseline) for shift in (0, 1, 2, 3)]
+    )
     assert [one.corrected_p for one in family] == holm([one.p for one in family])
     assert any(one.corrected_p > one.p for one in family)
 
@@ -93,7 +103,13 @@ def test_a_cell_does_not_differ_from_itself() -> None:
     values = np.random.default_rng(7).normal(20, 10, (3, 30))
     comparison = compare(values, values)
     difference = comparison.difference
-    assert (difference.low, difference.mean, difference.high, comparison.p, comparison.detectable) == (0, 0, 0, 1, 0)
+    assert (
+        difference.low,
+        difference.mean,
+        difference.high,
+        comparison.p,
+        comparison.detectable,
+    ) == (0, 0, 0, 1, 0)
 
 
 def test_cells_that_do_not_pair_are_refused() -> None:
@@ -104,7 +120,9 @@ def test_cells_that_do_not_pair_are_refused() -> None:
 @pytest.mark.parametrize("seeds, examples", [(1, 34), (4, 2000)])
 def test_detectable_effect_is_that_of_the_noncentral_t(seeds: int, examples: int) -> None:
     """The power of a t-test over examples, or over seeds where examples add nothing, is known."""
-    values = np.random.default_rng(8).normal(0, 1, (seeds, 1 if seeds > 1 else examples)) + np.zeros((seeds, examples))
+    values = np.random.default_rng(8).normal(
+        0, 1, (seeds, 1 if seeds > 1 else examples)
+    ) + np.zeros((seeds, examples))
     of_source = values[:, 0] if seeds > 1 else values[0]
     noncentrality = compare(values, np.zeros_like(values)).detectable / stats.sem(of_source)
     number = len(of_source) - 1
@@ -112,7 +130,8 @@ def test_detectable_effect_is_that_of_the_noncentral_t(seeds: int, examples: int
     assert power == pytest.approx(0.8, abs=1e-4)
 
 
-# The sd of seeds, examples and rest. 50 examples stand for 1,000: their sds are divided by the root of 20.
+# The sd of seeds, examples and rest. 50 examples stand for 1,000: their sds are divided by the
+# root of 20.
 REGIMES = {
     "realistic": (0.3, 3 / 20**0.5, 8.5 / 20**0.5),
     "seeds dominate": (2, 3 / 20**0.5, 8.5 / 20**0.5),
@@ -131,7 +150,10 @@ def test_seeds_that_agree_by_chance_promise_no_more_than_the_rest_allows() -> No
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_coverage_and_family_wise_error(seeds: int) -> None:
-    """An interval misses the effect exactly where its p is below 5 %; two standard errors of a rate are for chance."""
+    """An interval misses the effect exactly where its p is below 5 %.
+
+    Two standard errors of a rate are for chance.
+    """
     rates = []
     for number, sds in enumerate(REGIMES.values()):
         values = simulate(np.random.default_rng([seeds, number]), FAMILIES, seeds, 50, sds)
@@ -151,11 +173,17 @@ def test_the_detectable_effect_is_found_four_times_of_five(regime: str) -> None:
 
 
 def simulate(
-    draws: np.random.Generator, families: int, seeds: int, examples: int, sds: tuple[float, float, float]
+    draws: np.random.Generator,
+    families: int,
+    seeds: int,
+    examples: int,
+    sds: tuple[float, float, float],
 ) -> Numbers:
     """Return differences of four cells from one baseline, (families, 4, seeds, examples)."""
     shapes = [(families, 5, seeds, 1), (families, 5, 1, examples), (families, 5, seeds, examples)]
-    cells = sum(draws.normal(0, sd / np.sqrt(2), shape) for sd, shape in zip(sds, shapes, strict=True))
+    cells = sum(
+        draws.normal(0, sd / np.sqrt(2), shape) for sd, shape in zip(sds, shapes, strict=True)
+    )
     return cells[:, 1:] - cells[:, :1]
 
 

@@ -15,7 +15,8 @@ from tests.experiments.studies import HEADS, write_study, write_values
 TWO = HEADS.replace("[1, 2, 4, 8, 16]", "[1, 8]")
 FOUR = HEADS.replace("[1, 2, 4, 8, 16]", "[1, 2, 8, 16]").replace("[0, 1, 2]", "[0, 1]")
 SELECT = (
-    TWO.replace("[0, 1, 2]", "[0, 1]") + "select: {over: {optimizer.learning_rate: [0.1, 0.2]}, by: validation/rouge2}"
+    TWO.replace("[0, 1, 2]", "[0, 1]")
+    + "select: {over: {optimizer.learning_rate: [0.1, 0.2]}, by: validation/rouge2}"
 )
 
 
@@ -24,14 +25,22 @@ def read(cells) -> Study:  # type: ignore[no-untyped-def]
 
 
 def test_settings_are_compared_on_the_seeds_and_examples_that_both_have(tmp_path: Path) -> None:
-    cells = write_study(Path("study"), lambda cell: 20, grid=TWO, keep=lambda cell: "heads=1,seed=1" not in cell.name)
+    cells = write_study(
+        Path("study"),
+        lambda cell: 20,
+        grid=TWO,
+        keep=lambda cell: "heads=1,seed=1" not in cell.name,
+    )
     figures = cells[4].folder / "figures.csv"  # one example less, among those of 8 heads
     figures.write_text("".join(line for line in figures.open() if not line.startswith("test-7,")))
     predictions = cells[4].folder / "predictions.jsonl"
     predictions.write_text("".join(line for line in predictions.open() if '"test-7"' not in line))
     study = read(cells)
     assert study.examples == 59 and [row.seeds for row in study.rows] == [[0, 2], [0, 1, 2]]
-    column, ids = FIGURES.index("rouge2"), [f"test-{number}" for number in range(60) if number != 7]
+    column, ids = (
+        FIGURES.index("rouge2"),
+        [f"test-{number}" for number in range(60) if number != 7],
+    )
 
     def values(number: int) -> np.ndarray:
         scored = read_results(cells[number].folder)
@@ -43,39 +52,68 @@ def test_settings_are_compared_on_the_seeds_and_examples_that_both_have(tmp_path
     assert study.rows[0].estimates["rouge2"] == estimate_mean(mine)
     assert study.baseline is study.rows[1] and not study.baseline.comparisons
     assert study.rows[1].estimates["rouge2"].seeds == 3
-    assert [(cell.name, state) for cell, state in study.unfinished] == [("num_heads=1,seed=1", "waiting")]
-    assert list(study.baselines) == ["lead-1", "longest-1", "random-1", "oracle-1"]  # people had one reference each
+    assert [(cell.name, state) for cell, state in study.unfinished] == [
+        ("num_heads=1,seed=1", "waiting")
+    ]
+    assert list(study.baselines) == [
+        "lead-1",
+        "longest-1",
+        "random-1",
+        "oracle-1",
+    ]  # people had one reference each
 
 
 def test_all_settings_and_metrics_are_one_family(tmp_path: Path) -> None:
-    study = read(write_study(Path("study"), lambda cell: 20 + cell.axes["model.num_heads"] / 8, grid=FOUR))
-    found = sorted((each for row in study.rows for each in row.comparisons.values()), key=lambda each: each.p)
+    study = read(
+        write_study(Path("study"), lambda cell: 20 + cell.axes["model.num_heads"] / 8, grid=FOUR)
+    )
+    found = sorted(
+        (each for row in study.rows for each in row.comparisons.values()), key=lambda each: each.p
+    )
     assert len(found) == 9 and found[0].corrected_p == pytest.approx(min(1, 9 * found[0].p))
 
 
 def test_one_seed_and_equal_scores_are_told_as_they_are(tmp_path: Path) -> None:
-    cells = write_study(Path("study"), lambda cell: 20, grid=TWO.replace("[0, 1, 2]", "[5]"), keep=lambda cell: False)
+    cells = write_study(
+        Path("study"),
+        lambda cell: 20,
+        grid=TWO.replace("[0, 1, 2]", "[5]"),
+        keep=lambda cell: False,
+    )
     for cell in cells:
         write_values(cell, np.full((4, len(FIGURES)), 7.0))
     row = read(cells).rows[0]
     assert row.estimates["rouge1"].sd is None
     found = row.comparisons["rouge1"]
-    assert (found.difference.mean, found.difference.low, found.corrected_p, found.detectable) == (0, 0, 1, 0)
+    assert (found.difference.mean, found.difference.low, found.corrected_p, found.detectable) == (
+        0,
+        0,
+        1,
+        0,
+    )
 
 
-def test_an_inner_axis_is_chosen_by_the_validation_score_of_the_kept_checkpoint(tmp_path: Path) -> None:
+def test_an_inner_axis_is_chosen_by_the_validation_score_of_the_kept_checkpoint(
+    tmp_path: Path,
+) -> None:
     cells = write_study(Path("study"), lambda cell: 20, grid=SELECT)
     for cell in cells:
         kept, passed = (5, 9) if cell.choice["optimizer.learning_rate"] == 0.1 else (6, 1)
         rows = f"0,10,{passed},\n1,,,0.5\n2,20,{kept + cell.seed},\n"  # the best rougeL is kept
-        (cell.folder / "metrics.csv").write_text(f"step,validation/rougeL,validation/rouge2,train/loss\n{rows}")
+        (cell.folder / "metrics.csv").write_text(
+            f"step,validation/rougeL,validation/rouge2,train/loss\n{rows}"
+        )
     study = read(cells)
     assert [row.cell.choice for row in study.rows] == 2 * [{"optimizer.learning_rate": 0.2}]
     assert [row.seeds for row in study.rows] == [[0, 1], [0, 1]] and len(study.results) == 8
 
 
 def test_without_the_baseline_nothing_is_compared(tmp_path: Path) -> None:
-    study = read(write_study(Path("study"), lambda cell: 20, grid=TWO, keep=lambda cell: not cell.is_baseline))
+    study = read(
+        write_study(
+            Path("study"), lambda cell: 20, grid=TWO, keep=lambda cell: not cell.is_baseline
+        )
+    )
     assert study.baseline is None and len(study.rows) == 1 and not study.rows[0].comparisons
 
 
@@ -83,19 +121,26 @@ def test_costs_are_means_over_the_seeds_that_have_them(tmp_path: Path) -> None:
     cells = write_study(Path("study"), lambda cell: 20, grid=TWO)
     (cells[1].folder / "costs.json").unlink()
     row = read(cells).rows[0]
-    assert row.cost("decode_ms_per_summary") == pytest.approx((14.2 + 16.2) / 2) and row.cost("unknown") is None
+    assert (
+        row.cost("decode_ms_per_summary") == pytest.approx((14.2 + 16.2) / 2)
+        and row.cost("unknown") is None
+    )
 
 
 def test_mistakes_are_one_line(tmp_path: Path) -> None:
     cells = write_study(Path("study"), lambda cell: 20, grid=TWO, keep=lambda cell: False)
-    with pytest.raises(ConfigError, match="study: no training of 6 is finished; legal: after headcount ablate study"):
+    with pytest.raises(
+        ConfigError,
+        match="study: no training of 6 is finished; legal: after headcount ablate study",
+    ):
         read(cells)
     cells = write_study(Path("study"), lambda cell: 20, grid=TWO)
     scores = cells[3].folder / "scores.json"
     good = scores.read_text()
     scores.write_text(good.replace("made:up", "other"))
     with pytest.raises(
-        ConfigError, match="num_heads=8,seed=0.* are scored unlike, rouge.other and rouge.made:up; legal"
+        ConfigError,
+        match="num_heads=8,seed=0.* are scored unlike, rouge.other and rouge.made:up; legal",
     ):
         read(cells)
     scores.write_text(good)

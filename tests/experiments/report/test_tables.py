@@ -8,14 +8,23 @@ import pytest
 from headcount.evaluation.systems import FIGURES
 from headcount.experiments.grid import load_grid
 from headcount.experiments.report.study import Study, read_study
-from headcount.experiments.report.tables import Block, as_csv, as_latex, cost_block, results_rows, say_p, score_block
+from headcount.experiments.report.tables import (
+    Block,
+    as_csv,
+    as_latex,
+    cost_block,
+    results_rows,
+    say_p,
+    score_block,
+)
 from tests.experiments.studies import HEADS, write_study, write_values
 
 TWO = HEADS.replace("[1, 2, 4, 8, 16]", "[4, 8]")
 
 
 def study_of(grid: str = TWO) -> Study:
-    """Write and read a study in which every score is a whole number or a half, the same for all examples."""
+    """Write and read a study in which every score is a whole number or a half, the same for all
+    examples."""
     cells = write_study(Path("study"), lambda cell: 0, grid=grid, keep=lambda cell: False)
     for cell in cells[:5]:
         heads = cell.axes["model.num_heads"]
@@ -25,14 +34,37 @@ def study_of(grid: str = TWO) -> Study:
 
 def test_scores_stand_with_interval_difference_and_p_above_the_baselines(tmp_path: Path) -> None:
     block = score_block(study_of())
-    assert block.columns == ["num_heads", "ROUGE-1", "ROUGE-2", "ROUGE-L", "Δ ROUGE-1", "Δ ROUGE-2", "Δ ROUGE-L"]
+    assert block.columns == [
+        "num_heads",
+        "ROUGE-1",
+        "ROUGE-2",
+        "ROUGE-L",
+        "Δ ROUGE-1",
+        "Δ ROUGE-2",
+        "Δ ROUGE-L",
+    ]
     four, eight = block.settings
-    assert four[0] == ("4",) and four[1][0] == "4.50 ± 0.50" and four[4] == ("-4.00", "[-4.00, -4.00]", "p < 0.001")
-    assert eight[0] == ("8", "seed 0, 1") and eight[1][0] == "8.25 ± 0.35" and eight[4] == ("baseline",)
+    assert (
+        four[0] == ("4",)
+        and four[1][0] == "4.50 ± 0.50"
+        and four[4] == ("-4.00", "[-4.00, -4.00]", "p < 0.001")
+    )
+    assert (
+        eight[0] == ("8", "seed 0, 1")
+        and eight[1][0] == "8.25 ± 0.35"
+        and eight[4] == ("baseline",)
+    )
     low, high = map(float, four[1][1].strip("[]").split(", "))
-    assert low == pytest.approx(4.5 - 4.303 * 0.5 / 3**0.5, abs=0.006) and high == pytest.approx(9 - low, abs=0.011)
+    assert low == pytest.approx(4.5 - 4.303 * 0.5 / 3**0.5, abs=0.006) and high == pytest.approx(
+        9 - low, abs=0.011
+    )
     assert block.baselines[0][:2] == [("lead-1",), ("18.46", "[17.46, 19.46]")]
-    assert [row[0] for row in block.baselines] == [("lead-1",), ("longest-1",), ("random-1",), ("oracle-1",)]
+    assert [row[0] for row in block.baselines] == [
+        ("lead-1",),
+        ("longest-1",),
+        ("random-1",),
+        ("oracle-1",),
+    ]
 
 
 def test_costs_stand_in_their_units(tmp_path: Path) -> None:
@@ -45,8 +77,12 @@ def test_costs_stand_in_their_units(tmp_path: Path) -> None:
 
 
 def test_markdown_is_a_table() -> None:
-    block = Block(columns=["a", "b"], settings=[[("x",), ("1", "[0, 2]")]], baselines=[[("lead-1",), ("",)]])
-    assert block.as_markdown() == "| a | b |\n| :--- | ---: |\n| x | 1<br>[0, 2] |\n| lead-1 |  |\n"
+    block = Block(
+        columns=["a", "b"], settings=[[("x",), ("1", "[0, 2]")]], baselines=[[("lead-1",), ("",)]]
+    )
+    assert (
+        block.as_markdown() == "| a | b |\n| :--- | ---: |\n| x | 1<br>[0, 2] |\n| lead-1 |  |\n"
+    )
     assert block.as_rows() == [["a", "b"], ["x", "1 [0, 2]"], ["lead-1", ""]]
 
 
@@ -70,7 +106,9 @@ def test_latex_is_escaped_and_has_the_rules_of_booktabs() -> None:
         r"\end{tabular}",
     ]
     whole = as_latex("heads", [block], ["5 % of `a_b|c`."])
-    assert r"\caption{5 \% of \texttt{a\_b|\allowbreak c}.}" in whole and whole.count("{table*}") == 2
+    assert (
+        r"\caption{5 \% of \texttt{a\_b|\allowbreak c}.}" in whole and whole.count("{table*}") == 2
+    )
 
 
 def test_results_have_a_row_a_finished_training(tmp_path: Path) -> None:
@@ -81,13 +119,19 @@ def test_results_have_a_row_a_finished_training(tmp_path: Path) -> None:
         ("8", "0"),
         ("8", "1"),
     ]
-    assert rows[1]["rouge2"] == "4.5" and rows[1]["decode_ms_per_summary"] == "15.2" and rows[1]["step"] == "100"
+    assert (
+        rows[1]["rouge2"] == "4.5"
+        and rows[1]["decode_ms_per_summary"] == "15.2"
+        and rows[1]["step"] == "100"
+    )
     assert rows[0]["folder"] == str(study.results[0].cell.folder) and "chosen" not in rows[0]
 
 
 def test_results_say_what_of_an_inner_axis_was_chosen(tmp_path: Path) -> None:
     select = "select: {over: {optimizer.learning_rate: [0.1, 0.2]}, by: validation/rougeL}"
-    cells = write_study(Path("study"), lambda cell: 20, grid=TWO.replace("[0, 1, 2]", "[0]") + select)
+    cells = write_study(
+        Path("study"), lambda cell: 20, grid=TWO.replace("[0, 1, 2]", "[0]") + select
+    )
     for cell in cells:
         score = cell.choice["optimizer.learning_rate"] * (1 if cell.is_baseline else -1)
         (cell.folder / "metrics.csv").write_text(f"step,validation/rougeL\n1,{score}\n")
@@ -100,6 +144,8 @@ def test_results_say_what_of_an_inner_axis_was_chosen(tmp_path: Path) -> None:
     assert score_block(study).settings[1][0] == ("8", "learning_rate=0.2")
 
 
-@pytest.mark.parametrize(("p", "said"), [(0.0004, "p < 0.001"), (0.0312, "p 0.031"), (1.0, "p 1.000")])
+@pytest.mark.parametrize(
+    ("p", "said"), [(0.0004, "p < 0.001"), (0.0312, "p 0.031"), (1.0, "p 1.000")]
+)
 def test_p(p: float, said: str) -> None:
     assert say_p(p) == said

@@ -24,12 +24,19 @@ def written(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name in WRITTEN}
 
 
-def test_a_report_is_the_same_bytes_each_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Half-finished: one cell failed, one was begun, one never; what is missing stands in the table."""
+def test_a_report_is_the_same_bytes_each_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half-finished.
+
+    One cell failed, one was begun, one never; what is missing stands in the table.
+    """
     missing = ["num_heads=16,seed=0", "num_heads=16,seed=1", "num_heads=1,seed=2"]
     grid = HEADS.replace("[1, 2, 4, 8, 16]", "[1, 8, 16]")
     cells = write_study(STUDY, score, grid=grid, keep=lambda cell: cell.name not in missing)
-    [sixteen, begun, other] = [next(cell for cell in cells if cell.name == name) for name in missing]
+    [sixteen, begun, other] = [
+        next(cell for cell in cells if cell.name == name) for name in missing
+    ]
     sixteen.folder.with_name(f"{sixteen.folder.name}.failed").write_text("1\n")
     begun.folder.mkdir()
     report(STUDY)
@@ -48,7 +55,8 @@ def test_a_report_is_the_same_bytes_each_time(tmp_path: Path, capsys: pytest.Cap
     ):
         assert text in table and text in said
     assert (
-        "| 16<br>seed 2 |" in table and "- 16 heads (1 of 3 seeds, about other documents, not other seeds): " in table
+        "| 16<br>seed 2 |" in table
+        and "- 16 heads (1 of 3 seeds, about other documents, not other seeds): " in table
     )
     assert (
         "- 1 head (2 of 3 seeds): -" in table
@@ -86,15 +94,25 @@ def test_a_report_is_a_wandb_run_of_its_own(
 
     def look(self: WandbLogger, status: str) -> None:
         run = self.experiment
-        seen.update({"job_type": run.job_type, "group": run.group, "name": run.name, **dict(run.summary)})
+        seen.update(
+            {"job_type": run.job_type, "group": run.group, "name": run.name, **dict(run.summary)}
+        )
         finalize(self, status)
 
     monkeypatch.setattr(WandbLogger, "finalize", look)
-    monkeypatch.setattr(module, "save_figure", lambda figure, path: figure.savefig(path, dpi=20))  # quicker
+    monkeypatch.setattr(
+        module, "save_figure", lambda figure, path: figure.savefig(path, dpi=20)
+    )  # quicker
     report(STUDY, ["tracking.mode=offline"])
     assert (seen["job_type"], seen["group"], seen["name"]) == ("report", "heads", "report")
-    assert seen["results"]["nrows"] == 4 and seen["scores"]["nrows"] == 2 + 4 and seen["costs"]["nrows"] == 2
-    assert seen["figure"]["format"] == "png" and seen["findings"][0].startswith("Significantly different from 8 heads")
+    assert (
+        seen["results"]["nrows"] == 4
+        and seen["scores"]["nrows"] == 2 + 4
+        and seen["costs"]["nrows"] == 2
+    )
+    assert seen["figure"]["format"] == "png" and seen["findings"][0].startswith(
+        "Significantly different from 8 heads"
+    )
     said = capsys.readouterr().out
     [waiting] = Path("runs/heads/wandb").glob("offline-run-*")
     assert f"wandb sync {waiting.resolve()}" in said
@@ -103,13 +121,25 @@ def test_a_report_is_a_wandb_run_of_its_own(
 def test_names_of_a_study_are_text_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A results file may come from somebody else: its names are no LaTeX, HTML, mathematics or escapes."""
+    """A results file may come from somebody else.
+
+    Its names are no LaTeX, HTML, mathematics or escapes.
+    """
     hostile = "=\\input{x}<script>alert(1)</script>$\\frac{1}{2}$\x1b[2J"
     monkeypatch.setattr("tests.experiments.studies.BASELINES", {"lead-1": 10.0, hostile: 30.0})
     write_study(STUDY, score, grid=SMALL)
     report(STUDY)
-    files = {name: content.decode() for name, content in written(STUDY).items() if name.startswith(("table", "res"))}
+    files = {
+        name: content.decode()
+        for name, content in written(STUDY).items()
+        if name.startswith(("table", "res"))
+    }
     assert all("\x1b" not in text for text in [*files.values(), capsys.readouterr().out])
     assert "<script>" not in files["table.md"] and "&lt;script&gt;" in files["table.md"]
-    assert "\\input" not in files["table.tex"] and r"\textbackslash{}input\{x\}" in files["table.tex"]
-    assert "$\\frac" not in files["table.md"].replace("\\$", "") and "$\\frac" not in files["table.tex"]
+    assert (
+        "\\input" not in files["table.tex"] and r"\textbackslash{}input\{x\}" in files["table.tex"]
+    )
+    assert (
+        "$\\frac" not in files["table.md"].replace("\\$", "")
+        and "$\\frac" not in files["table.tex"]
+    )

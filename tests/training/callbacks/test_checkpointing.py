@@ -66,7 +66,9 @@ EACH, TWO = ["trainer.accumulate_grad_batches=1"], ["trainer.accumulate_grad_bat
         (TWO, 2),
     ],
 )
-def test_a_signal_ends_a_run_at_a_boundary(small, whole, changes: list[str], step: int, tmp_path: Path) -> None:
+def test_a_signal_ends_a_run_at_a_boundary(
+    small, whole, changes: list[str], step: int, tmp_path: Path
+) -> None:
     number = signal.SIGINT if step % 2 else signal.SIGTERM
     config = small(*NINE, *changes, "run.folder=cut")
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
@@ -74,7 +76,12 @@ def test_a_signal_ends_a_run_at_a_boundary(small, whole, changes: list[str], ste
         run.train(config)
     assert exit.value.code == 128 + number
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-    assert torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == step + 1
+    assert (
+        torch.load(tmp_path / "cut" / "checkpoints" / "last.ckpt", weights_only=True)[
+            "global_step"
+        ]
+        == step + 1
+    )
     run.train(config)
     assert_same(whole(*changes), tmp_path / "cut")
 
@@ -88,7 +95,9 @@ def test_a_step_of_several_batches_is_not_cut(small, whole, stop: int, tmp_path:
     assert_same(whole(*TWO), tmp_path / "cut")
 
 
-def test_a_signal_elsewhere_ends_a_run_at_once(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_elsewhere_ends_a_run_at_once(
+    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(run, "score_test", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(SystemExit) as exit:
         run.train(small("run.folder=here"))
@@ -106,20 +115,30 @@ class Watch(Callback):
 
 
 @pytest.mark.parametrize("bad", ["nan", "inf"])
-def test_a_loss_that_is_no_number_ends_a_run(bad: str, small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_no_number_ends_a_run(
+    bad: str, small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     step = Summarizer.training_step
 
     def broken(self: Summarizer, batch: Any, index: int) -> torch.Tensor:
         return step(self, batch, index) * (float(bad) if self.trainer.global_step == 3 else 1)
 
-    watch, message = Watch(), r"^here: the loss of step 4 is not finite; not_finite.json in it names the \d+ examples"
+    watch, message = (
+        Watch(),
+        r"^here: the loss of step 4 is not finite; not_finite.json in it names the \d+ examples",
+    )
     with monkeypatch.context() as patch, watched(watch), pytest.raises(RunError, match=message):
         patch.setattr(Summarizer, "training_step", broken)
         run.train(small("run.folder=here", "trainer.max_steps=9"))
     told = json.loads((tmp_path / "here" / "not_finite.json").read_text())
-    assert told == {"step": 4, "ids": [f"train-{row}" for row in watch.rows[-1]]} and len(watch.rows) == 4
+    assert (
+        told == {"step": 4, "ids": [f"train-{row}" for row in watch.rows[-1]]}
+        and len(watch.rows) == 4
+    )
     for name in ("last", "best"):
-        checkpoint = torch.load(tmp_path / "here" / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        checkpoint = torch.load(
+            tmp_path / "here" / "checkpoints" / f"{name}.ckpt", weights_only=True
+        )
         assert checkpoint["global_step"] == 2
         assert all(value.isfinite().all() for value in checkpoint["state_dict"].values())
 
@@ -130,7 +149,9 @@ class Poison(Callback):
     def __init__(self) -> None:
         self.left = 1
 
-    def on_before_optimizer_step(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any
+    ) -> None:
         if trainer.global_step == 3 and self.left:
             self.left = 0
             for parameter in module.parameters():
@@ -138,20 +159,30 @@ class Poison(Callback):
 
 
 @pytest.mark.parametrize(
-    ("steps", "what"), [("trainer.max_steps=5", "validation loss"), ("trainer.max_steps=4", "norm of the weights")]
+    ("steps", "what"),
+    [("trainer.max_steps=5", "validation loss"), ("trainer.max_steps=4", "norm of the weights")],
 )
-def test_weights_that_are_no_numbers_are_not_kept(steps: str, what: str, small, tmp_path: Path) -> None:
-    every = [] if steps.endswith("5") else ["trainer.val_check_interval=3"]  # no validation sees the last step
+def test_weights_that_are_no_numbers_are_not_kept(
+    steps: str, what: str, small, tmp_path: Path
+) -> None:
+    every = (
+        [] if steps.endswith("5") else ["trainer.val_check_interval=3"]
+    )  # no validation sees the last step
     config = small("run.folder=here", steps, *every)
     message = rf"^here: the {what} of step 4 is not finite; the checkpoints are older[^\n]*$"
     with watched(Poison()), pytest.raises(RunError, match=message):
         run.train(config)
     for name in ("last", "best"):
-        checkpoint = torch.load(tmp_path / "here" / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        checkpoint = torch.load(
+            tmp_path / "here" / "checkpoints" / f"{name}.ckpt", weights_only=True
+        )
         assert checkpoint["global_step"] == (3 if every else 2)
     (tmp_path / "here" / "not_finite.json").write_text("{}")
     run.train(config)
-    assert not (tmp_path / "here" / "not_finite.json").exists() and (tmp_path / "here" / "finished").exists()
+    assert (
+        not (tmp_path / "here" / "not_finite.json").exists()
+        and (tmp_path / "here" / "finished").exists()
+    )
 
 
 @pytest.mark.parametrize("name", ["last", "best"])
@@ -175,7 +206,9 @@ def test_other_data_behind_the_same_config(small, tmp_path: Path) -> None:
     stop_at(3, small("run.folder=here"))
     rows = (tmp_path / "data" / "validation.jsonl").read_text()
     (tmp_path / "data" / "validation.jsonl").write_text(rows.replace("pear", "plum"))
-    with pytest.raises(ConfigError, match=r"^data.path=.*: its validation split has the SHA-256 \w+, and here was"):
+    with pytest.raises(
+        ConfigError, match=r"^data.path=.*: its validation split has the SHA-256 \w+, and here was"
+    ):
         run.train(small("run.folder=here"))
 
 
@@ -183,7 +216,10 @@ def test_another_tokenizer_behind_the_same_config(small, tmp_path: Path) -> None
     stop_at(3, small("run.folder=here"))
     path = tmp_path / "here" / "tokenizer.json"
     path.write_text(path.read_text().replace("</s>", "<end>"))
-    with pytest.raises(ConfigError, match="^tokenizer.path=null: the tokenizer is not that with which here was begun"):
+    with pytest.raises(
+        ConfigError,
+        match="^tokenizer.path=null: the tokenizer is not that with which here was begun",
+    ):
         run.train(small("run.folder=here"))
 
 
@@ -196,16 +232,22 @@ def test_no_room(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert not (tmp_path / "here").exists()
 
 
-def test_a_folder_that_cannot_be_written(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_written(
+    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"^file/here: cannot be written as a run folder: Not a directory"):
+    with pytest.raises(
+        ConfigError, match=r"^file/here: cannot be written as a run folder: Not a directory"
+    ):
         run.train(small("run.folder=file/here"))
 
     def refuse(dir: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("headcount.runs.folder.TemporaryFile", refuse)
-    with pytest.raises(ConfigError, match=r"^here: cannot be written as a run folder: Permission denied"):
+    with pytest.raises(
+        ConfigError, match=r"^here: cannot be written as a run folder: Permission denied"
+    ):
         run.train(small("run.folder=here"))
 
 
@@ -214,5 +256,8 @@ def test_a_disk_that_fills_up_is_one_line(small, monkeypatch: pytest.MonkeyPatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("headcount.runs.metrics_csv.MetricsFile.log_metrics", full)
-    with pytest.raises(RunError, match="^here: No space left on device; the same command goes on when there is room$"):
+    with pytest.raises(
+        RunError,
+        match="^here: No space left on device; the same command goes on when there is room$",
+    ):
         run.train(small("run.folder=here"))

@@ -21,7 +21,9 @@ class Clock(Callback):
         self.now = 100
         self.lengths: list[tuple[int, int]] = []
 
-    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, *_: Any) -> None:
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, *_: Any
+    ) -> None:
         self.lengths += zip(batch.document_lengths, batch.summary_lengths, strict=True)
         self.now += 1
 
@@ -34,13 +36,19 @@ def fit(small, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[str,
     """Train with a checkpoint at every step and a validation at every other; return the costs."""
     config = small("evaluation.validation_examples=2", "model.copying=true")
 
-    def train(folder: Path, steps: int, checkpoint: Path | None = None) -> tuple[dict[str, Any], Clock]:
+    def train(
+        folder: Path, steps: int, checkpoint: Path | None = None
+    ) -> tuple[dict[str, Any], Clock]:
         data = SummarizationDataModule(config)
         data.setup()
         folder.mkdir(exist_ok=True)
-        clock, keep = Clock(), ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
+        clock, keep = (
+            Clock(),
+            ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1),
+        )
         monkeypatch.setattr(
-            "headcount.training.callbacks.cost_meter.time", SimpleNamespace(perf_counter=lambda: clock.now)
+            "headcount.training.callbacks.cost_meter.time",
+            SimpleNamespace(perf_counter=lambda: clock.now),
         )
         costs = TrainingCosts(folder, config, data.tokenizer.get_vocab_size())
         trainer = pl.Trainer(
@@ -48,7 +56,9 @@ def fit(small, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[str,
             accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
             use_distributed_sampler=False, callbacks=[clock, costs, keep],
         )  # fmt: skip
-        trainer.fit(Summarizer(config, data.tokenizer), data, ckpt_path=checkpoint, weights_only=True)
+        trainer.fit(
+            Summarizer(config, data.tokenizer), data, ckpt_path=checkpoint, weights_only=True
+        )
         return json.loads((folder / "costs.json").read_text()), clock
 
     return train
@@ -58,11 +68,15 @@ def test_a_training_counts_its_true_lengths_and_no_validation(small, fit, tmp_pa
     model = small("model.copying=true").model
     costs, clock = fit(tmp_path / "run", 4)
     assert costs["training_tokens"] == sum(map(sum, clock.lengths))
-    forward = sum(forward_flops(model, 300, document, summary - 1) for document, summary in clock.lengths)
+    forward = sum(
+        forward_flops(model, 300, document, summary - 1) for document, summary in clock.lengths
+    )
     assert costs["training_flops"] == 3 * forward
     assert clock.now > 200 and costs["training_seconds"] == 4
     assert costs["tokens_per_second"] == costs["training_tokens"] / 4
-    assert costs["kv_cache_bytes"] == 4 * 2 * 32 * (96 + 32)  # one layer's keys and values of both sides, in fp32
+    assert costs["kv_cache_bytes"] == 4 * 2 * 32 * (
+        96 + 32
+    )  # one layer's keys and values of both sides, in fp32
     assert costs["device"] == "cpu" and 50e6 < costs["peak_memory_bytes"] < 50e9
 
 
@@ -81,5 +95,7 @@ def test_costs_are_added_to_what_is_there(there: dict[str, float], tmp_path: Pat
     if there:
         add_costs(tmp_path, there)
     add_costs(tmp_path, {"decode_ms_per_summary": 2.5})
-    assert json.loads((tmp_path / "costs.json").read_text()) == there | {"decode_ms_per_summary": 2.5}
+    assert json.loads((tmp_path / "costs.json").read_text()) == there | {
+        "decode_ms_per_summary": 2.5
+    }
     assert [path.name for path in tmp_path.iterdir()] == ["costs.json"]

@@ -37,20 +37,32 @@ def copied(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
-def test_a_run_validates_and_writes_by_the_average(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_validates_and_writes_by_the_average(
+    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn: list[Any] = []
     monkeypatch.setattr(
-        Summarizer, "plot_attention", lambda self, *_, **__: drawn.append(copied(self)) or Figure((1, 1))
+        Summarizer,
+        "plot_attention",
+        lambda self, *_, **__: drawn.append(copied(self)) or Figure((1, 1)),
     )
     with watched(recorder := Recorder()):
         run.train(small("optimizer.ema_decay=0.4", f"trainer.max_steps={STEPS}", "run.folder=averaged",
                          "trainer.val_check_interval=4", "tracking.mode=offline"))  # fmt: skip
     validation_picture, test_picture = drawn[-2:]
     with watched(alone := Recorder()):
-        run.train(small(f"trainer.max_steps={STEPS}", "run.folder=alone", "trainer.val_check_interval=4"))
-    last, best = load_checkpoint(Path("averaged"), "last"), load_checkpoint(Path("averaged"), "best")
+        run.train(
+            small(f"trainer.max_steps={STEPS}", "run.folder=alone", "trainer.val_check_interval=4")
+        )
+    last, best = (
+        load_checkpoint(Path("averaged"), "last"),
+        load_checkpoint(Path("averaged"), "best"),
+    )
     for name, mean in recorder.trained[0].items():
-        assert all(torch.equal(a[name], b[name]) for a, b in zip(recorder.trained, alone.trained, strict=True))
+        assert all(
+            torch.equal(a[name], b[name])
+            for a, b in zip(recorder.trained, alone.trained, strict=True)
+        )
         for updates, step in enumerate(recorder.trained[1:], 1):
             kept = min(0.4, (1 + updates) / (10 + updates))
             mean = kept * mean + (1 - kept) * step[name]
@@ -63,8 +75,13 @@ def test_a_run_validates_and_writes_by_the_average(small, tmp_path: Path, monkey
 
 
 def test_what_it_does_not_go_with(small) -> None:
-    with pytest.raises(ConfigError, match=r"^optimizer.ema_decay=0.9 does not go with trainer.precision=bf16-true;"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^optimizer.ema_decay=0.9 does not go with trainer.precision=bf16-true;",
+    ):
         run.train(small("optimizer.ema_decay=0.9", "trainer.precision=bf16-true"))
     sharded: Any = SimpleNamespace(precision="bf16-mixed", strategy="fsdp")
-    with pytest.raises(ConfigError, match=r"^optimizer.ema_decay=0.9 does not go with weights that .*; legal: "):
+    with pytest.raises(
+        ConfigError, match=r"^optimizer.ema_decay=0.9 does not go with weights that .*; legal: "
+    ):
         averaging(small("optimizer.ema_decay=0.9"), sharded)

@@ -1,8 +1,10 @@
-"""Trains the cells of a study on this machine: each once, whoever else launches it; what was interrupted goes on.
+"""Trains the cells of a study on this machine: each once, whoever else launches it; what was
+interrupted goes on.
 
-A training is ``headcount train`` in a process of its own. What is known of it stands beside its run folder: FOLDER.log
-is what it printed, FOLDER.failed its exit status if it failed, and FOLDER.lock is held by who trains it. The launcher
-takes that lock and the training inherits it, so that it stays held for as long as either lives.
+A training is ``headcount train`` in a process of its own. What is known of it stands beside its
+run folder: FOLDER.log is what it printed, FOLDER.failed its exit status if it failed, and
+FOLDER.lock is held by who trains it. The launcher takes that lock and the training inherits it, so
+that it stays held for as long as either lives.
 """
 
 import fcntl
@@ -43,7 +45,8 @@ class Training:
 
 
 def begin(cell: Cell, group: str, environment: Mapping[str, str]) -> Training | State:
-    """Start a cell's training, or go on with it, unless it is finished, failed before, or is trained elsewhere.
+    """Start a cell's training, or go on with it, unless it is finished, failed before, or is
+    trained elsewhere.
 
     Args:
         cell: what to train.
@@ -61,14 +64,19 @@ def begin(cell: Cell, group: str, environment: Mapping[str, str]) -> Training | 
         os.close(lock)
         return state
     cell.write_config(group)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})  # SLURM sends it to all, for the launcher
+    mask = signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGUSR2}
+    )  # SLURM sends it to all, for the launcher
     with cell.log.open("ab") as log:
         process = subprocess.Popen(
             cell.command(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**environment, "PYTHONSAFEPATH": "1"},  # nothing that it starts imports from the current folder
+            env={
+                **environment,
+                "PYTHONSAFEPATH": "1",
+            },  # nothing that it starts imports from the current folder
             start_new_session=True,  # Ctrl-C at the terminal is the launcher's, which passes it on
             pass_fds=[lock],
         )
@@ -105,22 +113,32 @@ def _beside(cell: Cell, what: str) -> Path:
 
 def count_cores() -> int:
     """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
 
 
 def share_machine(workers: int) -> list[dict[str, str]]:
-    """Return the environments of trainings side by side: each has its share of the cores, and of GPUs if there are any.
+    """Return the environments of trainings side by side: each has its share of the cores, and of
+    GPUs if there are any.
 
     Args:
         workers: trainings at a time.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = list(map(str, range(torch.cuda.device_count()))) if visible is None else visible.split(",")
+    gpus = (
+        list(map(str, range(torch.cuda.device_count()))) if visible is None else visible.split(",")
+    )
     shares = []
     for worker in range(workers):
-        share = {"OMP_NUM_THREADS": str(max(1, count_cores() // workers)), **os.environ}  # the user's own number stays
+        share = {
+            "OMP_NUM_THREADS": str(max(1, count_cores() // workers)),
+            **os.environ,
+        }  # the user's own number stays
         if torch.cuda.is_available():
-            share["CUDA_VISIBLE_DEVICES"] = ",".join(gpus[worker::workers] or [gpus[worker % len(gpus)]])
+            share["CUDA_VISIBLE_DEVICES"] = ",".join(
+                gpus[worker::workers] or [gpus[worker % len(gpus)]]
+            )
         shares.append(share)
     return shares
 
@@ -135,8 +153,8 @@ class Launch:
             cells: in the order in which they are begun.
             group: the experiment, which W&B groups them by.
             workers: trainings at a time.
-            console: where to show it: a live table in a terminal, otherwise a line for each change, and the table at
-                the end.
+            console: where to show it: a live table in a terminal, otherwise a line for each
+                change, and the table at the end.
         """
         self.cells, self.group, self.board = cells, group, Board(cells, group, console)
         self.shares = share_machine(workers)  # those that no training has
@@ -148,7 +166,8 @@ class Launch:
         """Train what is open.
 
         Returns:
-            An exit status: 0 where all cells are finished, 128 + the signal where one came, otherwise 1.
+            An exit status: 0 where all cells are finished, 128 + the signal where one came,
+            otherwise 1.
         """
         with _collecting(self.signals), self.board.shown():
             try:
@@ -160,7 +179,10 @@ class Launch:
         return 128 + self.signals[0] if self.signals else self.board.status()
 
     def _step(self) -> bool:
-        """Take note of what ended, begin what can be begun; return whether anything is still open."""
+        """Take note of what ended, begin what can be begun.
+
+        Return whether anything is still open.
+        """
         if self.signals:
             self._pass_signals_on()
         for name, (training, share) in list(self.running.items()):
@@ -181,7 +203,10 @@ class Launch:
         return bool(self.running) or (self.board.is_open() and not self.signals)
 
     def _end_all(self) -> None:
-        """Let no training outlive a launcher that fails: each ends with a checkpoint, for the next launch."""
+        """Let no training outlive a launcher that fails.
+
+        Each ends with a checkpoint, for the next launch.
+        """
         for training, _ in self.running.values():
             with suppress(ProcessLookupError):
                 training.process.terminate()
@@ -189,7 +214,10 @@ class Launch:
             end(training)
 
     def _pass_signals_on(self) -> None:
-        """Ask the trainings to end, which they do with a checkpoint; at a second signal kill them."""
+        """Ask the trainings to end, which they do with a checkpoint.
+
+        At a second signal kill them.
+        """
         for name, (training, _) in self.running.items():
             with suppress(ProcessLookupError):
                 if len(self.signals) > 1:
@@ -201,7 +229,10 @@ class Launch:
 
 @contextmanager
 def _collecting(signals: list[int]) -> Iterator[None]:
-    """Note the signals that stop a run instead of dying of them; one that is ignored stays ignored."""
+    """Note the signals that stop a run instead of dying of them.
+
+    One that is ignored stays ignored.
+    """
 
     def note(number: int, frame: FrameType | None) -> None:
         signals.append(number)

@@ -1,7 +1,8 @@
-"""Trains the cells of a study as one SLURM job array, through submitit, which requeues a job that is pre-empted.
+"""Trains the cells of a study as one SLURM job array, through submitit, which requeues a job that
+is pre-empted.
 
-Two requeuers on one job are one too many: a training does not see that it runs under SLURM, so that Lightning leaves
-the signals to submitit.
+Two requeuers on one job are one too many: a training does not see that it runs under SLURM, so
+that Lightning leaves the signals to submitit.
 """
 
 import os
@@ -27,7 +28,10 @@ REQUEUES = 100  # times that a job may reach it and go on
 
 
 class CellJob:
-    """What a job does: train a cell; when it has to make room, let the training end with a checkpoint and come back."""
+    """What a job does.
+
+    Train a cell; when it has to make room, let the training end with a checkpoint and come back.
+    """
 
     def __init__(self, cell: Cell, group: str) -> None:
         """Take the cell, and what its W&B run belongs to."""
@@ -37,7 +41,9 @@ class CellJob:
     def __call__(self) -> State:
         """Train, in a process that knows nothing of SLURM; return what became of the cell."""
         share = share_machine(1)[0].items()
-        own = {name: value for name, value in share if not name.startswith(("SLURM_", "SUBMITIT_"))}
+        own = {
+            name: value for name, value in share if not name.startswith(("SLURM_", "SUBMITIT_"))
+        }
         while (begun := begin(self.cell, self.group, own)) == "elsewhere":
             time.sleep(POLL)
         if not isinstance(begun, Training):
@@ -48,12 +54,17 @@ class CellJob:
         return end(begun)
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """End the training, and return what the requeued job does: the same, from its checkpoint."""
+        """End the training, and return what the requeued job does.
+
+        The same, from its checkpoint.
+        """
         if self.training and self.training.process.returncode is None:
             with suppress(ProcessLookupError):
                 self.training.process.terminate()
             with suppress(ChildProcessError):
-                os.waitid(os.P_PID, self.training.process.pid, os.WEXITED | os.WNOWAIT)  # poll() may be interrupted
+                os.waitid(
+                    os.P_PID, self.training.process.pid, os.WEXITED | os.WNOWAIT
+                )  # poll() may be interrupted
         return submitit.helpers.DelayedSubmission(CellJob(self.cell, self.group))
 
 
@@ -79,7 +90,9 @@ def launch_on_slurm(
     for cell in cells:
         board.tell(cell, look(cell))
     todo = [cell for cell in cells if board.states[cell.name] == "waiting"]
-    jobs = dict(zip((cell.name for cell in todo), _submit(todo, group, workers, options), strict=True))
+    jobs = dict(
+        zip((cell.name for cell in todo), _submit(todo, group, workers, options), strict=True)
+    )
     if not jobs:
         console.print(board.table())
         return board.status()
@@ -99,7 +112,9 @@ def launch_on_slurm(
     return board.status()
 
 
-def _submit(cells: list[Cell], group: str, workers: int | None, options: Sequence[str]) -> list[submitit.Job[State]]:
+def _submit(
+    cells: list[Cell], group: str, workers: int | None, options: Sequence[str]
+) -> list[submitit.Job[State]]:
     if not cells:
         return []
     given: dict[str, Any] = {"time": HOUR, "job_name": group}
@@ -109,7 +124,9 @@ def _submit(cells: list[Cell], group: str, workers: int | None, options: Sequenc
     if workers:
         given["array_parallelism"] = workers
     try:
-        executor = submitit.SlurmExecutor(cells[0].folder.parent / "submitit", max_num_timeout=REQUEUES)
+        executor = submitit.SlurmExecutor(
+            cells[0].folder.parent / "submitit", max_num_timeout=REQUEUES
+        )
         executor.update_parameters(**given)
         with executor.batch():
             return [executor.submit(CellJob(cell, group)) for cell in cells]

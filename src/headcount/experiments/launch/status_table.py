@@ -1,4 +1,7 @@
-"""What is to be seen of a study while it runs: the state, progress and best score of every cell."""
+"""What is to be seen of a study while it runs.
+
+The state, progress and best score of every cell.
+"""
 
 import csv
 import time
@@ -19,13 +22,18 @@ OPEN: tuple[State, ...] = ("waiting", "running", "elsewhere")
 
 
 class Board:
-    """The states of all cells: in a terminal a live table; else a line for each change, and the table at the end."""
+    """The states of all cells.
+
+    In a terminal a live table; else a line for each change, and the table at the end.
+    """
 
     def __init__(self, cells: list[Cell], title: str, console: Console) -> None:
         """Take what to show, and where."""
         self.cells, self.title, self.console = cells, title, console
         self.states: dict[str, State] = {cell.name: "waiting" for cell in cells}
-        self.begun: dict[str, tuple[float, int]] = {}  # when a cell was first seen to run, and its step then
+        self.begun: dict[
+            str, tuple[float, int]
+        ] = {}  # when a cell was first seen to run, and its step then
 
     def shown(self) -> Live:
         """Return the context in which the table is shown."""
@@ -40,7 +48,9 @@ class Board:
         if state in ("running", "elsewhere"):
             self.begun[cell.name] = time.monotonic(), read_progress(cell)[0]
         if not self.console.is_terminal:
-            line = f"{time.strftime('%H:%M:%S')} {cell.name}: {state}{', see ' * bool(_log(cell, state))}"
+            line = f"{time.strftime('%H:%M:%S')} {cell.name}: {state}"
+            if _log(cell, state):
+                line += ", see "
             say(self.console, f"{line}{_log(cell, state)}")
 
     def is_open(self) -> bool:
@@ -59,7 +69,11 @@ class Board:
         for column in ("cell", "state", "step", f"best {score}", "time left", "log"):
             shown.add_column(column, overflow="fold")
         for cell in self.cells:
-            state, (step, best), most = self.states[cell.name], read_progress(cell), cell.config.trainer["max_steps"]
+            state, (step, best), most = (
+                self.states[cell.name],
+                read_progress(cell),
+                cell.config.trainer["max_steps"],
+            )
             shown.add_row(
                 cell.name,
                 state,
@@ -74,7 +88,9 @@ class Board:
         begun, first = self.begun.get(cell.name, (0.0, step))
         if step <= first or step > most:
             return ""
-        return str(timedelta(seconds=round((time.monotonic() - begun) / (step - first) * (most - step))))
+        return str(
+            timedelta(seconds=round((time.monotonic() - begun) / (step - first) * (most - step)))
+        )
 
 
 def _log(cell: Cell, state: State) -> str:
@@ -84,10 +100,15 @@ def _log(cell: Cell, state: State) -> str:
 def read_progress(cell: Cell) -> tuple[int, float | None]:
     """Return the last step that ``metrics.csv`` tells of, and the best validation score."""
     step, best = 0, None
-    with suppress(OSError), (cell.folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
+    with (
+        suppress(OSError),
+        (cell.folder / "metrics.csv").open(encoding="utf-8", newline="") as file,
+    ):
         for row in csv.DictReader(file):
             with suppress(ValueError, KeyError, TypeError):  # a row that is just being written
                 step = max(step, int(row["step"]) + 1)
-                best = max(float(row[f"validation/{cell.config.evaluation.select_by}"]), best or 0.0)
+                best = max(
+                    float(row[f"validation/{cell.config.evaluation.select_by}"]), best or 0.0
+                )
     most = cell.config.trainer["max_steps"]
     return (min(step, most) if most > 0 else step), best

@@ -1,7 +1,7 @@
 """Registers a study as a W&B sweep: agents on any number of machines pull its cells.
 
-An agent runs ``headcount ablate EXPERIMENT KEY=VALUE...``, which trains the one cell that has these values, by
-``headcount train`` in the cell's own run folder, as any launch does.
+An agent runs ``headcount ablate EXPERIMENT KEY=VALUE...``, which trains the one cell that has
+these values, by ``headcount train`` in the cell's own run folder, as any launch does.
 """
 
 from typing import Any
@@ -19,11 +19,11 @@ from headcount.terminal import say
 def make_sweep(grid: Grid, cells: list[Cell], *, smoke: bool = False) -> dict[str, Any]:
     """Return the sweep's configuration, as W&B has it.
 
-    An agent reads the study's files when it starts a cell. The command names the study that was registered, so that a
-    study whose files have been edited since is rejected.
+    An agent reads the study's files when it starts a cell. The command names the study that was
+    registered, so that a study whose files have been edited since is rejected.
 
-    Its parameters are the axes where the cells are their product; otherwise the cells' labels. Seeds and the inner axis
-    are parameters of their own.
+    Its parameters are the axes where the cells are their product; otherwise the cells' labels.
+    Seeds and the inner axis are parameters of their own.
 
     Args:
         grid: the checked grid.
@@ -35,7 +35,9 @@ def make_sweep(grid: Grid, cells: list[Cell], *, smoke: bool = False) -> dict[st
     product = 1
     for values in axes.values():
         product *= len(values)
-    if product != len(grid.settings) or any(set(setting) != set(grid.axes) for setting in settings):
+    if product != len(grid.settings) or any(
+        set(setting) != set(grid.axes) for setting in settings
+    ):
         axes = {"cell": _each_once([cell.label for cell in cells])}
     axes |= {key: _each_once([cell.choice[key] for cell in cells]) for key in cells[0].choice}
     axes |= {"seed": _each_once([cell.seed for cell in cells])}
@@ -45,7 +47,10 @@ def make_sweep(grid: Grid, cells: list[Cell], *, smoke: bool = False) -> dict[st
         "name": grid.name,
         "program": "headcount",
         "method": "grid",
-        "metric": {"name": f"validation/{cells[0].config.evaluation.select_by}", "goal": "maximize"},
+        "metric": {
+            "name": f"validation/{cells[0].config.evaluation.select_by}",
+            "goal": "maximize",
+        },
         "parameters": {key: {"values": values} for key, values in axes.items()},
         "command": [*command, *options, "${args_no_hyphens}"],
     }

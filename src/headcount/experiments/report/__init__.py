@@ -1,1 +1,4 @@
-"""The report of a study: ``study`` reads its runs, ``statistics`` compares them, the others present the result."""
+"""The report of a study.
+
+``study`` reads its runs, ``statistics`` compares them, the others present the result.
+"""

@@ -23,10 +23,15 @@ def say_state(study: Study) -> list[str]:
         lines.append(f"- {cell.name}: {_say_unfinished(cell, state)}")
     if study.baseline is None:
         label = study.grid.label(study.grid.baseline)
-        lines.append(f"- Nothing can be compared yet: the baseline {label} has no finished training.")
+        lines.append(
+            f"- Nothing can be compared yet: the baseline {label} has no finished training."
+        )
     for row in study.rows:
         if study.baseline and row is not study.baseline and not row.comparisons:
-            lines.append(f"- {say_name(row.cell)} cannot be compared yet: no seed in common with the baseline.")
+            lines.append(
+                f"- {say_name(row.cell)} cannot be compared yet: no seed in common with the "
+                "baseline."
+            )
     return lines
 
 
@@ -44,8 +49,12 @@ def say_findings(study: Study) -> list[str]:
         name = say_name(study.baseline.cell)
         differs = [row for row in compared if any(map(_significant, row.comparisons.values()))]
         found = _join([say_name(row.cell) for row in differs] or ["none"])
-        lines.append(f"Significantly different from {name}: {found} of {len(compared)} settings compared.")
-        lines += [f"- {say_name(row.cell)}{_say_seeds(row)}: {_say_comparison(row)}." for row in compared]
+        lines.append(
+            f"Significantly different from {name}: {found} of {len(compared)} settings compared."
+        )
+        lines += [
+            f"- {say_name(row.cell)}{_say_seeds(row)}: {_say_comparison(row)}." for row in compared
+        ]
     return [*lines, *_say_baselines(study)]
 
 
@@ -59,7 +68,10 @@ def say_name(cell: Cell) -> str:
 
 
 def _say_seeds(row: Row) -> str:
-    """Say how many seeds a comparison has, where some are missing; one says nothing about others."""
+    """Say how many seeds a comparison has, where some are missing.
+
+    One says nothing about others.
+    """
     seeds = next(iter(row.comparisons.values())).difference.seeds
     missing = f"{seeds} of {len(row.cells)} seeds" if seeds < len(row.cells) else ""
     alone = "about other documents, not other seeds" if seeds == 1 else ""
@@ -71,9 +83,12 @@ def _say_comparison(row: Row) -> str:
     effects, seen = [], []
     for metric, found in row.comparisons.items():
         change = found.difference
-        effects.append(f"{change.mean:+.2f} {SHORT[metric]} [{change.low:+.2f}, {change.high:+.2f}]")
+        effects.append(
+            f"{change.mean:+.2f} {SHORT[metric]} [{change.low:+.2f}, {change.high:+.2f}]"
+        )
         seen.append(f"{found.detectable:.2f} {SHORT[metric]}")
-    return f"{', '.join(effects)}: {_say_verdict(row.comparisons)}; the study could have seen {', '.join(seen)}"
+    verdict = _say_verdict(row.comparisons)
+    return f"{', '.join(effects)}: {verdict}; the study could have seen {', '.join(seen)}"
 
 
 def _say_verdict(comparisons: dict[str, Comparison]) -> str:
@@ -99,7 +114,11 @@ def _significant(found: Comparison) -> bool:
 
 def _say_baselines(study: Study) -> list[str]:
     """Say what does not score above the extracts that no reference has chosen."""
-    plain = {name: figures for name, figures in study.baselines.items() if not name.startswith(SEES_REFERENCES)}
+    plain = {
+        name: figures
+        for name, figures in study.baselines.items()
+        if not name.startswith(SEES_REFERENCES)
+    }
     if not plain:
         return []
     below = [
@@ -118,33 +137,44 @@ def say_method(study: Study) -> list[str]:
     seeds = sorted({seed for row in study.rows for seed in row.seeds})
     counts = {len(row.seeds) for row in study.rows}
     spread = "mean over seeds ± their standard deviation, " if counts != {1} else ""
-    about = "about other seeds and other documents" if counts != {1} else "about other documents alone"
+    about = (
+        "about other seeds and other documents" if counts != {1} else "about other documents alone"
+    )
     about += ", of one seed about other documents alone" if 1 in counts and len(counts) > 1 else ""
     lines = [
-        f"F1 x 100 of {study.examples:,} test examples, seed {_join(list(map(str, seeds)))}: {spread}with the 95 % "
+        f"F1 x 100 of {study.examples:,} test examples, seed {_join(list(map(str, seeds)))}: "
+        f"{spread}with the 95 % "
         f"interval {about}; in the figure each seed is a dot. {markdown_code(study.signature)}"
     ]
     if compared := sum(bool(row.comparisons) for row in study.rows):
         assert study.baseline is not None
         lines.append(
-            f"Δ: minus {say_name(study.baseline.cell)}, paired by seed and example; p two-sided, corrected for all "
-            f"{compared * len(METRICS)} comparisons (Holm), intervals not. What the study could have seen: the "
-            "smallest true difference that four of five repetitions would find at 5 %, not corrected, by this one's "
+            f"Δ: minus {say_name(study.baseline.cell)}, paired by seed and example; p two-sided, "
+            "corrected for all "
+            f"{compared * len(METRICS)} comparisons (Holm), intervals not. What the study could "
+            "have seen: the "
+            "smallest true difference that four of five repetitions would find at 5 %, not "
+            "corrected, by this one's "
             "variance."
         )
     control = {
         "fixed_width": "the model's width is divided among the heads: equal parameters",
         "fixed_head_dim": "each head has the same width: parameters grow with the heads",
-        "matched_parameters": "feed-forward blocks make up for what attention takes: parameters agree within 1 %",
+        "matched_parameters": "feed-forward blocks make up for what attention takes: parameters "
+        "agree within 1 %",
         "none": "nothing is held but what all cells share",
     }[study.grid.control]
     lines.append(f"Control `{study.grid.control}`: {control}.")
-    devices = sorted({result.costs["device"] for result in study.results if "device" in result.costs})
+    devices = sorted(
+        {result.costs["device"] for result in study.results if "device" in result.costs}
+    )
     if devices:
         memory = "held by the process" if devices == ["cpu"] else "allocated on the GPU"
         lines.append(
-            f"Costs, measured on {_join(devices)}: FLOP of matrix products on true lengths, forward and backward; "
-            f"tokens of both sides, validation left out; peak memory {memory}; KV cache of one longest document and "
+            f"Costs, measured on {_join(devices)}: FLOP of matrix products on true lengths, "
+            "forward and backward; "
+            f"tokens of both sides, validation left out; peak memory {memory}; KV cache of one "
+            "longest document and "
             "summary in fp32."
         )
     lines.append(f"Summaries by id: `{study.results[0].cell.folder.parent}/*/predictions.jsonl`.")

@@ -1,4 +1,7 @@
-"""The figure of a report: ROUGE against what the study varies, one column of a paper wide, readable in grey."""
+"""The figure of a report.
+
+ROUGE against what the study varies, one column of a paper wide, readable in grey.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,14 @@ from headcount.experiments.cell import Cell
 from headcount.experiments.report.study import METRICS, Study
 
 WIDTH, PANEL_HEIGHT = 3.35, 1.55  # inches; the first is one column of two
-# colours that the colour-blind tell apart (Okabe and Ito 2008), no two of one lightness; marks and lines tell them too
-STYLES = (("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#000000", "^", ":"), ("#CC79A7", "D", "-."))
+# colours that the colour-blind tell apart (Okabe and Ito 2008), no two of one lightness; marks and
+# lines tell them too
+STYLES = (
+    ("#0072B2", "o", "-"),
+    ("#D55E00", "s", "--"),
+    ("#000000", "^", ":"),
+    ("#CC79A7", "D", "-."),
+)
 BASELINE = "#767676"
 STYLE: Any = {
     "font.size": 7,
@@ -29,7 +38,11 @@ STYLE: Any = {
     "svg.hashsalt": "headcount",  # the same ids in each svg
     "pdf.fonttype": 42,  # letters stay letters, which publishers ask for
 }
-NO_DATE: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {"Software": None}}
+NO_DATE: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+    "png": {"Software": None},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +52,8 @@ class Plan:
     Attributes:
         title: of the axis.
         ticks: its places and their texts.
-        series: of each line its name and its settings' labels with their places, from left to right.
+        series: of each line its name and its settings' labels with their places, from left to
+            right.
         joined: whether lines join the settings: they are numbers.
     """
 
@@ -50,9 +64,11 @@ class Plan:
 
 
 def plan_axis(cells: Sequence[Cell]) -> Plan:
-    """Choose an axis: a number that is varied, with a line for each setting of the rest, or a place for each setting.
+    """Choose an axis: a number that is varied, with a line for each setting of the rest, or a
+    place for each setting.
 
-    Where each setting changes one number of the baseline, as heads in one place of the model, each number has a line.
+    Where each setting changes one number of the baseline, as heads in one place of the model, each
+    number has a line.
 
     Args:
         cells: one of each setting.
@@ -84,7 +100,9 @@ def plan_axis(cells: Sequence[Cell]) -> Plan:
     values = sorted({value for line in series.values() for value in line.values()})
     place = _places(values)
     lines = {
-        name: {label: place[value] for label, value in sorted(line.items(), key=lambda item: item[1])}
+        name: {
+            label: place[value] for label, value in sorted(line.items(), key=lambda item: item[1])
+        }
         for name, line in series.items()
     }
     return Plan(title=title, ticks={place[v]: f"{v:g}" for v in values}, series=lines, joined=True)
@@ -95,7 +113,10 @@ def _is_number(value: object) -> bool:
 
 
 def _places(values: Sequence[float]) -> dict[float, float]:
-    """Return where values stand: on a scale of powers of two if they may, and then at least 1 apart as a rule."""
+    """Return where values stand.
+
+    On a scale of powers of two if they may, and then at least 1 apart as a rule.
+    """
     if min(values) > 0 and (len(values) < 2 or max(values) / min(values) >= 4):
         return {value: math.log2(value) for value in values}
     unit = min((b - a for a, b in zip(values, values[1:], strict=False)), default=1.0)
@@ -122,9 +143,12 @@ def _common_word(keys: Sequence[str]) -> str:
 
 
 def draw_study(study: Study) -> Figure:
-    """Draw the mean of each setting with its 95 % interval, its seeds as dots, and what takes no learning as lines."""
+    """Draw the mean of each setting with its 95 % interval, its seeds as dots, and what takes no
+    learning as lines."""
     with rc_context(STYLE):
-        plan = plan_axis(list({cell.label: cell for cell in study.cells}.values()))  # unfinished ones keep their place
+        plan = plan_axis(
+            list({cell.label: cell for cell in study.cells}.values())
+        )  # unfinished ones keep their place
         figure = Figure(figsize=(WIDTH, 0.5 + PANEL_HEIGHT * len(METRICS)), layout="constrained")
         panels = figure.subplots(len(METRICS), 1, sharex=True)
         for panel, (metric, title) in zip(panels, METRICS.items(), strict=True):
@@ -133,16 +157,25 @@ def draw_study(study: Study) -> Figure:
             panel.grid(axis="y", linewidth=0.3, color="#DDDDDD")
             panel.set_axisbelow(True)
             panel.margins(y=0.08)
-            _draw_baselines(panel, {name: figures[metric].mean for name, figures in study.baselines.items()})
+            _draw_baselines(
+                panel, {name: figures[metric].mean for name, figures in study.baselines.items()}
+            )
         crowded = not plan.joined and len(plan.ticks) > 3
-        panels[-1].set_xticks(list(plan.ticks), list(plan.ticks.values()), rotation=90 if crowded else 0)
+        panels[-1].set_xticks(
+            list(plan.ticks), list(plan.ticks.values()), rotation=90 if crowded else 0
+        )
         panels[-1].set_xlabel(plan.title)
         figure.align_ylabels(panels)
         left, right = min(plan.ticks), max(plan.ticks)
         room = 0.1 * (right - left) or 1.0
         panels[-1].set_xlim(left - room, right + room)
         if len(plan.series) > 1:
-            figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+            figure.legend(
+                *panels[0].get_legend_handles_labels(),
+                loc="outside upper center",
+                ncols=2,
+                frameon=False,
+            )
         return figure
 
 
@@ -154,7 +187,9 @@ def _draw_settings(panel: Axes, study: Study, plan: Plan, metric: str) -> None:
         if not line:
             continue
         colour, mark, stroke = STYLES[number]
-        aside = 0.045 * span * (number - (len(plan.series) - 1) / 2)  # side by side, where several stand at one place
+        aside = (
+            0.045 * span * (number - (len(plan.series) - 1) / 2)
+        )  # side by side, where several stand at one place
         places = [place + aside for place in line.values()]
         found = [rows[label].estimates[metric] for label in line]
         reach = [[f.mean - f.low for f in found], [f.high - f.mean for f in found]]
@@ -177,7 +212,12 @@ def _draw_settings(panel: Axes, study: Study, plan: Plan, metric: str) -> None:
             for result in rows[label].results
         ]
         panel.plot(
-            *zip(*dots, strict=True), linestyle="none", marker=".", markersize=4, markeredgewidth=0, color=colour
+            *zip(*dots, strict=True),
+            linestyle="none",
+            marker=".",
+            markersize=4,
+            markeredgewidth=0,
+            color=colour,
         )
 
 

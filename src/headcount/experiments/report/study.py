@@ -1,4 +1,7 @@
-"""What a study has found so far: its finished trainings, setting by setting, and each compared with the baseline."""
+"""What a study has found so far.
+
+Its finished trainings, setting by setting, and each compared with the baseline.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,13 @@ from headcount.experiments.cell import Cell
 from headcount.experiments.grid import Grid
 from headcount.experiments.launch.local import look
 from headcount.experiments.launch.status_table import State
-from headcount.experiments.report.statistics import Comparison, Estimate, Scores, compare_family, estimate_mean
+from headcount.experiments.report.statistics import (
+    Comparison,
+    Estimate,
+    Scores,
+    compare_family,
+    estimate_mean,
+)
 from headcount.runs.scores import Scored, read_results
 
 METRICS = dict(zip(ROUGE_TYPES[:3], ("ROUGE-1", "ROUGE-2", "ROUGE-L"), strict=True))
@@ -48,10 +57,12 @@ class Row:
     """A setting of the grid, over its seeds.
 
     Attributes:
-        cells: all of its trainings, finished or not; of an inner axis those with the value that was chosen.
+        cells: all of its trainings, finished or not; of an inner axis those with the value that
+            was chosen.
         results: those that are finished, in the order of their seeds; at least one.
         estimates: of each of METRICS.
-        comparisons: of each of METRICS with the baseline; empty for the baseline, and where no seed is in common.
+        comparisons: of each of METRICS with the baseline; empty for the baseline, and where no
+            seed is in common.
     """
 
     cells: list[Cell]
@@ -85,7 +96,8 @@ class Study:
         results: every finished training, in the grid's order.
         unfinished: every other one, and what became of it.
         rows: a setting each, in the grid's order; without those of which nothing is finished.
-        baselines: what takes no learning, and people, by name; of each the figure of each of METRICS.
+        baselines: what takes no learning, and people, by name; of each the figure of each of
+            METRICS.
         signature: how all was scored.
         examples: how many all are compared on.
     """
@@ -113,13 +125,15 @@ def read_study(grid: Grid, cells: Sequence[Cell]) -> Study:
         cells: all of its cells.
 
     Raises:
-        ConfigError: nothing is finished; a finished run folder is damaged; two were not scored alike.
+        ConfigError: nothing is finished; a finished run folder is damaged; two were not scored
+            alike.
     """
     states = [(cell, look(cell)) for cell in cells]
     results = [_read_result(cell, grid) for cell, state in states if state == "finished"]
     if not results:
         raise ConfigError(
-            f"{grid.folder}: no training of {len(cells)} is finished; legal: after headcount ablate {grid.folder}"
+            f"{grid.folder}: no training of {len(cells)} is finished; legal: after headcount "
+            f"ablate {grid.folder}"
         )
     ids = _shared_examples(results)
     rows = [_make_row(_chosen(label, cells, results), results, ids) for label in _labels(results)]
@@ -149,7 +163,9 @@ def _read_result(cell: Cell, grid: Grid) -> Result:
             validation=_read_validation(cell, grid.select.by) if grid.select else 0.0,
         )
     except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"{cell.folder}: damaged results ({type(error).__name__}: {error})") from None
+        raise ConfigError(
+            f"{cell.folder}: damaged results ({type(error).__name__}: {error})"
+        ) from None
 
 
 def _read_validation(cell: Cell, name: str) -> float:
@@ -166,18 +182,24 @@ def _shared_examples(results: Sequence[Result]) -> list[str]:
     for result in results:
         if result.scored.signature != first.scored.signature:
             raise ConfigError(
-                f"{result.cell.folder} and {first.cell.folder} are scored unlike, {result.scored.signature} and "
+                f"{result.cell.folder} and {first.cell.folder} are scored unlike, "
+                f"{result.scored.signature} and "
                 f"{first.scored.signature}; legal: one signature in a study"
             )
     columns = [FIGURES.index(metric) for metric in METRICS]
     known = [
-        {name for name, row in result.scored.rows.items() if np.isfinite(result.scored.values[row, columns]).all()}
+        {
+            name
+            for name, row in result.scored.rows.items()
+            if np.isfinite(result.scored.values[row, columns]).all()
+        }
         for result in results
     ]
     shared = set.intersection(*known)
     if len(shared) < 2:
         raise ConfigError(
-            f"{first.cell.folder.parent}: its runs have {len(shared)} test examples in common; legal: at least 2"
+            f"{first.cell.folder.parent}: its runs have {len(shared)} test examples in common; "
+            "legal: at least 2"
         )
     return [name for name in first.scored.rows if name in shared]
 
@@ -187,7 +209,10 @@ def _labels(results: Sequence[Result]) -> list[str]:
 
 
 def _chosen(label: str, cells: Sequence[Cell], results: Sequence[Result]) -> list[Cell]:
-    """Return the cells of a setting; of an inner axis those with the value that did best on validation, over seeds."""
+    """Return the cells of a setting.
+
+    Of an inner axis those with the value that did best on validation, over seeds.
+    """
     scores: dict[str, list[float]] = {}
     for result in results:
         if result.cell.label == label:
@@ -206,11 +231,16 @@ def _make_row(cells: list[Cell], results: Sequence[Result], ids: Sequence[str]) 
 def _values(results: Sequence[Result], metric: str, ids: Sequence[str]) -> Scores:
     """Return a metric of some runs, (seeds, examples)."""
     column = FIGURES.index(metric)
-    return np.stack([r.scored.values[[r.scored.rows[name] for name in ids], column] for r in results])
+    return np.stack(
+        [r.scored.values[[r.scored.rows[name] for name in ids], column] for r in results]
+    )
 
 
 def _compare(rows: Sequence[Row], ids: Sequence[str]) -> None:
-    """Compare each setting with the baseline on the seeds that both have; all settings and metrics are one family."""
+    """Compare each setting with the baseline on the seeds that both have.
+
+    All settings and metrics are one family.
+    """
     baseline = next((row for row in rows if row.cell.is_baseline), None)
     if baseline is None:
         return
@@ -219,7 +249,10 @@ def _compare(rows: Sequence[Row], ids: Sequence[str]) -> None:
     pairs = []
     for metric in METRICS:
         for row in others:
-            both = ([r for r in each.results if r.cell.seed in shared[row.cell.label]] for each in (row, baseline))
+            both = (
+                [r for r in each.results if r.cell.seed in shared[row.cell.label]]
+                for each in (row, baseline)
+            )
             mine, theirs = (_values(results, metric, ids) for results in both)
             pairs.append((mine, theirs))
     asked = [(metric, row) for metric in METRICS for row in others]
@@ -227,7 +260,9 @@ def _compare(rows: Sequence[Row], ids: Sequence[str]) -> None:
         row.comparisons[metric] = comparison
 
 
-def _baselines(systems: dict[str, dict[str, dict[str, float] | None]]) -> dict[str, dict[str, Figure]]:
+def _baselines(
+    systems: dict[str, dict[str, dict[str, float] | None]],
+) -> dict[str, dict[str, Figure]]:
     found = {}
     for name, figures in systems.items():
         known = {metric: Figure(**given) for metric in METRICS if (given := figures[metric])}

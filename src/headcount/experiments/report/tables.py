@@ -1,4 +1,7 @@
-"""The tables of a report: what each setting scores and costs, as Markdown, LaTeX, CSV and on the terminal."""
+"""The tables of a report.
+
+What each setting scores and costs, as Markdown, LaTeX, CSV and on the terminal.
+"""
 
 from __future__ import annotations
 
@@ -49,20 +52,33 @@ class Block:
 
     def as_rows(self) -> list[list[str]]:
         """Return titles and rows, each place as one line."""
-        return [self.columns, *([" ".join(place) for place in row] for row in self.settings + self.baselines)]
+        return [
+            self.columns,
+            *([" ".join(place) for place in row] for row in self.settings + self.baselines),
+        ]
 
     def as_markdown(self) -> str:
         """Return a table as GitHub draws it."""
         rule = [":---", *("---:" for _ in self.columns[1:])]
         rows = [[*map(markdown, self.columns)], rule]
         for name, *places in self.settings + self.baselines:
-            rows.append(["<br>".join(map(markdown, name)), *("<br>".join(place) for place in places)])
+            rows.append(
+                ["<br>".join(map(markdown, name)), *("<br>".join(place) for place in places)]
+            )
         return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
     def as_latex(self) -> str:
-        """Return a tabular with the rules of booktabs; the further lines of a row stand below it, smaller."""
+        """Return a tabular with the rules of booktabs.
+
+        The further lines of a row stand below it, smaller.
+        """
         head = " & ".join(latex(column) for column in self.columns)
-        parts = [rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}", r"\toprule", rf"{head} \\", r"\midrule"]
+        parts = [
+            rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}",
+            r"\toprule",
+            rf"{head} \\",
+            r"\midrule",
+        ]
         parts += self._latex_rows(self.settings)
         if self.baselines:
             parts += [r"\midrule", *self._latex_rows(self.baselines)]
@@ -74,7 +90,10 @@ class Block:
             for line in range(max(map(len, row))):
                 texts = [place[line] if line < len(place) else "" for place in row]
                 texts = [latex(texts[0]), *map(_number, texts[1:])]
-                parts.append(" & ".join(rf"{{\scriptsize {t}}}" if line and t else t for t in texts) + r" \\")
+                parts.append(
+                    " & ".join(rf"{{\scriptsize {t}}}" if line and t else t for t in texts)
+                    + r" \\"
+                )
         return parts
 
     def as_rich(self, columns: int) -> Table:
@@ -88,10 +107,14 @@ class Block:
 
 
 def score_block(study: Study) -> Block:
-    """Return what each setting scores, minus the baseline too, and what takes no learning below."""
+    """Return the scores of each setting and its difference to the baseline, then the baselines."""
     columns = [*METRICS.values(), *(f"Δ {title}" for title in METRICS.values())]
     settings = [
-        [name_of(study, row), *(_score(row, metric) for metric in METRICS), *(_gain(row, metric) for metric in METRICS)]
+        [
+            name_of(study, row),
+            *(_score(row, metric) for metric in METRICS),
+            *(_gain(row, metric) for metric in METRICS),
+        ]
         for row in study.rows
     ]
     baselines: list[list[Lines]] = [
@@ -121,14 +144,22 @@ def heading(study: Study) -> str:
 
 
 def name_of(study: Study, row: Row) -> Lines:
-    """Return the name of a setting, with what was chosen for it, and its seeds where some are missing."""
+    """Return the name of a setting, with what was chosen for it, and its seeds where some are
+    missing."""
     name = row.cell.label.split("=")[-1] if len(study.grid.axes) == 1 else row.cell.label
     more = [f"seed {', '.join(map(str, row.seeds))}"] if len(row.seeds) < len(row.cells) else []
-    return (name, *(f"{key.split('.')[-1]}={as_text(value)}" for key, value in row.cell.choice.items()), *more)
+    return (
+        name,
+        *(f"{key.split('.')[-1]}={as_text(value)}" for key, value in row.cell.choice.items()),
+        *more,
+    )
 
 
 def results_rows(study: Study) -> list[list[object]]:
-    """Return a row a finished training under a row of titles: axes, scores, costs, and where it lies."""
+    """Return a row a finished training under a row of titles.
+
+    Axes, scores, costs, and where it lies.
+    """
     axes, inner = study.grid.axes, list(study.grid.select.over) if study.grid.select else []
     chosen = {cell.name for row in study.rows for cell in row.cells}
     titles = ["cell", *axes, *inner, "seed", *(["chosen"] if inner else []), "step", "examples"]
@@ -140,7 +171,9 @@ def results_rows(study: Study) -> list[list[object]]:
         marks = [cell.name in chosen] if inner else []
         counts = [result.scores["step"], result.scores["examples"]]
         costs = [result.costs.get(key) for key in COST_KEYS]
-        rows.append([cell.name, *settings, cell.seed, *marks, *counts, *means, *costs, str(cell.folder)])
+        rows.append(
+            [cell.name, *settings, cell.seed, *marks, *counts, *means, *costs, str(cell.folder)]
+        )
     return [[round(v, 4) if isinstance(v, float) else v for v in row] for row in rows]
 
 
@@ -159,10 +192,13 @@ def as_latex(name: str, blocks: Sequence[Block], caption: Sequence[str]) -> str:
         blocks: one below the other.
         caption: sentences.
     """
-    said = re.sub(r"`([^`]*)`", r"\\texttt{\1}", latex(" ".join(caption))).replace("|", r"|\allowbreak ")
+    said = re.sub(r"`([^`]*)`", r"\\texttt{\1}", latex(" ".join(caption))).replace(
+        "|", r"|\allowbreak "
+    )
     label = re.sub(r"[^\w-]", "-", name, flags=re.ASCII)
     inner = "\n\\medskip\n".join(block.as_latex() for block in blocks)
-    head = "% needs \\usepackage{booktabs}\n\\begin{table*}\n\\centering\n\\small\n\\setlength{\\tabcolsep}{4pt}\n"
+    head = "% needs \\usepackage{booktabs}\n\\begin{table*}\n\\centering\n\\small\n"
+    head += "\\setlength{\\tabcolsep}{4pt}\n"
     return f"{head}{inner}\\caption{{{said}}}\n\\label{{tab:{label}}}\n\\end{{table*}}\n"
 
 
@@ -192,4 +228,6 @@ def say_p(p: float) -> str:
 
 def _number(text: str) -> str:
     """Return the numbers of a text as LaTeX sets them."""
-    return re.sub(r"[+-](?=\d)", lambda sign: rf"${sign[0]}$", latex(text)).replace(r"\textless{}", "$<$")
+    return re.sub(r"[+-](?=\d)", lambda sign: rf"${sign[0]}$", latex(text)).replace(
+        r"\textless{}", "$<$"
+    )

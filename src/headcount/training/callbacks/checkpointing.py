@@ -13,6 +13,7 @@ from headcount.errors import ConfigError, RunError
 from headcount.runs.checkpoint import checkpoint_path, read_checkpoint
 from headcount.runs.folder import write_whole
 from headcount.terminal import print_line
+from headcount.training.lightning_private import is_accumulating, validation_follows
 from headcount.training.processes import gather
 from headcount.training.signals import Signals
 
@@ -20,7 +21,8 @@ GO_ON, STOP, NOT_FINITE = range(3)  # what processes tell each other; the larges
 
 
 class Stoppable(Callback):
-    """Takes the signals back from Lightning where test summaries are written, which would go on for all of SIGTERM."""
+    """Takes the signals back from Lightning where test summaries are written, which would go on
+    for all of SIGTERM."""
 
     def __init__(self, signals: Signals) -> None:
         """Take the signals."""
@@ -32,10 +34,11 @@ class Stoppable(Callback):
 
 
 class Checkpoints(Checkpoint):
-    """Keeps ``best`` by a validation score and ``last``; ends the training at a signal and at a loss that is no number.
+    """Keeps ``best`` by a validation score and ``last``; ends the training at a signal and at a
+    loss that is no number.
 
-    What is saved is saved where Lightning can go on from it exactly: after a validation, or after a batch that none
-    follows; never between the batches of one optimizer step.
+    What is saved is saved where Lightning can go on from it exactly: after a validation, or after
+    a batch that none follows; never between the batches of one optimizer step.
     """
 
     def __init__(self, run: Path, score: str, signals: Signals) -> None:
@@ -60,7 +63,10 @@ class Checkpoints(Checkpoint):
                 self.best = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look after the signals from here on; what an earlier start could not go on from is past."""
+        """Look after the signals from here on.
+
+        What an earlier start could not go on from is past.
+        """
         (self.run / "not_finite.json").unlink(missing_ok=True)
         self.saved = trainer.global_step
         self.signals.listen()
@@ -69,12 +75,20 @@ class Checkpoints(Checkpoint):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """End the training if it is to end; what was logged at the step before is in the files by now."""
+        """End the training if it is to end.
+
+        What was logged at the step before is in the files by now.
+        """
         if self.stop and self.saved == trainer.global_step:
             self._end(trainer)
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Look at the loss and for signals; save if one came.
 
@@ -88,10 +102,9 @@ class Checkpoints(Checkpoint):
         if found == NOT_FINITE:
             self._refuse(trainer, "loss", [] if finite else batch.indices)
         self.stop = self.stop or found == STOP
-        loop, batches = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher
-        assert batches is not None
-        # Lightning does not make up for a validation that was due when it was saved; that one saves, too
-        if (self.stop or self.due) and not loop._should_check_val_fx(batches):
+        # Lightning does not make up for a validation that was due when it was saved; that one
+        # saves, too
+        if (self.stop or self.due) and not validation_follows(trainer):
             self._save_last(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -108,7 +121,9 @@ class Checkpoints(Checkpoint):
         score = trainer.callback_metrics[self.score].item()
         if self.best is None or score > self.best:
             self.best = score
-            trainer.save_checkpoint(checkpoint_path(self.run, "best"), weights_only=False)  # the optimizer, too
+            trainer.save_checkpoint(
+                checkpoint_path(self.run, "best"), weights_only=False
+            )  # the optimizer, too
         self._save_last(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -124,12 +139,14 @@ class Checkpoints(Checkpoint):
             self._end(trainer)
 
     def _save_last(self, trainer: pl.Trainer) -> None:
-        self.due = trainer.fit_loop._should_accumulate()  # the gradients of half a step are in no checkpoint
+        self.due = is_accumulating(trainer)  # the gradients of half a step are in no checkpoint
         if not self.due:
             self._check_weights(trainer)
             for logger in trainer.loggers:
                 logger.save()
-            trainer.save_checkpoint(checkpoint_path(self.run, "last"), weights_only=False)  # the optimizer, too
+            trainer.save_checkpoint(
+                checkpoint_path(self.run, "last"), weights_only=False
+            )  # the optimizer, too
             self.saved = trainer.global_step
 
     def _check_weights(self, trainer: pl.Trainer) -> None:
@@ -138,7 +155,9 @@ class Checkpoints(Checkpoint):
 
     def _end(self, trainer: pl.Trainer) -> None:
         name = signal.Signals(self.signals.exit_code - 128).name
-        print_line(f"{name}: ended at step {trainer.global_step:,}; the same command goes on from there")
+        print_line(
+            f"{name}: ended at step {trainer.global_step:,}; the same command goes on from there"
+        )
         raise SystemExit(self.signals.exit_code)
 
     def _refuse(self, trainer: pl.Trainer, what: str, rows: list[int]) -> None:
@@ -152,6 +171,7 @@ class Checkpoints(Checkpoint):
             write_whole(file, json.dumps({"step": trainer.global_step, "ids": ids}, indent=2))
             named = f"; {file.name} in it names the {len(ids)} examples"
         raise RunError(
-            f"{self.run}: the {what} of step {trainer.global_step:,} is not finite{named}; the checkpoints are older "
+            f"{self.run}: the {what} of step {trainer.global_step:,} is not finite{named}; the "
+            "checkpoints are older "
             "and whole; a lower optimizer.learning_rate may help"
         )

@@ -1,13 +1,14 @@
 """What a run cost, as ``costs.json`` in its folder: training writes it, decoding adds to it.
 
-Its keys: ``parameters``; ``training_flops`` (see below); ``training_tokens``, of documents and summaries, unpadded;
-``training_seconds``, validation left out; ``tokens_per_second``, the quotient of the last two; ``peak_memory_bytes`` of
-training and its validations: what torch allocated on a GPU, otherwise what this process held, libraries included;
-``kv_cache_bytes`` of a summary of ``generation.max_tokens`` and its longest document, in fp32; ``device``, which all of
-that was measured on; and from decoding ``decode_ms_per_summary``.
+Its keys: ``parameters``; ``training_flops`` (see below); ``training_tokens``, of documents and
+summaries, unpadded; ``training_seconds``, validation left out; ``tokens_per_second``, the quotient
+of the last two; ``peak_memory_bytes`` of training and its validations: what torch allocated on a
+GPU, otherwise what this process held, libraries included; ``kv_cache_bytes`` of a summary of
+``generation.max_tokens`` and its longest document, in fp32; ``device``, which all of that was
+measured on; and from decoding ``decode_ms_per_summary``.
 
-``training_flops`` are those of matrix products: three times a forward pass (the backward pass takes two), summed over
-the true lengths of all examples that were trained on.
+``training_flops`` are those of matrix products: three times a forward pass (the backward pass
+takes two), summed over the true lengths of all examples that were trained on.
 """
 
 import json
@@ -30,8 +31,9 @@ from headcount.runs.folder import write_whole
 class TrainingCosts(Callback):
     """Counts what a training costs, and writes that at its end.
 
-    Checkpoints keep the counts, so a run that goes on from one has the sum; what was trained after it is lost, and not
-    counted. Of several processes the first counts, and takes the others to have trained on as much as it has.
+    Checkpoints keep the counts, so a run that goes on from one has the sum; what was trained after
+    it is lost, and not counted. Of several processes the first counts, and takes the others to
+    have trained on as much as it has.
     """
 
     def __init__(self, folder: Path, config: Config, vocabulary_size: int) -> None:
@@ -76,7 +78,12 @@ class TrainingCosts(Callback):
         self.started = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Count a batch; the last token of a summary is not read, only predicted."""
         self.tokens += trainer.world_size * (len(batch.document_ids) + len(batch.summary_ids))
@@ -101,7 +108,10 @@ class TrainingCosts(Callback):
         """Write the costs, which are there also when a checkpoint left nothing to train."""
         if not trainer.is_global_zero:
             return
-        document_tokens, summary_tokens = self.config.data.max_document_tokens, self.config.generation.max_tokens
+        document_tokens, summary_tokens = (
+            self.config.data.max_document_tokens,
+            self.config.generation.max_tokens,
+        )
         model = cost(
             self.config.model,
             vocabulary_size=self.vocabulary_size,
@@ -129,7 +139,10 @@ class TrainingCosts(Callback):
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Return the most that torch had allocated on a GPU; on a CPU, the most that this process has held."""
+    """Return the most that torch had allocated on a GPU.
+
+    On a CPU, the most that this process has held.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes there, KiB elsewhere
@@ -141,7 +154,8 @@ def _name(device: torch.device) -> str:
 
 
 def add_costs(folder: Path, costs: dict[str, float | str]) -> None:
-    """Add to the ``costs.json`` of a folder, or make it; a key that is there already gets its new value.
+    """Add to the ``costs.json`` of a folder, or make it; a key that is there already gets its new
+    value.
 
     Args:
         folder: a run folder, or an evaluation's within one.

@@ -1,4 +1,5 @@
-"""One bar for a whole training, in steps, and a line at each validation, which is all there is without a terminal."""
+"""One bar for a whole training, in steps, and a line at each validation, which is all there is
+without a terminal."""
 
 import time
 from typing import Any
@@ -6,7 +7,14 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from headcount.evaluation.rouge import ROUGE_TYPES
 from headcount.terminal import say
@@ -16,7 +24,14 @@ def bar(console: Console) -> Progress:
     """Return a bar with counts, times and a note."""
     times = TimeElapsedColumn(), TextColumn("<"), TimeRemainingColumn()
     note = TextColumn("{task.fields[note]}")
-    return Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times, note, console=console)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        *times,
+        note,
+        console=console,
+    )
 
 
 def rate(summaries: int, began: float) -> str:
@@ -25,7 +40,10 @@ def rate(summaries: int, began: float) -> str:
 
 
 class TrainingProgress(Callback):
-    """Shows steps, loss, tokens per second and validation scores; then the summaries that this process writes."""
+    """Shows steps, loss, tokens per second and validation scores.
+
+    Then the summaries that this process writes.
+    """
 
     def __init__(self, console: Console) -> None:
         """Take the console to draw on."""
@@ -35,7 +53,10 @@ class TrainingProgress(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw the bar."""
-        say(self.console, f"training: {sum(p.numel() for p in pl_module.parameters()):,} parameters")
+        say(
+            self.console,
+            f"training: {sum(p.numel() for p in pl_module.parameters()):,} parameters",
+        )
         total = trainer.estimated_stepping_batches
         self._begin("training", None if total == float("inf") else int(total), trainer.global_step)
 
@@ -46,18 +67,27 @@ class TrainingProgress(Callback):
         self.started = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Move the bar; log the speed."""
         self.tokens += len(batch.document_ids) + len(batch.summary_ids)
         self.seconds += time.perf_counter() - self.started
         pl_module.log("train/tokens_per_second", self.tokens / self.seconds)
-        self.progress.update(self.task, completed=trainer.global_step, note=self._training(trainer))
+        self.progress.update(
+            self.task, completed=trainer.global_step, note=self._training(trainer)
+        )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the figures of this validation."""
         names = ("loss", *ROUGE_TYPES)
-        shown = "  ".join(f"{name} {trainer.callback_metrics[f'validation/{name}']:.2f}" for name in names)
+        shown = "  ".join(
+            f"{name} {trainer.callback_metrics[f'validation/{name}']:.2f}" for name in names
+        )
         line = f"step {trainer.global_step:,}: {self._training(trainer)}; validation {shown}"
         say(self.console, line)
 
@@ -72,16 +102,22 @@ class TrainingProgress(Callback):
         self._begin("writing summaries", sum(map(len, batches)), 0)
         self.started, self.written = time.perf_counter(), 0
 
-    def on_predict_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any) -> None:
+    def on_predict_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
+    ) -> None:
         """Move the bar."""
         self.written += len(outputs)
-        self.progress.update(self.task, completed=self.written, note=rate(self.written, self.started))
+        self.progress.update(
+            self.task, completed=self.written, note=rate(self.written, self.started)
+        )
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the bar as it is."""
         self.progress.stop()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
         """Give the terminal back."""
         self.progress.stop()
 
@@ -93,4 +129,6 @@ class TrainingProgress(Callback):
     def _training(self, trainer: pl.Trainer) -> str:
         loss = trainer.callback_metrics.get("train/loss")
         figures = [f"loss {loss:.2f}"] if loss is not None else []
-        return "  ".join([*figures, f"{self.tokens / self.seconds:,.0f} tokens/s"] if self.seconds else figures)
+        return "  ".join(
+            [*figures, f"{self.tokens / self.seconds:,.0f} tokens/s"] if self.seconds else figures
+        )

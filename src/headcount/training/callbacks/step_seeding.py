@@ -1,4 +1,7 @@
-"""Dropout that a resumed run repeats: each step's random numbers depend on its place in the training alone."""
+"""Dropout that a resumed run repeats.
+
+Each step's random numbers depend on its place in the training alone.
+"""
 
 from typing import Any
 
@@ -19,5 +22,7 @@ class SeededSteps(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Seed by run, epoch, batch and process."""
-        place = np.random.SeedSequence([self.seed, trainer.current_epoch, batch_idx, trainer.global_rank])
+        place = np.random.SeedSequence(
+            [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
+        )
         torch.manual_seed(int(place.generate_state(1, np.uint64)[0]))

@@ -1,4 +1,5 @@
-"""A moving average of the weights, by which a run validates and writes while it trains on with its own.
+"""A moving average of the weights, by which a run validates and writes while it trains on with its
+own.
 
 Polyak and Juditsky 1992 averaged all steps alike; an exponential average forgets the first ones.
 """
@@ -16,10 +17,14 @@ from headcount.errors import ConfigError
 
 
 class AveragedWeights(WeightAveraging):
-    """Keeps the average; checkpoints have it for their weights, and beside it what training goes on from."""
+    """Keeps the average.
+
+    Checkpoints have it for their weights, and beside it what training goes on from.
+    """
 
     def __init__(self, decay: float, device: torch.device) -> None:
-        """Take what the average keeps of itself at a step, after the first ones, and where it is kept."""
+        """Take what the average keeps of itself at a step, after the first ones, and where it is
+        kept."""
 
         def update(averages: Sequence[Tensor], weights: Sequence[Tensor], updates: Tensor) -> None:
             # the first steps, when weights still change much, are left behind sooner
@@ -30,8 +35,12 @@ class AveragedWeights(WeightAveraging):
         super().__init__(device, use_buffers=False, multi_avg_fn=update)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Build the model as Lightning would, so that its first weights are those of a run without averaging."""
-        with trainer.strategy.tensor_init_context(), trainer.precision_plugin.module_init_context():
+        """Build the model as Lightning would, so that its first weights are those of a run without
+        averaging."""
+        with (
+            trainer.strategy.tensor_init_context(),
+            trainer.precision_plugin.module_init_context(),
+        ):
             pl_module.configure_model()
         super().setup(trainer, pl_module, stage)
 
@@ -51,7 +60,8 @@ class AveragedWeights(WeightAveraging):
 
 
 def averaging(config: Config, trainer: pl.Trainer) -> list[Callback]:
-    """Return what averages the weights of a run, if its config says so; on the device that the trainer trains on.
+    """Return what averages the weights of a run, if its config says so; on the device that the
+    trainer trains on.
 
     Raises:
         ConfigError: the trainer shards the weights or has them in less or more than fp32.
@@ -61,7 +71,13 @@ def averaging(config: Config, trainer: pl.Trainer) -> list[Callback]:
         return []
     key = f"optimizer.ema_decay={decay}"
     if trainer.precision != "32-true" and not trainer.precision.endswith("-mixed"):
-        raise ConfigError(f"{key} does not go with trainer.precision={trainer.precision}; legal: 32-true, or mixed")
+        raise ConfigError(
+            f"{key} does not go with trainer.precision={trainer.precision}; legal: 32-true, or "
+            "mixed"
+        )
     if not isinstance(trainer.strategy, DDPStrategy | SingleDeviceStrategy):
-        raise ConfigError(f"{key} does not go with weights that a strategy shards; legal: trainer.strategy=ddp, or 0")
+        raise ConfigError(
+            f"{key} does not go with weights that a strategy shards; legal: "
+            "trainer.strategy=ddp, or 0"
+        )
     return [AveragedWeights(decay, trainer.strategy.root_device)]

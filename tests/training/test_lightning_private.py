@@ -1,0 +1,124 @@
+"""What we rely on in Lightning's private parts.
+
+A new version that behaves differently fails here.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from headcount.training.lightning_private import (
+    copies_this_process,
+    is_accumulating,
+    validation_follows,
+)
+
+
+class Tiny(pl.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def training_step(self, batch: torch.Tensor, index: int) -> torch.Tensor:
+        return self.layer(batch).mean()
+
+    def validation_step(self, batch: torch.Tensor, index: int) -> None:
+        pass
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Watch(Callback):
+    """Notes after each batch what the functions say, and after which batches a validation came."""
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.announced: list[int] = []
+        self.validated: list[int] = []
+        self.accumulating: list[int] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.batches += 1
+        if validation_follows(trainer):
+            self.announced.append(self.batches)
+        if is_accumulating(trainer):
+            self.accumulating.append(self.batches)
+
+    def on_validation_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.validated.append(self.batches)
+
+
+def fit(**arguments: Any) -> Watch:
+    watch = Watch()
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        num_sanity_val_steps=0,
+        callbacks=[watch],
+        **quiet,
+        **arguments,
+    )
+    data = [torch.ones(2) for _ in range(7)]
+    trainer.fit(Tiny(), torch.utils.data.DataLoader(data), torch.utils.data.DataLoader(data[:1]))
+    return watch
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"val_check_interval": 3}, {"val_check_interval": 1.0}, {"val_check_interval": 0.5}],
+)
+def test_a_validation_is_announced(arguments: dict[str, Any]) -> None:
+    watch = fit(**arguments)
+    assert watch.announced == watch.validated != []
+
+
+def test_accumulation_is_seen() -> None:
+    assert fit(accumulate_grad_batches=3).accumulating == [
+        1,
+        2,
+        4,
+        5,
+        8,
+        9,
+        11,
+        12,
+    ]  # an epoch's last batch ends a step
+
+
+@pytest.mark.parametrize(("strategy", "copies"), [("ddp_spawn", True), ("ddp", False)])
+def test_strategies_that_copy(strategy: str, copies: bool) -> None:
+    trainer = pl.Trainer(accelerator="cpu", devices=2, strategy=strategy, logger=False)
+    assert copies_this_process(trainer) is copies
+
+
+LOGGED = """
+import pytorch_lightning as pl
+from lightning_utilities.core.rank_zero import rank_zero_only
+from headcount.training.lightning_private import use_rank_of
+before = rank_zero_only.rank
+use_rank_of(pl.Trainer(accelerator="cpu", devices=1, logger=False))
+print(before, rank_zero_only.rank)
+"""
+
+
+def test_the_trainers_rank_decides(tmp_path: Path) -> None:
+    """Lightning believes another launcher's variables when it is imported."""
+    environment = {**os.environ, "RANK": "3", "LOCAL_RANK": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", LOGGED], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["3", "0"]
