@@ -49,7 +49,7 @@ def test_results_are_those_of_the_predictions(small) -> None:
         scores["systems"]["lead-1"]["rouge1"]["mean"] > 0
         and scores["systems"]["human"]["rouge1"] is None
     )
-    with (folder / "figures.csv").open(newline="") as file:
+    with (folder / "per_example_metrics.csv").open(newline="") as file:
         figures = list(csv.DictReader(file))
     assert [row["id"] for row in figures] == [p["id"] for p in predictions]
     assert [float(row["words"]) for row in figures] == again.systems[0].values[
@@ -71,7 +71,7 @@ def test_evaluate_repeats_the_run(small) -> None:
     folder = trained(small)
     config = load([str(folder / "config.yaml")], [])
     evaluate(folder, config)
-    for name in ("predictions.jsonl", "scores.json", "figures.csv"):
+    for name in ("predictions.jsonl", "scores.json", "per_example_metrics.csv"):
         assert (folder / "evaluation-1" / name).read_text() == (folder / name).read_text()
     costs = [json.loads((f / "costs.json").read_text()) for f in (folder, folder / "evaluation-1")]
     assert costs[1].keys() == {"decode_ms_per_summary"} < costs[0].keys()
@@ -119,7 +119,7 @@ def test_an_interrupted_evaluation_is_gone_on_with(small, monkeypatch: pytest.Mo
     del written[before:]
     evaluate(folder, config)
     assert sorted(written) == list(range(12)) and not parts.exists()
-    for name in ("predictions.jsonl", "scores.json", "figures.csv"):
+    for name in ("predictions.jsonl", "scores.json", "per_example_metrics.csv"):
         assert (folder / "evaluation-1" / name).read_text() == (folder / name).read_text()
     evaluate(folder, config)
     assert (folder / "evaluation-3" / "scores.json").exists()

@@ -9,9 +9,10 @@ from safetensors.torch import load_file
 from headcount.commands.export import export
 from headcount.commands.summarize import summarize
 from headcount.commands.train import train
-from headcount.config.load import config_file, load
+from headcount.config.load import load
 from headcount.errors import ConfigError
 from headcount.runs.checkpoint import load_checkpoint
+from headcount.runs.folder import config_file
 
 
 @pytest.fixture

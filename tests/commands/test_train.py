@@ -28,7 +28,7 @@ def rows(path: Path) -> list[dict[str, object]]:
 def test_a_run_leaves_all_that_it_promises(small, capsys: pytest.CaptureFixture[str]) -> None:
     plain = as_dict(small("trainer.log_every_n_steps=1"))
     folder = trained(small, "trainer.log_every_n_steps=1")
-    promised = "checkpoints config.yaml cross_attention.png data.json figures.csv metrics.csv predictions.jsonl"
+    promised = "checkpoints config.yaml cross_attention.png data.json per_example_metrics.csv metrics.csv predictions.jsonl"
     assert sorted(p.name for p in folder.iterdir()) == sorted(
         [
             *promised.split(),
@@ -137,11 +137,9 @@ def test_bf16_trains_and_decodes(small) -> None:
 
 
 def test_slurm_jobs_are_not_requeued_by_lightning(small, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {
-        "SLURM_NTASKS": "2",
-        "SLURM_JOB_NAME": "cell",
-        "SLURM_JOB_ID": "1",
-    }.items():
+    variables = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NAME": "cell"}
+    variables |= dict.fromkeys(["SLURM_NODEID", "SLURM_PROCID", "SLURM_LOCALID"], "0")
+    for name, value in {**variables, "SLURM_JOB_ID": "1"}.items():
         monkeypatch.setenv(name, value)
     two = make_trainer(small("trainer.devices=2"), loggers=[], callbacks=[])
     environment = two._accelerator_connector.cluster_environment

@@ -66,7 +66,7 @@ def write_values(cell: Cell, values: np.ndarray) -> None:
     """Write a finished run folder with these figures, (examples, FIGURES)."""
     cell.folder.mkdir(parents=True, exist_ok=True)
     ids = [f"test-{number}" for number in range(len(values))]
-    with (cell.folder / "figures.csv").open("w", newline="") as file:
+    with (cell.folder / "per_example_metrics.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
             [["id", *FIGURES], *([name, *row] for name, row in zip(ids, values, strict=True))]
         )

@@ -21,7 +21,7 @@ def launch(where: Path) -> subprocess.Popen[str]:
 
 
 def scores(cells: list[Cell], where: Path) -> list[str]:
-    return [(where / cell.folder / "figures.csv").read_text() for cell in cells]
+    return [(where / cell.folder / "per_example_metrics.csv").read_text() for cell in cells]
 
 
 @pytest.mark.slow

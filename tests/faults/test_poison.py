@@ -18,11 +18,12 @@ from headcount.commands.evaluate import evaluate
 from headcount.commands.export import export
 from headcount.commands.summarize import summarize
 from headcount.commands.train import train
-from headcount.config.load import config_file, load
+from headcount.config.load import load
 from headcount.data.tokenizer import adopt_tokenizer
 from headcount.errors import ConfigError
 from headcount.experiments.grid import load_grid
 from headcount.runs.checkpoint import load_checkpoint
+from headcount.runs.folder import config_file
 from tests.conftest import SMALL
 
 pytestmark = pytest.mark.faults

@@ -11,7 +11,14 @@ import torch
 
 from headcount.config.load import as_dict, load
 from headcount.errors import ConfigError, RunError
-from headcount.runs.checkpoint import check_unchanged, checkpoint_path, clear, last_good, load_checkpoint, write_checkpoint
+from headcount.runs.checkpoint import (
+    check_unchanged,
+    checkpoint_path,
+    clear,
+    last_good,
+    load_checkpoint,
+    write_checkpoint,
+)
 
 
 @pytest.fixture
@@ -19,7 +26,9 @@ def last(tmp_path: Path) -> Path:
     """The path of the last checkpoint of a run; there are two, of steps 1 and 2."""
     path = checkpoint_path(tmp_path, "last")
     for step in (1, 2):
-        write_checkpoint({"global_step": step, "state_dict": torch.full((1000,), float(step))}, path)
+        write_checkpoint(
+            {"global_step": step, "state_dict": torch.full((1000,), float(step))}, path
+        )
     return path
 
 
@@ -32,7 +41,10 @@ KEPT = ["last.ckpt", "last.ckpt.sha256", "previous.ckpt", "previous.ckpt.sha256"
 
 def test_the_one_before_is_kept(last: Path, tmp_path: Path) -> None:
     assert names(last.parent) == KEPT
-    assert [load_checkpoint(tmp_path, name)["global_step"] for name in ("last", "previous")] == [2, 1]
+    assert [load_checkpoint(tmp_path, name)["global_step"] for name in ("last", "previous")] == [
+        2,
+        1,
+    ]
     assert last_good(tmp_path) == (last, 2)
     with pytest.raises(ConfigError, match="not a run folder with a checkpoint"):
         load_checkpoint(tmp_path, "best")
@@ -49,19 +61,26 @@ def test_a_damaged_one_is_named_and_the_one_before_it_used(
     kind: int, last: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     last.write_bytes(damage(last.read_bytes())[kind])
-    with pytest.raises(ConfigError, match=r"last.ckpt: damaged, or not a checkpoint \(its SHA-256[^\n]*$"):
+    with pytest.raises(
+        ConfigError, match=r"last.ckpt: damaged, or not a checkpoint \(its SHA-256[^\n]*$"
+    ):
         load_checkpoint(tmp_path, "last")
     assert last_good(tmp_path) == (last.with_name("previous.ckpt"), 1)
     said = capsys.readouterr().out
     assert said.startswith(f"{last}: damaged") and said.count("\n") == 1
     write_checkpoint({"global_step": 3}, last)  # the damaged one does not become the one before
-    assert [load_checkpoint(tmp_path, name)["global_step"] for name in ("last", "previous")] == [3, 1]
+    assert [load_checkpoint(tmp_path, name)["global_step"] for name in ("last", "previous")] == [
+        3,
+        1,
+    ]
 
 
 def test_one_without_its_step_is_damaged(tmp_path: Path) -> None:
     path = checkpoint_path(tmp_path, "last")
     write_checkpoint({"state_dict": {}}, path)
-    with pytest.raises(ConfigError, match=r"last.ckpt: damaged, or not a checkpoint \(it has no global_step\)$"):
+    with pytest.raises(
+        ConfigError, match=r"last.ckpt: damaged, or not a checkpoint \(it has no global_step\)$"
+    ):
         load_checkpoint(tmp_path, "last")
     assert last_good(tmp_path) is None
 
@@ -69,13 +88,21 @@ def test_one_without_its_step_is_damaged(tmp_path: Path) -> None:
 def test_a_run_from_before_a_key_is_still_used(tmp_path: Path) -> None:
     config = load([], [])
     plain = as_dict(config)
-    before = {**plain, "model": {key: value for key, value in plain["model"].items() if key != "coverage"}}
+    before = {
+        **plain,
+        "model": {key: value for key, value in plain["model"].items() if key != "coverage"},
+    }
     write_checkpoint({"global_step": 1, "config": before}, checkpoint_path(tmp_path, "best"))
     check_unchanged(tmp_path, config)
-    for change, legal in {"model.coverage=1.0": "to leave it out", "model.num_heads=8": "4"}.items():
+    for change, legal in {
+        "model.coverage=1.0": "to leave it out",
+        "model.num_heads=8": "4",
+    }.items():
         other = load([], [change, "model.copying=true"] if "coverage" in change else [change])
         object.__setattr__(other.model, "copying", plain["model"]["copying"])
-        with pytest.raises(ConfigError, match=rf"^{change}: .* was trained with another; legal: {legal}$"):
+        with pytest.raises(
+            ConfigError, match=rf"^{change}: .* was trained with another; legal: {legal}$"
+        ):
             check_unchanged(tmp_path, other)
     write_checkpoint({"global_step": 1}, checkpoint_path(tmp_path, "best"))
     with pytest.raises(ConfigError, match="not a checkpoint of this version"):
@@ -84,7 +111,9 @@ def test_a_run_from_before_a_key_is_still_used(tmp_path: Path) -> None:
 
 def test_no_place_for_one(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match=r"last.ckpt: cannot be written \([^\n]*; [\d,]+ bytes are free[^\n]*$"):
+    with pytest.raises(
+        RunError, match=r"last.ckpt: cannot be written \([^\n]*; [\d,]+ bytes are free[^\n]*$"
+    ):
         write_checkpoint({"global_step": 3}, tmp_path / "file" / "checkpoints" / "last.ckpt")
 
 
@@ -121,7 +150,9 @@ def test_a_full_disk(last: Path, tmp_path: Path) -> None:
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limit[1]))
     try:
-        with pytest.raises(RunError, match=r"last.ckpt: cannot be written \(.*\); [\d,]+ bytes are free[^\n]*$"):
+        with pytest.raises(
+            RunError, match=r"last.ckpt: cannot be written \(.*\); [\d,]+ bytes are free[^\n]*$"
+        ):
             write_checkpoint({"global_step": 3, "state_dict": torch.ones(1000)}, last)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
@@ -144,7 +175,9 @@ def test_read_while_it_is_written(last: Path, tmp_path: Path) -> None:
     def write() -> None:
         step = 1
         while not stop.is_set():
-            write_checkpoint({"global_step": step, "state_dict": torch.full((1000,), float(step))}, best)
+            write_checkpoint(
+                {"global_step": step, "state_dict": torch.full((1000,), float(step))}, best
+            )
             step += 1
 
     writer = threading.Thread(target=write)

@@ -8,8 +8,14 @@ import yaml
 
 from headcount.config.load import as_dict, load, to_yaml
 from headcount.errors import ConfigError, RunError
-from headcount.config.schema import RunConfig
-from headcount.runs.folder import find_run, has_effect, hold, new_folder, refuse_links, write_whole
+from headcount.runs.files import write_atomically
+from headcount.runs.folder import (
+    create_numbered_folder,
+    find_run,
+    has_effect,
+    lock_folder,
+    reject_links,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -18,65 +24,82 @@ def names(folder: Path) -> list[str]:
 
 def test_each_gets_a_folder_of_its_own(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        folders = list(pool.map(lambda _: new_folder(tmp_path / "runs", "a"), range(20)))
+        folders = list(
+            pool.map(lambda _: create_numbered_folder(tmp_path / "runs", "a"), range(20))
+        )
     assert {folder.name for folder in folders} == {f"a-{number}" for number in range(1, 21)}
 
 
 def test_where_no_folder_can_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot make a run folder"):
-        new_folder(tmp_path / "file", "a")
+        create_numbered_folder(tmp_path / "file", "a")
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
-    write_whole(path, "öld")
+    write_atomically(path, "öld")
     full = OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(full))
     with pytest.raises(RunError, match=rf"^{path}: cannot be written: No space left on device$"):
-        write_whole(path, "new")
+        write_atomically(path, "new")
     assert path.read_text(encoding="utf-8") == "öld" and names(tmp_path) == ["file"]
 
 
 def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    with hold(folder):
+    with lock_folder(folder):
         for _ in range(2):
-            with pytest.raises(ConfigError, match=r"^\S*run: another process is at work here"), hold(folder):
+            with (
+                pytest.raises(ConfigError, match=r"^\S*run: another process is at work here"),
+                lock_folder(folder),
+            ):
                 pass
         (folder / "data.json").touch()
-    with hold(folder):
+    with lock_folder(folder):
         assert names(folder) == [".lock", "data.json"]
 
 
 def test_a_folder_goes_if_nothing_came_into_it(tmp_path: Path) -> None:
     """A config that was there before is somebody's."""
     folder = tmp_path / "run"
-    with hold(folder):
+    with lock_folder(folder):
         (folder / "config.yaml").touch()
     assert names(tmp_path) == []
     folder.mkdir()
     (folder / "config.yaml").touch()
-    with hold(folder):
+    with lock_folder(folder):
         pass
     assert "config.yaml" in names(folder)
 
 
-def test_afresh_moves_a_run_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_afresh_moves_a_run_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "runs" / "run"
     for number in range(2):
-        with hold(folder, afresh=True):
+        with lock_folder(folder, fresh=True):
             assert names(folder) == [".lock"]
             (folder / "config.yaml").touch()
             (folder / f"data.{number}").touch()
     assert names(tmp_path / "runs") == ["run", "run.old-1"]
     assert "data.0" in names(tmp_path / "runs" / "run.old-1")
-    with hold(folder), pytest.raises(ConfigError, match="another process is at work here"), hold(folder, afresh=True):
+    with (
+        lock_folder(folder),
+        pytest.raises(ConfigError, match="another process is at work here"),
+        lock_folder(folder, fresh=True),
+    ):
         pass
-    with pytest.raises(ConfigError, match="runs: not a run's, run.* is in it"), hold(tmp_path / "runs", afresh=True):
+    with (
+        pytest.raises(ConfigError, match="runs: not a run's, run.* is in it"),
+        lock_folder(tmp_path / "runs", fresh=True),
+    ):
         pass
     monkeypatch.chdir(folder)
-    with pytest.raises(ConfigError, match=r"^run.folder=\.: cannot be moved[^\n]*$"), hold(Path("."), afresh=True):
+    with (
+        pytest.raises(ConfigError, match=r"^run.folder=\.: cannot be moved[^\n]*$"),
+        lock_folder(Path("."), fresh=True),
+    ):
         pass
     assert names(tmp_path) == ["runs"]
 
@@ -85,7 +108,7 @@ def test_a_run_from_before_a_key_is_still_this_config(tmp_path: Path) -> None:
     config = load([], [f"run.folder={tmp_path}"])
     before = as_dict(config)
     del before["generation"]["num_beams"]
-    write_whole(tmp_path / "config.yaml", yaml.safe_dump(before))
+    write_atomically(tmp_path / "config.yaml", yaml.safe_dump(before))
     assert find_run(config) == tmp_path
     other = load([], [f"run.folder={tmp_path}", "generation.num_beams=8"])
     with pytest.raises(ConfigError, match=r"begun with generation.num_beams=null"):
@@ -93,8 +116,7 @@ def test_a_run_from_before_a_key_is_still_this_config(tmp_path: Path) -> None:
 
 
 def test_links_that_lead_out_of_a_run_folder_are_refused(tmp_path: Path) -> None:
-    """A link within it is none of those, nor is the folder itself, which may lie on another disk.
-    """
+    """A link within it is none of those, nor is the folder itself, which may lie on another disk."""
     run, outside = tmp_path / "run", tmp_path / "outside"
     (run / "checkpoints").mkdir(parents=True)
     (run / "latest").symlink_to("checkpoints")
@@ -102,22 +124,24 @@ def test_links_that_lead_out_of_a_run_folder_are_refused(tmp_path: Path) -> None
     # W&B's own, to where it was
     (run / "wandb" / "debug.log").symlink_to(tmp_path / "moved" / "wandb" / "debug.log")
     (tmp_path / "link").symlink_to(run)
-    refuse_links(tmp_path / "link")
+    reject_links(tmp_path / "link")
     outside.mkdir()
     for target in (outside, Path("../../outside"), outside / "nothing"):
         (run / "checkpoints" / "last.ckpt").symlink_to(target)
         with (
-            pytest.raises(ConfigError, match=r"last.ckpt: leads out of .*outside.*; legal: links within it"),
-            hold(run),
+            pytest.raises(
+                ConfigError, match=r"last.ckpt: leads out of .*outside.*; legal: links within it"
+            ),
+            lock_folder(run),
         ):
             pass
         (run / "checkpoints" / "last.ckpt").unlink()
     (run / "wandb" / "data").symlink_to(outside)
     with pytest.raises(ConfigError, match="data: leads out of"):
-        refuse_links(run)
+        reject_links(run)
     (run / "wandb" / "data").unlink()
     (run / ".lock").symlink_to(outside / "precious")
-    with pytest.raises(ConfigError, match="leads out of"), hold(run):
+    with pytest.raises(ConfigError, match="leads out of"), lock_folder(run):
         pass
     assert not list(outside.iterdir())
 
@@ -135,8 +159,10 @@ def test_a_home_directory_is_expanded(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("HOME", str(tmp_path))
     config = load([], ["run.directory=~/runs", "run.name=mine"])
     (tmp_path / "runs" / "mine-1").mkdir(parents=True)
-    write_whole(tmp_path / "runs" / "mine-1" / "config.yaml", to_yaml(config))
+    write_atomically(tmp_path / "runs" / "mine-1" / "config.yaml", to_yaml(config))
     assert find_run(config) == tmp_path / "runs" / "mine-1"
     assert find_run(load([], ["run.folder=~/runs/mine-1"])) == tmp_path / "runs" / "mine-1"
-    with pytest.raises(ConfigError, match=r"^run.folder=~nosuchuser: the home directory is unknown"):
+    with pytest.raises(
+        ConfigError, match=r"^run.folder=~nosuchuser: the home directory is unknown"
+    ):
         find_run(load([], ["run.folder=~nosuchuser"]))

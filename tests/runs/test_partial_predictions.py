@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from headcount.errors import ConfigError
-from headcount.runs.folder import hold
+from headcount.runs.folder import lock_folder
 from headcount.runs.partial_predictions import PartialPredictions
 
 
@@ -50,9 +50,9 @@ def test_what_was_made_of_something_else_goes(tmp_path: Path) -> None:
     parts.append([row(3)])
     read(tmp_path / "parts").claim({"a": 1})
     assert read(tmp_path / "parts").done.sum() == 1
-    with hold(tmp_path / "parts"):
+    with lock_folder(tmp_path / "parts"):
         read(tmp_path / "parts").claim({"a": 2})
-        with pytest.raises(ConfigError, match="another process"), hold(tmp_path / "parts"):
+        with pytest.raises(ConfigError, match="another process"), lock_folder(tmp_path / "parts"):
             pass
     assert read(tmp_path / "parts").done.sum() == 0
     parts.remove()

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headcount.errors import ConfigError
 from headcount.config.schema import EvaluationConfig
+from headcount.errors import ConfigError
 from headcount.evaluation.report import Report, report
 from headcount.runs.scores import read_results, write_results
 
@@ -32,7 +32,10 @@ def test_what_is_written_is_read_to_the_last_digit(tmp_path: Path) -> None:
     judged = write(tmp_path / "run")
     scored = read_results(tmp_path / "run")
     assert scored.signature == judged.signature and scored.rows == {"a,1": 0, 'b"2': 1, "c\n3": 2}
-    assert np.array_equal(scored.values, judged.systems[0].values, equal_nan=True) and np.isnan(scored.values).any()
+    assert (
+        np.array_equal(scored.values, judged.systems[0].values, equal_nan=True)
+        and np.isnan(scored.values).any()
+    )
     assert scored.references == dict(zip(IDS, REFERENCES, strict=True))
 
 
@@ -43,9 +46,11 @@ def test_scores_are_json_for_any_reader(tmp_path: Path) -> None:
     assert "NaN" not in text and json.loads(text)["systems"]["human"]["cut"] is None
 
 
-@pytest.mark.parametrize("name", ["scores.json", "figures.csv", "predictions.jsonl"])
+@pytest.mark.parametrize("name", ["scores.json", "per_example_metrics.csv", "predictions.jsonl"])
 @pytest.mark.parametrize("damage", [None, b"", b"\xff\xfe", b"{", b"id,words\na,few\n"])
-def test_missing_or_damaged_files_are_said_in_one_line(name: str, damage: bytes | None, tmp_path: Path) -> None:
+def test_missing_or_damaged_files_are_said_in_one_line(
+    name: str, damage: bytes | None, tmp_path: Path
+) -> None:
     write(tmp_path / "run")
     if damage is None:
         (tmp_path / "run" / name).unlink()

@@ -47,7 +47,9 @@ def send(folder: Path, server: WandbServer) -> None:
     """Send what waits, with the command that a run names."""
     command = how_to_send(folder)
     assert command is not None
-    done = subprocess.run([sys.executable, "-m", *command.split()], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0 and how_to_send(folder) is None, done.stderr
 
 
@@ -67,15 +69,25 @@ def test_an_id_that_is_none_is_not_taken(tmp_path: Path) -> None:
     assert list(tmp_path.glob("wandb/offline-run-*"))
 
 
-def test_without_a_key_a_run_is_offline_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_key_a_run_is_offline_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with track(TrackingConfig(group="study", tags=["heads4"]), tmp_path, PLAIN) as loggers:
         assert [type(logger) for logger in loggers] == [MetricsFile, Tracker]
         run = loggers[1].experiment
-        assert (run.offline, run.group, run.tags, run.name) == (True, "study", ("heads4",), tmp_path.name)
+        assert (run.offline, run.group, run.tags, run.name) == (
+            True,
+            "study",
+            ("heads4",),
+            tmp_path.name,
+        )
         assert dict(run.config) == PLAIN
         log(loggers[1], 3)
     said = capsys.readouterr()
-    assert said.out == "W&B: no key is configured (wandb login); this run is tracked offline\n" and not said.err
+    assert (
+        said.out == "W&B: no key is configured (wandb login); this run is tracked offline\n"
+        and not said.err
+    )
     assert how_to_send(tmp_path) == f"wandb sync --include-online {tmp_path / 'wandb'}"
 
 
@@ -86,17 +98,27 @@ def test_online_all_is_sent_and_a_resumed_run_goes_on(server: WandbServer, tmp_p
             log(loggers[1], *steps)
     [(identifier, run)] = server.runs.items()
     assert identifier == (tmp_path / "wandb_id").read_text() and how_to_send(tmp_path) is None
-    assert (run["project"], run["groupName"], run["displayName"]) == ("heads", "study", tmp_path.name)
+    assert (run["project"], run["groupName"], run["displayName"]) == (
+        "heads",
+        "study",
+        tmp_path.name,
+    )
     assert set(logged(server, tmp_path)) == {0, 1, 2, 3, 4, 5} and server.tables
 
 
-def test_offline_and_resumed_all_is_sent_later_as_one_run(server: WandbServer, tmp_path: Path) -> None:
+def test_offline_and_resumed_all_is_sent_later_as_one_run(
+    server: WandbServer, tmp_path: Path
+) -> None:
     for steps in ([0, 1], [2, 3]):
         with track(TrackingConfig(mode="offline"), tmp_path, PLAIN) as loggers:
             log(loggers[1], *steps)
     assert not server.runs
     send(tmp_path, server)
-    assert len(server.runs) == 1 and logged(server, tmp_path) == [0, 1, 2, 3] and len(server.tables) == 2
+    assert (
+        len(server.runs) == 1
+        and logged(server, tmp_path) == [0, 1, 2, 3]
+        and len(server.tables) == 2
+    )
 
 
 @pytest.mark.parametrize("status", [503, 401])
@@ -124,24 +146,39 @@ def test_what_an_agent_of_a_sweep_sets_goes_first(
     with track(TrackingConfig(project="ours"), tmp_path, PLAIN) as loggers:
         log(loggers[1], 0)
     [(identifier, run)] = server.runs.items()
-    assert (identifier, run["project"], run["entity"]) == ("agents-RUN_ID", "agents-PROJECT", "agents-ENTITY")
+    assert (identifier, run["project"], run["entity"]) == (
+        "agents-RUN_ID",
+        "agents-PROJECT",
+        "agents-ENTITY",
+    )
 
 
 @pytest.mark.parametrize("key", ["too-short", "nobodys-" * 5])
 def test_a_bad_key_does_not_stop_a_run(
-    key: str, server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    key: str,
+    server: WandbServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("WANDB_API_KEY", key)
     server.status = 401
     with track(TrackingConfig(), tmp_path, PLAIN) as loggers:
         log(loggers[1], 1)
     said = capsys.readouterr().out
-    assert said.startswith("W&B: ") and said.endswith("this run is tracked offline\n") and said.count("\n") == 1
+    assert (
+        said.startswith("W&B: ")
+        and said.endswith("this run is tracked offline\n")
+        and said.count("\n") == 1
+    )
     assert how_to_send(tmp_path)
 
 
 def test_no_server_does_not_stop_a_run(
-    server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: WandbServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
     before = time.monotonic()
@@ -163,12 +200,16 @@ def test_a_wandb_folder_that_cannot_be_written_does_not_stop_a_run(
     assert "wandb cannot be written (" in said and said.count("\n") == 1
 
 
-def test_a_process_of_wandb_that_dies_does_not_stop_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_process_of_wandb_that_dies_does_not_stop_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     wandb.teardown()
     with track(TrackingConfig(mode="offline"), tmp_path, PLAIN) as loggers:
         log(loggers[1], 0)
         children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-        [core] = [pid for pid in children if "wandb-core" in Path(f"/proc/{pid}/cmdline").read_text()]
+        [core] = [
+            pid for pid in children if "wandb-core" in Path(f"/proc/{pid}/cmdline").read_text()
+        ]
         os.kill(int(core), 9)
         log(loggers[1], *range(1, 20))
     said = capsys.readouterr().out
@@ -180,7 +221,9 @@ def test_a_process_of_wandb_that_dies_does_not_stop_a_run(tmp_path: Path, capsys
 def test_disabled(by_environment: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if by_environment:
         monkeypatch.setenv("WANDB_MODE", "disabled")
-    with track(TrackingConfig(mode="auto" if by_environment else "disabled"), tmp_path, PLAIN) as loggers:
+    with track(
+        TrackingConfig(mode="auto" if by_environment else "disabled"), tmp_path, PLAIN
+    ) as loggers:
         assert [type(logger) for logger in loggers] == [MetricsFile]
     assert not (tmp_path / "wandb").exists()
 
@@ -188,7 +231,10 @@ def test_disabled(by_environment: bool, tmp_path: Path, monkeypatch: pytest.Monk
 def test_one_process_can_follow_runs_one_after_another(tmp_path: Path) -> None:
     """Each leaves what it logged in its own folder, and the environment as it was."""
     before = dict(os.environ)
-    with pytest.raises(ZeroDivisionError), track(TrackingConfig(mode="offline"), tmp_path / "a", PLAIN):
+    with (
+        pytest.raises(ZeroDivisionError),
+        track(TrackingConfig(mode="offline"), tmp_path / "a", PLAIN),
+    ):
         _ = 1 / 0
     assert wandb.run is None
     with track(TrackingConfig(), tmp_path / "b", PLAIN) as loggers:

@@ -69,5 +69,5 @@ def assert_same(one: Path, other: Path) -> None:
         torch.equal(first[name], second[name]) for name in first
     )
     assert logged(one) == logged(other)
-    for name in ("predictions.jsonl", "figures.csv", "scores.json"):
+    for name in ("predictions.jsonl", "per_example_metrics.csv", "scores.json"):
         assert (one / name).read_bytes() == (other / name).read_bytes()

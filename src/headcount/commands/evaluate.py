@@ -1,8 +1,8 @@
 """The command that evaluates, and how a test split is written and scored.
 
-An evaluation leaves ``predictions.jsonl`` (the summaries), ``figures.csv`` (what they score,
-example by example), ``scores.json`` (means with intervals, of baselines too, and what is wrong),
-``costs.json`` (how long a summary takes) and ``cross_attention.png``.
+An evaluation leaves ``predictions.jsonl`` (the summaries), ``per_example_metrics.csv`` (what they
+score, example by example), ``scores.json`` (means with intervals, of baselines too, and what is
+wrong), ``costs.json`` (how long a summary takes) and ``cross_attention.png``.
 """
 
 import json
@@ -20,7 +20,14 @@ from headcount.errors import ConfigError
 from headcount.evaluation.report import Report, report
 from headcount.evaluation.tables import print_report
 from headcount.runs.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
-from headcount.runs.folder import differences, hold, new_folder, refuse_links, write_whole
+from headcount.runs.files import write_atomically
+from headcount.runs.folder import (
+    RunFile,
+    create_numbered_folder,
+    differences,
+    lock_folder,
+    reject_links,
+)
 from headcount.runs.partial_predictions import PartialPredictions
 from headcount.runs.scores import write_results
 from headcount.terminal import make_console, print_line, say
@@ -51,7 +58,7 @@ def evaluate(run: Path, config: Config, *, shuffle_sources: bool = False) -> Non
             cannot be had.
         SystemExit: with 143 or 130, at SIGTERM or Ctrl-C.
     """
-    refuse_links(run)
+    reject_links(run)
     check_unchanged(run, config)
     console = make_console()
     with Signals() as signals, ExitStack() as held:
@@ -59,13 +66,13 @@ def evaluate(run: Path, config: Config, *, shuffle_sources: bool = False) -> Non
             config, loggers=[], callbacks=[TrainingProgress(console), Stoppable(signals)]
         )
         silence_other_ranks(trainer)
-        data = SummarizationDataModule(config, load_tokenizer(run / "tokenizer.json"))
+        data = SummarizationDataModule(config, load_tokenizer(run / RunFile.TOKENIZER))
         data.setup()
         folder = share(
             trainer, _hold_evaluation(run, config, held) if trainer.is_global_zero else None
         )
         if trainer.is_global_zero:
-            write_whole(folder / "config.yaml", to_yaml(config))
+            write_atomically(folder / RunFile.CONFIG, to_yaml(config))
         summarizer = Summarizer(config, data.tokenizer)
         score_test(trainer, summarizer, data, run, folder, shuffle_sources=shuffle_sources)
     say(console, f"\nevaluation folder: {folder}")
@@ -78,16 +85,16 @@ def _hold_evaluation(run: Path, own: Config, held: ExitStack) -> Path:
     """
     for config in run.glob("evaluation-*/config.yaml"):
         folder = config.parent
-        if not (folder / "scores.json").exists() and not differences(folder, own):
+        if not (folder / RunFile.SCORES).exists() and not differences(folder, own):
             with suppress(ConfigError), ExitStack() as kept:
-                kept.enter_context(hold(folder))
+                kept.enter_context(lock_folder(folder))
                 if not (
-                    folder / "scores.json"
+                    folder / RunFile.SCORES
                 ).exists():  # another process may have ended it since
                     held.push(kept.pop_all())
                     return folder
-    folder = new_folder(run, "evaluation")
-    held.enter_context(hold(folder))
+    folder = create_numbered_folder(run, "evaluation")
+    held.enter_context(lock_folder(folder))
     return folder
 
 
@@ -148,7 +155,11 @@ def score_test(
     best = load_checkpoint(run, "best")
     summarizer.load_weights(best.get("state_dict", {}))
     parts = _write(
-        trainer, summarizer, data, digest(checkpoint_path(run, "best")), folder / "parts"
+        trainer,
+        summarizer,
+        data,
+        digest(checkpoint_path(run, "best")),
+        folder / RunFile.PARTIAL_PREDICTIONS,
     )
     if not trainer.is_global_zero:
         return None
@@ -169,11 +180,11 @@ def score_test(
         }
         for identifier, each, texts in zip(ids, written, references, strict=True)
     )
-    write_whole(
-        folder / "predictions.jsonl", (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_atomically(
+        folder / RunFile.PREDICTIONS, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     )
     summarizer.plot_attention(data.splits["test"].shortest()).savefig(
-        folder / "cross_attention.png"
+        folder / RunFile.ATTENTION_PLOT
     )
     judged = report(
         [each.summary for each in written],

@@ -22,8 +22,9 @@ from headcount.errors import ConfigError
 from headcount.escape import markdown, markdown_code
 from headcount.evaluation.rouge import ROUGE_TYPES
 from headcount.evaluation.tables import TITLES
-from headcount.runs.checkpoint import TIED, WEIGHTS, load_checkpoint
-from headcount.runs.folder import refuse_links, write_whole
+from headcount.runs.checkpoint import TIED, load_checkpoint
+from headcount.runs.files import write_atomically
+from headcount.runs.folder import RunFile, reject_links
 from headcount.terminal import print_line
 
 LOCAL = {
@@ -44,7 +45,7 @@ def export(run: Path, to: Path) -> None:
         ConfigError: the run is not finished or damaged, or the folder is there and not empty, or
             cannot be made.
     """
-    refuse_links(run)
+    reject_links(run)
     best, scores = load_checkpoint(run, "best"), _read_scores(run)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ConfigError(f"{to}: there already; legal: a new or an empty folder")
@@ -59,14 +60,14 @@ def export(run: Path, to: Path) -> None:
     try:
         scratch.mkdir(parents=True)
         try:
-            write_whole(
-                scratch / "config.json",
+            write_atomically(
+                scratch / RunFile.EXPORTED_CONFIG,
                 json.dumps({"format_version": EXPORT_FORMAT, **config}, indent=2),
             )
-            save_file(weights, scratch / WEIGHTS, metadata)
-            load_tokenizer(run / "tokenizer.json")  # it is one
-            shutil.copyfile(run / "tokenizer.json", scratch / "tokenizer.json")
-            write_whole(scratch / "README.md", card)
+            save_file(weights, scratch / RunFile.WEIGHTS, metadata)
+            load_tokenizer(run / RunFile.TOKENIZER)  # it is one
+            shutil.copyfile(run / RunFile.TOKENIZER, scratch / RunFile.TOKENIZER)
+            write_atomically(scratch / RunFile.CARD, card)
             os.replace(scratch, to)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -77,7 +78,7 @@ def export(run: Path, to: Path) -> None:
 
 def _read_scores(run: Path) -> dict[str, Any]:
     try:
-        scores: dict[str, Any] = json.loads((run / "scores.json").read_text(encoding="utf-8"))
+        scores: dict[str, Any] = json.loads((run / RunFile.SCORES).read_text(encoding="utf-8"))
         return scores
     except FileNotFoundError:
         raise ConfigError(

@@ -21,7 +21,8 @@ from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError
 from headcount.escape import json_line
 from headcount.runs.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
-from headcount.runs.folder import hold, write_whole
+from headcount.runs.files import write_atomically
+from headcount.runs.folder import RunFile, lock_folder
 from headcount.runs.partial_predictions import PartialPredictions
 from headcount.terminal import make_console, print_line
 from headcount.training.callbacks.progress import bar, rate
@@ -55,7 +56,7 @@ def summarize(run: Path, config: Config, file: str, *, out: Path | None = None) 
             be read, or the file is there and was made of something else.
     """
     check_unchanged(run, config)
-    summarizer = Summarizer(config, load_tokenizer(run / "tokenizer.json"))
+    summarizer = Summarizer(config, load_tokenizer(run / RunFile.TOKENIZER))
     summarizer.load_weights(load_checkpoint(run, "best").get("state_dict", {}))
     summarizer.eval()
     if out is None:
@@ -111,7 +112,7 @@ def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -
     silence_other_ranks(trainer)
     with ExitStack() as held:
         if trainer.is_global_zero:
-            held.enter_context(hold(to))
+            held.enter_context(lock_folder(to))
             if _is_finished(out, to, made_of, count):  # another process may have been at it since
                 return
         share(trainer, to)
@@ -143,8 +144,12 @@ def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -
         trainer.strategy.barrier()
         if trainer.is_global_zero:
             parts.read()
-            write_whole(out.with_name(f"{out.name}.made_of.json"), json.dumps(made_of, indent=2))
-            write_whole(out, (json.dumps(row["out"], ensure_ascii=False) + "\n" for row in parts))
+            write_atomically(
+                out.with_name(f"{out.name}.made_of.json"), json.dumps(made_of, indent=2)
+            )
+            write_atomically(
+                out, (json.dumps(row["out"], ensure_ascii=False) + "\n" for row in parts)
+            )
             if said := describe_long_documents(config, sum(row["long"] for row in parts), count):
                 print_line(said)
             parts.remove()

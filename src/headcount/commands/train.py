@@ -25,7 +25,8 @@ from headcount.config.schema import Config, RunConfig
 from headcount.data.cache import DIGESTS
 from headcount.errors import RunError
 from headcount.runs.checkpoint import checkpoint_path, clear, last_good
-from headcount.runs.folder import FINISHED, find_run, hold, new_folder, write_whole
+from headcount.runs.files import write_atomically
+from headcount.runs.folder import RunFile, create_numbered_folder, find_run, lock_folder
 from headcount.runs.metrics_csv import cut_metrics
 from headcount.runs.wandb_tracking import how_to_send, log_report, track
 from headcount.terminal import make_console, print_line, say
@@ -77,14 +78,14 @@ def train(config: Config, *, fresh: bool = False) -> None:
         if team.is_global_zero:
             run = config.run
             folder = found or _new_run_folder(run)
-            held.enter_context(hold(folder, afresh=fresh and bool(run.folder)))
+            held.enter_context(lock_folder(folder, fresh=fresh and bool(run.folder)))
             # another process may have had the folder since it was looked at
             if not fresh and _is_finished(
                 find_run(replace(config, run=replace(run, folder=str(folder))))
             ):
                 return
-            write_whole(
-                folder / "config.yaml", to_yaml(config)
+            write_atomically(
+                folder / RunFile.CONFIG, to_yaml(config)
             )  # from here on the same command finds it
         try:
             _train(config, team, folder, signals, fresh=fresh)
@@ -99,12 +100,12 @@ def train(config: Config, *, fresh: bool = False) -> None:
 def _new_run_folder(run: RunConfig) -> Path:
     if run.folder:
         return user_path("run.folder", run.folder)
-    return new_folder(user_path("run.directory", run.directory), run.name or "run")
+    return create_numbered_folder(user_path("run.directory", run.directory), run.name or "run")
 
 
 def _is_finished(found: Path | None) -> bool:
     """Return whether a run is finished, after saying so."""
-    if found is None or not (found / FINISHED).exists():
+    if found is None or not (found / RunFile.FINISHED).exists():
         return False
     print_line(f"{found}: this run is finished; --fresh begins another")
     return True
@@ -132,7 +133,7 @@ def _train(
     # The other processes read the resolved config: the files may have been edited while the data
     # was prepared.
     resolved = (
-        ["train", str(held / "config.yaml"), *(["--fresh"] if fresh else [])] if held else None
+        ["train", str(held / RunFile.CONFIG), *(["--fresh"] if fresh else [])] if held else None
     )
     folder = share(team, held, arguments=resolved)
     check_same_config(team, config)
@@ -167,7 +168,7 @@ def _train(
         if judged is None:
             return
         log_report(loggers, judged, trainer.global_step)
-    write_whole(folder / FINISHED, json.dumps({"step": trainer.global_step}))
+    write_atomically(folder / RunFile.FINISHED, json.dumps({"step": trainer.global_step}))
     say(console, f"\nrun folder: {folder}")
     if command := how_to_send(folder):
         say(console, f"to send this run to your W&B account: {command}")
@@ -185,8 +186,8 @@ def _prepare(
     check_same_data(folder, config, data)
     clear(folder)
     check_room(folder, config, data.tokenizer.get_vocab_size())
-    write_whole(folder / "data.json", json.dumps(data.origin, indent=2))
-    write_whole(folder / "tokenizer.json", data.tokenizer.to_str(pretty=True))
+    write_atomically(folder / RunFile.DATA, json.dumps(data.origin, indent=2))
+    write_atomically(folder / RunFile.TOKENIZER, data.tokenizer.to_str(pretty=True))
     shutil.copytree(
         data.audit(console), folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(DIGESTS)
     )

@@ -188,12 +188,6 @@ def read_yaml(file: str | Path) -> DictConfig | ListConfig:
     return OmegaConf.load(file)
 
 
-def config_file(run: Path) -> str:
-    """Return where the config of a run folder is, or of an export."""
-    exported = run / "config.json"
-    return str(exported if exported.is_file() else run / "config.yaml")
-
-
 @cache
 def _structured(config: type[Config]) -> DictConfig:
     return OmegaConf.structured(config)

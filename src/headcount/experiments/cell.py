@@ -19,7 +19,8 @@ from omegaconf import OmegaConf
 from headcount.config import load as compose
 from headcount.config.load import as_dict
 from headcount.config.schema import Config
-from headcount.runs.folder import has_effect, write_whole
+from headcount.runs.files import write_atomically
+from headcount.runs.folder import has_effect
 
 MAX_TAG_LENGTH = 64  # W&B rejects longer ones
 MAX_NAME_LENGTH = 128  # of a W&B run or group
@@ -93,7 +94,9 @@ class Cell:
             "name": shorten(self.name, MAX_NAME_LENGTH),
             "tags": [shorten(tag, MAX_TAG_LENGTH) for tag in tags],
         }
-        write_whole(self.config_file, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        write_atomically(
+            self.config_file, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+        )
 
     def command(self) -> list[str]:
         """Return the command that trains this cell, or resumes its training, from ``config_file``.

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from headcount.config.load import is_file, read_yaml
 from headcount.config.schema import RougeType
 from headcount.errors import ConfigError, legal_names
-from headcount.runs.folder import NO_MATTER
+from headcount.runs.folder import KEYS_WITHOUT_EFFECT
 
 Control = Literal["fixed_width", "fixed_head_dim", "matched_parameters", "none"]
 SCORES = [f"validation/{name}" for name in get_args(RougeType)]
@@ -261,7 +261,7 @@ class _Reader:
                     raise ConfigError(
                         f"{self.file}: {where}: seed is not set here; legal: seeds: [0, 1, 2]"
                     )
-                if where != "overrides" and f"{key}.".startswith(NO_MATTER):
+                if where != "overrides" and f"{key}.".startswith(KEYS_WITHOUT_EFFECT):
                     raise ConfigError(
                         f"{self.file}: {where}: {key} changes no result; legal: keys of what is "
                         "trained"

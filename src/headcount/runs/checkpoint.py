@@ -22,10 +22,10 @@ from safetensors import safe_open
 from headcount.config.load import as_dict, changed, flatten
 from headcount.config.schema import Config
 from headcount.errors import ConfigError, RunError
+from headcount.runs.files import write_atomically
+from headcount.runs.folder import RunFile
 from headcount.terminal import print_line
-from headcount.runs.folder import write_whole
 
-WEIGHTS = "model.safetensors"  # of an export
 # in its metadata: for the names of weights that are stored once the names that they are stored
 # under
 TIED = "tied"
@@ -35,11 +35,15 @@ LISTED = 8  # sums of one side file; two would do, were no save ever cut
 class CheckpointFiles(TorchCheckpointIO):
     """How Lightning writes and reads checkpoints: whole, checked, and with no code in them."""
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
         """Write a checkpoint, see ``write_checkpoint``."""
         write_checkpoint(checkpoint, Path(path))
 
-    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: Any = None
+    ) -> dict[str, Any]:
         """Read a checkpoint, see ``read_checkpoint``."""
         return read_checkpoint(Path(path))
 
@@ -88,7 +92,9 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
 
 
 def _put(source: Path, path: Path, sums: list[str]) -> None:
-    write_whole(_side_file(path), "".join(f"{each}\n" for each in [*sums, *_sums(path)][:LISTED]))
+    write_atomically(
+        _side_file(path), "".join(f"{each}\n" for each in [*sums, *_sums(path)][:LISTED])
+    )
     os.replace(source, path)
 
 
@@ -112,27 +118,34 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             listed = _sums(path)
             # a bare copy has no list
             if listed and hashlib.file_digest(file, "sha256").hexdigest() not in listed:
-                raise ConfigError(f"{path}: damaged, or not a checkpoint (its SHA-256 is not in {path.name}.sha256)")
+                raise ConfigError(
+                    f"{path}: damaged, or not a checkpoint (its SHA-256 is not in "
+                    f"{path.name}.sha256)"
+                )
             file.seek(0)
-            if path.name == WEIGHTS:
+            if path.name == RunFile.WEIGHTS:
                 return _read_export(path.parent)
             content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
             if "global_step" not in content:
                 raise ConfigError(f"{path}: damaged, or not a checkpoint (it has no global_step)")
     except FileNotFoundError:
-        raise ConfigError(f"{path.parents[1]}: not a run folder with a checkpoint ({path} is missing)") from None
+        raise ConfigError(
+            f"{path.parents[1]}: not a run folder with a checkpoint ({path} is missing)"
+        ) from None
     except ConfigError:
         raise
     except Exception as error:  # what is no checkpoint fails in many ways
-        raise ConfigError(f"{path}: damaged, or not a checkpoint ({type(error).__name__})") from None
+        raise ConfigError(
+            f"{path}: damaged, or not a checkpoint ({type(error).__name__})"
+        ) from None
     return content
 
 
 def checkpoint_path(run: Path, name: str) -> Path:
     """Return where a checkpoint of a run is: ``best``, ``last`` or ``previous``."""
-    if name == "best" and (run / WEIGHTS).is_file():
-        return run / WEIGHTS
-    return run / "checkpoints" / f"{name}.ckpt"
+    if name == "best" and (run / RunFile.WEIGHTS).is_file():
+        return run / RunFile.WEIGHTS
+    return run / RunFile.CHECKPOINTS / f"{name}.ckpt"
 
 
 def load_checkpoint(run: Path, name: str) -> dict[str, Any]:
@@ -157,18 +170,18 @@ def last_good(run: Path) -> tuple[Path, int] | None:
 
 def clear(run: Path) -> None:
     """Remove what a run that was killed in the middle of a save left."""
-    for scratch in (run / "checkpoints").glob(".*"):
+    for scratch in (run / RunFile.CHECKPOINTS).glob(".*"):
         scratch.unlink()
 
 
 def _read_export(folder: Path) -> dict[str, Any]:
     """Read an export as what its checkpoint has of it."""
-    with safe_open(folder / WEIGHTS, framework="pt") as file:
+    with safe_open(folder / RunFile.WEIGHTS, framework="pt") as file:
         metadata = file.metadata()
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is not a dict
     tied: dict[str, str] = json.loads(metadata[TIED])
     weights |= {name: weights[known] for name, known in tied.items()}
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = json.loads((folder / RunFile.EXPORTED_CONFIG).read_text(encoding="utf-8"))
     return {"state_dict": weights, "config": config, "global_step": int(metadata["step"])}
 
 
@@ -181,10 +194,14 @@ def check_unchanged(run: Path, config: Config) -> None:
     try:
         then = flatten(load_checkpoint(run, "best")["config"])
     except (KeyError, AttributeError):
-        raise ConfigError(f"{checkpoint_path(run, 'best')}: not a checkpoint of this version (no config)") from None
+        raise ConfigError(
+            f"{checkpoint_path(run, 'best')}: not a checkpoint of this version (no config)"
+        ) from None
     set_now = changed(config)
     for name, now in flatten(as_dict(config)).items():
-        if not name.startswith(("model.", "tokenizer.", "data.max_document_tokens", "data.max_summary_tokens")):
+        if not name.startswith(
+            ("model.", "tokenizer.", "data.max_document_tokens", "data.max_summary_tokens")
+        ):
             continue
         # a key that is new in the schema is no difference by itself
         if name not in then and name not in set_now:

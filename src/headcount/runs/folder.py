@@ -1,46 +1,72 @@
-"""Folders of results.
+"""Run folders: the names of their files, finding the folder of a config, and locking it."""
 
-One run each, held by one process at a time; what is written whole is whole or not there.
-"""
-
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from enum import StrEnum
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
 
 from headcount.config.load import as_dict, changed, flatten
-from headcount.errors import ConfigError, RunError
-from headcount.config.schema import Config
 from headcount.config.paths import user_path
+from headcount.config.schema import Config
+from headcount.errors import ConfigError
 
-FINISHED = "finished"  # the file that is written last
-LOCK = ".lock"
-# keys that cannot change what comes out
-NO_MATTER = ("run.", "tracking.", "data.cache_dir", "data.num_workers")
+
+class RunFile(StrEnum):
+    """The files and folders of a run folder. The names are written nowhere else."""
+
+    CONFIG = "config.yaml"
+    DATA = "data.json"
+    TOKENIZER = "tokenizer.json"
+    CHECKPOINTS = "checkpoints"
+    METRICS = "metrics.csv"
+    COSTS = "costs.json"
+    PARTIAL_PREDICTIONS = "parts"
+    PREDICTIONS = "predictions.jsonl"
+    PER_EXAMPLE_METRICS = "per_example_metrics.csv"
+    SCORES = "scores.json"
+    ATTENTION_PLOT = "cross_attention.png"
+    NOT_FINITE = "not_finite.json"
+    WANDB = "wandb"
+    WANDB_ID = "wandb_id"
+    FINISHED = "finished"  # written last
+    LOCK = ".lock"
+
+    # Of an export, which has no checkpoints.
+    EXPORTED_CONFIG = "config.json"
+    WEIGHTS = "model.safetensors"
+    CARD = "README.md"
+
+
+KEYS_WITHOUT_EFFECT = ("run.", "tracking.", "data.cache_dir", "data.num_workers")
 
 
 def has_effect(key: str, config: Config) -> bool:
-    """Return whether a key of a resolved config can change the results.
+    """Return whether a key of a config can change the results.
 
-    Workers of a stream each read a part of it, so that their number decides the order; otherwise
-    it has no effect.
+    The workers of a stream each read a part of it, so their number decides the order of examples.
     """
     if key == "data.num_workers":
         return config.data.streaming
-    return not key.startswith(NO_MATTER)
+    return not key.startswith(KEYS_WITHOUT_EFFECT)
 
 
-def new_folder(parent: Path, name: str) -> Path:
-    """Make the first of NAME-1, NAME-2, ...
+def config_file(run: Path) -> str:
+    """Return the config file of a run folder or of an export."""
+    exported = run / RunFile.EXPORTED_CONFIG
+    return str(exported if exported.is_file() else run / RunFile.CONFIG)
 
-    That is not there: a folder of results is never written into twice.
+
+def create_numbered_folder(parent: Path, name: str) -> Path:
+    """Create the first of NAME-1, NAME-2, ... that does not exist.
+
+    Raises:
+        ConfigError: no folder can be created there.
     """
     try:
         parent.mkdir(parents=True, exist_ok=True)
@@ -55,144 +81,148 @@ def new_folder(parent: Path, name: str) -> Path:
 
 
 def find_run(config: Config) -> Path | None:
-    """Find the folder of the run that a config belongs to, if it was begun.
+    """Return the folder of the run that was started with this config; None if there is none.
 
     Args:
-        config: its ``run`` section says where: ``folder``, or else the newest folder of its name
-            with the same config.
+        config: its ``run`` section says where to look: in ``folder``, or otherwise for the newest
+            folder of its name with the same config.
 
     Raises:
-        ConfigError: ``run.folder`` has something else in it; the keys that differ.
+        ConfigError: ``run.folder`` holds another run, or something else.
     """
-    run = config.run
-    if run.folder is None:
-        numbered = re.compile(rf"{re.escape(run.name or 'run')}-(\d+)")
-        found = [
-            (numbered.fullmatch(folder.name), folder) for folder in user_path("run.directory", run.directory).glob("*")
-        ]
-        for _, folder in sorted(((int(match[1]), folder) for match, folder in found if match), reverse=True):
-            if (folder / "config.yaml").is_file() and not differences(folder, config):
-                return folder
+    if config.run.folder is None:
+        return _find_numbered_run(config)
+    folder = user_path("run.folder", config.run.folder)
+    if not (folder / RunFile.CONFIG).is_file():
+        _reject_other_content(folder)
         return None
-    folder = user_path("run.folder", run.folder)
-    if (folder / "config.yaml").is_file():
-        if others := differences(folder, config):
-            raise ConfigError(
-                f"run.folder={folder}: the run in it was begun with {', '.join(others)}; "
-                "legal: the same config, another folder, or --fresh"
-            )
-        return folder
-    _refuse_strange(folder)
+    if others := differences(folder, config):
+        raise ConfigError(
+            f"run.folder={folder}: the run in it was begun with {', '.join(others)}; "
+            "legal: the same config, another folder, or --fresh"
+        )
+    return folder
+
+
+def _find_numbered_run(config: Config) -> Path | None:
+    pattern = re.compile(rf"{re.escape(config.run.name or 'run')}-(\d+)")
+    numbered = []
+    for folder in user_path("run.directory", config.run.directory).glob("*"):
+        match = pattern.fullmatch(folder.name)
+        if match:
+            numbered.append((int(match[1]), folder))
+    for _, folder in sorted(numbered, reverse=True):
+        if (folder / RunFile.CONFIG).is_file() and not differences(folder, config):
+            return folder
     return None
 
 
-def _refuse_strange(folder: Path) -> None:
-    if not folder.is_dir() or (folder / "config.yaml").is_file():
+def _reject_other_content(folder: Path) -> None:
+    """Reject a folder that holds anything but a run."""
+    if not folder.is_dir() or (folder / RunFile.CONFIG).is_file():
         return
-    if strange := next((path for path in folder.iterdir() if not path.name.startswith(".")), None):
-        raise ConfigError(f"run.folder={folder}: not a run's, {strange.name} is in it; legal: a new or an empty folder")
+    for path in folder.iterdir():
+        if not path.name.startswith("."):
+            raise ConfigError(
+                f"run.folder={folder}: not a run's, {path.name} is in it; "
+                "legal: a new or an empty folder"
+            )
 
 
 def differences(folder: Path, config: Config) -> list[str]:
-    """Return what of a run's config another config changes, as KEY=VALUE."""
+    """Return the settings of a run that differ from a config and can change results, as KEY=VALUE.
+
+    A key that is new in the schema is no difference if the config has its default.
+    """
     try:
-        then = flatten(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+        before = flatten(yaml.safe_load((folder / RunFile.CONFIG).read_text(encoding="utf-8")))
     except (OSError, ValueError, yaml.YAMLError, AttributeError, RecursionError):
         return ["a config.yaml that cannot be read"]
-    now, set_now = flatten(as_dict(config)), changed(config)
-    return [
-        f"{key}={'null' if then.get(key) is None else then[key]}"
-        # a key that is new in the schema is no difference by itself
-        for key in sorted(then.keys() | set_now.keys())
-        if then.get(key) != now.get(key) and has_effect(key, config)
-    ]
+    now = flatten(as_dict(config))
+    found = []
+    for key in sorted(before.keys() | changed(config).keys()):
+        if before.get(key) != now.get(key) and has_effect(key, config):
+            value = "null" if before.get(key) is None else before[key]
+            found.append(f"{key}={value}")
+    return found
 
 
-def refuse_links(folder: Path) -> None:
-    """Refuse a run folder in which something is a link to elsewhere: a run from a stranger is not
-    written through it.
+def reject_links(folder: Path) -> None:
+    """Reject a run folder with a link that leads out of it: nothing is written through a
+    stranger's.
 
     Raises:
-        ConfigError: there is one.
+        ConfigError: there is such a link.
     """
     for path in folder.rglob("*"):
-        if folder / "wandb" in path.parents and not path.is_dir():
-            continue  # W&B links its logs there, by absolute paths
+        # W&B links to its own logs, by absolute paths.
+        if folder / RunFile.WANDB in path.parents and not path.is_dir():
+            continue
         if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-            raise ConfigError(f"{path}: leads out of {folder}, to {path.readlink()}; legal: links within it")
+            raise ConfigError(
+                f"{path}: leads out of {folder}, to {path.readlink()}; legal: links within it"
+            )
 
 
 @contextmanager
-def hold(folder: Path, *, afresh: bool = False) -> Iterator[None]:
-    """Keep other processes out of a run folder, which is made where it is missing.
+def lock_folder(folder: Path, *, fresh: bool = False) -> Iterator[None]:
+    """Lock a run folder for this process, and create it if it does not exist.
 
-    If nothing was in it, and nothing but a config came into it, it goes again.
-
-    The system lets go of it when the process ends, however it ends.
+    The operating system releases the lock when the process ends, however it ends. On exit the
+    folder is deleted if nothing but ``config.yaml`` was written.
 
     Args:
         folder: the run folder.
-        afresh: move what is there out of the way, to ``FOLDER.old-N``.
+        fresh: move an earlier run out of the way, to ``FOLDER.old-N``.
 
     Raises:
-        ConfigError: another process holds it, it cannot be written, a link leads out of it, or
-            what is to be moved out of the way is not a run's.
+        ConfigError: another process has the lock, the folder cannot be written, a link leads out
+            of it, or it holds something else than a run.
     """
-    refuse_links(folder)
-    if afresh and folder.exists():
-        _refuse_strange(folder)
-        if folder.name in ("", ".."):
-            raise ConfigError(f"run.folder={folder}: cannot be moved out of the way; legal: a folder by its name")
-        with hold(folder):
-            aside = next(old for n in count(1) if not (old := folder.with_name(f"{folder.name}.old-{n}")).exists())
-            folder.rename(aside)
-    lock = FileLock(folder / LOCK)
+    reject_links(folder)
+    if fresh and folder.exists():
+        _move_aside(folder)
+
+    lock = FileLock(folder / RunFile.LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
-        # an old lock could be taken in a folder that cannot be written
+        # An existing lock file can be taken in a folder that cannot be written.
         with TemporaryFile(dir=folder):
             pass
-        new = {path.name for path in folder.iterdir()} <= {LOCK}
+        is_new = {path.name for path in folder.iterdir()} <= {RunFile.LOCK}
     except Timeout:
-        raise ConfigError(f"{folder}: another process is at work here; legal: when it has ended") from None
+        raise ConfigError(
+            f"{folder}: another process is at work here; legal: when it has ended"
+        ) from None
     except OSError as error:
-        raise ConfigError(f"{folder}: cannot be written as a run folder: {error.strerror}") from None
+        reason = error.strerror or error
+        raise ConfigError(f"{folder}: cannot be written as a run folder: {reason}") from None
+
     try:
         yield
     finally:
-        with suppress(OSError):  # it was moved
-            if new and {path.name for path in folder.iterdir()} <= {LOCK, "config.yaml"}:
-                for name in "config.yaml", LOCK:
+        # The folder may have been moved meanwhile.
+        with suppress(OSError):
+            if is_new and {path.name for path in folder.iterdir()} <= {
+                RunFile.LOCK,
+                RunFile.CONFIG,
+            }:
+                for name in (RunFile.CONFIG, RunFile.LOCK):
                     (folder / name).unlink(missing_ok=True)
                 folder.rmdir()
         lock.release()
 
 
-@contextmanager
-def say_unwritten(path: Path) -> Iterator[None]:
-    """Turn what keeps a file from being written, a full disk, say, into a RunError that names it.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def write_whole(path: Path, text: str | Iterator[str]) -> None:
-    """Write a file, or one of several pieces, whole or not at all.
-
-    Raises:
-        RunError: it cannot be written; what was there is as it was.
-    """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with say_unwritten(path):
-            with scratch.open("w", encoding="utf-8") as file:
-                file.writelines([text] if isinstance(text, str) else text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(scratch, path)
-    finally:
-        with suppress(OSError):
-            scratch.unlink()
+def _move_aside(folder: Path) -> None:
+    _reject_other_content(folder)
+    if folder.name in ("", ".."):
+        raise ConfigError(
+            f"run.folder={folder}: cannot be moved out of the way; legal: a folder by its name"
+        )
+    with lock_folder(folder):
+        for number in count(1):
+            target = folder.with_name(f"{folder.name}.old-{number}")
+            if not target.exists():
+                break
+        folder.rename(target)

@@ -13,7 +13,8 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
-from headcount.runs.folder import say_unwritten, write_whole
+from headcount.runs.files import name_unwritable, write_atomically
+from headcount.runs.folder import RunFile
 
 
 class MetricsFile(Logger):
@@ -25,7 +26,7 @@ class MetricsFile(Logger):
     def __init__(self, folder: Path) -> None:
         """Take the run folder; rows that are there stay."""
         super().__init__()
-        self.path = folder / "metrics.csv"
+        self.path = folder / RunFile.METRICS
         self.columns = read_rows(self.path)[0]
 
     @property
@@ -47,19 +48,19 @@ class MetricsFile(Logger):
         if new := row.keys() - set(self.columns):
             self.columns = sorted([*self.columns, *new])
             _write_rows(self.path, self.columns, read_rows(self.path)[1])
-        with say_unwritten(self.path), self.path.open("a", encoding="utf-8", newline="") as file:
+        with name_unwritable(self.path), self.path.open("a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
 
     def save(self) -> None:
         """Make sure that the rows outlast the machine, too."""
         if self.path.exists():
-            with say_unwritten(self.path), self.path.open("rb") as file:
+            with name_unwritable(self.path), self.path.open("rb") as file:
                 os.fsync(file.fileno())
 
 
 def cut_metrics(folder: Path, step: int) -> None:
     """Drop the rows of a run that were logged from a step on, which will be logged again."""
-    path = folder / "metrics.csv"
+    path = folder / RunFile.METRICS
     if path.exists():
         columns, rows = read_rows(path)
         _write_rows(path, columns, [row for row in rows if int(row["step"]) < step])
@@ -82,4 +83,4 @@ def _write_rows(path: Path, columns: list[str], rows: list[dict[str, str]]) -> N
     table = csv.DictWriter(text, columns, lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    write_whole(path, text.getvalue())
+    write_atomically(path, text.getvalue())

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from headcount.errors import ConfigError
-from headcount.runs.folder import say_unwritten, write_whole
+from headcount.runs.files import name_unwritable, write_atomically
 
 
 class PartialPredictions:
@@ -44,7 +44,7 @@ class PartialPredictions:
                 for path in self.folder.glob("*.jsonl"):
                     path.unlink()
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(stamp, text)
+            write_atomically(stamp, text)
         except OSError as error:
             raise ConfigError(f"{self.folder}: cannot be written: {error.strerror}") from None
 
@@ -66,8 +66,10 @@ class PartialPredictions:
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the rows of a batch, each with its number as ``row``, but those that are there."""
         rows = [row for row in rows if not self.done[row["row"]]]
-        with say_unwritten(self.own), self.own.open("ab") as file:
-            file.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+        with name_unwritable(self.own), self.own.open("ab") as file:
+            file.write(
+                "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+            )
         self.done[[row["row"] for row in rows]] = True
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

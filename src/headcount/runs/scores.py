@@ -1,6 +1,7 @@
 """Results as files.
 
-``scores.json`` has the means of all systems, ``figures.csv`` the model's example by example.
+``scores.json`` has the means of all systems, ``per_example_metrics.csv`` the model's example by
+example.
 """
 
 import csv
@@ -18,7 +19,8 @@ from headcount.escape import csv_cell, csv_text
 from headcount.evaluation.bootstrap import Values
 from headcount.evaluation.report import Report
 from headcount.evaluation.systems import FIGURES, System
-from headcount.runs.folder import write_whole
+from headcount.runs.files import write_atomically
+from headcount.runs.folder import RunFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +40,10 @@ class Scored:
     references: dict[str, list[str]]
 
 
-def write_results(folder: Path, report: Report, ids: Sequence[str], *, split: str, seed: int, step: int) -> None:
-    """Write ``scores.json`` and ``figures.csv``.
+def write_results(
+    folder: Path, report: Report, ids: Sequence[str], *, split: str, seed: int, step: int
+) -> None:
+    """Write ``scores.json`` and ``per_example_metrics.csv``.
 
     Args:
         folder: to write into.
@@ -53,8 +57,10 @@ def write_results(folder: Path, report: Report, ids: Sequence[str], *, split: st
     writer = csv.writer(rows, lineterminator="\n")
     writer.writerow(["id", *FIGURES])
     for identifier, values in zip(ids, report.systems[0].values.tolist(), strict=True):
-        writer.writerow([csv_cell(identifier), *("" if value != value else value for value in values)])
-    write_whole(folder / "figures.csv", rows.getvalue())
+        writer.writerow(
+            [csv_cell(identifier), *("" if value != value else value for value in values)]
+        )
+    write_atomically(folder / RunFile.PER_EXAMPLE_METRICS, rows.getvalue())
     scores = {
         "split": split,
         "examples": len(ids),
@@ -64,7 +70,7 @@ def write_results(folder: Path, report: Report, ids: Sequence[str], *, split: st
         "alarms": report.alarms,
         "systems": {system.name: _plain(system) for system in report.systems},
     }
-    write_whole(folder / "scores.json", json.dumps(scores, indent=2, ensure_ascii=False))
+    write_atomically(folder / RunFile.SCORES, json.dumps(scores, indent=2, ensure_ascii=False))
 
 
 def read_results(folder: Path) -> Scored:
@@ -77,23 +83,29 @@ def read_results(folder: Path) -> Scored:
         ConfigError: the folder has no results, or they are damaged.
     """
     try:
-        signature = json.loads((folder / "scores.json").read_text(encoding="utf-8"))["signature"]
-        with (folder / "figures.csv").open(encoding="utf-8", newline="") as file:
+        signature = json.loads((folder / RunFile.SCORES).read_text(encoding="utf-8"))["signature"]
+        with (folder / RunFile.PER_EXAMPLE_METRICS).open(encoding="utf-8", newline="") as file:
             table = list(csv.DictReader(file))
-        with (folder / "predictions.jsonl").open(encoding="utf-8") as file:
+        with (folder / RunFile.PREDICTIONS).open(encoding="utf-8") as file:
             predictions = [json.loads(line) for line in file]
         rows = {csv_text(row["id"]): number for number, row in enumerate(table)}
         references = {prediction["id"]: prediction["references"] for prediction in predictions}
         if not len(table) == len(predictions) == len(rows) == len(rows.keys() & references):
-            raise ValueError("figures.csv and predictions.jsonl do not have one row each for an id")
+            raise ValueError(
+                "per_example_metrics.csv and predictions.jsonl do not have one row each for an id"
+            )
         values = np.array([[float(row[name] or nan) for name in FIGURES] for row in table])
         return Scored(signature=signature, rows=rows, values=values, references=references)
     except FileNotFoundError as error:
         missing = Path(error.filename).name
-        raise ConfigError(f"{folder}: no {missing} in it; legal: a folder that train or evaluate has made") from None
+        raise ConfigError(
+            f"{folder}: no {missing} in it; legal: a folder that train or evaluate has made"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{folder}: damaged results ({type(error).__name__}: {error})") from None
 
 
 def _plain(system: System) -> dict[str, dict[str, float] | None]:
-    return {name: None if figure is None else asdict(figure) for name, figure in system.figures.items()}
+    return {
+        name: None if figure is None else asdict(figure) for name, figure in system.figures.items()
+    }

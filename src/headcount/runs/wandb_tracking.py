@@ -19,9 +19,10 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 
 from headcount.config.schema import TrackingConfig
 from headcount.evaluation.report import Report
-from headcount.terminal import print_line
-from headcount.runs.folder import write_whole
+from headcount.runs.files import write_atomically
+from headcount.runs.folder import RunFile
 from headcount.runs.metrics_csv import MetricsFile
+from headcount.terminal import print_line
 
 # seconds that a run waits for W&B before it goes on offline; 30 pass by the clock
 INIT_TIMEOUT = 20
@@ -53,7 +54,10 @@ def track(
     before = dict(os.environ)
     os.environ.setdefault("WANDB_SILENT", "true")  # what it has to say is said here, in one line
     os.environ.setdefault("WANDB_HTTP_TIMEOUT", str(2 * PATIENCE))
-    os.environ |= {f"WANDB_{kind.upper()}_DIR": str(folder.resolve() / "wandb" / kind) for kind in ("data", "cache")}
+    os.environ |= {
+        f"WANDB_{kind.upper()}_DIR": str(folder.resolve() / RunFile.WANDB / kind)
+        for kind in ("data", "cache")
+    }
     tracker = None
     try:
         mode = _mode(tracking, folder)
@@ -80,7 +84,12 @@ class Tracker(WandbLogger):
     """
 
     def __init__(
-        self, tracking: TrackingConfig, folder: Path, plain: dict[str, Any], job_type: str | None, mode: str
+        self,
+        tracking: TrackingConfig,
+        folder: Path,
+        plain: dict[str, Any],
+        job_type: str | None,
+        mode: str,
     ) -> None:
         """Start the W&B run of a run folder; see ``track``."""
         self.begin = partial(_init, tracking, folder, plain, job_type)
@@ -101,7 +110,11 @@ class Tracker(WandbLogger):
 
     def _give_up(self, reason: object) -> None:
         self.mode = WITHOUT[self.mode]
-        how = "tracked offline" if self.mode == "offline" else "not tracked there, but in metrics.csv"
+        how = (
+            "tracked offline"
+            if self.mode == "offline"
+            else "not tracked there, but in metrics.csv"
+        )
         said = (str(reason).strip() or type(reason).__name__).splitlines()[0]
         print_line(f"W&B: {said}; this run is {how}")
         with suppress(Exception, SystemExit):  # its own process may be gone, or hold the run's id
@@ -153,12 +166,18 @@ class Tracker(WandbLogger):
                 # as ``wandb sync`` does
                 Path(run.settings.sync_file).with_suffix(".wandb.synced").touch()
         except Exception as error:
-            print_line(f"W&B: not all of this run could be sent ({str(error) or type(error).__name__})")
+            print_line(
+                f"W&B: not all of this run could be sent ({str(error) or type(error).__name__})"
+            )
 
 
 def how_to_send(folder: Path) -> str | None:
     """Return the command that sends what waits in a run folder to W&B, None where nothing does."""
-    waiting = [file for file in folder.glob("wandb/*/*.wandb") if not file.with_suffix(".wandb.synced").exists()]
+    waiting = [
+        file
+        for file in folder.glob("wandb/*/*.wandb")
+        if not file.with_suffix(".wandb.synced").exists()
+    ]
     return f"wandb sync --include-online {folder / 'wandb'}" if waiting else None
 
 
@@ -189,7 +208,7 @@ def _mode(tracking: TrackingConfig, folder: Path) -> str:
     if mode == "disabled":
         return mode
     try:  # W&B itself would go to the system's temporary folder, where nobody looks
-        kept = folder / "wandb"
+        kept = folder / RunFile.WANDB
         kept.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=kept):
             pass
@@ -204,22 +223,29 @@ def _mode(tracking: TrackingConfig, folder: Path) -> str:
             print_line("W&B: no key is configured (wandb login); this run is tracked offline")
             return "offline"
     except Exception as error:
-        print_line(f"W&B: the key cannot be used ({str(error).splitlines()[0]}); this run is tracked offline")
+        print_line(
+            f"W&B: the key cannot be used ({str(error).splitlines()[0]}); this run is tracked "
+            "offline"
+        )
         return "offline"
     return mode
 
 
-def _init(tracking: TrackingConfig, folder: Path, plain: dict[str, Any], job_type: str | None, mode: str) -> wandb.Run:
+def _init(
+    tracking: TrackingConfig, folder: Path, plain: dict[str, Any], job_type: str | None, mode: str
+) -> wandb.Run:
     """Start a W&B run, or go on with that of the run folder.
 
     What an agent of a sweep has set goes before ours.
     """
     given = os.environ.get
-    known = folder / "wandb_id"
+    known = folder / RunFile.WANDB_ID
     before = known.read_text(encoding="utf-8") if known.exists() and job_type is None else ""
-    identifier = given("WANDB_RUN_ID") or (before if re.fullmatch(r"[\w-]{1,64}", before) else token_hex(4))
+    identifier = given("WANDB_RUN_ID") or (
+        before if re.fullmatch(r"[\w-]{1,64}", before) else token_hex(4)
+    )
     if mode != "disabled" and job_type is None:
-        write_whole(known, identifier)
+        write_atomically(known, identifier)
     return wandb.init(
         mode=mode,  # type: ignore[arg-type]
         id=identifier,

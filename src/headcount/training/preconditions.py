@@ -12,6 +12,7 @@ from headcount.data.tokenizer import load_tokenizer
 from headcount.data.tokens import fingerprint
 from headcount.errors import ConfigError
 from headcount.model.cost import cost
+from headcount.runs.folder import RunFile
 from headcount.training.data_module import SummarizationDataModule
 
 PARAMETER_BYTES = 12  # of a checkpoint: a weight and the two moments of AdamW, in fp32
@@ -37,7 +38,7 @@ def check_room(folder: Path, config: Config, vocabulary_size: int) -> None:
         document_tokens=config.data.max_document_tokens,
         summary_tokens=config.data.max_summary_tokens,
     ).parameters
-    number = CHECKPOINTS - len(list((folder / "checkpoints").glob("*.ckpt")))
+    number = CHECKPOINTS - len(list((folder / RunFile.CHECKPOINTS).glob("*.ckpt")))
     each = PARAMETER_BYTES + (AVERAGE_BYTES if config.optimizer.ema_decay else 0)
     needed, free = number * each * parameters, shutil.disk_usage(folder).free
     if free < needed:
@@ -59,8 +60,8 @@ def check_same_data(folder: Path, config: Config, data: SummarizationDataModule)
     Raises:
         ConfigError: it has.
     """
-    if (folder / "data.json").exists():
-        begun = json.loads((folder / "data.json").read_text(encoding="utf-8"))
+    if (folder / RunFile.DATA).exists():
+        begun = json.loads((folder / RunFile.DATA).read_text(encoding="utf-8"))
         for role in ("train", "validation", "test"):
             if (now := data.origin[role]["sha256"]) != (then := begun[role]["sha256"]):
                 raise ConfigError(
@@ -68,7 +69,7 @@ def check_same_data(folder: Path, config: Config, data: SummarizationDataModule)
                     f"{folder} was begun "
                     f"with another; legal: {then}, or --fresh"
                 )
-    path = folder / "tokenizer.json"
+    path = folder / RunFile.TOKENIZER
     if path.exists() and fingerprint(load_tokenizer(path)) != fingerprint(data.tokenizer):
         raise ConfigError(
             f"tokenizer.path={config.tokenizer.path or 'null'}: the tokenizer is not that with "

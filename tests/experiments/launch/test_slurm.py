@@ -127,7 +127,7 @@ def test_an_array_with_one_job_requeued_ends_as_a_local_launch(
 
 
 def read(cell: Cell) -> tuple[str, str]:
-    return (cell.folder / "figures.csv").read_text(), (
+    return (cell.folder / "per_example_metrics.csv").read_text(), (
         cell.folder / "predictions.jsonl"
     ).read_text()
 

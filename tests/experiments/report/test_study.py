@@ -31,7 +31,9 @@ def test_settings_are_compared_on_the_seeds_and_examples_that_both_have(tmp_path
         grid=TWO,
         keep=lambda cell: "heads=1,seed=1" not in cell.name,
     )
-    figures = cells[4].folder / "figures.csv"  # one example less, among those of 8 heads
+    figures = (
+        cells[4].folder / "per_example_metrics.csv"
+    )  # one example less, among those of 8 heads
     figures.write_text("".join(line for line in figures.open() if not line.startswith("test-7,")))
     predictions = cells[4].folder / "predictions.jsonl"
     predictions.write_text("".join(line for line in predictions.open() if '"test-7"' not in line))

@@ -23,7 +23,8 @@ from rich.console import Console
 
 from headcount.experiments.cell import Cell
 from headcount.experiments.launch.status_table import Board, State
-from headcount.runs.folder import FINISHED, write_whole
+from headcount.runs.files import write_atomically
+from headcount.runs.folder import RunFile
 from headcount.watchdog import STOP_SIGNALS
 
 POLL = 0.5  # seconds between two looks at what the trainings do
@@ -89,15 +90,15 @@ def end(training: Training) -> State:
     cell, status = training.cell, training.process.wait()
     ended_by = -status if status < 0 else status - 128
     interrupted = ended_by in (*STOP_SIGNALS, signal.SIGKILL)  # a crash of its own is a failure
-    if not interrupted and not (cell.folder / FINISHED).exists():
-        write_whole(_beside(cell, "failed"), f"{status}\n")
+    if not interrupted and not (cell.folder / RunFile.FINISHED).exists():
+        write_atomically(_beside(cell, "failed"), f"{status}\n")
     os.close(training.lock)
     return "interrupted" if interrupted else look(cell)
 
 
 def look(cell: Cell) -> State:
     """Return what became of a cell that nobody trains."""
-    if (cell.folder / FINISHED).exists():
+    if (cell.folder / RunFile.FINISHED).exists():
         return "finished"
     return "FAILED" if _beside(cell, "failed").exists() else "waiting"
 

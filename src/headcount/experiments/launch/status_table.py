@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 
 from headcount.experiments.cell import Cell
+from headcount.runs.folder import RunFile
 from headcount.terminal import say
 
 State = Literal["waiting", "running", "elsewhere", "finished", "interrupted", "FAILED"]
@@ -102,7 +103,7 @@ def read_progress(cell: Cell) -> tuple[int, float | None]:
     step, best = 0, None
     with (
         suppress(OSError),
-        (cell.folder / "metrics.csv").open(encoding="utf-8", newline="") as file,
+        (cell.folder / RunFile.METRICS).open(encoding="utf-8", newline="") as file,
     ):
         for row in csv.DictReader(file):
             with suppress(ValueError, KeyError, TypeError):  # a row that is just being written

@@ -28,6 +28,7 @@ from headcount.experiments.report.statistics import (
     compare_family,
     estimate_mean,
 )
+from headcount.runs.folder import RunFile
 from headcount.runs.scores import Scored, read_results
 
 METRICS = dict(zip(ROUGE_TYPES[:3], ("ROUGE-1", "ROUGE-2", "ROUGE-L"), strict=True))
@@ -153,12 +154,12 @@ def read_study(grid: Grid, cells: Sequence[Cell]) -> Study:
 
 def _read_result(cell: Cell, grid: Grid) -> Result:
     scored = read_results(cell.folder)
-    path = cell.folder / "costs.json"
+    path = cell.folder / RunFile.COSTS
     try:
         return Result(
             cell=cell,
             scored=scored,
-            scores=json.loads((cell.folder / "scores.json").read_text(encoding="utf-8")),
+            scores=json.loads((cell.folder / RunFile.SCORES).read_text(encoding="utf-8")),
             costs=json.loads(path.read_text(encoding="utf-8")) if path.exists() else {},
             validation=_read_validation(cell, grid.select.by) if grid.select else 0.0,
         )
@@ -171,7 +172,7 @@ def _read_result(cell: Cell, grid: Grid) -> Result:
 def _read_validation(cell: Cell, name: str) -> float:
     """Return a validation score of the checkpoint that was kept."""
     kept_by = f"validation/{cell.config.evaluation.select_by}"
-    with (cell.folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
+    with (cell.folder / RunFile.METRICS).open(encoding="utf-8", newline="") as file:
         validations = [row for row in csv.DictReader(file) if row.get(kept_by)]
     return float(max(validations, key=lambda row: float(row[kept_by]))[name])
 

@@ -32,7 +32,7 @@ from headcount.experiments.report.tables import (
     results_rows,
     score_block,
 )
-from headcount.runs.folder import write_whole
+from headcount.runs.files import write_atomically
 from headcount.runs.wandb_tracking import Tracker, track
 from headcount.terminal import make_console, say
 
@@ -58,14 +58,16 @@ def report(experiment: Path, overrides: Sequence[str] = (), *, smoke: bool = Fal
     folder = cells[0].folder.parent if smoke else experiment
     rows, scores, costs = results_rows(study), score_block(study), cost_block(study)
     state, findings, method = say_state(study), say_findings(study), say_method(study)
-    write_whole(folder / "results.csv", as_csv(rows))
+    write_atomically(folder / "results.csv", as_csv(rows))
     prose = [
         markdown_prose(text)
         for text in ("\n".join(state), "\n".join(findings), "\n\n".join(method))
     ]
     parts = [prose[0], scores.as_markdown(), prose[1], costs.as_markdown(), prose[2]]
-    write_whole(folder / "table.md", "\n\n".join(part.strip() for part in parts if part) + "\n")
-    write_whole(
+    write_atomically(
+        folder / "table.md", "\n\n".join(part.strip() for part in parts if part) + "\n"
+    )
+    write_atomically(
         folder / "table.tex", as_latex(grid.name, [scores, costs], [*findings[:1], *method[:-1]])
     )
     figure = draw_study(study)

@@ -11,7 +11,8 @@ from pytorch_lightning.callbacks import Callback, Checkpoint
 
 from headcount.errors import ConfigError, RunError
 from headcount.runs.checkpoint import checkpoint_path, read_checkpoint
-from headcount.runs.folder import write_whole
+from headcount.runs.files import write_atomically
+from headcount.runs.folder import RunFile
 from headcount.terminal import print_line
 from headcount.training.lightning_private import is_accumulating, validation_follows
 from headcount.training.processes import gather
@@ -67,7 +68,7 @@ class Checkpoints(Checkpoint):
 
         What an earlier start could not go on from is past.
         """
-        (self.run / "not_finite.json").unlink(missing_ok=True)
+        (self.run / RunFile.NOT_FINITE).unlink(missing_ok=True)
         self.saved = trainer.global_step
         self.signals.listen()
         self.signals.patient = True
@@ -166,9 +167,9 @@ class Checkpoints(Checkpoint):
         ids = gather(trainer, mine)
         if not trainer.is_global_zero:
             raise SystemExit(1)
-        file, named = self.run / "not_finite.json", ""
+        file, named = self.run / RunFile.NOT_FINITE, ""
         if ids:
-            write_whole(file, json.dumps({"step": trainer.global_step, "ids": ids}, indent=2))
+            write_atomically(file, json.dumps({"step": trainer.global_step, "ids": ids}, indent=2))
             named = f"; {file.name} in it names the {len(ids)} examples"
         raise RunError(
             f"{self.run}: the {what} of step {trainer.global_step:,} is not finite{named}; the "

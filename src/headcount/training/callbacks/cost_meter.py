@@ -25,7 +25,8 @@ from pytorch_lightning.callbacks import Callback
 
 from headcount.config.schema import Config
 from headcount.model.cost import cost, forward_flops
-from headcount.runs.folder import write_whole
+from headcount.runs.files import write_atomically
+from headcount.runs.folder import RunFile
 
 
 class TrainingCosts(Callback):
@@ -161,6 +162,6 @@ def add_costs(folder: Path, costs: dict[str, float | str]) -> None:
         folder: a run folder, or an evaluation's within one.
         costs: by the keys above.
     """
-    path = folder / "costs.json"
+    path = folder / RunFile.COSTS
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    write_whole(path, json.dumps(known | costs, indent=2))
+    write_atomically(path, json.dumps(known | costs, indent=2))
