@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -121,3 +122,17 @@ def test_from_the_terminal_to_a_summary(tmp_path: Path) -> None:
     assert list(Path(sync.split()[-1]).glob("*/*.wandb"))
     done = call("summarize", "runs/smoke-1", stdin="Ada: Good day.\nBen: Good day.\n")
     assert done.returncode == 0 and done.stdout.count("\n") == 2
+
+
+def test_a_notebooks_backend_does_not_matter(tmp_path: Path) -> None:
+    """``!headcount`` in a notebook inherits a matplotlib backend that only its kernel can load."""
+    write_data(tmp_path / "data")
+    environment = {**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    command = [sys.executable, "-m", "headcount", "data", "data.path=data", "data.cache_dir=cache"]
+    done = subprocess.run(
+        [*command, "tokenizer.vocabulary_size=300"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr

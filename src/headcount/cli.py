@@ -48,6 +48,8 @@ def main() -> None:
     # Whatever this process starts (workers, further ranks, trainings, jobs) imports no module from
     # the current folder, where a user may have a file called random.py or torch.py.
     os.environ["PYTHONSAFEPATH"] = "1"
+    # A notebook names a backend for its own kernel, which a command started from it cannot load.
+    os.environ["MPLBACKEND"] = "agg"
     take_any_encoding()
     try:
         app()

@@ -173,6 +173,8 @@ MISTAKES = {
     "generation: {returned: 2}": "generation.returned=2: unknown key; did you mean "
     "num_return_sequences?",
     "optimizer: {averaging: 0.9}": "optimizer.averaging=0.9: unknown key; did you mean ema_decay?",
+    "tracking: {project: a/b}": "tracking.project=a/b is not a name to W&B; legal: up to 128",
+    f"tracking: {{tags: [{'x' * 65}]}}": "is too long; legal: up to 64 characters",
     "format_version: 2": "x.yaml: format_version=2 is not known here; legal: 1",
 }
 

@@ -41,8 +41,9 @@ def test_lists_are_lines_and_references(data: DataConfig, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
 def test_every_kind_of_file(suffix: str, data: DataConfig, tmp_path: Path) -> None:
+    tab = " " if suffix == "tsv" else "\t"  # which has no quoting
     rows = [
-        {"id": "x", "document": "one\ttwo, three", "summary": "four"},
+        {"id": "x", "document": f"one{tab}two, three", "summary": "four"},
         {"id": "y", "document": "é", "summary": "5"},
     ]
     if suffix == "parquet":
@@ -51,12 +52,12 @@ def test_every_kind_of_file(suffix: str, data: DataConfig, tmp_path: Path) -> No
     elif suffix == "jsonl":
         write(tmp_path, "test.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     else:
-        sep = "\t" if suffix == "tsv" else ","
-        body = [sep.join(f'"{cell}"' for cell in row.values()) for row in rows]
+        sep, quote = ("\t", "") if suffix == "tsv" else (",", '"')
+        body = [sep.join(f"{quote}{cell}{quote}" for cell in row.values()) for row in rows]
         write(tmp_path, f"test.{suffix}", "\n".join([sep.join(rows[0]), *body]))
     pairs = load_splits(data, {"test": "test"})[0]["test"]
     assert list(pairs.ids) == ["x", "y"]
-    assert list(pairs.documents) == ["one\ttwo, three", "é"] and list(pairs.references) == [
+    assert list(pairs.documents) == [f"one{tab}two, three", "é"] and list(pairs.references) == [
         ["four"],
         ["5"],
     ]
@@ -371,3 +372,64 @@ def test_unique_ids_are_left_alone(
     splits, origin = load_splits(data, {"test": "test"})
     assert list(splits["test"].ids) == [f"test-{n}" for n in range(12)]
     assert origin["test"]["repeated_ids"] == 0 and capsys.readouterr().out == ""
+
+
+def test_missing_values_are_no_text(data: DataConfig, tmp_path: Path) -> None:
+    """NaN and infinities stand for missing values, also within lists."""
+    rows = ['{"document": "a", "summary": NaN}', '{"document": Infinity, "summary": "b"}']
+    rows += [
+        '{"document": "c", "summary": ["d", NaN, -Infinity]}',
+        '{"document": "nan", "summary": "e"}',
+    ]
+    write(tmp_path, "test.jsonl", "\n".join(rows))
+    splits, origin = load_splits(data, {"test": "test"})
+    assert list(splits["test"].documents) == ["c", "nan"]
+    assert list(splits["test"].references) == [["d"], ["e"]] and origin["test"]["dropped"] == 2
+
+
+def test_missing_values_of_parquet_are_no_text(data: DataConfig, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    table = pa.table({"document": ["a", "b"], "summary": [float("nan"), 1.5]})
+    pq.write_table(table, tmp_path / "data" / "test.parquet")
+    splits, _ = load_splits(data, {"test": "test"})
+    assert list(splits["test"].documents) == ["b"] and list(splits["test"].references) == [["1.5"]]
+
+
+def test_tsv_has_no_quoting(data: DataConfig, tmp_path: Path) -> None:
+    """A field that begins with a quotation mark swallows no further lines."""
+    write(
+        tmp_path,
+        "test.tsv",
+        'document\tsummary\n"Yes," she said.\tone\nNo.\t"two\nMaybe "so"\tthree\n',
+    )
+    splits, origin = load_splits(data, {"test": "test"})
+    assert list(splits["test"].documents) == ['"Yes," she said.', "No.", 'Maybe "so"']
+    assert list(splits["test"].references) == [["one"], ['"two'], ["three"]]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_a_column_name_that_occurs_twice_is_rejected(
+    suffix: str, data: DataConfig, tmp_path: Path
+) -> None:
+    text = "document,summary,summary\na,b,c\n".replace(",", "\t" if suffix == "tsv" else ",")
+    write(tmp_path, f"test.{suffix}", text)
+    with pytest.raises(
+        ConfigError, match=rf"test.{suffix}:1: the header has summary more than once"
+    ):
+        load_splits(data, {"test": "test"})
+
+
+def test_columns_are_those_of_all_rows(data: DataConfig, tmp_path: Path) -> None:
+    """The first row may lack a key that others have."""
+    rows = [{"document": "a", "summary": "b"}, {"document": "c", "summary": "d", "second": "e"}]
+    write(tmp_path, "test.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    splits, _ = load_splits(replace(data, reference_columns=["second"]), {"test": "test"})
+    assert list(splits["test"].references) == [["b"], ["d", "e"]]
+    rows = [{"id": 1}, {"text": "a", "summary": "b"}]
+    write(tmp_path, "test.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    splits, origin = load_splits(replace(data, document_columns=["text"]), {"test": "test"})
+    assert list(splits["test"].documents) == ["a"] and origin["test"]["dropped"] == 1
+    with pytest.raises(ConfigError, match="data.reference_columns=.*third.*: in no split"):
+        load_splits(
+            replace(data, document_columns=["text"], reference_columns=["third"]), {"test": "test"}
+        )

@@ -110,3 +110,15 @@ def test_each_example_gets_another(count: int) -> None:
     assert sorted(others) == list(range(count)) and all(
         other != place for place, other in enumerate(others)
     )
+
+
+@pytest.mark.parametrize("summaries", [["They spoke."], ["Они говорили."] * 12])
+def test_what_cannot_be_measured_is_no_alarm(summaries: list[str]) -> None:
+    """One example, or texts of which the scorer sees nothing: whether documents matter is unknown."""
+    number = len(summaries)
+    references = REFERENCES[:1] if number == 1 else [[f"Речь о {n}."] for n in range(number)]
+    evaluation = EvaluationConfig(baselines=["lead-1"])
+    judged = report(
+        summaries, [False] * number, DOCUMENTS[:number], references, evaluation=evaluation, seed=0
+    )
+    assert not any("do not depend on the documents" in alarm for alarm in judged.alarms)

@@ -242,3 +242,46 @@ def test_one_process_can_follow_runs_one_after_another(tmp_path: Path) -> None:
     assert dict(os.environ) == before
     assert all(list((tmp_path / name).glob("wandb/offline-run-*/*.wandb")) for name in ("a", "b"))
     assert list((tmp_path / "b").rglob("wandb/data/artifacts/staging/*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WANDB_PROJECT", "a/b"),
+        ("WANDB_ENTITY", "a b/c"),
+        ("WANDB_RUN_ID", "a/b c"),
+        ("WANDB_NAME", "x" * 300),
+    ],
+)
+def test_names_that_wandb_rejects_never_stop_a_run(
+    name: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are left in a shell, and W&B rejects some even when it is disabled."""
+    monkeypatch.setenv(name, value)
+    with tracking.track(TrackingConfig(mode="offline"), tmp_path, {}) as loggers:
+        for logger in loggers:
+            logger.log_metrics({"train/loss": 1.0}, step=0)
+            logger.save()
+    assert "train/loss" in (tmp_path / "metrics.csv").read_text()
+
+
+def test_a_run_id_in_a_shell_does_not_merge_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is an agent's, which sets the id of the sweep, too."""
+    monkeypatch.setenv("WANDB_RUN_ID", "same")
+    found = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        with tracking.track(TrackingConfig(mode="offline"), folder, {}):
+            found.append((folder / "wandb_id").read_text())
+    assert len({*found, "same"}) == 3
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep")
+    with tracking.track(TrackingConfig(mode="offline"), tmp_path, {}):
+        assert (tmp_path / "wandb_id").read_text() == "same"
+
+
+def test_wandb_disabled_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_DISABLED", "true")
+    with tracking.track(TrackingConfig(), tmp_path, {}) as loggers:
+        assert len(loggers) == 1 and not (tmp_path / "wandb").exists()

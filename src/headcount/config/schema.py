@@ -493,6 +493,20 @@ class TrackingConfig(Section):
     name: str | None = key(None, "name of the W&B run; null: that of the run folder")
     tags: list[str] = key([], "tags of the W&B run")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # W&B rejects these when the run starts, long after the data has been prepared.
+        for name in ("project", "entity"):
+            value = getattr(self, name)
+            if value is not None and (set(value) & set("/\\#?%:") or len(value) > 128):
+                raise ConfigError(
+                    f"tracking.{name}={value} is not a name to W&B; legal: up to 128 characters, "
+                    "none of / \\ # ? % :"
+                )
+        for tag in self.tags:
+            if len(tag) > 64:
+                raise ConfigError(f"tracking.tags={tag} is too long; legal: up to 64 characters")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(Section):

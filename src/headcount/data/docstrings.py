@@ -26,9 +26,8 @@ from rich.progress import track
 from headcount.data.cache import cached
 from headcount.watchdog import worker_pool
 
-FORMAT = (
-    1  # raise it when the pairs that the code below makes change, so that no stale cache is used
-)
+# Raise it when the pairs that the code below makes change, so that no stale cache is used.
+FORMAT = 1
 PACKAGES = (
     "torch", "sympy", "numpy", "matplotlib", "networkx", "pandas", "nltk", "datasets", "wandb",
     "huggingface_hub", "pytorch_lightning", "torchmetrics", "pyarrow", "fsspec", "aiohttp", "PIL",

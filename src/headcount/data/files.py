@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -137,16 +138,30 @@ def _json_lines(file: Path) -> Iterator[Row]:
             yield f"{file.name}:{number}", row
 
 
+def _reject_repeated_columns(file: Path, columns: Sequence[str]) -> None:
+    repeated = [name for name, number in Counter(columns).items() if number > 1]
+    if repeated:
+        raise ConfigError(
+            f"{file}:1: the header has {', '.join(repeated)} more than once; "
+            "legal: each column name once"
+        )
+
+
 def _csv(file: Path, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(2**31 - 1)  # a document may be long
     with file.open("rb") as content:
         text = io.TextIOWrapper(
             content, encoding="utf-8-sig", errors="surrogateescape", newline=""
         )
-        rows = csv.DictReader(text, delimiter=delimiter, strict=True)
+        # TSV has no quoting: a quotation mark is a character like any other.
+        if delimiter == "\t":
+            rows = csv.DictReader(text, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+        else:
+            rows = csv.DictReader(text, delimiter=delimiter, strict=True)
         line = 0
         try:
             line = rows.line_num if rows.fieldnames else 0
+            _reject_repeated_columns(file, rows.fieldnames or [])
             for row in rows:
                 if None in row:
                     raise ConfigError(

@@ -5,6 +5,7 @@ Out of rows as they come, into a table, nothing lost unsaid.
 
 import hashlib
 import json
+import math
 import os
 import re
 from array import array
@@ -130,7 +131,9 @@ def _plain(value: Any, column: str) -> str:
         raise ConfigError(
             f"column {column} holds {type(value).__name__}; legal: text, or a list of texts"
         )
-    return "" if value is None else str(value)
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return ""  # JSON and data frames write missing values as NaN
+    return str(value)
 
 
 def _mend(text: str) -> tuple[bool, str]:
@@ -156,6 +159,7 @@ def write_pairs(folder: Path, rows: Iterable[Row], columns: Columns) -> None:
         "mended": [],
         "nul": [],
     }
+    seen_references: dict[str, None] = {}
     hashes = array("Q")  # of the ids: eight bytes each, however long they are
     content = hashlib.sha256()
 
@@ -167,6 +171,9 @@ def write_pairs(folder: Path, rows: Iterable[Row], columns: Columns) -> None:
                 identifier = _one_line(clean(row.get("id"), "id")) or str(info["rows"] - 1)
             except ConfigError as error:
                 raise ConfigError(f"{place}: {error}") from None
+            seen_references.update(
+                dict.fromkeys(name for name in columns.references if cell(row, name) is not None)
+            )
             if not (document and references):
                 info["dropped"][place] = "no summary" if document else "no document"
                 continue
@@ -180,6 +187,7 @@ def write_pairs(folder: Path, rows: Iterable[Row], columns: Columns) -> None:
             yield identifier, document, references
 
     write_table(folder / "pairs.arrow", SCHEMA, _chunks(kept()))
+    info["columns"] = {**columns.__dict__, "references": list(seen_references)}
     info["repeated_ids"] = _number_repeated_ids(folder, np.frombuffer(hashes, np.uint64))
     (folder / "info.json").write_text(json.dumps({**info, "sha256": content.hexdigest()}))
 

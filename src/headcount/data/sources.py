@@ -22,9 +22,11 @@ from headcount.terminal import print_line
 
 __all__ = ["Pairs", "Source", "load_splits", "open_source", "read_documents", "read_info"]
 
-FORMAT = (
-    3  # raise it when the pairs that the code below makes change, so that no stale cache is used
-)
+# Raise it when the pairs that the code below makes change, so that no stale cache is used.
+FORMAT = 4
+
+
+SAMPLED_ROWS = 1000  # by which the columns are chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,29 +77,33 @@ class Source:
                 yield f"{self.split}:{number}", row
 
     def columns(self) -> Columns:
-        """Choose the columns, by the first row.
+        """Choose the columns, by the first rows: of JSON objects each may have other keys.
+
+        Further references are not chosen here. They may be in any row.
 
         Raises:
             ConfigError: there is no row, or none of the columns.
         """
-        first = next(self.rows([]), None)
-        if first is None:
+        first_rows = [row for _, row in islice(self.rows([]), SAMPLED_ROWS)]
+        if not first_rows:
             raise ConfigError(f"data.path={self.config.path}: {self.split} has no rows")
-        there, chosen = names(first[1]), {}
+        there: dict[str, None] = {}
+        for row in first_rows:
+            there.update(dict.fromkeys(names(row)))
+        chosen = {}
         for key in ("document_columns", "summary_columns"):
             accepted = getattr(self.config, key)
-            found = [name for name in accepted if _has(first[1], name)]
+            found = [name for name in accepted if any(_has(row, name) for row in first_rows)]
             if not found:
                 where = f"{self.split} of {self.config.path}"
                 raise ConfigError(
                     f"data.{key}={accepted}: none of them in {where}; there is: {', '.join(there)}"
                 )
             chosen[key] = found[0]
-        further = [name for name in self.config.reference_columns if _has(first[1], name)]
         return Columns(
             document=chosen["document_columns"],
             summary=chosen["summary_columns"],
-            references=further,
+            references=list(self.config.reference_columns),
         )
 
     def prepare(self) -> Path:

@@ -10,7 +10,7 @@ from headcount.errors import RunError
 
 @contextmanager
 def name_unwritable(path: Path) -> Iterator[None]:
-    """Turn an error of the operating system, such as a full disk, into a RunError with the path."""
+    """Turn an error such as a full disk into a RunError that names the path."""
     try:
         yield
     except OSError as error:

@@ -62,7 +62,8 @@ def track(
     try:
         mode = _mode(tracking, folder)
         if mode != "disabled":
-            tracker = Tracker(tracking, folder, plain, job_type, mode)
+            tracker = _start_tracker(tracking, folder, plain, job_type, mode)
+        if tracker is not None:
             loggers.append(tracker)
         yield loggers
         for logger in loggers:
@@ -74,6 +75,18 @@ def track(
             tracker.finish(exit_code=1)  # does nothing where it is finished
         os.environ.clear()
         os.environ |= before
+
+
+def _start_tracker(
+    tracking: TrackingConfig, folder: Path, plain: dict[str, Any], job_type: str | None, mode: str
+) -> "Tracker | None":
+    """Return a W&B logger; None if W&B cannot even be disabled. The run is logged without it."""
+    try:
+        return Tracker(tracking, folder, plain, job_type, mode)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        print_line(f"W&B: {reason}; this run is not tracked there, but in metrics.csv")
+        return None
 
 
 class Tracker(WandbLogger):
@@ -99,6 +112,10 @@ class Tracker(WandbLogger):
 
     def _start(self) -> wandb.Run:
         """Start in the mode that it is in, or else in the next one."""
+        if self.mode == "disabled":
+            return wandb.init(
+                mode="disabled"
+            )  # of the names and tags one may have been the reason
         try:
             run = self.begin(self.mode)
             run.define_metric("trainer/global_step")
@@ -203,7 +220,10 @@ def log_report(loggers: Sequence[Logger], report: Report, step: int) -> None:
 def _mode(tracking: TrackingConfig, folder: Path) -> str:
     """Return whether a run is to be online, offline or disabled, after saying why it is not what
     it could be."""
-    asked = os.environ.get("WANDB_MODE", "auto") if tracking.mode == "auto" else tracking.mode
+    asked: str = tracking.mode
+    if asked == "auto":
+        is_disabled = os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on")
+        asked = "disabled" if is_disabled else os.environ.get("WANDB_MODE", "auto")
     mode = {"disabled": "disabled", "offline": "offline", "dryrun": "offline"}.get(asked, "online")
     if mode == "disabled":
         return mode
@@ -236,14 +256,16 @@ def _init(
 ) -> wandb.Run:
     """Start a W&B run, or go on with that of the run folder.
 
-    What an agent of a sweep has set goes before ours.
+    What an agent of a sweep has set goes before ours. Only then: a run id that is left in a shell
+    would merge all runs that are started from it.
     """
+    is_agent = "WANDB_SWEEP_ID" in os.environ
     given = os.environ.get
     known = folder / RunFile.WANDB_ID
     before = known.read_text(encoding="utf-8") if known.exists() and job_type is None else ""
-    identifier = given("WANDB_RUN_ID") or (
-        before if re.fullmatch(r"[\w-]{1,64}", before) else token_hex(4)
-    )
+    identifier = before if re.fullmatch(r"[\w-]{1,64}", before) else token_hex(4)
+    if is_agent:
+        identifier = given("WANDB_RUN_ID") or identifier
     if mode != "disabled" and job_type is None:
         write_atomically(known, identifier)
     return wandb.init(
