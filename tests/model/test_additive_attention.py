@@ -8,10 +8,7 @@ from headcount.model.decoder_cache import additive_bias
 
 
 def test_formula_with_a_loop() -> None:
-    """Bahdanau et al.
-
-    2015: e_ts = v^T tanh(W s_t + U h_s), a = softmax(e), c_t = sum_s a_ts h_s.
-    """
+    """Bahdanau et al. 2015: e_ts = v^T tanh(W s_t + U h_s), a = softmax(e), c_t = sum_s a_ts h_s."""
     torch.manual_seed(0)
     attention = AdditiveAttention(embedding_size=6, num_heads=1).double()
     states, memory = (

@@ -1,7 +1,5 @@
-"""Beam search, with length and coverage penalty (Wu et al.
-
-2016), and diverse beam search (Vijayakumar et al. 2018).
-"""
+"""Beam search, with length and coverage penalty (Wu et al. 2016), and diverse beam search
+(Vijayakumar et al. 2018)."""
 
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
-"""Additive attention (Bahdanau et al.
-
-2015, section 3.1 and appendix A.1.2), the first form of attention.
-"""
+"""Additive attention (Bahdanau et al. 2015, section 3.1 and appendix A.1.2), the first form of
+attention."""
 
 import torch
 from torch import Tensor, nn

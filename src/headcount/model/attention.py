@@ -260,9 +260,7 @@ class MultiHeadAttention(nn.Module):
 
 class QueryKeyNormAttention(MultiHeadAttention):
     """Multi-head attention with normalized queries and keys, which bounds the scores (Henry et al.
-
-    2020).
-    """
+    2020)."""
 
     def transform_query(self, query_NHK: Tensor) -> Tensor:
         """Scale each query to the length sqrt(head_dim)."""

@@ -17,9 +17,7 @@ def dropout_mask(shape: torch.Size, p: float) -> Tensor:
 
 def dropout(x: Tensor, p: float) -> Tensor:
     """Set values to zero with probability p and scale the others by 1 / (1 - p) (Srivastava et al.
-
-    2014).
-    """
+    2014)."""
     if x.device.type != "cpu":
         return F.dropout(x, p)
     return x * dropout_mask(x.shape, p).to(x.dtype).mul_(1 / (1 - p))

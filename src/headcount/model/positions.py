@@ -18,10 +18,8 @@ def sinusoids(length: int, embedding_size: int) -> Tensor:
 
 
 def rotation_table(length: int, head_dim: int) -> Tensor:
-    """Return cosines and sines of rotary positions, [2, length, head_dim / 2] (Su et al.
-
-    2021, section 3.2.2).
-    """
+    """Return cosines and sines of rotary positions, [2, length, head_dim / 2] (Su et al. 2021,
+    section 3.2.2)."""
     rates = 10_000.0 ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
     angles = torch.arange(length, dtype=torch.float32)[:, None] * rates
     return torch.stack([angles.cos(), angles.sin()])
