@@ -1,0 +1,183 @@
+"""The Python interface: what a script or a notebook needs, in a few functions.
+
+import headcount
+import pytorch_lightning as pl
+
+config = headcount.load_config("configs/docstrings.yaml", overrides=["model.num_heads=8"])
+data = headcount.build_data(config)
+module = headcount.build_module(config, data)
+pl.Trainer(max_steps=100, use_distributed_sampler=False).fit(module, data)
+
+run = headcount.load_run("runs/docstrings-1")
+run.summarize(["A long text."])
+run.attention("A long text.")["cross.2"]     # [heads, summary tokens, document tokens]
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from headcount.config.load import load
+from headcount.config.schema import Config
+from headcount.data.batches import Batch, EncodedPairs, by_length
+from headcount.data.pairs import Pairs
+from headcount.data.tokenizer import load_tokenizer
+from headcount.model.attention import MultiHeadAttention
+from headcount.runs.checkpoint import check_unchanged, load_checkpoint
+from headcount.runs.folder import RunFile, config_file
+from headcount.training.data_module import SummarizationDataModule
+from headcount.training.module import Summarizer
+
+
+def load_config(*files: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Load a config as the commands do.
+
+    Args:
+        files: YAML files; a later one wins.
+        overrides: ``KEY=VALUE`` each; they win over the files.
+
+    Raises:
+        ConfigError: a key, a value or a file is wrong.
+    """
+    return load([str(file) for file in files], list(overrides))
+
+
+def build_data(config: Config) -> SummarizationDataModule:
+    """Return the data of a config, prepared: its splits, tokenizer and loaders.
+
+    Raises:
+        ConfigError: the data cannot be read.
+    """
+    data = SummarizationDataModule(config)
+    data.setup()
+    return data
+
+
+def build_module(config: Config, data: SummarizationDataModule) -> Summarizer:
+    """Return the untrained LightningModule of a config.
+
+    Args:
+        config: of the run.
+        data: from ``build_data``; its tokenizer decides the size of the vocabulary.
+    """
+    return Summarizer(config, data.tokenizer)
+
+
+def load_run(path: str | Path, overrides: Sequence[str] = ()) -> "LoadedRun":
+    """Load the best checkpoint of a run, or an export, for generation.
+
+    Args:
+        path: a run folder or an export.
+        overrides: ``KEY=VALUE`` each, such as ``generation.strategy=beam``.
+
+    Raises:
+        ConfigError: there is no checkpoint, or an override changes the trained model.
+    """
+    folder = Path(path)
+    config = load([config_file(folder)], list(overrides))
+    check_unchanged(folder, config)
+    summarizer = Summarizer(config, load_tokenizer(folder / RunFile.TOKENIZER))
+    summarizer.load_weights(load_checkpoint(folder, "best").get("state_dict", {}))
+    return LoadedRun(config=config, module=summarizer.eval())
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedRun:
+    """A trained summarizer.
+
+    Attributes:
+        config: of the run, with the overrides.
+        module: the LightningModule; ``module.model`` is the torch model.
+    """
+
+    config: Config
+    module: Summarizer
+
+    def summarize(self, texts: Sequence[str]) -> list[str]:
+        """Return the best summary of each text; an empty one of a blank text."""
+        pairs = self._encode(texts)
+        summaries = [""] * len(texts)
+        written = [row for row, text in enumerate(texts) if text.strip()]
+        in_windows = self.config.generation.long_documents == "split"
+        for rows in by_length(pairs, written, self.config.generation.batch_size):
+            found = self.module.summarize(pairs.batch(rows, in_windows=in_windows))
+            for row, of_document in zip(rows, found, strict=True):
+                summaries[row] = of_document[0].summary
+        return summaries
+
+    def tokens(self, text: str) -> list[str]:
+        """Return the document tokens of a text, the last axis of its attention maps."""
+        batch = self._batch(text)
+        return [self.module.tokenizer.decode([token]) for token in batch.document_ids.tolist()]
+
+    @torch.inference_mode()
+    def attention(self, text: str) -> dict[str, NDArray[np.float32]]:
+        """Generate the summary of a text and return every attention map of the model.
+
+        Returns:
+            For each attention block (``encoder.0``, ``decoder.0``, ``cross.0`` and so on) its
+            weights [heads, query tokens, key tokens]. Queries of decoder and cross-attention are
+            the start token and the summary. GPT reads document and summary as one text.
+        """
+        batch = self._batch(text)
+        [[best, *_]] = self.module.generate(batch)
+        ids = [self.module.token_ids["<s>"], *best.tokens, self.module.token_ids["</s>"]]
+        read = Batch(
+            indices=[0],
+            document_ids=batch.document_ids,
+            document_lengths=batch.document_lengths,
+            summary_ids=torch.tensor(ids, dtype=batch.document_ids.dtype),
+            summary_lengths=[len(ids)],
+        )
+
+        maps: dict[str, NDArray[np.float32]] = {}
+        with ExitStack() as stack:
+            for name, block in self.module.model.named_modules():
+                if isinstance(block, MultiHeadAttention):
+                    _record_weights(block, _site(name), maps, stack)
+            output, _ = self.module.forward_batch(read, return_weights=True)
+        if not maps:  # additive attention returns its weights itself
+            maps["cross.0"] = output.weights[0][0].float().numpy()
+        return maps
+
+    def _encode(self, texts: Sequence[str]) -> EncodedPairs:
+        # A document to summarize has no reference.
+        pairs = Pairs(ids=[], documents=list(texts), references=[[""]] * len(texts))
+        data = self.config.data
+        return EncodedPairs(
+            pairs, self.module.tokenizer, data.max_document_tokens, data.max_summary_tokens
+        )
+
+    def _batch(self, text: str) -> Batch:
+        return self._encode([text]).batch([0])
+
+
+def _site(module_name: str) -> str:
+    """Return the site of a module: ``cross.0`` of ``decoder.0.cross_attention``."""
+    stack, layer, block = module_name.split(".")
+    return f"cross.{layer}" if block == "cross_attention" else f"{stack}.{layer}"
+
+
+def _record_weights(
+    block: MultiHeadAttention, site: str, maps: dict[str, NDArray[np.float32]], stack: ExitStack
+) -> None:
+    """Let an attention block compute its weights and store those of the one example."""
+
+    def ask(
+        module: torch.nn.Module, args: Any, kwargs: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        return args, {**kwargs, "return_weights": True}
+
+    def store(module: torch.nn.Module, args: Any, output: Any) -> None:
+        maps[site] = output[1][0].float().cpu().numpy()
+
+    before = block.register_forward_pre_hook(ask, with_kwargs=True)
+    after = block.register_forward_hook(store)
+    stack.callback(before.remove)
+    stack.callback(after.remove)
