@@ -68,5 +68,5 @@ def test_a_killed_training_is_resumed_and_a_failing_one_is_named(
         "FAILED",
     ]
     assert f"{broken.name}: FAILED, see {broken.log}" in printed and "in the way" not in printed
-    assert ": goes on from step" in " ".join(small_study[0].log.read_text().split())
+    assert ": resumes from step" in " ".join(small_study[0].log.read_text().split())
     assert broken.log.read_text().startswith("error: ")

@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import Callback
 
 from headcount import cli
 from headcount.errors import RunError
-from headcount.runs.checkpoint import checkpoint_path, last_good, load_checkpoint
+from headcount.runs.checkpoint import checkpoint_path, last_good_checkpoint, load_checkpoint
 from tests.faults.forks import PLACES, Do, Forks, kill, overrides, train
 from tests.training.stopping import assert_same
 
@@ -63,7 +63,7 @@ def test_the_disk_is_full_in_the_middle_of_a_save(
             "ckpt: cannot be written (" in said.read_text()
             and "bytes are free on its disk" in said.read_text()
         )
-        good = last_good(cut)
+        good = last_good_checkpoint(cut)
         assert good is not None and good[0].name == "last.ckpt" and good[1] == step - step % 3
         kept = {path.name.removesuffix(".sha256") for path in (cut / "checkpoints").iterdir()}
         assert kept <= {"best.ckpt", "last.ckpt", "previous.ckpt"}
@@ -122,7 +122,7 @@ def test_a_checkpoint_is_damaged(forks: Forks, fault, some, tmp_path: Path, caps
             shutil.copytree("stopped", cut)
             checkpoint_path(cut, "last").write_bytes(damage)
             if number:  # the first of each kind goes all the way
-                found = last_good(cut)
+                found = last_good_checkpoint(cut)
                 assert found is not None and found[0].name == "previous.ckpt" and found[1] == 3
                 assert f"{checkpoint_path(cut, 'last')}: damaged" in capsys.readouterr().out
             else:

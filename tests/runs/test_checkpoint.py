@@ -14,9 +14,9 @@ from headcount.errors import ConfigError, RunError
 from headcount.runs.checkpoint import (
     check_unchanged,
     checkpoint_path,
-    clear,
-    last_good,
+    last_good_checkpoint,
     load_checkpoint,
+    remove_scratch,
     write_checkpoint,
 )
 
@@ -45,7 +45,7 @@ def test_the_one_before_is_kept(last: Path, tmp_path: Path) -> None:
         2,
         1,
     ]
-    assert last_good(tmp_path) == (last, 2)
+    assert last_good_checkpoint(tmp_path) == (last, 2)
     with pytest.raises(ConfigError, match="not a run folder with a checkpoint"):
         load_checkpoint(tmp_path, "best")
 
@@ -65,7 +65,7 @@ def test_a_damaged_one_is_named_and_the_one_before_it_used(
         ConfigError, match=r"last.ckpt: damaged, or not a checkpoint \(its SHA-256[^\n]*$"
     ):
         load_checkpoint(tmp_path, "last")
-    assert last_good(tmp_path) == (last.with_name("previous.ckpt"), 1)
+    assert last_good_checkpoint(tmp_path) == (last.with_name("previous.ckpt"), 1)
     said = capsys.readouterr().out
     assert said.startswith(f"{last}: damaged") and said.count("\n") == 1
     write_checkpoint({"global_step": 3}, last)  # the damaged one does not become the one before
@@ -82,7 +82,7 @@ def test_one_without_its_step_is_damaged(tmp_path: Path) -> None:
         ConfigError, match=r"last.ckpt: damaged, or not a checkpoint \(it has no global_step\)$"
     ):
         load_checkpoint(tmp_path, "last")
-    assert last_good(tmp_path) is None
+    assert last_good_checkpoint(tmp_path) is None
 
 
 def test_a_run_from_before_a_key_is_still_used(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_no_place_for_one(tmp_path: Path) -> None:
 def test_none_is_good(last: Path, tmp_path: Path) -> None:
     last.write_bytes(b"")
     last.with_name("previous.ckpt").write_bytes(b"")
-    assert last_good(tmp_path) is None
+    assert last_good_checkpoint(tmp_path) is None
 
 
 @pytest.mark.parametrize("cut", range(4))
@@ -138,9 +138,9 @@ def test_a_save_that_is_cut_anywhere_between_its_renames(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(os, "replace", replace)
         write_checkpoint({"global_step": 3}, last)
-    found = last_good(tmp_path)
+    found = last_good_checkpoint(tmp_path)
     assert found and found[1] == 2
-    clear(tmp_path)
+    remove_scratch(tmp_path)
     assert not [name for name in names(last.parent) if name.startswith(".")]
 
 

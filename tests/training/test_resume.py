@@ -197,7 +197,7 @@ def test_a_finished_run_is_left_alone(
         capsys.readouterr()
         run.train(small(*changes, "tracking.group=another", "data.num_workers=1"))
         assert re.fullmatch(
-            r"(.*run-1|here): this run is finished; --fresh begins another\n",
+            r"(.*run-1|here): this run is finished; --fresh starts another\n",
             capsys.readouterr().out,
         )
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
@@ -213,7 +213,7 @@ def test_a_run_that_another_process_has_just_begun_or_finished(
     monkeypatch.setattr(run, "_train", lambda *_, **__: pytest.fail("trained again"))
     unseen[:] = [False, True]
     run.train(small("run.folder=here"))
-    assert capsys.readouterr().out.endswith("here: this run is finished; --fresh begins another\n")
+    assert capsys.readouterr().out.endswith("here: this run is finished; --fresh starts another\n")
     unseen[:] = [False, True]
     with pytest.raises(ConfigError, match="^run.folder=here: the run in it was begun with seed=0"):
         run.train(small("run.folder=here", "seed=1"))

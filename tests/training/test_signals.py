@@ -9,10 +9,10 @@ from headcount.watchdog import STOP_SIGNALS
 
 def test_a_second_interrupt_kills_at_once(capfd: pytest.CaptureFixture[str]) -> None:
     with Signals() as signals:
-        signals.patient = True
+        signals.deferred = True
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):  # SLURM may send one twice
             os.kill(os.getpid(), number)
-        assert signals.came == signal.SIGTERM
+        assert signals.received == signal.SIGTERM
         assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
     assert "once more: at once" in capfd.readouterr().err
 
@@ -23,7 +23,7 @@ def test_a_second_interrupt_kills_at_once(capfd: pytest.CaptureFixture[str]) -> 
 )
 def test_lightnings_own_exit_says_which_signal(number: int, code: int) -> None:
     with pytest.raises(SystemExit) as exit, Signals() as signals:
-        signals.patient = True
+        signals.deferred = True
         os.kill(os.getpid(), number)
         raise SystemExit
     assert exit.value.code == code
@@ -35,9 +35,9 @@ def test_an_ignored_hang_up_stays_ignored() -> None:
     try:
         with Signals() as signals:
             os.kill(os.getpid(), signal.SIGHUP)
-            signals.listen()
+            signals.install()
             os.kill(os.getpid(), signal.SIGHUP)
-            assert signals.came == 0
+            assert signals.received == 0
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
@@ -53,5 +53,5 @@ def test_a_worker_leaves_a_signal_to_its_run(number: signal.Signals) -> None:
         child = os.fork()
         if not child:
             os.kill(os.getpid(), number)
-            os._exit(7 if signals.came == 0 else 1)
+            os._exit(7 if signals.received == 0 else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

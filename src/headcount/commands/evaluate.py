@@ -1,11 +1,11 @@
-"""The command that evaluates, and how a test split is written and scored.
+"""The command ``evaluate``, and how the test summaries of a run are generated and scored.
 
-An evaluation leaves ``predictions.jsonl`` (the summaries), ``per_example_metrics.csv`` (what they
-score, example by example), ``scores.json`` (means with intervals, of baselines too, and what is
-wrong), ``costs.json`` (how long a summary takes) and ``cross_attention.png``.
+An evaluation writes the summaries, their metrics for each example, all scores with intervals and
+alarms, the time of a summary, and a plot of the cross-attention; see ``RunFile``.
 """
 
 import json
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -31,46 +31,44 @@ from headcount.runs.folder import (
 from headcount.runs.partial_predictions import PartialPredictions
 from headcount.runs.scores import write_results
 from headcount.terminal import make_console, print_line, say
-from headcount.training.callbacks.checkpointing import Stoppable
+from headcount.training.callbacks.checkpointing import StopOnSignal
 from headcount.training.callbacks.cost_meter import add_costs
 from headcount.training.callbacks.progress import TrainingProgress
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import GeneratedSummary, Summarizer, describe_long_documents
-from headcount.training.processes import share, silence_other_ranks
+from headcount.training.processes import silence_other_ranks, start_other_ranks
 from headcount.training.signals import Signals
 from headcount.training.trainer import make_trainer
 
 
 def evaluate(run: Path, config: Config, *, shuffle_sources: bool = False) -> None:
-    """Write and score the test summaries of a run again, in a folder ``RUN/evaluation-N``.
+    """Generate and score the test summaries of a run again, in a folder ``RUN/evaluation-N``.
 
-    It is a new one, or that of an evaluation of the same config that was interrupted, which is
-    gone on with.
+    Resumes an interrupted evaluation of the same config; otherwise starts a new folder.
 
     Args:
         run: the run folder.
-        config: the run's config, perhaps changed.
-        shuffle_sources: score beside the summaries those of other documents, which a model that
-            reads falls short of.
+        config: the run's config, with changes.
+        shuffle_sources: also score summaries of other documents; a model that reads its documents
+            scores higher than that.
 
     Raises:
-        ConfigError: the run is not complete, a key that shaped its model is changed, or its data
-            cannot be had.
-        SystemExit: with 143 or 130, at SIGTERM or Ctrl-C.
+        ConfigError: the run is not complete, a setting of its model is changed, or its data is not
+            available.
+        SystemExit: with 128 + the signal that stopped the evaluation.
     """
     reject_links(run)
     check_unchanged(run, config)
     console = make_console()
-    with Signals() as signals, ExitStack() as held:
-        trainer = make_trainer(
-            config, loggers=[], callbacks=[TrainingProgress(console), Stoppable(signals)]
-        )
+    with Signals() as signals, ExitStack() as locks:
+        callbacks = [TrainingProgress(console), StopOnSignal(signals)]
+        trainer = make_trainer(config, loggers=[], callbacks=callbacks)
         silence_other_ranks(trainer)
         data = SummarizationDataModule(config, load_tokenizer(run / RunFile.TOKENIZER))
         data.setup()
-        folder = share(
-            trainer, _hold_evaluation(run, config, held) if trainer.is_global_zero else None
-        )
+
+        locked = _lock_evaluation(run, config, locks) if trainer.is_global_zero else None
+        folder = start_other_ranks(trainer, locked)
         if trainer.is_global_zero:
             write_atomically(folder / RunFile.CONFIG, to_yaml(config))
         summarizer = Summarizer(config, data.tokenizer)
@@ -78,63 +76,22 @@ def evaluate(run: Path, config: Config, *, shuffle_sources: bool = False) -> Non
     say(console, f"\nevaluation folder: {folder}")
 
 
-def _hold_evaluation(run: Path, own: Config, held: ExitStack) -> Path:
-    """Return the folder of an evaluation of the same config that nothing else is at, nor did end.
-
-    Or a new one.
-    """
-    for config in run.glob("evaluation-*/config.yaml"):
-        folder = config.parent
-        if not (folder / RunFile.SCORES).exists() and not differences(folder, own):
-            with suppress(ConfigError), ExitStack() as kept:
-                kept.enter_context(lock_folder(folder))
-                if not (
-                    folder / RunFile.SCORES
-                ).exists():  # another process may have ended it since
-                    held.push(kept.pop_all())
-                    return folder
+def _lock_evaluation(run: Path, config: Config, locks: ExitStack) -> Path:
+    """Lock and return the folder of an interrupted evaluation of the same config, or a new one."""
+    for config_file in run.glob(f"evaluation-*/{RunFile.CONFIG}"):
+        folder = config_file.parent
+        if (folder / RunFile.SCORES).exists() or differences(folder, config):
+            continue
+        # A ConfigError means that another process works on it.
+        with suppress(ConfigError), ExitStack() as own_locks:
+            own_locks.enter_context(lock_folder(folder))
+            # Another process may have finished it before this one got the lock.
+            if not (folder / RunFile.SCORES).exists():
+                locks.push(own_locks.pop_all())
+                return folder
     folder = create_numbered_folder(run, "evaluation")
-    held.enter_context(lock_folder(folder))
+    locks.enter_context(lock_folder(folder))
     return folder
-
-
-def _write(
-    trainer: pl.Trainer,
-    summarizer: Summarizer,
-    data: SummarizationDataModule,
-    checkpoint: str,
-    to: Path,
-) -> PartialPredictions:
-    """Write the test summaries that are not there yet, those of all processes."""
-    split, config = data.splits["test"], data.config
-    parts = PartialPredictions(to, len(split), trainer.global_rank)
-    if trainer.is_global_zero:
-        parts.claim({"checkpoint": checkpoint, "documents": data.origin["test"]["sha256"]})
-    trainer.strategy.barrier()
-    parts.read()
-    if there := int(parts.done.sum()):
-        print_line(f"{to.parent}: goes on after {there:,} of {len(split):,} summaries")
-    loader = decoding_loader(
-        split,
-        list(range(len(split))),
-        config.generation.batch_size,
-        num_workers=config.data.num_workers,
-        process=trainer.global_rank,
-        processes=trainer.world_size,
-        done=parts.done,
-        in_windows=config.generation.long_documents == "split",
-    )
-    # all processes have read what there is before one of them adds to it
-    trainer.strategy.barrier()
-    if not parts.done.all():
-        summarizer.allow_zero_length_dataloader_with_multiple_devices = (
-            True  # a process may have ended before
-        )
-        summarizer.partial_predictions = parts
-        trainer.predict(summarizer, loader, return_predictions=False)
-    trainer.strategy.barrier()
-    parts.read()  # what the others have written, too
-    return parts
 
 
 def score_test(
@@ -146,63 +103,131 @@ def score_test(
     *,
     shuffle_sources: bool = False,
 ) -> Report | None:
-    """Write the test summaries of a run's best checkpoint into a folder, judge them, print all
-    that.
+    """Generate the test summaries with a run's best checkpoint, score them, write and print all.
 
-    Summaries that an interrupted call of the same has left there are not written again. With
-    several processes the first judges for all, and the others return None.
+    Summaries of an interrupted call of the same are not generated again.
+
+    Args:
+        trainer: predicts.
+        summarizer: gets the weights of the checkpoint.
+        data: its test split is used.
+        run: the folder with the checkpoint.
+        folder: to write into.
+        shuffle_sources: see ``evaluate``.
+
+    Returns:
+        The report; None on all processes but the first.
     """
     best = load_checkpoint(run, "best")
     summarizer.load_weights(best.get("state_dict", {}))
-    parts = _write(
-        trainer,
-        summarizer,
-        data,
-        digest(checkpoint_path(run, "best")),
-        folder / RunFile.PARTIAL_PREDICTIONS,
+    checkpoint = digest(checkpoint_path(run, "best"))
+    partial = _generate(
+        trainer, summarizer, data, checkpoint, folder / RunFile.PARTIAL_PREDICTIONS
     )
     if not trainer.is_global_zero:
         return None
-    written, milliseconds = [], 0.0
-    for row in parts:
+
+    # Collect the summaries of all processes, in the order of the split.
+    summaries = []
+    milliseconds = 0.0
+    for row in partial:
         milliseconds += row.pop("milliseconds")
-        written.append(GeneratedSummary(**row))
-    add_costs(folder, {"decode_ms_per_summary": milliseconds / max(1, len(written))})
-    pairs, config = data.splits["test"].pairs, data.config
-    ids = [pairs.ids[each.row] for each in written]
-    references = [pairs.references[each.row] for each in written]
-    rows = (
-        {
-            "id": identifier,
-            "summary": each.summary,
-            "truncated": each.truncated,
-            "references": texts,
-        }
-        for identifier, each, texts in zip(ids, written, references, strict=True)
-    )
-    write_atomically(
-        folder / RunFile.PREDICTIONS, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    )
-    summarizer.plot_attention(data.splits["test"].shortest()).savefig(
-        folder / RunFile.ATTENTION_PLOT
-    )
-    judged = report(
-        [each.summary for each in written],
-        [each.truncated for each in written],
-        [pairs.documents[each.row] for each in written],
+        summaries.append(GeneratedSummary(**row))
+    add_costs(folder, {"decode_ms_per_summary": milliseconds / max(1, len(summaries))})
+
+    split = data.splits["test"]
+    ids = [split.pairs.ids[each.row] for each in summaries]
+    references = [split.pairs.references[each.row] for each in summaries]
+    _write_predictions(folder, ids, summaries, references)
+    summarizer.plot_attention(split.shortest()).savefig(folder / RunFile.ATTENTION_PLOT)
+
+    # Score them.
+    config = data.config
+    scored = report(
+        [each.summary for each in summaries],
+        [each.truncated for each in summaries],
+        [split.pairs.documents[each.row] for each in summaries],
         references,
         evaluation=config.evaluation,
         seed=config.seed,
         shuffle_sources=shuffle_sources,
     )
-    split = config.data.test_split or "test"
-    write_results(folder, judged, ids, split=split, seed=config.seed, step=best["global_step"])
+    name = config.data.test_split or "test"
+    write_results(folder, scored, ids, split=name, seed=config.seed, step=best["global_step"])
+
+    # Print the scores and five samples.
     console = make_console()
-    print_report(console, f"{config.data.path}, {split}: {len(ids):,} examples", judged)
-    for each in written[:: max(1, len(written) // 5)][:5]:
-        say(console, f"\n{pairs.ids[each.row]}", style="bold")
-        say(console, f"  reference  {pairs.references[each.row][0]}\n  summary    {each.summary}")
-    if said := describe_long_documents(config, data.splits["test"].cut_documents, len(pairs)):
-        say(console, said)
-    parts.remove()
-    return judged
+    print_report(console, f"{config.data.path}, {name}: {len(ids):,} examples", scored)
+    for each in summaries[:: max(1, len(summaries) // 5)][:5]:
+        reference = split.pairs.references[each.row][0]
+        say(console, f"\n{split.pairs.ids[each.row]}", style="bold")
+        say(console, f"  reference  {reference}\n  summary    {each.summary}")
+    if long := describe_long_documents(config, split.cut_documents, len(split.pairs)):
+        say(console, long)
+    partial.remove()
+    return scored
+
+
+def _generate(
+    trainer: pl.Trainer,
+    summarizer: Summarizer,
+    data: SummarizationDataModule,
+    checkpoint: str,
+    folder: Path,
+) -> PartialPredictions:
+    """Generate the test summaries that are missing, on all processes.
+
+    Args:
+        trainer: predicts.
+        summarizer: with the weights of the checkpoint.
+        data: its test split is used.
+        checkpoint: digest of the checkpoint; summaries of another one are not used.
+        folder: of the partial predictions.
+    """
+    split = data.splits["test"]
+    partial = PartialPredictions(folder, len(split), trainer.global_rank)
+    if trainer.is_global_zero:
+        partial.claim({"checkpoint": checkpoint, "documents": data.origin["test"]["sha256"]})
+    trainer.strategy.barrier()
+    partial.read()
+    if number := int(partial.done.sum()):
+        print_line(f"{folder.parent}: resumes after {number:,} of {len(split):,} summaries")
+    loader = decoding_loader(
+        split,
+        list(range(len(split))),
+        data.config.generation.batch_size,
+        num_workers=data.config.data.num_workers,
+        process=trainer.global_rank,
+        processes=trainer.world_size,
+        done=partial.done,
+        in_windows=data.config.generation.long_documents == "split",
+    )
+
+    # All processes have read what is done before one of them adds to it.
+    trainer.strategy.barrier()
+    if not partial.done.all():
+        # One process may have nothing left to do.
+        summarizer.allow_zero_length_dataloader_with_multiple_devices = True
+        summarizer.partial_predictions = partial
+        trainer.predict(summarizer, loader, return_predictions=False)
+    trainer.strategy.barrier()
+    partial.read()
+    return partial
+
+
+def _write_predictions(
+    folder: Path,
+    ids: Sequence[str],
+    summaries: Sequence[GeneratedSummary],
+    references: Sequence[Sequence[str]],
+) -> None:
+    lines = []
+    for identifier, each, texts in zip(ids, summaries, references, strict=True):
+        row = {
+            "id": identifier,
+            "summary": each.summary,
+            "truncated": each.truncated,
+            "references": texts,
+        }
+        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    write_atomically(folder / RunFile.PREDICTIONS, iter(lines))

@@ -28,7 +28,7 @@ from headcount.terminal import make_console, print_line
 from headcount.training.callbacks.progress import bar, rate
 from headcount.training.data_module import EncodedPairs, by_length
 from headcount.training.module import GeneratedSummary, Summarizer, describe_long_documents
-from headcount.training.processes import share, silence_other_ranks
+from headcount.training.processes import silence_other_ranks, start_other_ranks
 from headcount.training.trainer import make_trainer
 
 CHARACTERS = 10_000_000  # of the documents that are read at a time, however long they are
@@ -115,7 +115,7 @@ def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -
             held.enter_context(lock_folder(to))
             if _is_finished(out, to, made_of, count):  # another process may have been at it since
                 return
-        share(trainer, to)
+        start_other_ranks(trainer, to)
         parts = PartialPredictions(to, count, trainer.global_rank)
         if trainer.is_global_zero:
             parts.claim(made_of)

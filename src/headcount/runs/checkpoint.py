@@ -153,7 +153,7 @@ def load_checkpoint(run: Path, name: str) -> dict[str, Any]:
     return read_checkpoint(checkpoint_path(run, name))
 
 
-def last_good(run: Path) -> tuple[Path, int] | None:
+def last_good_checkpoint(run: Path) -> tuple[Path, int] | None:
     """Return the newest checkpoint that a run can go on from, and its step.
 
     A damaged one is named and put aside.
@@ -168,7 +168,7 @@ def last_good(run: Path) -> tuple[Path, int] | None:
     return None
 
 
-def clear(run: Path) -> None:
+def remove_scratch(run: Path) -> None:
     """Remove what a run that was killed in the middle of a save left."""
     for scratch in (run / RunFile.CHECKPOINTS).glob(".*"):
         scratch.unlink()

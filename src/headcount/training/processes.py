@@ -46,7 +46,7 @@ def check_strategy(trainer: pl.Trainer) -> None:
         )
 
 
-def share(
+def start_other_ranks(
     trainer: pl.Trainer, folder: Path | None, *, arguments: Sequence[str] | None = None
 ) -> Path:
     """Start the other processes, unless something did, and give them the folder that the first

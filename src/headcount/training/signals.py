@@ -17,23 +17,24 @@ from headcount.watchdog import STOP_SIGNALS
 
 
 class Signals:
-    """Notes which signal came first, within a ``with`` block.
+    """Notes the first signal that asks a run to stop, within a ``with`` block.
 
     Attributes:
-        came: its number; 0: none.
-        patient: whether something looks at ``came`` and ends the run; otherwise the signal ends it
-            itself.
+        received: number of the signal; 0 if there was none.
+        deferred: whether a callback checks ``received`` and ends the run. Otherwise the signal
+            ends the process at once.
     """
 
     def __init__(self) -> None:
-        """Note nothing yet."""
-        self.came, self.patient, self.process = 0, False, os.getpid()
+        self.received = 0
+        self.deferred = False
+        self.process = os.getpid()
 
     def __enter__(self) -> Self:
-        """Take the signals."""
+        """Install the handlers."""
         self.before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-        self.others = {child.pid for child in multiprocessing.active_children()}
-        self.listen()
+        self.earlier_children = {child.pid for child in multiprocessing.active_children()}
+        self.install()
         return self
 
     def __exit__(
@@ -42,60 +43,59 @@ class Signals:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Give the signals back; an exit that one of them caused says which."""
+        """Restore the earlier handlers. An exit that a signal caused gets its exit code."""
         self._end_workers()
-        if self._in_charge():
+        if self._is_main_thread():
             for number, handler in self.before.items():
                 signal.signal(number, handler)
-        if self.came and isinstance(error, SystemExit):  # Lightning's own for SIGTERM says 0
+
+        # Lightning exits with 0 after SIGTERM.
+        if self.received and isinstance(error, SystemExit):
             raise SystemExit(self.exit_code) from None
 
     @property
     def exit_code(self) -> int:
-        """As a shell counts it.
+        """128 + the signal; that of SIGTERM if another process of the run received it."""
+        return 128 + (self.received or signal.SIGTERM)
 
-        Where another process of the run had the signal, that of SIGTERM.
-        """
-        return 128 + (self.came or signal.SIGTERM)
-
-    def listen(self) -> None:
-        """Take the signals, from Lightning, too: what it does on SIGTERM, processes cannot agree
-        on.
+    def install(self) -> None:
+        """Install the handlers, also in place of Lightning's, whose reaction to SIGTERM processes
+        cannot agree on.
 
         A hang-up that is ignored, as under ``nohup``, stays ignored.
         """
-        if self._in_charge():
-            for number in STOP_SIGNALS:
-                ignored = number != signal.SIGTERM and self.before[number] == signal.SIG_IGN
-                if not ignored:
-                    signal.signal(number, self._note)
+        if not self._is_main_thread():
+            return
+        for number in STOP_SIGNALS:
+            is_ignored = number != signal.SIGTERM and self.before[number] == signal.SIG_IGN
+            if not is_ignored:
+                signal.signal(number, self._handle)
 
     def _end_workers(self) -> None:
         """Kill workers of loaders that were left in the middle.
 
-        They ignore the signals, and would be waited for.
+        They ignore the signals, so that Python would wait for them at exit.
         """
-        if self._in_charge():
-            for child in multiprocessing.active_children():
-                if child.daemon and child.pid not in self.others:
-                    child.kill()
-
-    def _in_charge(self) -> bool:
-        return (
-            threading.current_thread() is threading.main_thread() and os.getpid() == self.process
-        )
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if (
-            os.getpid() != self.process
-        ):  # a worker: the signal reaches it too, but its run says when it ends
+        if not self._is_main_thread():
             return
-        self.came = self.came or number
+        for child in multiprocessing.active_children():
+            if child.daemon and child.pid not in self.earlier_children:
+                child.kill()
+
+    def _is_main_thread(self) -> bool:
+        is_main_thread = threading.current_thread() is threading.main_thread()
+        return is_main_thread and os.getpid() == self.process
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        # In a worker: the signal reaches it, too, but its run decides when it ends.
+        if os.getpid() != self.process:
+            return
+
+        self.received = self.received or number
         if number == signal.SIGINT:
-            signal.signal(number, signal.SIG_DFL)
-        if not self.patient:
+            signal.signal(number, signal.SIG_DFL)  # a second Ctrl-C kills at once
+        if not self.deferred:
             raise SystemExit(self.exit_code)
         if number == signal.SIGINT:
-            os.write(
-                2, b"\nCtrl-C: the run ends at its next step; once more: at once\n"
-            )  # print is not reentrant
+            # print is not reentrant
+            os.write(2, b"\nCtrl-C: the run ends at its next step; once more: at once\n")

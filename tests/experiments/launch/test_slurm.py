@@ -117,7 +117,7 @@ def test_an_array_with_one_job_requeued_ends_as_a_local_launch(
     launched.join()
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert status == [0], printed
-    assert ": goes on from step" in " ".join(preempted.log.read_text().split())
+    assert ": resumes from step" in " ".join(preempted.log.read_text().split())
     wait_until(lambda: not ask("squeue", "--noheader"), seconds=60)
     results = [read(cell) for cell in small_study]
     for cell in small_study:

@@ -258,6 +258,6 @@ def test_a_disk_that_fills_up_is_one_line(small, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("headcount.runs.metrics_csv.MetricsFile.log_metrics", full)
     with pytest.raises(
         RunError,
-        match="^here: No space left on device; the same command goes on when there is room$",
+        match="^here: No space left on device; the same command resumes when there is room$",
     ):
         run.train(small("run.folder=here"))

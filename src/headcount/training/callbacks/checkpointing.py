@@ -21,7 +21,7 @@ from headcount.training.signals import Signals
 GO_ON, STOP, NOT_FINITE = range(3)  # what processes tell each other; the largest counts
 
 
-class Stoppable(Callback):
+class StopOnSignal(Callback):
     """Takes the signals back from Lightning where test summaries are written, which would go on
     for all of SIGTERM."""
 
@@ -31,7 +31,7 @@ class Stoppable(Callback):
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look after the signals from here on."""
-        self.signals.listen()
+        self.signals.install()
 
 
 class Checkpoints(Checkpoint):
@@ -70,8 +70,8 @@ class Checkpoints(Checkpoint):
         """
         (self.run / RunFile.NOT_FINITE).unlink(missing_ok=True)
         self.saved = trainer.global_step
-        self.signals.listen()
-        self.signals.patient = True
+        self.signals.install()
+        self.signals.deferred = True
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -97,7 +97,7 @@ class Checkpoints(Checkpoint):
             RunError: the loss is not finite.
         """
         finite = bool(outputs["loss"].isfinite())
-        mine = NOT_FINITE if not finite else STOP if self.signals.came else GO_ON
+        mine = NOT_FINITE if not finite else STOP if self.signals.received else GO_ON
         told = torch.tensor(mine, device=trainer.strategy.root_device)
         found = int(trainer.strategy.reduce(told, reduce_op="max"))
         if found == NOT_FINITE:
@@ -135,8 +135,8 @@ class Checkpoints(Checkpoint):
         """
         if self.saved != trainer.global_step:
             self._save_last(trainer)
-        self.signals.patient = False
-        if self.stop or self.signals.came:
+        self.signals.deferred = False
+        if self.stop or self.signals.received:
             self._end(trainer)
 
     def _save_last(self, trainer: pl.Trainer) -> None:
@@ -157,7 +157,7 @@ class Checkpoints(Checkpoint):
     def _end(self, trainer: pl.Trainer) -> None:
         name = signal.Signals(self.signals.exit_code - 128).name
         print_line(
-            f"{name}: ended at step {trainer.global_step:,}; the same command goes on from there"
+            f"{name}: ended at step {trainer.global_step:,}; the same command resumes from there"
         )
         raise SystemExit(self.signals.exit_code)
 
