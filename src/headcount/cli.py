@@ -71,12 +71,12 @@ def _load(args: list[str]) -> Config:
 def train(
     args: Args,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="begin another run, though this one was begun before")
+        bool, typer.Option("--fresh", help="start another run of the same config")
     ] = False,
 ) -> None:
     """Train a summarizer, keep the best checkpoint, write and score the test summaries.
 
-    The same command again goes on with a run that was interrupted.
+    The same command resumes an interrupted run.
     """
     config = _load(args)
     from headcount.commands.train import train
@@ -113,7 +113,7 @@ def evaluate(
     "- `headcount baselines configs/scitldr.yaml 'evaluation.baselines=[lead-2,oracle-2]'`"
 )
 def baselines(args: Args) -> None:
-    """Score what takes no learning on the test split.
+    """Score the extractive baselines and the human row on the test split.
 
     Lead, longest, random and oracle extracts, and people.
     """
@@ -146,7 +146,7 @@ def compare(
     epilog="Examples:\n\n- `headcount summarize runs/docstrings-1 letter.txt`\n\n"
     "- `cat notes.txt | headcount summarize runs/docstrings-1`\n\n"
     "- `headcount summarize runs/docstrings-1 documents.jsonl > summaries.jsonl`\n\n"
-    "- `headcount summarize runs/docstrings-1 documents.jsonl --out summaries.jsonl` goes on "
+    "- `headcount summarize runs/docstrings-1 documents.jsonl --out summaries.jsonl` resumes "
     "where it was killed\n\n"
     "- `headcount summarize runs/docstrings-1 documents.jsonl "
     "generation.strategy=beam generation.num_return_sequences=4`"
@@ -165,7 +165,7 @@ def summarize(
         typer.Option(
             "--out",
             metavar="OUT",
-            help="JSONL to write; the same command goes on if it was interrupted",
+            help="JSONL to write; the same command resumes an interrupted one",
         ),
     ] = None,
 ) -> None:
@@ -299,7 +299,7 @@ def ablate(
         str | None, typer.Option("--expect", hidden=True, help="fingerprint of the study")
     ] = None,
 ) -> None:
-    """Train every cell of a study that is not yet finished; the same command again goes on.
+    """Train every cell of a study that is not yet finished; the same command resumes.
 
     Exit status 0 says that all cells are finished.
     """

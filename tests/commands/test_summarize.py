@@ -172,13 +172,13 @@ def test_a_file_of_something_else_is_refused(
         patch.setattr(Summarizer, "generate", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             summarize(folder, config, "in.txt", out=out)
-    refused("begun with generation.max_tokens=32, not 9", "generation.max_tokens=9")
+    refused("started with generation.max_tokens=32, not 9", "generation.max_tokens=9")
     summarize(
         folder, load([str(folder / "config.yaml")], ["generation.batch_size=1"]), "in.txt", out=out
     )
     assert [row["id"] for row in rows(out)] == [1, 2, 3]  # the lines of a text
     (tmp_path / "in.txt").write_text("Cleo: Good day.\n")
-    refused("begun with documents=")
+    refused("started with documents=")
 
 
 def test_a_broken_line_is_found_before_anything_is_written(small, tmp_path: Path) -> None:

@@ -277,7 +277,7 @@ def test_legal_trainer_values_pass() -> None:
 def test_schema_shows_every_key_once() -> None:
     lines = schema().splitlines()
     names = [line.split()[0] for line in lines]
-    assert len(set(names)) == len(names) == len(list(compose._knobs(Config)))
+    assert len(set(names)) == len(names) == len(list(compose._declared_keys(Config)))
     assert "model.num_heads" in names and "trainer" in names
     assert next(line.split() for line in lines if line.startswith("model.num_heads"))[:3] == [
         "model.num_heads",

@@ -78,7 +78,7 @@ def test_another_order_is_refused() -> None:
     state = loader(budget=120).state_dict()
     with pytest.raises(
         ConfigError,
-        match=r"^data.batch_tokens=200: the run was begun with another[^\n]*legal: 120$",
+        match=r"^data.batch_tokens=200: the run was started with another[^\n]*legal: 120$",
     ):
         loader(budget=200).load_state_dict(state)
     with pytest.raises(ConfigError, match=r"^processes=2: .* legal: 1$"):

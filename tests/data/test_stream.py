@@ -109,7 +109,7 @@ def test_goes_on_after_any_batch(workers: int, data: DataConfig) -> None:
         assert resumed.state_dict() == killed.state_dict()
         assert rows(resumed, 12 - cut) == whole[cut:]
     with pytest.raises(
-        ConfigError, match=r"^processes=2: the run was begun with another[^\n]*legal: 1$"
+        ConfigError, match=r"^processes=2: the run was started with another[^\n]*legal: 1$"
     ):
         loader(data, 0, 2).load_state_dict(whole and loader(data).state_dict())
 

@@ -67,7 +67,7 @@ MISTAKES = {
     "grid={seed: [1, 2]}": "grid: seed is not set here; legal: seeds: [0, 1, 2]",
     "overrides={seed: 1}": "overrides: seed is not set here",
     "grid={tracking.mode: [offline]}": "grid: tracking.mode changes no result",
-    "grid={model.num_heads: [2, 2], model.copying: [true]}": "grid: cell num_heads=2,copying=true stands there twice",
+    "grid={model.num_heads: [2, 2], model.copying: [true]}": "grid: cell num_heads=2,copying=true is listed twice",
     "select={over: optimizer.learning_rate}": "select={'over': 'optimizer.learning_rate'}: "
     "wrong value; legal: {over:",
     "select={over: {model.num_heads: [1]}, by: validation/rouge2}": "select.over: model.num_heads is an axis",

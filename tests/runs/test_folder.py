@@ -111,7 +111,7 @@ def test_a_run_from_before_a_key_is_still_this_config(tmp_path: Path) -> None:
     write_atomically(tmp_path / "config.yaml", yaml.safe_dump(before))
     assert find_run(config) == tmp_path
     other = load([], [f"run.folder={tmp_path}", "generation.num_beams=8"])
-    with pytest.raises(ConfigError, match=r"begun with generation.num_beams=null"):
+    with pytest.raises(ConfigError, match=r"started with generation.num_beams=null"):
         find_run(other)
 
 

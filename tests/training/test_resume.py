@@ -215,7 +215,9 @@ def test_a_run_that_another_process_has_just_begun_or_finished(
     run.train(small("run.folder=here"))
     assert capsys.readouterr().out.endswith("here: this run is finished; --fresh starts another\n")
     unseen[:] = [False, True]
-    with pytest.raises(ConfigError, match="^run.folder=here: the run in it was begun with seed=0"):
+    with pytest.raises(
+        ConfigError, match="^run.folder=here: the run in it was started with seed=0"
+    ):
         run.train(small("run.folder=here", "seed=1"))
 
 
@@ -244,7 +246,7 @@ def test_another_config_gets_another_folder_or_none(small, tmp_path: Path) -> No
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["run-1", "run-2"]
     run.train(small())
     assert (tmp_path / "runs" / "run-1" / "finished").exists()
-    message = r"^run.folder=runs/run-1: the run in it was begun with [^\n]*model.num_heads=2, seed=0; legal: [^\n]*--fresh$"
+    message = r"^run.folder=runs/run-1: the run in it was started with [^\n]*model.num_heads=2, seed=0; legal: [^\n]*--fresh$"
     with pytest.raises(ConfigError, match=message):
         run.train(small("run.folder=runs/run-1", "model.num_heads=4", "seed=1"))
     with pytest.raises(ConfigError, match="^run.folder=data: not a run's, .*.jsonl is in it"):

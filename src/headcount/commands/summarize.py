@@ -94,7 +94,7 @@ def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -
     count = sum(
         map(len, _chunks(config, file))
     )  # a broken line is found before anything is written
-    knobs = {
+    settings = {
         f"generation.{name}": v
         for name, v in asdict(summarizer.config.generation).items()
         if name != "batch_size"
@@ -103,7 +103,7 @@ def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -
         "checkpoint": checkpoint,
         "documents": digest(Path(file)),
         "seed": config.seed,
-        **knobs,
+        **settings,
     }
     made_of["data.document_columns"] = list(config.data.document_columns)
     if _is_finished(out, to, made_of, count):
@@ -173,7 +173,8 @@ def _is_finished(out: Path, to: Path, made_of: Mapping[str, Any], count: int) ->
     for name, value in made_of.items():
         if then.get(name) != value:
             raise ConfigError(
-                f"--out={out}: begun with {name}={then.get(name)}, not {value}; legal: a new file"
+                f"--out={out}: started with {name}={then.get(name)}, not {value}; "
+                "legal: a new file"
             )
     if out.exists():
         print_line(f"{out}: finished, {count:,} summaries")

@@ -24,14 +24,14 @@ DEEPEST = 20  # levels of a YAML file
 EXPORT_FORMAT = 1
 
 
-def _knobs(section: Any = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield each knob of the schema as its dotted name, type and dataclass field."""
+def _declared_keys(section: Any = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield each key of the schema: dotted name, type and dataclass field."""
     hints = get_type_hints(section)
-    for knob in fields(section):
-        if is_dataclass(hints[knob.name]):
-            yield from _knobs(hints[knob.name], f"{prefix}{knob.name}.")
+    for declared in fields(section):
+        if is_dataclass(hints[declared.name]):
+            yield from _declared_keys(hints[declared.name], f"{prefix}{declared.name}.")
         else:
-            yield prefix + knob.name, hints[knob.name], knob
+            yield prefix + declared.name, hints[declared.name], declared
 
 
 RENAMED = {  # earlier names of keys and sections
@@ -47,10 +47,10 @@ RENAMED = {  # earlier names of keys and sections
 
 
 def _check_keys(given: Any, schema: Any, source: str, prefix: str = "") -> Iterator[str]:
-    """Refuse what is not in the schema; yield the dotted name of each knob that is set."""
+    """Reject unknown keys; yield the dotted name of each key that is set."""
     if not isinstance(given, dict):
         what = f"{prefix.rstrip('.')}={given}: wrong type" if prefix else "wrong type"
-        names = ", ".join(knob.name for knob in fields(schema))
+        names = ", ".join(declared.name for declared in fields(schema))
         raise ConfigError(f"{source}: {what} {type(given).__name__}; legal: a mapping of {names}")
     hints = get_type_hints(schema)
     for name, value in given.items():
@@ -155,7 +155,7 @@ def sort_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
     What begins with a key of the schema and ``=`` is an override, also where a file has that name.
     A path may have a ``=`` in it, as the folders of a study's cells do.
     """
-    sections = {knob.name for knob in fields(Config)}
+    sections = {declared.name for declared in fields(Config)}
 
     def is_override(argument: str) -> bool:
         key, equals, _ = argument.partition("=")
@@ -239,8 +239,10 @@ def _one_line(error: Exception, where: str) -> ConfigError:
 def schema() -> str:
     """Return every key with its type, default and meaning, one a line."""
     rows = []
-    for name, kind, knob in _knobs():
-        default = knob.default if knob.default_factory is MISSING else knob.default_factory()
+    for name, kind, declared in _declared_keys():
+        default = (
+            declared.default if declared.default_factory is MISSING else declared.default_factory()
+        )
         legal = (
             " | ".join(get_args(kind))
             if get_origin(kind) is Literal
@@ -248,7 +250,7 @@ def schema() -> str:
         )
         legal = str(kind) if get_origin(kind) is list else legal
         shown = yaml.safe_dump(default, default_flow_style=True, sort_keys=False, width=10**6)
-        rows.append((name, legal, shown.splitlines()[0], knob.metadata["meaning"]))
+        rows.append((name, legal, shown.splitlines()[0], declared.metadata["meaning"]))
     widths = [max(len(row[column]) for row in rows if row[0] != "trainer") for column in range(3)]
     return "\n".join("  ".join([*map(str.ljust, row[:3], widths), row[3]]) for row in rows)
 

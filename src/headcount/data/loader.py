@@ -98,9 +98,8 @@ def check_made_of(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     for name, value in then.items():
         if name not in now or now[name] != value:
             raise ConfigError(
-                f"{name}={now.get(name)}: the run was begun with another, and would not find its "
-                "place in the data; "
-                f"legal: {value}"
+                f"{name}={now.get(name)}: the run was started with another, and would not find "
+                f"its place in the data; legal: {value}"
             )
 
 

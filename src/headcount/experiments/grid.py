@@ -141,9 +141,9 @@ def load_grid(folder: Path) -> Grid:
             f"{file}: {'; '.join(line.strip() for line in str(error).splitlines() if line)}"
         ) from None
     names = [
-        knob.name if knob.name != "settings" else "grid"
-        for knob in fields(Grid)
-        if knob.name != "folder"
+        key.name if key.name != "settings" else "grid"
+        for key in fields(Grid)
+        if key.name != "folder"
     ]
     if not isinstance(given, dict):
         raise ConfigError(
@@ -283,7 +283,7 @@ class _Reader:
         labels = Counter(grid.label(setting) for setting in grid.settings)
         if twice := [label for label, number in labels.items() if number > 1]:
             raise ConfigError(
-                f"{self.file}: grid: cell {twice[0]} stands there twice; legal: each cell once"
+                f"{self.file}: grid: cell {twice[0]} is listed twice; legal: each cell once"
             )
         if grid.baseline not in grid.settings:
             shown = "; ".join(map(grid.label, grid.settings))

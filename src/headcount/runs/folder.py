@@ -98,7 +98,7 @@ def find_run(config: Config) -> Path | None:
         return None
     if others := differences(folder, config):
         raise ConfigError(
-            f"run.folder={folder}: the run in it was begun with {', '.join(others)}; "
+            f"run.folder={folder}: the run in it was started with {', '.join(others)}; "
             "legal: the same config, another folder, or --fresh"
         )
     return folder

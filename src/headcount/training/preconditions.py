@@ -1,6 +1,6 @@
 """What a training must find before it begins.
 
-Room for its checkpoints, and the data with which it was begun.
+Room for its checkpoints, and the data that the run was started with.
 """
 
 import json
@@ -55,18 +55,18 @@ def check_room(folder: Path, config: Config, vocabulary_size: int) -> None:
 
 
 def check_same_data(folder: Path, config: Config, data: SummarizationDataModule) -> None:
-    """Refuse to go on with a run whose data or tokenizer has changed behind its config.
+    """Reject the resume of a run whose data or tokenizer has changed behind its config.
 
     Raises:
         ConfigError: it has.
     """
     if (folder / RunFile.DATA).exists():
-        begun = json.loads((folder / RunFile.DATA).read_text(encoding="utf-8"))
+        before = json.loads((folder / RunFile.DATA).read_text(encoding="utf-8"))
         for role in ("train", "validation", "test"):
-            if (now := data.origin[role]["sha256"]) != (then := begun[role]["sha256"]):
+            if (now := data.origin[role]["sha256"]) != (then := before[role]["sha256"]):
                 raise ConfigError(
                     f"data.path={config.data.path}: its {role} split has the SHA-256 {now}, and "
-                    f"{folder} was begun "
+                    f"{folder} was started "
                     f"with another; legal: {then}, or --fresh"
                 )
     path = folder / RunFile.TOKENIZER
@@ -74,5 +74,5 @@ def check_same_data(folder: Path, config: Config, data: SummarizationDataModule)
         raise ConfigError(
             f"tokenizer.path={config.tokenizer.path or 'null'}: the tokenizer is not that with "
             f"which {folder} was "
-            f"begun; legal: the same, or --fresh"
+            f"started; legal: the same, or --fresh"
         )

@@ -71,8 +71,8 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     said = say_state(read_study(study.grid, [*(result.cell for result in study.results), *cells]))
     assert said[0] == "Half-finished: 3 of 9 trainings are finished."
     assert said[1:3] == [
-        "- num_heads=8,seed=0: not begun",
-        "- num_heads=8,seed=1: begun, not finished",
+        "- num_heads=8,seed=0: not started",
+        "- num_heads=8,seed=1: started, not finished",
     ]
     assert said[6] == f"- num_heads=16,seed=2: FAILED, see {cells[5].log}"
     assert (

@@ -51,7 +51,7 @@ def test_a_report_is_the_same_bytes_each_time(
     for text in (
         "6 of 9 trainings",
         f"{sixteen.name}: FAILED, see {sixteen.log}",
-        f"{begun.name}: begun, not finished",
+        f"{begun.name}: started, not finished",
     ):
         assert text in table and text in said
     assert (
@@ -61,7 +61,7 @@ def test_a_report_is_the_same_bytes_each_time(
     assert (
         "- 1 head (2 of 3 seeds): -" in table
         and "| lead-1 | 18.46<br>" in table
-        and f"{other.name}: not begun" in table
+        and f"{other.name}: not started" in table
     )
     assert not list(Path("runs").rglob("wandb"))
     report(STUDY)

@@ -218,7 +218,7 @@ def test_another_tokenizer_behind_the_same_config(small, tmp_path: Path) -> None
     path.write_text(path.read_text().replace("</s>", "<end>"))
     with pytest.raises(
         ConfigError,
-        match="^tokenizer.path=null: the tokenizer is not that with which here was begun",
+        match="^tokenizer.path=null: the tokenizer is not that with which here was started",
     ):
         run.train(small("run.folder=here"))
 

@@ -97,7 +97,7 @@ def launch_on_slurm(
         console.print(board.table())
         return board.status()
     array = next(iter(jobs.values())).job_id.split("_")[0]
-    say(console, f"SLURM job {array}: scancel {array} ends it; this command again goes on")
+    say(console, f"SLURM job {array}: scancel {array} ends it; the same command resumes")
     submitted = time.time()
     try:
         with board.shown():
@@ -107,7 +107,7 @@ def launch_on_slurm(
                         board.tell(cell, _look_at(cell, jobs[cell.name], submitted))
                 time.sleep(POLL)
     except KeyboardInterrupt:
-        say(console, f"SLURM job {array} goes on without this table")
+        say(console, f"SLURM job {array} continues without this table")
         return 128 + signal.SIGINT
     return board.status()
 

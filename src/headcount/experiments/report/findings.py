@@ -38,7 +38,7 @@ def say_state(study: Study) -> list[str]:
 def _say_unfinished(cell: Cell, state: str) -> str:
     if state == "FAILED":
         return f"FAILED, see {cell.log}"
-    return "begun, not finished" if cell.folder.exists() else "not begun"
+    return "started, not finished" if cell.folder.exists() else "not started"
 
 
 def say_findings(study: Study) -> list[str]:
@@ -162,7 +162,7 @@ def say_method(study: Study) -> list[str]:
         "fixed_head_dim": "each head has the same width: parameters grow with the heads",
         "matched_parameters": "feed-forward blocks make up for what attention takes: parameters "
         "agree within 1 %",
-        "none": "nothing is held but what all cells share",
+        "none": "nothing is controlled but what all cells share",
     }[study.grid.control]
     lines.append(f"Control `{study.grid.control}`: {control}.")
     devices = sorted(

@@ -32,7 +32,7 @@ from headcount.runs.folder import RunFile
 class TrainingCosts(Callback):
     """Counts what a training costs, and writes that at its end.
 
-    Checkpoints keep the counts, so a run that goes on from one has the sum; what was trained after
+    Checkpoints keep the counts, so a resumed run has the sum; what was trained after
     it is lost, and not counted. Of several processes the first counts, and takes the others to
     have trained on as much as it has.
     """

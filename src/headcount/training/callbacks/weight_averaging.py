@@ -19,7 +19,7 @@ from headcount.errors import ConfigError
 class AveragedWeights(WeightAveraging):
     """Keeps the average.
 
-    Checkpoints have it for their weights, and beside it what training goes on from.
+    Checkpoints have it for their weights, and beside it what training resumes from.
     """
 
     def __init__(self, decay: float, device: torch.device) -> None:
@@ -48,7 +48,7 @@ class AveragedWeights(WeightAveraging):
         """Leave the average in its place: the summarizer is still to draw with it."""
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Give the weights back that training goes on with."""
+        """Restore the weights that training continues with."""
         super().on_validation_epoch_end(trainer, pl_module)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
