@@ -9,19 +9,18 @@ import re
 import unicodedata
 from typing import Any
 
-# of the control and format characters: layout, soft hyphen, joiners of scripts and emoji
-KEPT = "\n\t\u00ad\u200c\u200d"
-CONTROLS = {
-    "Cc",
-    "Cf",
-    "Cs",
-    "Co",
-    "Zl",
-    "Zp",
-}  # Unicode categories (bidirectional controls are Cf)
-FORMULA = re.compile(
-    r"'*[=+\-@\t\r]"
-)  # how a cell begins that a spreadsheet would evaluate, or one escaped before
+# Escaped: controls, surrogates, private use, line separators, and the characters that change the
+# direction of text. Other format characters belong to scripts and emoji.
+CONTROLS = {"Cc", "Cs", "Co", "Zl", "Zp"}  # Unicode categories
+DIRECTIONS = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def _is_control(character: str) -> bool:
+    return character in DIRECTIONS or unicodedata.category(character) in CONTROLS
+
+
+# How a cell begins that a spreadsheet would evaluate, or one that was escaped before.
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
 LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -41,7 +40,7 @@ def printable(text: str) -> str:
 
 
 def _written_out(character: str) -> str:
-    if character in KEPT or unicodedata.category(character) not in CONTROLS:
+    if character in "\n\t" or not _is_control(character):
         return character
     return character.encode("unicode_escape").decode("ascii")
 
@@ -57,12 +56,7 @@ def json_line(value: Any) -> str:
     Reading it gives the same value.
     """
     text = json.dumps(value, ensure_ascii=False)
-    return "".join(
-        c
-        if c in "\u00ad\u200c\u200d" or unicodedata.category(c) not in CONTROLS
-        else json.dumps(c)[1:-1]
-        for c in text
-    )
+    return "".join(json.dumps(c)[1:-1] if _is_control(c) else c for c in text)
 
 
 def markdown(text: str) -> str:

@@ -30,7 +30,7 @@ def silence_other_ranks(trainer: pl.Trainer) -> None:
     if first := os.environ.pop(FIRST_PROCESS, None):
         end_with_parent(int(first))
     if trainer.global_rank:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  it stays open to the end
+        sys.stdout = open(os.devnull, "w", errors="backslashreplace")  # noqa: SIM115  it stays open to the end
 
 
 def check_strategy(trainer: pl.Trainer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from headcount.escape import markdown_code
+from headcount.escape import markdown_code, one_line
 from headcount.experiments.cell import Cell
 from headcount.experiments.report.statistics import SIGNIFICANCE, Comparison
 from headcount.experiments.report.study import METRICS, Row, Study
@@ -166,7 +166,11 @@ def say_method(study: Study) -> list[str]:
     }[study.grid.control]
     lines.append(f"Control `{study.grid.control}`: {control}.")
     devices = sorted(
-        {result.costs["device"] for result in study.results if "device" in result.costs}
+        {
+            one_line(str(result.costs["device"]))
+            for result in study.results
+            if "device" in result.costs
+        }
     )
     if devices:
         memory = "held by the process" if devices == ["cpu"] else "allocated on the GPU"

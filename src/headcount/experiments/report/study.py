@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from headcount.errors import ConfigError
+from headcount.escape import one_line
 from headcount.evaluation.bootstrap import Figure
 from headcount.evaluation.rouge import ROUGE_TYPES
 from headcount.evaluation.systems import FIGURES
@@ -268,5 +269,5 @@ def _baselines(
     for name, figures in systems.items():
         known = {metric: Figure(**given) for metric in METRICS if (given := figures[metric])}
         if name not in ("model", "shuffled") and len(known) == len(METRICS):
-            found[name] = known
+            found[one_line(name)] = known
     return found

@@ -90,6 +90,8 @@ class Block:
             for line in range(max(map(len, row))):
                 texts = [place[line] if line < len(place) else "" for place in row]
                 texts = [latex(texts[0]), *map(_number, texts[1:])]
+                if texts[0].startswith(("[", "*")):
+                    texts[0] = "{}" + texts[0]  # not an argument of the row before
                 parts.append(
                     " & ".join(rf"{{\scriptsize {t}}}" if line and t else t for t in texts)
                     + r" \\"
