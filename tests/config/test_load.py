@@ -284,3 +284,41 @@ def test_schema_shows_every_key_once() -> None:
         "int",
         "4",
     ]
+
+
+TEXTS = {
+    "data.name": [
+        "no",
+        "off",
+        "true",
+        "1.10",
+        "0012345",
+        "12e4567",
+        "1:30",
+        "2020-01-01",
+        "null2",
+    ],
+    "data.revision": ["12e4567", "0012345", "00", "1e5"],
+    "tokenizer.words": [r"\d+", "[a-z]+"],
+    "run.name": ["2024", "no"],
+}
+
+
+@pytest.mark.parametrize(("key", "text"), [(key, text) for key in TEXTS for text in TEXTS[key]])
+def test_text_is_taken_as_it_is_written(key: str, text: str, tmp_path: Path) -> None:
+    """YAML would make a boolean, a number or a date of it."""
+    section, _, name = key.partition(".")
+    if not text.startswith("["):
+        found = load([write(tmp_path / "x.yaml", f"{section}: {{{name}: {text}}}")], [])
+        assert getattr(getattr(found, section), name) == text
+    if not text.startswith("["):
+        assert getattr(getattr(load([], [f"{key}={text}"]), section), name) == text
+
+
+def test_text_of_lists_null_and_comments() -> None:
+    assert load([], ["tracking.tags=[no,1.10,007]"]).tracking.tags == ["no", "1.10", "007"]
+    assert load([], [r"tokenizer.words=#\w+"]).tokenizer.words == r"#\w+"
+    for nothing in ("null", "~"):
+        assert load([], [f"data.name={nothing}"]).data.name is None
+    assert load([], ["data.name='no'"]).data.name == "no"
+    assert load([], ["data.test_split=null"]).data.test_split is None

@@ -100,7 +100,7 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
         ):
             raise ConfigError(f"{where}: {odd}: not a setting; legal: KEY=VALUE")
         try:
-            given = read_yaml(file) if file else OmegaConf.from_dotlist(overrides)
+            given = _read_texts(file) if file else _parse_overrides(overrides)
             version = (
                 given.pop("format_version", EXPORT_FORMAT)
                 if file and isinstance(given, DictConfig)
@@ -136,6 +136,81 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
         ) from None
     assert isinstance(config, Config)
     return config
+
+
+TEXT_TYPES = (str, str | None, list[str])
+
+
+def _read_texts(file: str) -> DictConfig | ListConfig:
+    """Read a YAML file, in which a key of text keeps its text as it is written.
+
+    YAML would make a boolean of ``no`` and a number of ``0012345`` or ``12e4567``.
+    """
+    given = read_yaml(file)
+    if isinstance(given, DictConfig):
+        texts = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}
+        for name, kind, _ in _declared_keys():
+            _restore_text(given, texts, name, kind)
+    return given
+
+
+def _parse_overrides(overrides: list[str]) -> DictConfig:
+    """Parse ``key=value`` settings; a key of text takes the text as it is written."""
+    given = OmegaConf.from_dotlist(overrides)
+    kinds = {name: kind for name, kind, _ in _declared_keys()}
+    for override in overrides:
+        name, _, text = override.partition("=")
+        kind = kinds.get(name)
+        if kind not in TEXT_TYPES:
+            continue
+        is_null = text.strip() in ("null", "~", "None", "") and kind == str | None
+        texts = yaml.load(text, Loader=yaml.BaseLoader) if kind == list[str] else text
+        if not is_null and not _is_quoted(text):
+            _restore_text(given, _nest(name, texts), name, kind, comment_is_text=True)
+    return given
+
+
+def _is_quoted(text: str) -> bool:
+    return text[:1] in ("'", '"') and text[-1:] == text[:1] and len(text) > 1
+
+
+def _nest(name: str, value: Any) -> dict[str, Any]:
+    section, _, key = name.partition(".")
+    return {section: {key: value}} if key else {section: value}
+
+
+def _restore_text(
+    given: DictConfig, texts: Any, name: str, kind: Any, *, comment_is_text: bool = False
+) -> None:
+    """Put the text of a key in place of what YAML made of it.
+
+    Args:
+        given: the parsed settings; they are changed.
+        texts: the same, parsed with every value as text.
+        name: of the key, with dots.
+        kind: its declared type.
+        comment_is_text: whether a value that YAML takes for a comment is text, too.
+    """
+    if kind not in TEXT_TYPES:
+        return
+    section, _, key = name.partition(".")
+    inner = given.get(section)
+    inner_texts = texts.get(section)
+    if not isinstance(inner, DictConfig) or not isinstance(inner_texts, dict) or key not in inner:
+        return
+    values: Any = OmegaConf.to_container(inner)
+    value = values[key]
+    text = inner_texts.get(key)
+
+    if kind == list[str]:
+        is_text = isinstance(text, list) and all(isinstance(item, str) for item in text)
+        if is_text and isinstance(value, list):
+            inner[key] = text
+        return
+    is_typed = isinstance(value, bool | int | float)
+    is_comment = value is None and comment_is_text
+    if isinstance(text, str) and (is_typed or is_comment):
+        inner[key] = text
 
 
 def is_file(path: str | Path) -> bool:
