@@ -4,6 +4,7 @@ caches."""
 import json
 import os
 import random
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,13 @@ import pytest
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # tests run side by side, and so do the processes that they start
+
+# What starts the tests may ignore these (a background job, nohup); they and the processes that
+# they start would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 import torch
 from matplotlib.figure import Figure

@@ -55,3 +55,15 @@ def test_a_worker_leaves_a_signal_to_its_run(number: signal.Signals) -> None:
             os.kill(os.getpid(), number)
             os._exit(7 if signals.received == 0 else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_an_ignored_interrupt_is_answered() -> None:
+    """A shell without job control ignores it for what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Signals() as signals:
+            signals.deferred = True
+            os.kill(os.getpid(), signal.SIGINT)
+            assert signals.received == signal.SIGINT
+    finally:
+        signal.signal(signal.SIGINT, before)

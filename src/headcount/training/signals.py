@@ -67,7 +67,7 @@ class Signals:
         if not self._is_main_thread():
             return
         for number in STOP_SIGNALS:
-            is_ignored = number != signal.SIGTERM and self.before[number] == signal.SIG_IGN
+            is_ignored = number == signal.SIGHUP and self.before[number] == signal.SIG_IGN
             if not is_ignored:
                 signal.signal(number, self._handle)
 

@@ -232,13 +232,15 @@ class Launch:
 def _collecting(signals: list[int]) -> Iterator[None]:
     """Note the signals that stop a run instead of dying of them.
 
-    One that is ignored stays ignored.
+    An ignored SIGHUP stays ignored, as `nohup` asks. A shell without job control ignores SIGINT
+    for what it starts in the background; such a run still answers it.
     """
 
     def note(number: int, frame: FrameType | None) -> None:
         signals.append(number)
 
-    heard = [number for number in STOP_SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    stays_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    heard = [n for n in STOP_SIGNALS if not (n == signal.SIGHUP and stays_ignored)]
     before = {number: signal.signal(number, note) for number in heard}
     try:
         yield
