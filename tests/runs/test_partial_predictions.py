@@ -4,7 +4,7 @@ import pytest
 
 from headcount.errors import ConfigError
 from headcount.runs.folder import lock_folder
-from headcount.runs.partial_predictions import PartialPredictions
+from headcount.runs.partial_predictions import PartialPredictions, read_made_of
 
 
 def row(number: int) -> dict[str, object]:
@@ -60,3 +60,48 @@ def test_what_was_made_of_something_else_goes(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"^[^\n]*cannot be written: Not a directory$"):
         PartialPredictions(tmp_path / "file" / "parts", 9, 0).claim({})
+
+
+ZEROS = b"\0" * 70
+DAMAGED_LINES = [
+    ZEROS,
+    ZEROS + b"\n",
+    b"{\n",
+    b'"row"\n',
+    b'{"row": "3"}\n',
+    b'{"row": true}\n',
+    b'{"row": -1}\n',
+    b'{"row": 9}\n',
+    b"\xff\n",
+    b"[" * 100_000 + b"\n",
+]
+
+
+@pytest.mark.parametrize("line", DAMAGED_LINES, ids=range(len(DAMAGED_LINES)))
+@pytest.mark.parametrize("file", ["0.jsonl", "1.jsonl"])
+def test_a_damaged_line_is_dropped(file: str, line: bytes, tmp_path: Path) -> None:
+    """As after a power failure, which leaves zeros where nothing had reached the disk."""
+    parts = PartialPredictions(tmp_path, 9, 0)
+    parts.append([row(0), row(1)])
+    first, second = parts.own.read_bytes().splitlines(keepends=True)
+    parts.own.unlink()
+    (tmp_path / file).write_bytes(first + line + second)
+    again = read(tmp_path)
+    # Zeros without a line end take the line after them along.
+    expected = [0, 1] if line.endswith(b"\n") else [0]
+    assert again.done.nonzero()[0].tolist() == expected
+    again.append([row(number) for number in range(9)])
+    assert list(read(tmp_path)) == [row(number) for number in range(9)]
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"{", b"[]", b"\xff", ZEROS, b"[" * 100_000], ids=range(6)
+)
+def test_rows_of_unknown_origin_are_deleted(damage: bytes, tmp_path: Path) -> None:
+    parts = PartialPredictions(tmp_path, 9, 0)
+    parts.claim({"a": 1})
+    parts.append([row(3)])
+    (tmp_path / "made_of.json").write_bytes(damage)
+    read(tmp_path).claim({"a": 1})
+    assert read(tmp_path).done.sum() == 0
+    assert read_made_of(tmp_path / "made_of.json") == {"a": 1}

@@ -1,14 +1,15 @@
-"""Results on their way: rows as they are made, a file of JSON lines a process, which a later start
-goes on from.
+"""Generated summaries of an unfinished command, from which its next start resumes.
 
-The lines of a batch are handed to the system before the next batch begins, so a killed process
-loses no batch that it has finished. A last line that was not written to its end is dropped.
+Each process appends the rows of a batch to its own file of JSON lines before it starts the next
+batch, so a killed process loses no finished batch. A line that cannot be read, as after a power
+failure, is dropped, and its row is generated again.
 """
 
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,73 +18,106 @@ import numpy as np
 from headcount.errors import ConfigError
 from headcount.runs.files import name_unwritable, write_atomically
 
+MADE_OF = "made_of.json"  # in the folder: what its rows depend on
+
 
 class PartialPredictions:
-    """Those of a known number of rows that there are, in a folder of their own until they are
-    complete."""
+    """The rows that are generated so far, of a known number.
+
+    Args:
+        folder: holds the rows; ``claim`` creates it.
+        count: number of rows when complete.
+        process: rank of this process.
+
+    Attributes:
+        done: for each row whether it is generated, [count].
+    """
 
     def __init__(self, folder: Path, count: int, process: int) -> None:
-        """Take the folder, how many rows there will be, and which process this is."""
-        self.folder, self.own = folder, folder / f"{process}.jsonl"
+        self.folder = folder
+        self.own = folder / f"{process}.jsonl"
         self.done = np.zeros(count, dtype=bool)
         self.files: list[Path] = []
-        # of each row its file's number and where its line begins
-        self.places = np.zeros((2, count), np.int64)
+        # Where to find a row: the index of its file and the byte at which its line begins.
+        self.file_index = np.zeros(count, np.int64)
+        self.offset = np.zeros(count, np.int64)
 
     def claim(self, made_of: Mapping[str, Any]) -> None:
-        """Make the folder for rows made of something, and drop those in it that were made of
+        """Create the folder for rows that depend on something, and delete rows that depend on
         anything else.
 
         Raises:
-            ConfigError: the folder cannot be made.
+            ConfigError: the folder cannot be created.
+            RunError: the disk is full.
         """
-        stamp, text = self.folder / "made_of.json", json.dumps(made_of, indent=2)
+        stamp = self.folder / MADE_OF
         try:
-            if not (stamp.is_file() and stamp.read_text(encoding="utf-8") == text):
-                # the folder stays: there may be a lock in it
+            if read_made_of(stamp) != made_of:
+                # The folder itself stays, because it may hold a lock.
                 for path in self.folder.glob("*.jsonl"):
                     path.unlink()
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(stamp, text)
         except OSError as error:
             raise ConfigError(f"{self.folder}: cannot be written: {error.strerror}") from None
+        write_atomically(stamp, json.dumps(made_of, indent=2))
 
     def read(self) -> None:
-        """Look which rows there are, those of all processes."""
+        """Find the rows of all processes."""
         self.files = sorted(self.folder.glob("*.jsonl"))
-        for number, path in enumerate(self.files):
-            begin = 0
+        for index, path in enumerate(self.files):
+            offset = 0
             with path.open("rb") as lines:
                 for line in lines:
+                    # A last line without its end was cut. Nothing may be appended to it.
                     if not line.endswith(b"\n"):
                         break
-                    row = json.loads(line)["row"]
-                    self.done[row], self.places[:, row] = True, (number, begin)
-                    begin += len(line)
+                    row = self._row_of(line)
+                    if row is not None:
+                        self.done[row] = True
+                        self.file_index[row] = index
+                        self.offset[row] = offset
+                    offset += len(line)
             if path == self.own:
-                os.truncate(path, begin)
+                os.truncate(path, offset)
+
+    def _row_of(self, line: bytes) -> int | None:
+        """Return the number of a line's row; None if it is damaged or not one of these rows."""
+        try:
+            row = json.loads(line)["row"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None
+        return row if type(row) is int and 0 <= row < len(self.done) else None
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write the rows of a batch, each with its number as ``row``, but those that are there."""
+        """Append the rows of a batch, each with its number as ``row``, except those that are done.
+
+        Raises:
+            RunError: the disk is full.
+        """
         rows = [row for row in rows if not self.done[row["row"]]]
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
         with name_unwritable(self.own), self.own.open("ab") as file:
-            file.write(
-                "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-            )
+            file.write("".join(lines).encode())
         self.done[[row["row"] for row in rows]] = True
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows by their numbers, as ``read`` found them."""
-        files = [path.open("rb") for path in self.files]
-        try:
+        """Yield the rows that the last ``read`` found, in order."""
+        with ExitStack() as stack:
+            files = [stack.enter_context(path.open("rb")) for path in self.files]
             for row in self.done.nonzero()[0]:
-                number, begin = self.places[:, row]
-                files[number].seek(begin)
-                yield json.loads(files[number].readline())
-        finally:
-            for file in files:
-                file.close()
+                file = files[self.file_index[row]]
+                file.seek(self.offset[row])
+                yield json.loads(file.readline())
 
     def remove(self) -> None:
         """Delete the folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def read_made_of(stamp: Path) -> dict[str, Any] | None:
+    """Return what rows or a finished file depend on; None if that is missing or damaged."""
+    try:
+        made_of = json.loads(stamp.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return made_of if isinstance(made_of, dict) else None
