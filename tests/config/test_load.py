@@ -115,6 +115,9 @@ MISTAKES = {
     "generation: {strategy: beam, num_beams: 4, num_beam_groups: 3}": "generation.num_beam_groups=3 does not divide g",
     "generation: {num_return_sequences: 2}": "generation.num_return_sequences=2 is more than "
     "generation.strategy=gree",
+    "generation: {strategy: mbr, num_beam_groups: 3}": "generation.num_beam_groups=3 does not divide generation.mbr_num_beams=8",
+    "generation: {strategy: mbr, mbr_num_beams: 1, mbr_num_samples: 0}": "leave nothing to choose from",
+    "generation: {strategy: mbr, num_return_sequences: 25}": "legal: at most 24",
     "generation: {num_return_sequences: 2, strategy: beam, long_documents: split}": "generation.num_return_sequences=",
     "evaluation: {baselines: [lead-0]}": "evaluation.baselines=lead-0 is not a baseline; legal: "
     "lead-K, longest-K,",

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +28,7 @@ MADE = Words(
     begins_V=torch.tensor([True, False, False, True]), within_V=torch.tensor([0, 1, 3, 3])
 )
 SEARCH = GenerationConfig(max_tokens=LONGEST, num_beams=1)
+SEEDS = [5, 3, 8, 1]  # one for each of DOCUMENTS
 
 
 def search_by(
@@ -175,7 +177,7 @@ def test_width_one_is_greedy(architecture: str, copying: bool) -> None:
         config = GenerationConfig(max_tokens=9, num_beams=1, length_penalty="none", **rule)
         constraints = build_constraints(config, end_id=7)
         greedy = generate_tokens(
-            model, documents, layout, config, start_id=0, end_id=7, constraints=constraints
+            model, documents, layout, max_tokens=9, start_id=0, end_id=7, constraints=constraints
         )
         beam = search_by(model, documents, layout, config, end_id=7)
         for one, other in zip(greedy, beam, strict=True):
@@ -269,10 +271,9 @@ def test_sampling_is_seeded_and_follows_the_distribution() -> None:
 
     def draw(seed: int, width: int, top_k: int = 0) -> list[Hypothesis]:
         config = replace(SEARCH, strategy="sample", num_return_sequences=width, top_k=top_k)
-        generator = torch.Generator().manual_seed(seed)
-        return generate(
-            model, document, layout, config, start_id=START, end_id=END, generator=generator
-        )[0]
+        return generate(model, document, layout, config, start_id=START, end_id=END, seeds=[seed])[
+            0
+        ]
 
     assert (
         [h.tokens for h in draw(1, 20)]
@@ -292,6 +293,105 @@ def test_sampling_is_seeded_and_follows_the_distribution() -> None:
     }
     for hypothesis in many[:20]:
         assert hypothesis.score == pytest.approx(scores[text_of(hypothesis)], rel=1e-4)
+
+
+@pytest.mark.parametrize("strategy", ["sample", "mbr"])
+def test_samples_of_a_document_do_not_depend_on_its_neighbours(strategy: str) -> None:
+    model = make("transformer").eval()
+    documents, layout, _, _ = batch()
+    config = GenerationConfig(max_tokens=9, strategy=strategy, num_return_sequences=6)
+
+    def write(document: Tensor, layout: BatchLayout, seeds: list[int]) -> list[list[Hypothesis]]:
+        return generate(
+            model,
+            document,
+            layout,
+            config,
+            start_id=0,
+            end_id=7,
+            seeds=seeds,
+            utility=shared_tokens,
+        )
+
+    together = write(documents, layout, SEEDS)
+    for document, seed, found in zip(documents.split(DOCUMENTS), SEEDS, together, strict=True):
+        [alone] = write(document, BatchLayout.from_lengths([len(document)]), [seed])
+        assert [h.tokens for h in alone] == [h.tokens for h in found]
+    again = write(documents, layout, [seed + 1 for seed in SEEDS])
+    assert [h.tokens for h in again[0]] != [h.tokens for h in together[0]]
+
+
+def shared_tokens(hypotheses: Sequence[Hypothesis]) -> Tensor:
+    """A utility: the share of tokens that two summaries have in common."""
+    sets = [set(each.tokens) for each in hypotheses]
+    rows = [[len(a & b) / max(1, len(a | b)) for b in sets] for a in sets]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def best_by_definition(candidates: Sequence[Hypothesis]) -> tuple[float, list[list[int]]]:
+    """The highest mean utility of a candidate against the others, and the candidates that have
+    it."""
+    utility = shared_tokens(candidates).tolist()
+    expected = []
+    for number in range(len(candidates)):
+        others = [row for row in range(len(candidates)) if row != number]
+        expected.append(sum(utility[number][other] for other in others) / len(others))
+    highest = max(expected)
+    best = [n for n, value in enumerate(expected) if value > highest - 1e-9]
+    return highest, [candidates[number].tokens for number in best]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("copying", [False, True])
+@pytest.mark.parametrize(("beams", "samples"), [(130, 0), (0, 20), (8, 16)])
+def test_minimum_bayes_risk_is_its_definition(
+    beams: int, samples: int, copying: bool, architecture: str
+) -> None:
+    """Over the candidates that beam search and sampling find; 130 beams find every text."""
+    model = tiny(architecture, f"copying={copying}")
+    lengths = [7, 3]
+    documents, layout, seeds = ids(lengths) % WORDS, BatchLayout.from_lengths(lengths), [4, 9]
+    mbr = replace(
+        SEARCH, strategy="mbr", mbr_num_beams=beams, mbr_num_samples=samples, min_tokens=2
+    )
+    constraints = build_constraints(mbr, end_id=END)
+
+    def write(config: GenerationConfig) -> list[list[Hypothesis]]:
+        return generate(
+            model,
+            documents,
+            layout,
+            config,
+            start_id=START,
+            end_id=END,
+            constraints=constraints,
+            seeds=seeds,
+            utility=shared_tokens,
+        )
+
+    candidates: list[list[Hypothesis]] = [[], []]
+    if beams:
+        searched = write(
+            replace(mbr, strategy="beam", num_beams=beams, num_return_sequences=beams)
+        )
+        candidates = [[*a, *b] for a, b in zip(candidates, searched, strict=True)]
+    if samples:
+        drawn = write(
+            replace(mbr, strategy="sample", temperature=0.7, num_return_sequences=samples)
+        )
+        candidates = [[*a, *b] for a, b in zip(candidates, drawn, strict=True)]
+    if beams == 130:
+        every = [text for _, text in brute_force(model, documents[:7], mbr)]
+        assert sorted(map(text_of, candidates[0])) == sorted(every)
+
+    found = write(mbr)
+    several = write(replace(mbr, num_return_sequences=5))
+    for of_document, [best], ranked in zip(candidates, found, several, strict=True):
+        expected, tokens = best_by_definition(of_document)
+        assert best.tokens in tokens and best.score == pytest.approx(expected)
+        assert ranked[0] == best
+        assert [h.score for h in ranked] == sorted((h.score for h in ranked), reverse=True)
+        assert len({tuple(h.tokens) for h in ranked}) == len(ranked) <= 5
 
 
 def test_length_penalties_by_the_paper() -> None:
@@ -322,9 +422,7 @@ def test_weights_in_bf16(architecture: str, change: str) -> None:
     )
     beamed = search_by(half, documents, layout, replace(config, coverage_penalty=0.1), end_id=7)
     sample = replace(config, strategy="sample", num_return_sequences=4, top_p=0.9)
-    drawn = generate(
-        half, documents, layout, sample, start_id=0, end_id=7, generator=torch.Generator()
-    )
+    drawn = generate(half, documents, layout, sample, start_id=0, end_id=7, seeds=SEEDS)
     assert all(math.isfinite(h.score) for found in (*beamed, *drawn) for h in found)
     greedy = generate(half, documents, layout, config, start_id=0, end_id=7)
     for document, [found] in zip(documents.split(DOCUMENTS), greedy, strict=True):

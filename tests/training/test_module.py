@@ -1,10 +1,13 @@
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import pytorch_lightning as pl
 import torch
 
+from headcount.evaluation.rouge import Rouge
+from headcount.generation.hypothesis import Hypothesis
 from headcount.model.ragged import BatchLayout
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import Summarizer, learning_rate_factor, token_accuracy
@@ -201,3 +204,61 @@ def test_decoding_in_bf16(small) -> None:
     batch = data.splits["test"].batch(range(3))
     assert len(summarizer.generate_texts(batch)) == 3
     assert summarizer.plot_attention(data.splits["test"].shortest()).axes
+
+
+def test_minimum_bayes_risk_maximizes_expected_rouge(small) -> None:
+    """The first of several summaries has the highest mean of ROUGE-1, 2 and L against all others
+    that were found."""
+    summarizer, data = built(
+        small,
+        "generation.strategy=mbr",
+        "generation.mbr_num_beams=3",
+        "generation.mbr_num_samples=5",
+        "generation.mbr_temperature=1.5",
+        "generation.max_tokens=12",
+        "generation.num_return_sequences=8",
+    )
+    summarizer.eval()
+    batch = data.splits["test"].batch(range(4))
+    seen: list[list[str]] = []
+    utility = summarizer._mutual_rouge
+
+    def remember(hypotheses: Sequence[Hypothesis]) -> torch.Tensor:
+        seen.append([summarizer.text_of(each) for each in hypotheses])
+        return utility(hypotheses)
+
+    summarizer._mutual_rouge = remember  # type: ignore[method-assign]
+    found = summarizer.summarize(batch)
+    for texts, summaries in zip(seen, found, strict=True):
+        assert len(texts) == 8
+        scores = [each.score for each in summaries]
+        assert scores == sorted(scores, reverse=True)
+        expected = []
+        for number, text in enumerate(texts):
+            others = texts[:number] + texts[number + 1 :]
+            pairs = [sum(Rouge().score(text, [other])[:3]) / 3 for other in others]
+            expected.append(sum(pairs) / len(pairs))
+        assert scores[0] == pytest.approx(max(expected))
+        assert summaries[0].summary in [
+            text for text, value in zip(texts, expected, strict=True) if value > scores[0] - 1e-9
+        ]
+
+
+def test_minimum_bayes_risk_of_long_documents(small) -> None:
+    """One choice for each window; the summaries are joined and their scores added."""
+    summarizer, data = built(
+        small,
+        "data.max_document_tokens=24",
+        "generation.batch_size=5",
+        "generation.long_documents=split",
+        "generation.strategy=mbr",
+        "generation.max_tokens=8",
+    )
+    summarizer.eval()
+    batch = data.splits["test"].batch(range(4), in_windows=True)
+    windows = [summarizer.generate(window)[0][0] for window in batch.pieces(1)]
+    for row, [written] in enumerate(summarizer.summarize(batch)):
+        mine = [each for each, index in zip(windows, batch.indices, strict=True) if index == row]
+        assert len(mine) > 1
+        assert written.summary == " ".join(summarizer.text_of(each) for each in mine)
+        assert written.score == pytest.approx(sum(each.score for each in mine), rel=1e-4)

@@ -375,8 +375,10 @@ class OptimizerConfig(Section):
 class GenerationConfig(Section):
     """How summaries are generated. Validation always generates greedily."""
 
-    strategy: Literal["greedy", "beam", "sample"] = key(
-        "greedy", "greedy search, beam search, or sampling"
+    strategy: Literal["greedy", "beam", "sample", "mbr"] = key(
+        "greedy",
+        "greedy search, beam search, sampling, or minimum Bayes risk: the candidate with the "
+        "highest expected ROUGE",
     )
     max_tokens: int = key(
         "${data.max_summary_tokens}", "maximum number of tokens, with the end token", at_least=1
@@ -407,12 +409,21 @@ class GenerationConfig(Section):
         0.0, "beam: weight of the penalty on document tokens that got little attention", at_least=0
     )
     temperature: float = key(1.0, "sample: softmax temperature; below 1 sharpens", at_least=1e-3)
-    top_k: int = key(0, "sample: draw from the k most probable tokens; 0: from all", at_least=0)
+    top_k: int = key(
+        0, "sample, mbr: draw from the k most probable tokens; 0: from all", at_least=0
+    )
     top_p: float = key(
         1.0,
-        "sample: draw from the most probable tokens that together reach p; 1: from all",
+        "sample, mbr: draw from the most probable tokens that together reach p; 1: from all",
         at_least=0,
         below=1.0001,
+    )
+    mbr_num_beams: int = key(
+        8, "mbr: number of candidates from beam search, with the keys of beam", at_least=0
+    )
+    mbr_num_samples: int = key(16, "mbr: number of candidates from sampling", at_least=0)
+    mbr_temperature: float = key(
+        0.7, "mbr: softmax temperature of sampled candidates", at_least=1e-3
     )
     num_return_sequences: int = key(
         1, "number of summaries of each document, with scores", at_least=1
@@ -433,21 +444,32 @@ class GenerationConfig(Section):
                 f"generation.diversity_penalty={self.diversity_penalty} does nothing with "
                 "generation.num_beam_groups=1; legal: 0"
             )
-        if self.num_beams % self.num_beam_groups:
-            legal = ", ".join(map(str, _divisors(self.num_beams)))
+        beams_key = "mbr_num_beams" if self.strategy == "mbr" else "num_beams"
+        num_beams = getattr(self, beams_key)
+        if num_beams % self.num_beam_groups:
+            legal = ", ".join(map(str, _divisors(num_beams)))
             raise ConfigError(
                 f"generation.num_beam_groups={self.num_beam_groups} does not divide "
-                "generation.num_beams="
-                f"{self.num_beams}; legal: {legal}"
+                f"generation.{beams_key}={num_beams}; legal: {legal}"
+            )
+        candidates = self.mbr_num_beams + self.mbr_num_samples
+        if self.strategy == "mbr" and candidates < 2:
+            raise ConfigError(
+                f"generation.mbr_num_beams={self.mbr_num_beams} and "
+                f"generation.mbr_num_samples={self.mbr_num_samples} leave nothing to choose from; "
+                "legal: at least 2 together"
             )
         if self.num_return_sequences > 1 and self.long_documents == "split":
             raise ConfigError(
                 f"generation.num_return_sequences={self.num_return_sequences} does not go with "
                 "generation.long_documents=split, which joins summaries; legal: 1"
             )
-        found = {"greedy": 1, "beam": self.num_beams, "sample": self.num_return_sequences}[
-            self.strategy
-        ]
+        found = {
+            "greedy": 1,
+            "beam": self.num_beams,
+            "sample": self.num_return_sequences,
+            "mbr": candidates,
+        }[self.strategy]
         if self.num_return_sequences > found:
             raise ConfigError(
                 f"generation.num_return_sequences={self.num_return_sequences} is more than "

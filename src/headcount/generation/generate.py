@@ -1,20 +1,43 @@
-"""Generate summaries token by token.
+"""Generate summaries by the strategy of a config.
 
-Greedy search and sampling. Beam search has a file of its own.
+Greedy search and sampling are here. Beam search and the choice by minimum Bayes risk have files of
+their own.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from headcount.config.schema import GenerationConfig
 from headcount.generation.beam_search import beam_search
+from headcount.generation.consensus import PairwiseUtility, rank_by_expected_utility
 from headcount.generation.constraints import Constraint, apply_constraints
 from headcount.generation.hypothesis import Hypothesis, log_normalizer, sort_by_length
 from headcount.model.base import AnyState, SummaryModel
 from headcount.model.ragged import BatchLayout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How tokens are drawn.
+
+    Attributes:
+        seeds: of the random numbers, one for each document. What is drawn for a document depends
+            on its seed and not on the other documents of the batch.
+        num_samples: number of summaries of each document.
+        temperature: see ``filter_logits``.
+        top_k: likewise.
+        top_p: likewise.
+    """
+
+    seeds: Sequence[int]
+    num_samples: int
+    temperature: float
+    top_k: int
+    top_p: float
 
 
 def generate(
@@ -26,7 +49,8 @@ def generate(
     start_id: int,
     end_id: int,
     constraints: Sequence[Constraint] = (),
-    generator: torch.Generator | None = None,
+    seeds: Sequence[int] = (),
+    utility: PairwiseUtility | None = None,
 ) -> list[list[Hypothesis]]:
     """Generate summaries by the strategy of a config.
 
@@ -38,33 +62,71 @@ def generate(
         start_id: token that every summary starts from.
         end_id: token that ends a summary.
         constraints: from ``build_constraints``.
-        generator: of random numbers, for sampling.
+        seeds: of the random numbers, one for each document; for sampling and minimum Bayes risk.
+        utility: that minimum Bayes risk maximizes.
 
     Returns:
         For each document up to ``num_return_sequences`` summaries, the best first.
     """
-    if config.strategy == "beam":
-        hypotheses = beam_search(
+
+    def search(num_beams: int) -> list[list[Hypothesis]]:
+        return beam_search(
             model,
             document_ids_N,
             layout,
-            config,
+            replace(config, strategy="beam", num_beams=num_beams, num_return_sequences=1),
             start_id=start_id,
             end_id=end_id,
             constraints=constraints,
         )
+
+    def draw(num_samples: int, temperature: float) -> list[list[Hypothesis]]:
+        return generate_tokens(
+            model,
+            document_ids_N,
+            layout,
+            max_tokens=config.max_tokens,
+            start_id=start_id,
+            end_id=end_id,
+            constraints=constraints,
+            sampling=Sampling(
+                seeds=seeds,
+                num_samples=num_samples,
+                temperature=temperature,
+                top_k=config.top_k,
+                top_p=config.top_p,
+            ),
+        )
+
+    if config.strategy == "beam":
+        hypotheses = search(config.num_beams)
+    elif config.strategy == "sample":
+        hypotheses = draw(config.num_return_sequences, config.temperature)
+    elif config.strategy == "mbr":
+        assert utility is not None
+        candidates: list[list[Hypothesis]] = [[] for _ in layout.lengths]
+        if config.mbr_num_beams:
+            _extend_each(candidates, search(config.mbr_num_beams))
+        if config.mbr_num_samples:
+            _extend_each(candidates, draw(config.mbr_num_samples, config.mbr_temperature))
+        hypotheses = [rank_by_expected_utility(of_one, utility) for of_one in candidates]
     else:
         hypotheses = generate_tokens(
             model,
             document_ids_N,
             layout,
-            config,
+            max_tokens=config.max_tokens,
             start_id=start_id,
             end_id=end_id,
             constraints=constraints,
-            generator=generator if config.strategy == "sample" else None,
         )
     return [of_document[: config.num_return_sequences] for of_document in hypotheses]
+
+
+def _extend_each(candidates: list[list[Hypothesis]], found: list[list[Hypothesis]]) -> None:
+    """Add to the candidates of each document."""
+    for of_document, more in zip(candidates, found, strict=True):
+        of_document.extend(more)
 
 
 @torch.inference_mode()
@@ -72,42 +134,44 @@ def generate_tokens(
     model: SummaryModel[AnyState],
     document_ids_N: Tensor,
     layout: BatchLayout,
-    config: GenerationConfig,
     *,
+    max_tokens: int,
     start_id: int,
     end_id: int,
     constraints: Sequence[Constraint] = (),
-    generator: torch.Generator | None = None,
+    sampling: Sampling | None = None,
 ) -> list[list[Hypothesis]]:
-    """Generate summaries token by token: the most probable token, or with a generator a sampled
-    one.
+    """Generate summaries token by token: the most probable token, or a sampled one.
 
     Args:
         model: in evaluation mode.
         document_ids_N: the documents' tokens, end to end.
         layout: where each document begins and ends.
-        config: maximum length; for sampling the number of summaries and how tokens are drawn.
+        max_tokens: maximum number of tokens, with the end token.
         start_id: token that every summary starts from.
         end_id: token that ends a summary.
         constraints: on the next token.
-        generator: of random numbers; None: greedy search.
+        sampling: how tokens are drawn; None: greedy search, which finds one summary.
 
     Returns:
         For each document its summaries, the most probable first. Scores are log-probabilities.
     """
-    width = 1 if generator is None else config.num_return_sequences
+    width = 1 if sampling is None else sampling.num_samples
     document_ids_N, layout, unfinished = sort_by_length(document_ids_N, layout)
     device = document_ids_N.device
     documents = len(unfinished)
-    state = model.start(document_ids_N, layout, capacity=config.max_tokens, width=width)
+    state = model.start(document_ids_N, layout, capacity=max_tokens, width=width)
 
     results: list[list[Hypothesis]] = [[] for _ in range(documents)]
     token_BW = torch.full((documents, width), start_id, device=device)
     generated_BWT = token_BW.new_empty(documents, width, 0)
     score_BW = torch.zeros(documents, width, device=device)
     finished_BW = torch.zeros(documents, width, dtype=torch.bool, device=device)
+    if sampling is not None:
+        seeds = [sampling.seeds[document] for document in unfinished]
+        uniform_BWT = _draw_uniform(seeds, width, max_tokens).to(device)
 
-    for time in range(1, config.max_tokens + 1):
+    for time in range(1, max_tokens + 1):
         logits_BWV = model.step(token_BW, state)
         # Normalize before the constraints: probability that they block is not handed to other
         # tokens.
@@ -115,10 +179,10 @@ def generate_tokens(
         apply_constraints(constraints, logits_BWV, generated_BWT)
 
         # Choose the next token. A finished hypothesis is padded with the end token.
-        if generator is None:
+        if sampling is None:
             token_BW = logits_BWV.argmax(-1)
         else:
-            token_BW = _sample(logits_BWV.flatten(0, 1), config, generator).view(token_BW.shape)
+            token_BW = _sample(logits_BWV, uniform_BWT[:, :, time - 1], sampling)
         token_BW = torch.where(finished_BW, end_id, token_BW)
 
         # Only open hypotheses add to their score.
@@ -131,7 +195,7 @@ def generate_tokens(
 
         # Documents whose summaries are all finished leave the batch; at the maximum length all do.
         done_B = finished_BW.all(1)
-        if time == config.max_tokens:
+        if time == max_tokens:
             done_B = torch.ones_like(done_B)
         if not done_B.any():
             continue
@@ -148,6 +212,8 @@ def generate_tokens(
         generated_BWT = generated_BWT[open_B]
         score_BW = score_BW[open_B]
         finished_BW = finished_BW[open_B]
+        if sampling is not None:
+            uniform_BWT = uniform_BWT[open_B]
     return results
 
 
@@ -156,12 +222,35 @@ def _rank(texts: list[list[int]], scores: list[float], end_id: int) -> list[Hypo
     return [Hypothesis.from_tokens(tokens, score, end_id) for tokens, score in ranked]
 
 
-def _sample(logits_RV: Tensor, config: GenerationConfig, generator: torch.Generator) -> Tensor:
-    """Draw a token for each row, [R]."""
+def _draw_uniform(seeds: Sequence[int], width: int, max_tokens: int) -> Tensor:
+    """Return uniform random numbers for each token of each document, [B, W, T].
+
+    They are drawn on the CPU, so that a seed means the same on every device.
+    """
+    drawn = []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        drawn.append(torch.rand(width, max_tokens, generator=generator))
+    return torch.stack(drawn)
+
+
+def _sample(logits_BWV: Tensor, uniform_BW: Tensor, sampling: Sampling) -> Tensor:
+    """Draw a token for each hypothesis, [B, W].
+
+    By inversion: the first token at which the cumulative probability exceeds a uniform number. It
+    takes one random number for a token, where ``multinomial`` draws one for each word of the
+    vocabulary. Rounding moves the probability of a token by less than 1e-6.
+    """
     filtered_RV = filter_logits(
-        logits_RV, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p
+        logits_BWV.flatten(0, 1),
+        temperature=sampling.temperature,
+        top_k=sampling.top_k,
+        top_p=sampling.top_p,
     )
-    return filtered_RV.softmax(-1).multinomial(1, generator=generator)[:, 0]
+    cumulative_RV = filtered_RV.softmax(-1).cumsum(-1)
+    threshold_R1 = uniform_BW.flatten()[:, None] * cumulative_RV[:, -1:]
+    token_R1 = torch.searchsorted(cumulative_RV, threshold_R1, right=True)
+    return token_R1.view(uniform_BW.shape)
 
 
 def filter_logits(logits_RV: Tensor, *, temperature: float, top_k: int, top_p: float) -> Tensor:

@@ -6,7 +6,7 @@ The order is that of a run: build the model, training step, optimizer, validatio
 import math
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -24,6 +24,7 @@ from headcount.config.load import as_dict
 from headcount.config.schema import Config, OptimizerConfig, Schedule
 from headcount.data.tokenizer import END, START, words_of
 from headcount.errors import ConfigError
+from headcount.evaluation.pairwise_rouge import pairwise_rouge
 from headcount.evaluation.rouge import ROUGE_TYPES, Rouge
 from headcount.generation.constraints import Words, build_constraints
 from headcount.generation.generate import generate
@@ -302,19 +303,23 @@ class Summarizer(pl.LightningModule):
             start_id=self.token_ids[START],
             end_id=end_id,
             constraints=build_constraints(config, end_id=end_id, words=words),
-            generator=self._generator(batch) if config.strategy == "sample" else None,
+            seeds=self._seeds(batch) if config.strategy in ("sample", "mbr") else (),
+            utility=self._mutual_rouge,
         )
 
-    def _generator(self, batch: Batch) -> torch.Generator:
-        """Return a random number generator that depends on the seed and the documents, not on
-        earlier batches."""
-        content = zlib.crc32(batch.document_ids.cpu().numpy().tobytes())
-        [seed] = (
-            np.random.SeedSequence([self.config.seed, content])
-            .generate_state(1, np.uint64)
-            .tolist()
-        )
-        return torch.Generator(self.device).manual_seed(seed)
+    def _seeds(self, batch: Batch) -> list[int]:
+        """Return a seed for each document, which depends on the run's seed and the document
+        alone."""
+        seeds = []
+        for document_ids in batch.document_ids.cpu().split(batch.document_lengths):
+            content = zlib.crc32(document_ids.numpy().tobytes())
+            mixed = np.random.SeedSequence([self.config.seed, content])
+            seeds.append(int(mixed.generate_state(1, np.uint64)[0]))
+        return seeds
+
+    def _mutual_rouge(self, hypotheses: Sequence[Hypothesis]) -> Tensor:
+        """Return the ROUGE of each hypothesis against each: the utility of minimum Bayes risk."""
+        return torch.from_numpy(pairwise_rouge([self.text_of(each) for each in hypotheses]))
 
     @cached_property
     def words(self) -> Words:

@@ -1,0 +1,104 @@
+"""ROUGE of every text of a list against every other one, for choosing among candidates."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headcount.evaluation.rouge import stems
+
+Words = tuple[str, ...]  # the stems of a text
+
+
+def pairwise_rouge(texts: Sequence[str]) -> NDArray[np.float64]:
+    """Return the mean of the F1 of ROUGE-1, ROUGE-2 and ROUGE-L of each text against each other
+    one.
+
+    It is the mean that ``Rouge.score`` gives for a pair, up to rounding, and symmetric. Each text
+    is read once; shared n-grams are one matrix product, and a longest common subsequence is
+    computed for all texts at once.
+
+    Args:
+        texts: one line each; equal ones are computed once.
+
+    Returns:
+        A fraction of 1 for each pair of texts, [n, n].
+    """
+    words_of_texts = [tuple(stems(text)) for text in texts]
+    distinct = list(dict.fromkeys(words_of_texts))
+    row_of = {words: row for row, words in enumerate(distinct)}
+
+    lengths = np.array([len(words) for words in distinct])
+    rouge1 = _f1(_shared_ngrams(distinct, 1), lengths)
+    rouge2 = _f1(_shared_ngrams(distinct, 2), lengths - 1)
+    rouge_l = _f1(_longest_common_subsequences(distinct), lengths)
+    f1 = (rouge1 + rouge2 + rouge_l) / 3
+
+    rows = [row_of[words] for words in words_of_texts]
+    pairs: NDArray[np.float64] = f1[np.ix_(rows, rows)]
+    return pairs
+
+
+def _f1(hits: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return 2 x hits / (length + length), which is the harmonic mean of precision and recall.
+
+    0 without hits, also for empty texts.
+    """
+    totals = (lengths[:, None] + lengths).clip(min=1)
+    return 2 * hits / totals
+
+
+def _shared_ngrams(texts: Sequence[Words], size: int) -> NDArray[np.float64]:
+    """Return the number of n-grams that each pair of texts shares, repeated ones counted, [n, n].
+
+    The k-th occurrence of an n-gram is a feature of its own, so that the smaller of two counts is
+    a number of shared features: a product of matrices of zeros and ones.
+    """
+    columns: dict[Any, int] = {}
+    places = []
+    for row, words in enumerate(texts):
+        counts: Counter[Words] = Counter()
+        for begin in range(len(words) - size + 1):
+            ngram = words[begin : begin + size]
+            counts[ngram] += 1
+            feature = (ngram, counts[ngram])
+            places.append((row, columns.setdefault(feature, len(columns))))
+
+    has_feature = np.zeros((len(texts), len(columns)))
+    if places:
+        has_feature[tuple(np.transpose(places))] = 1.0
+    return has_feature @ has_feature.T
+
+
+def _longest_common_subsequences(texts: Sequence[Words]) -> NDArray[np.float64]:
+    """Return the length of the longest common subsequence of each pair of texts, [n, n].
+
+    The rows of ``rouge.lcs_rows``, with all texts side by side in one integer. An unused bit after
+    each text takes the carry of the addition, which would otherwise reach into the next text.
+    """
+    begins = []
+    every = 0
+    positions: defaultdict[str, int] = defaultdict(int)
+    begin = 0
+    for words in texts:
+        begins.append(begin)
+        for offset, word in enumerate(words):
+            positions[word] |= 1 << (begin + offset)
+        every |= ((1 << len(words)) - 1) << begin
+        begin += len(words) + 1
+
+    lengths = np.zeros((len(texts), len(texts)))
+    for number, reference in enumerate(texts):
+        row = every
+        for word in reference:
+            met = row & positions[word]
+            row = (row + met | row - met) & every
+
+        # Zeros count the words of each text's longest common subsequence with the reference.
+        zeros = every & ~row
+        for other, words in enumerate(texts):
+            in_text = zeros >> begins[other] & ((1 << len(words)) - 1)
+            lengths[number, other] = in_text.bit_count()
+    return lengths
