@@ -24,7 +24,6 @@ ELSEWHERE = {  # tested by the test file of what uses it
     "data/pairs.py": "data/test_sources.py",
     "evaluation/alarms.py": "evaluation/test_report.py",
     "runs/files.py": "runs/test_folder.py",
-    "training/preconditions.py": "training/callbacks/test_checkpointing.py",
     "training/trainer.py": "commands/test_train.py",
     "training/callbacks/step_seeding.py": "training/test_resume.py",
     "experiments/cell.py": "experiments/test_cells.py",

@@ -6,6 +6,7 @@ import pytest
 import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from headcount.commands import train as run
 from headcount.config.load import as_dict, load
@@ -127,6 +128,65 @@ def test_a_wrong_trainer_value_is_answered_before_anything_is_made(
     with pytest.raises(ConfigError, match=r"^trainer[:.][^\n]*$"):
         run.train(config)
     assert not (tmp_path / "runs").exists() and not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["trainer.val_check_interval=1000", "trainer.check_val_every_n_epoch=1"],
+            "trainer.val_check_interval=1000 is more than the 7 batches of an epoch; legal: up to "
+            "7, or trainer.check_val_every_n_epoch=null to count across epochs",
+        ),
+        (
+            ["trainer.limit_train_batches=0.001"],
+            "trainer.limit_train_batches=0.001 is less than one of the 7 batches of an epoch; "
+            "legal: at least 1/7, or a number of batches",
+        ),
+        (
+            ["trainer.overfit_batches=0.1"],
+            "trainer.overfit_batches=0.1 is less than one of the 7 batches of an epoch; legal: at "
+            "least 1/7, or a number of batches",
+        ),
+        (["trainer.devices=13"], "trainer.devices=13: too many processes to decode 12 examples"),
+    ],
+    ids=lambda each: each[0] if isinstance(each, list) else "",
+)
+def test_what_an_epoch_is_too_short_for_is_answered_before_the_run_is_prepared(
+    overrides: list[str], message: str, small, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as found:
+        run.train(small(*overrides))
+    assert str(found.value) == message
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_what_lightning_rejects_in_mid_training_is_one_line(small, monkeypatch) -> None:
+    def reject(*_: object) -> None:
+        raise MisconfigurationException("this does not\n go with that")
+
+    monkeypatch.setattr("headcount.training.module.Summarizer.training_step", reject)
+    with pytest.raises(ConfigError, match="^trainer: this does not go with that$"):
+        run.train(small())
+
+
+def test_a_warm_up_longer_than_the_training_is_said(
+    small, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = "so the learning rate stays below optimizer.learning_rate="
+    trained(small, "optimizer.warmup_steps=4")
+    assert f"this training has 4 steps, {message}" in capsys.readouterr().out
+    trained(small, "optimizer.warmup_steps=3")
+    assert message not in capsys.readouterr().out
+
+
+def test_limited_summaries_are_scored_and_resumed(small, monkeypatch) -> None:
+    overrides = ("trainer.limit_predict_batches=2", "generation.batch_size=3")
+    folder = trained(small, *overrides)
+    assert json.loads((folder / "scores.json").read_text())["examples"] == 6
+    ids = [row["id"] for row in rows(folder / "predictions.jsonl")]
+    again = trained(small, *overrides, "seed=1")
+    assert [row["id"] for row in rows(again / "predictions.jsonl")] == ids
 
 
 def test_bf16_trains_and_decodes(small) -> None:

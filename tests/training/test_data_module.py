@@ -78,3 +78,32 @@ def test_decoding_goes_by_length_and_covers_everything(small) -> None:
     assert flat == sorted(flat, reverse=True)
     samples = [[i for batch in data.val_dataloader() for i in batch.indices] for _ in range(2)]
     assert samples[0] == samples[1] and len(samples[0]) == 7
+
+
+@pytest.mark.parametrize(
+    ("role", "key"), [("validation", "limit_val_batches"), ("test", "limit_predict_batches")]
+)
+@pytest.mark.parametrize(("limit", "number"), [("2", 6), ("0.3", 3), ("0.01", 1)])
+def test_a_limit_takes_a_fixed_random_sample(
+    role: str, key: str, limit: str, number: int, small, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lightning would take the first batches, which are the longest."""
+    data = SummarizationDataModule(small(f"trainer.{key}={limit}", "generation.batch_size=3"))
+    data.setup()
+    sample = data.decoded_examples(role)
+    assert sample == data.decoded_examples(role) and len(set(sample)) == number
+    lengths = data.splits[role].document_lengths
+    longest = sorted(lengths, reverse=True)[:number]
+    assert sorted(lengths[sample], reverse=True) != longest or number == 1
+    said = f"{role}: a fixed random sample of {number} examples is decoded (trainer.{key}={limit})"
+    assert said in capsys.readouterr().out
+
+
+def test_overfitting_sees_the_same_batches_in_every_epoch(small) -> None:
+    for override, is_same in (("trainer.overfit_batches=2", True), ("seed=0", False)):
+        data = SummarizationDataModule(small(override))
+        data.setup()
+        loader = data.train_dataloader()
+        first = next(iter(loader)).indices
+        loader.set_epoch(1)
+        assert (next(iter(loader)).indices == first) == is_same

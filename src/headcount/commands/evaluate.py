@@ -38,7 +38,7 @@ from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import GeneratedSummary, Summarizer, describe_long_documents
 from headcount.training.processes import silence_other_ranks, start_other_ranks
 from headcount.training.signals import Signals
-from headcount.training.trainer import make_trainer
+from headcount.training.trainer import make_trainer, rejections_as_config_errors
 
 
 def evaluate(run: Path, config: Config, *, shuffle_sources: bool = False) -> None:
@@ -65,6 +65,7 @@ def evaluate(run: Path, config: Config, *, shuffle_sources: bool = False) -> Non
         trainer = make_trainer(config, loggers=[], callbacks=callbacks)
         silence_other_ranks(trainer)
         data = SummarizationDataModule(config, load_tokenizer(run / RunFile.TOKENIZER))
+        data.trainer = trainer
         data.setup()
 
         locked = _lock_evaluation(run, config, locks) if trainer.is_global_zero else None
@@ -190,11 +191,12 @@ def _generate(
         partial.claim({"checkpoint": checkpoint, "documents": data.origin["test"]["sha256"]})
     trainer.strategy.barrier()
     partial.read()
+    examples = data.decoded_examples("test")
     if number := int(partial.done.sum()):
-        print_line(f"{folder.parent}: resumes after {number:,} of {len(split):,} summaries")
+        print_line(f"{folder.parent}: resumes after {number:,} of {len(examples):,} summaries")
     loader = decoding_loader(
         split,
-        list(range(len(split))),
+        examples,
         data.config.generation.batch_size,
         num_workers=data.config.data.num_workers,
         process=trainer.global_rank,
@@ -205,11 +207,12 @@ def _generate(
 
     # All processes have read what is done before one of them adds to it.
     trainer.strategy.barrier()
-    if not partial.done.all():
+    if not partial.done[examples].all():
         # One process may have nothing left to do.
         summarizer.allow_zero_length_dataloader_with_multiple_devices = True
         summarizer.partial_predictions = partial
-        trainer.predict(summarizer, loader, return_predictions=False)
+        with rejections_as_config_errors():
+            trainer.predict(summarizer, loader, return_predictions=False)
     trainer.strategy.barrier()
     partial.read()
     return partial

@@ -33,10 +33,10 @@ from headcount.training.callbacks.step_seeding import SeededSteps
 from headcount.training.callbacks.weight_averaging import averaging
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import Summarizer
-from headcount.training.preconditions import check_room, check_same_data
+from headcount.training.preconditions import check_batches, check_room, check_same_data
 from headcount.training.processes import check_same_config, silence_other_ranks, start_other_ranks
 from headcount.training.signals import Signals
-from headcount.training.trainer import make_trainer
+from headcount.training.trainer import make_trainer, rejections_as_config_errors
 
 console = make_console()
 
@@ -114,8 +114,9 @@ def _fast_dev_run(config: Config, rank_trainer: pl.Trainer) -> None:
     summarizer = Summarizer(config, data.tokenizer)
     callbacks = [TrainingProgress(console), *averaging(config, rank_trainer)]
     trainer = make_trainer(config, loggers=[], callbacks=callbacks)
-    trainer.fit(summarizer, data)
-    trainer.predict(summarizer, data)
+    with rejections_as_config_errors():
+        trainer.fit(summarizer, data)
+        trainer.predict(summarizer, data)
     say(console, "fast_dev_run: every part ran once; no run folder was made")
 
 
@@ -129,7 +130,9 @@ def _train(
 ) -> None:
     """Train in the folder that the first process has locked."""
     data = SummarizationDataModule(config)
+    data.trainer = rank_trainer
     data.setup()
+    check_batches(config, data, rank_trainer)
     summarizer = Summarizer(config, data.tokenizer)
 
     # The other processes read the resolved config: the files may have been edited while the data
@@ -159,7 +162,9 @@ def _train(
             *averaging(config, rank_trainer),
         ]
         trainer = make_trainer(config, loggers=loggers, callbacks=callbacks, folder=folder)
-        trainer.fit(summarizer, data, ckpt_path=checkpoint and checkpoint[0], weights_only=True)
+        with rejections_as_config_errors():
+            path = checkpoint and checkpoint[0]
+            trainer.fit(summarizer, data, ckpt_path=path, weights_only=True)
         if checkpoints.best is None:
             say(
                 console,

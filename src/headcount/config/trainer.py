@@ -34,6 +34,16 @@ TRAINER_DEFAULTS = {
     "log_every_n_steps": 20,
     "num_sanity_val_steps": 0,
 }
+# Values below these would divide by zero in the middle of a training, or do nothing at all.
+AT_LEAST = {
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "gradient_clip_val": 0,
+    "log_every_n_steps": 0,
+    "num_sanity_val_steps": -1,
+    "overfit_batches": 0,
+}
+POSITIVE = ("val_check_interval", "limit_train_batches", "limit_predict_batches")
 TYPE_NAMES = {
     "int": "int",
     "float": "float",
@@ -45,11 +55,11 @@ TYPE_NAMES = {
 
 
 def check_trainer(trainer: dict[str, Any]) -> None:
-    """Check names, types and budget of the Trainer's arguments.
+    """Check names, types, ranges and budget of the Trainer's arguments.
 
     Raises:
-        ConfigError: an argument is unknown, reserved or of the wrong type, or the budget is not
-            exactly one of steps and epochs.
+        ConfigError: an argument is unknown, reserved, of the wrong type or out of range, or the
+            budget is not exactly one of steps and epochs.
     """
     signature = trainer_signature()
     for name, value in trainer.items():
@@ -89,6 +99,17 @@ def _check_argument(name: str, value: Any, signature: dict[str, set[str] | None]
     if types and not is_legal:
         legal = " or ".join(sorted(types)).replace("NoneType", "null")
         raise ConfigError(f"trainer.{name}={value}: wrong type {kind}; legal: {legal}")
+    if isinstance(value, int | float):
+        _check_range(name, value)
+
+
+def _check_range(name: str, value: float) -> None:
+    # The comparisons are false for NaN.
+    lowest = AT_LEAST.get(name)
+    if lowest is not None and not value >= lowest:
+        raise ConfigError(f"trainer.{name}={value} is out of range: legal: at least {lowest}")
+    if name in POSITIVE and not value > 0:
+        raise ConfigError(f"trainer.{name}={value} is out of range: legal: more than 0")
 
 
 @cache

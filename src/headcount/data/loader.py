@@ -34,6 +34,7 @@ class TrainingLoader:
         num_workers: int = 0,
         process: int = 0,
         processes: int = 1,
+        same_order: bool = False,
     ) -> None:
         """Take the examples and their order.
 
@@ -45,7 +46,10 @@ class TrainingLoader:
             num_workers: processes that make batches ahead; 0: they are made when asked for.
             process: which process this is.
             processes: how many there are.
+            same_order: whether every epoch has the order of the first one, as when a model is to
+                overfit a few batches.
         """
+        self.same_order = same_order
         self.split, self.order, self.made_of = split, sampler, {**made_of, "processes": processes}
         self.num_workers, self.process, self.processes = num_workers, process, processes
         self.epoch, self.done, self.skip = 0, 0, 0
@@ -66,7 +70,8 @@ class TrainingLoader:
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of this epoch that were not handed out before."""
         self.done, self.skip = self.skip, 0
-        batches = self.order.batches(self.epoch)[self.process :: self.processes][self.done :]
+        epoch = 0 if self.same_order else self.epoch
+        batches = self.order.batches(epoch)[self.process :: self.processes][self.done :]
         for batch in _loader(self.split, batches, self.num_workers):
             self.done += 1
             yield batch

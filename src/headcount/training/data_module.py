@@ -1,6 +1,10 @@
-"""The data of a run."""
+"""The data of a run as a LightningDataModule.
 
-from itertools import chain, islice
+``setup`` loads the splits, the tokenizer and the tokens; the three loaders make batches of them.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,26 +28,32 @@ from headcount.terminal import print_line
 
 __all__ = ["Batch", "EncodedPairs", "SummarizationDataModule", "by_length"]
 
+LIMITS = {"validation": "limit_val_batches", "test": "limit_predict_batches"}
+
 
 class SummarizationDataModule(pl.LightningDataModule):
-    """The data of a run: loads the pairs, trains or takes the tokenizer, makes the batches."""
+    """Loads the pairs, trains or loads the tokenizer, and makes the batches.
+
+    Args:
+        config: of the run.
+        tokenizer: that of a finished run; None: train one on the training split.
+
+    Attributes:
+        splits: the encoded pairs of each role: train (unless streamed), validation and test.
+        origin: for each role where its pairs come from, with their SHA-256.
+    """
 
     def __init__(self, config: Config, tokenizer: Tokenizer | None = None) -> None:
-        """Remember what to load.
-
-        Args:
-            config: the run's config.
-            tokenizer: that of a finished run; None: train one on the training split.
-        """
         super().__init__()
         self.config = config
         self.given_tokenizer = tokenizer
         self.splits: dict[str, EncodedPairs] = {}
 
     def setup(self, stage: str | None = None) -> None:
-        """Load and encode; with a given tokenizer the test split alone."""
+        """Load and encode the splits, once; with a given tokenizer only the test split."""
         if self.splits:
             return
+
         data = self.config.data
         roles = {
             "train": data.train_split,
@@ -54,58 +64,82 @@ class SummarizationDataModule(pl.LightningDataModule):
             roles = {"test": data.test_split}
         if data.streaming:
             roles.pop("train", None)
+
         pairs, self.origin = load_splits(data, roles)
         self.tokenizer = self.given_tokenizer or self._prepare_tokenizer(pairs)
         for role, split in pairs.items():
-            tokens = prepare_tokens(
-                split, self.origin[role]["sha256"], self.tokenizer, data.cache_dir
-            )
-            limits = data.max_document_tokens, data.max_summary_tokens
-            encoded = EncodedPairs(split, self.tokenizer, *limits, tokens)
-            self.splits[role] = encoded
-            self.origin[role] |= {
-                "cut_documents": encoded.cut_documents,
-                "cut_summaries": encoded.cut_summaries,
-            }
+            self._encode(role, split)
+
+    def _encode(self, role: str, pairs: Pairs) -> None:
+        data = self.config.data
+        tokens = prepare_tokens(pairs, self.origin[role]["sha256"], self.tokenizer, data.cache_dir)
+        split = EncodedPairs(
+            pairs, self.tokenizer, data.max_document_tokens, data.max_summary_tokens, tokens
+        )
+        self.splits[role] = split
+        self.origin[role] |= {
+            "cut_documents": split.cut_documents,
+            "cut_summaries": split.cut_summaries,
+        }
+        print_line(
+            f"{role}: {len(split):,} pairs; cut to length: {split.cut_documents:,} documents, "
+            f"{split.cut_summaries:,} summaries"
+        )
+        key, limit = self._limit(role)
+        if limit is not None:
             print_line(
-                f"{role}: {len(encoded):,} pairs; cut to length: {encoded.cut_documents:,} "
-                "documents, "
-                f"{encoded.cut_summaries:,} summaries"
+                f"{role}: a fixed random sample of {len(self.decoded_examples(role)):,} examples "
+                f"is decoded (trainer.{key}={limit})"
             )
 
     def audit(self, console: Console, *, always: bool = False) -> Path:
-        """Print what is in the data, at its first use or always.
+        """Return the folder of ``audit.json`` and ``lengths.png``.
 
-        Return the folder of audit.json and lengths.png.
+        Args:
+            console: on which the figures are printed when they are new.
+            always: print them in any case.
         """
         data = self.config.data
         key = [fingerprint(self.tokenizer), data.max_document_tokens, data.max_summary_tokens]
-        folder, figures, made = prepare_audit(self.splits, self.origin, data.cache_dir, key)
-        if made or always:
+        folder, figures, is_new = prepare_audit(self.splits, self.origin, data.cache_dir, key)
+        if is_new or always:
             show(figures, console)
         return folder
 
     def _prepare_tokenizer(self, pairs: dict[str, Pairs]) -> Tokenizer:
-        config, cache_dir = self.config.tokenizer, self.config.data.cache_dir
-        if self.config.data.streaming:
-            self.streamed = open_source(
-                self.config.data, self.config.data.train_split, streaming=True
-            )
+        """Return the tokenizer of the first training pairs, from the cache if it is there."""
+        data = self.config.data
+        if data.streaming:
+            self.streamed = open_source(data, data.train_split, streaming=True)
             self.origin["train"] = {
                 "split": self.streamed.split,
                 "sha256": self.streamed.sha256,
                 "streamed": True,
             }
-            examples = ((document, summary) for _, document, summary in read_pairs(self.streamed))
-        else:
-            train = pairs["train"]
-            examples = ((d, r[0]) for d, r in zip(train.documents, train.references, strict=True))
-        texts = chain.from_iterable(islice(examples, config.training_pairs))
-        return prepare_tokenizer(texts, self.origin["train"]["sha256"], config, cache_dir)
+        texts = self._training_texts(pairs, self.config.tokenizer.training_pairs)
+        sha256 = self.origin["train"]["sha256"]
+        return prepare_tokenizer(texts, sha256, self.config.tokenizer, data.cache_dir)
+
+    def _training_texts(self, pairs: dict[str, Pairs], limit: int) -> Iterator[str]:
+        """Yield document and summary of each of the first training pairs."""
+        if self.config.data.streaming:
+            for _, document, summary in islice(read_pairs(self.streamed), limit):
+                yield document
+                yield summary
+            return
+        train = pairs["train"]
+        examples = zip(train.documents, train.references, strict=True)
+        for document, references in islice(examples, limit):
+            yield document
+            yield references[0]
+
+    # Loaders
 
     def train_dataloader(self) -> TrainingLoader | StreamLoader:
-        """Return this process's share of full batches in random order."""
-        data, (process, processes) = self.config.data, self._place()
+        """Return the training batches of this rank: of about equal size, in random order."""
+        data = self.config.data
+        rank, world_size = self._rank_and_world_size()
+        # A position in the data is only meaningful in the order that these decide.
         made_of: dict[str, Any] = {
             "training data": self.origin["train"]["sha256"],
             "tokenizer": fingerprint(self.tokenizer),
@@ -115,27 +149,18 @@ class SummarizationDataModule(pl.LightningDataModule):
             "seed": self.config.seed,
         }
         if data.streaming:
-            stream = Stream(
-                source=self.streamed,
-                tokenizer=self.tokenizer,
-                layout=Layout.of(
-                    self.tokenizer, data.max_document_tokens, data.max_summary_tokens
-                ),
-                budget=data.batch_tokens,
-                buffer=data.shuffle_buffer,
-                seed=self.config.seed,
-                process=process,
-                processes=processes,
-            )
             made_of["data.shuffle_buffer"] = data.shuffle_buffer
-            return StreamLoader(stream, made_of=made_of, num_workers=data.num_workers)
+            return StreamLoader(
+                self._stream(rank, world_size), made_of=made_of, num_workers=data.num_workers
+            )
+
         split = self.splits["train"]
         sampler = TokenBudgetSampler(
             split.lengths,
             budget=data.batch_tokens,
             seed=self.config.seed,
             pools=data.length_pools,
-            processes=processes,
+            processes=world_size,
         )
         made_of["data.length_pools"] = data.length_pools
         return TrainingLoader(
@@ -143,32 +168,81 @@ class SummarizationDataModule(pl.LightningDataModule):
             sampler,
             made_of=made_of,
             num_workers=data.num_workers,
-            process=process,
-            processes=processes,
+            process=rank,
+            processes=world_size,
+            same_order=bool(self.config.trainer.get("overfit_batches")),
+        )
+
+    def _stream(self, rank: int, world_size: int) -> Stream:
+        data = self.config.data
+        layout = Layout.of(self.tokenizer, data.max_document_tokens, data.max_summary_tokens)
+        return Stream(
+            source=self.streamed,
+            tokenizer=self.tokenizer,
+            layout=layout,
+            budget=data.batch_tokens,
+            buffer=data.shuffle_buffer,
+            seed=self.config.seed,
+            process=rank,
+            processes=world_size,
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Return this process's share of the fixed validation sample."""
-        order = np.random.default_rng(0).permutation(len(self.splits["validation"]))
-        return self._decoding(
-            "validation", order[: self.config.evaluation.validation_examples].tolist()
-        )
+        """Return this rank's share of the fixed validation sample."""
+        return self._decoding_loader("validation")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Return this process's share of the test split."""
-        return self._decoding("test", list(range(len(self.splits["test"]))))
+        """Return this rank's share of the test split."""
+        return self._decoding_loader("test")
 
-    def _decoding(self, role: str, examples: list[int]) -> DataLoader[Any]:
-        process, processes = self._place()
+    def decoded_examples(self, role: str) -> list[int]:
+        """Return which examples of the validation or test split are decoded.
+
+        All of the test split and ``evaluation.validation_examples`` of the other, unless
+        ``trainer.limit_val_batches`` or ``trainer.limit_predict_batches`` say less. What is left
+        is a random sample that is the same in all runs on the same data.
+        """
+        split = self.splits[role]
+        number = len(split)
+        if role == "validation":
+            number = min(number, self.config.evaluation.validation_examples)
+
+        # As in Lightning, an integer is a number of batches on each rank.
+        _, limit = self._limit(role)
+        _, world_size = self._rank_and_world_size()
+        if isinstance(limit, int):
+            number = min(number, limit * self.config.generation.batch_size * world_size)
+        elif limit is not None:
+            number = min(number, max(world_size, int(limit * number)))
+
+        if role == "test" and limit is None:
+            return list(range(number))
+        order = np.random.default_rng(0).permutation(len(split))
+        return order[:number].tolist()
+
+    def _limit(self, role: str) -> tuple[str, int | float | None]:
+        """Return the Trainer's argument that limits a split, and its value; None: no limit."""
+        trainer = self.config.trainer
+        key = LIMITS.get(role, "")
+        if role == "validation" and trainer.get("overfit_batches"):
+            key = "overfit_batches"
+        limit = trainer.get(key)
+        is_all = isinstance(limit, float) and limit == 1.0
+        # Zero turns validation off; Lightning does not ask for a loader then.
+        return key, None if is_all or not limit else limit
+
+    def _decoding_loader(self, role: str) -> DataLoader[Any]:
+        rank, world_size = self._rank_and_world_size()
         return decoding_loader(
             self.splits[role],
-            examples,
+            self.decoded_examples(role),
             self.config.generation.batch_size,
             num_workers=self.config.data.num_workers,
-            process=process,
-            processes=processes,
+            process=rank,
+            processes=world_size,
         )
 
-    def _place(self) -> tuple[int, int]:
-        """Return which process this is, of how many."""
-        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+    def _rank_and_world_size(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size

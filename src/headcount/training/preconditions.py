@@ -1,11 +1,14 @@
-"""What a training must find before it begins.
+"""What is checked before a training begins.
 
-Room for its checkpoints, and the data that the run was started with.
+The number of batches, room for the checkpoints, and that data and tokenizer are those that the run
+was started with.
 """
 
 import json
 import shutil
 from pathlib import Path
+
+import pytorch_lightning as pl
 
 from headcount.config.schema import Config
 from headcount.data.tokenizer import load_tokenizer
@@ -13,11 +16,79 @@ from headcount.data.tokens import fingerprint
 from headcount.errors import ConfigError
 from headcount.model.cost import cost
 from headcount.runs.folder import RunFile
+from headcount.terminal import print_line
 from headcount.training.data_module import SummarizationDataModule
 
 PARAMETER_BYTES = 12  # of a checkpoint: a weight and the two moments of AdamW, in fp32
 AVERAGE_BYTES = 4  # where the weights are averaged, these are beside the average
 CHECKPOINTS = 4  # best, last, previous and the one being written
+
+
+def check_batches(config: Config, data: SummarizationDataModule, trainer: pl.Trainer) -> None:
+    """Check intervals and shares of an epoch, now that its number of batches is known.
+
+    Lightning rejects them only after the run has been prepared. A warm-up that training never
+    leaves is reported, not rejected.
+
+    Args:
+        config: of the run.
+        data: prepared; its loaders are those of the trainer's rank.
+        trainer: the Trainer of the config.
+
+    Raises:
+        ConfigError: an epoch has too few batches, or a split too few examples for the ranks.
+    """
+    batches = len(data.train_dataloader())
+    if trainer.limit_val_batches:
+        data.val_dataloader()
+    data.predict_dataloader()
+
+    # A share of an epoch must be at least one batch.
+    key = "overfit_batches" if config.trainer.get("overfit_batches") else "limit_train_batches"
+    limit = trainer.limit_train_batches
+    if isinstance(limit, int):
+        batches = min(batches, limit)
+    elif limit is not None:
+        if int(limit * batches) < 1:
+            raise ConfigError(
+                f"trainer.{key}={limit} is less than one of the {batches} batches of an epoch; "
+                f"legal: at least 1/{batches}, or a number of batches"
+            )
+        batches = int(limit * batches)
+
+    # An interval that is counted within an epoch must not be longer than an epoch.
+    interval = trainer.val_check_interval
+    is_within_epoch = trainer.check_val_every_n_epoch is not None
+    if is_within_epoch and isinstance(interval, int | float):
+        every = interval if isinstance(interval, int) else int(interval * batches)
+        if every > batches:
+            raise ConfigError(
+                f"trainer.val_check_interval={interval} is more than the {batches} batches of an "
+                f"epoch; legal: up to {batches}, or trainer.check_val_every_n_epoch=null to count "
+                "across epochs"
+            )
+
+    steps = count_steps(trainer, batches)
+    warmup = config.optimizer.warmup_steps
+    if steps is not None and warmup >= steps > 0:
+        print_line(
+            f"optimizer.warmup_steps={warmup}: this training has {steps:,} steps, so the learning "
+            f"rate stays below optimizer.learning_rate={config.optimizer.learning_rate}"
+        )
+
+
+def count_steps(trainer: pl.Trainer, batches: int) -> int | None:
+    """Return the number of optimizer steps of a training; None if only time limits it.
+
+    Args:
+        trainer: its budget counts.
+        batches: of an epoch, on each rank.
+    """
+    if trainer.max_steps >= 0:
+        return trainer.max_steps
+    if trainer.max_epochs is None or trainer.max_epochs < 0:
+        return None
+    return trainer.max_epochs * -(-batches // trainer.accumulate_grad_batches)
 
 
 def check_room(folder: Path, config: Config, vocabulary_size: int) -> None:

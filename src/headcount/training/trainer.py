@@ -1,7 +1,9 @@
-"""Lightning's Trainer from the config, and which of its warnings are harmless here."""
+"""Makes Lightning's Trainer from the config, and silences its warnings that are harmless here."""
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -40,46 +42,67 @@ def silence_harmless_warnings() -> None:
 def make_trainer(
     config: Config, *, loggers: list[Logger], callbacks: list[Callback], folder: Path | None = None
 ) -> pl.Trainer:
-    """Make the Trainer of a config; ConfigError where it refuses an argument. Our loaders share
-    the data themselves.
+    """Make the Trainer of a config.
 
     Args:
-        config: its ``trainer`` is used.
+        config: its ``trainer`` section is used.
         loggers: where to log.
-        callbacks: what to call.
-        folder: the run's; Lightning goes on from what an ``hpc_ckpt`` is in it, and finds none.
+        callbacks: what to call. Checkpoints are enabled if one of them is a ``Checkpoint``.
+        folder: the run folder. Lightning would resume from an ``hpc_ckpt`` file in its root
+            folder, and finds none there.
 
     Raises:
-        ConfigError: Lightning refuses an argument.
+        ConfigError: Lightning rejects an argument.
     """
-    keeps = any(isinstance(callback, Checkpoint) for callback in callbacks)
     silence_harmless_warnings()
-    given = {"enable_progress_bar": False, "enable_model_summary": False, **config.trainer}
+    defaults = {"enable_progress_bar": False, "enable_model_summary": False}
     try:
         trainer = pl.Trainer(
-            **given,
+            **{**defaults, **config.trainer},
             logger=loggers,
             callbacks=callbacks,
             default_root_dir=folder,
-            enable_checkpointing=keeps,
+            enable_checkpointing=any(isinstance(each, Checkpoint) for each in callbacks),
             plugins=[CheckpointFiles(), *_cluster_environment(config)],
-            use_distributed_sampler=False,
+            use_distributed_sampler=False,  # our loaders share the data themselves
         )
-    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
-        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from None
+    except (ValueError, TypeError, RuntimeError, ImportError) as error:
+        raise _rejected(error) from None
     check_strategy(trainer)
+
+    # Lightning would decode the first batches, which are the longest. The data module takes a
+    # random sample of as many instead. A fast_dev_run is to meet the longest.
+    if not config.trainer.get("fast_dev_run"):
+        trainer.limit_predict_batches = 1.0
+        if trainer.limit_val_batches:
+            trainer.limit_val_batches = 1.0
     return trainer
 
 
-def _cluster_environment(config: Config) -> list[ClusterEnvironment]:
-    """Return how the processes of a run are started, where that is not left to Lightning.
+@contextmanager
+def rejections_as_config_errors() -> Iterator[None]:
+    """Report what Lightning rejects only while it trains or predicts as a mistake in the config.
 
-    A run of one process does not listen to another launcher's variables. Under SLURM whoever
-    launched the run requeues it.
+    Raises:
+        ConfigError: Lightning rejected an argument, in one line.
     """
-    is_single = (
-        config.trainer.get("devices") in (1, "1") and config.trainer.get("num_nodes", 1) == 1
-    )
-    if is_single:
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise _rejected(error) from None
+
+
+def _rejected(error: Exception) -> ConfigError:
+    return ConfigError(f"trainer: {' '.join(str(error).split())}")
+
+
+def _cluster_environment(config: Config) -> list[ClusterEnvironment]:
+    """Return how the ranks of a run are started, where that is not left to Lightning.
+
+    A run of one process ignores the variables of another launcher. Under SLURM whoever launched
+    the run requeues it.
+    """
+    trainer = config.trainer
+    if trainer.get("devices") in (1, "1") and trainer.get("num_nodes", 1) == 1:
         return [LightningEnvironment()]
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
