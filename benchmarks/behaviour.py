@@ -133,7 +133,7 @@ STUDY = """configs: [base.yaml]
 control: fixed_width
 grid: {model.num_heads: [1, 2, 4]}
 seeds: [0, 1]
-baseline: {model.num_heads: 2}
+reference_cell: {model.num_heads: 2}
 """
 DRIVER = """
 import json, os, sys, traceback
@@ -236,7 +236,7 @@ def run(tree: Path, out: Path) -> None:
     two = [*map(named, SMALL), "trainer.devices=2", "run.folder=two_processes"]
     start("-m", "headcount", "train", "empty.yaml", *two)
     (out / "study").mkdir()
-    (out / "study" / "grid.yaml").write_text(STUDY)
+    (out / "study" / "grid.yaml").write_text(_study_of(tree))
     nested: dict[str, dict[str, Any]] = {}
     for item in SMALL:
         key, _, value = named(item).partition("=")
@@ -250,6 +250,12 @@ def run(tree: Path, out: Path) -> None:
     (out / "base.yaml").write_text("\n".join(lines) + "\n")
     start("-m", "headcount", "ablate", "study", "--workers", "2")
     start("-m", "headcount", "report", "study")
+
+
+def _study_of(tree: Path) -> str:
+    """Return the study with the keys of a tree: ``reference_cell`` was ``baseline`` earlier."""
+    reads = (tree / "src/headcount/experiments/grid.py").read_text()
+    return STUDY if "reference_cell" in reads else STUDY.replace("reference_cell", "baseline")
 
 
 def content(path: Path) -> Any:

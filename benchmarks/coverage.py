@@ -16,9 +16,9 @@ from scipy.special import stdtr
 from headcount.evaluation.bootstrap import holm
 from headcount.experiments.report.statistics import (
     Numbers,
-    find_detectable,
+    detectable_effect,
     split_variance,
-    weigh_tails,
+    two_sided_p,
 )
 
 FAMILIES, RESAMPLED_FAMILIES, CHUNK = 10_000, 1000, 500
@@ -119,8 +119,8 @@ def test_satterthwaite(values: Numbers) -> Test:
 
 def test_weighed(values: Numbers) -> Test:
     mean, variance, seeds = values.mean((-2, -1)), split_variance(values), values.shape[-2]
-    return lambda effect: weigh_tails(
-        np.abs(mean + effect) / variance.error, variance.seed_share, seeds, EXAMPLES
+    return lambda effect: two_sided_p(
+        np.abs(mean + effect) / variance.standard_error, variance.seed_share, seeds, EXAMPLES
     )
 
 
@@ -181,7 +181,7 @@ def measure(regime: Regime, seeds: int) -> None:
     error = (seed_variance + regime.example**2 / STAND_FOR) ** 0.5
     known, detectable = (
         2.802 * error,
-        find_detectable(seed_variance / error**2, seeds, EXAMPLES) * error,
+        detectable_effect(seed_variance / error**2, seeds, EXAMPLES) * error,
     )
     rates: dict[str, list[tuple[float, ...]]] = {}
     for begin in range(0, FAMILIES, CHUNK):

@@ -33,6 +33,8 @@ def small_study(tmp_path: Path) -> list[Cell]:
     grid = "{model.num_heads: [1, 2, 4]}"
     return make_cells(
         load_grid(
-            write(tmp_path / "study", grid=grid, seeds="[0]", baseline="{model.num_heads: 2}")
+            write(
+                tmp_path / "study", grid=grid, seeds="[0]", reference_cell="{model.num_heads: 2}"
+            )
         )
     )

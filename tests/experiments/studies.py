@@ -18,7 +18,7 @@ configs: [base.yaml]
 control: fixed_width
 grid: {model.num_heads: [1, 2, 4, 8, 16]}
 seeds: [0, 1, 2]
-baseline: {model.num_heads: 8}
+reference_cell: {model.num_heads: 8}
 """
 BASELINES = {"lead-1": 18.46, "longest-1": 15.22, "random-1": 15.21, "oracle-1": 30.6}
 SHARES = {"rouge1": 1.0, "rouge2": 0.3, "rougeL": 0.9, "rougeLsum": 0.9}  # of ROUGE-1, roughly

@@ -29,7 +29,7 @@ def test_cells_are_settings_by_seeds_with_their_whole_config(folder: Path) -> No
     assert [cell.name for cell in cells] == [
         f"num_heads={heads},copying=true,seed={seed}" for heads in (1, 2) for seed in (0, 1)
     ]
-    assert [cell.is_baseline for cell in cells] == [False, False, True, True]
+    assert [cell.is_reference for cell in cells] == [False, False, True, True]
     cell = cells[-1]
     assert (
         cell.axes == {"model.num_heads": 2, "model.copying": True}
@@ -52,7 +52,9 @@ def test_the_command_makes_the_same_config(folder: Path) -> None:
     from headcount.config import load as compose
 
     cell = make_cells(
-        load_grid(write(folder, grid="[{configs: gpt.yaml}]", baseline="{configs: gpt.yaml}"))
+        load_grid(
+            write(folder, grid="[{configs: gpt.yaml}]", reference_cell="{configs: gpt.yaml}")
+        )
     )[0]
     cell.folder.parent.mkdir(parents=True)
     cell.write_config("study")
@@ -121,7 +123,7 @@ def test_long_values_make_short_names(folder: Path) -> None:
     grid = f"{{model.num_heads: [1, 2], data.cache_dir: [a], data.document_columns: [[{words}], [{words}, é{words}]]}}"
     grid = grid.replace("data.cache_dir: [a], ", "")
     baseline = f"{{model.num_heads: 1, data.document_columns: [{words}]}}"
-    cells = make_cells(load_grid(write(folder, grid=grid, baseline=baseline)))
+    cells = make_cells(load_grid(write(folder, grid=grid, reference_cell=baseline)))
     assert len({cell.folder for cell in cells}) == len(cells) == 8
     for cell in cells:
         cell.folder.mkdir(parents=True)
@@ -250,5 +252,5 @@ def test_a_cell_that_cannot_be_is_named(
     grid: str, baseline: str, message: str, folder: Path
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        make_cells(load_grid(write(folder, grid=grid, baseline=baseline)))
+        make_cells(load_grid(write(folder, grid=grid, reference_cell=baseline)))
     assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -17,7 +17,14 @@ def check(folder: Path, control: str, grid: str, baseline: str, overrides: str =
     (folder / "a.yaml").write_text("")
     held = f"{SMALL}, {overrides}}}" if overrides else f"{SMALL}}}"
     study = load_grid(
-        write(folder, control=control, grid=grid, baseline=baseline, overrides=held, seeds="[0]")
+        write(
+            folder,
+            control=control,
+            grid=grid,
+            reference_cell=baseline,
+            overrides=held,
+            seeds="[0]",
+        )
     )
     cells = make_cells(study)
     check_controls(study, cells)
@@ -53,7 +60,7 @@ def test_matched_parameters_moves_the_run_folder(tmp_path: Path) -> None:
             tmp_path,
             control="matched_parameters",
             grid=HEADS,
-            baseline=EIGHT,
+            reference_cell=EIGHT,
             overrides="{model.head_dim: 8}",
         )
     )

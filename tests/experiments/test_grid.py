@@ -10,7 +10,7 @@ GOOD = {
     "control": "fixed_width",
     "grid": "{model.num_heads: [1, 2], model.copying: [true]}",
     "seeds": "[0, 1]",
-    "baseline": "{model.num_heads: 2, model.copying: true}",
+    "reference_cell": "{model.num_heads: 2, model.copying: true}",
 }
 
 
@@ -30,14 +30,16 @@ def test_a_mapping_is_a_product_and_a_list_is_its_cells(tmp_path: Path) -> None:
         {"model.num_heads": 1, "model.copying": True},
         {"model.num_heads": 2, "model.copying": True},
     ]
-    assert grid.label(grid.baseline) == "num_heads=2,copying=true"
+    assert grid.label(grid.reference_cell) == "num_heads=2,copying=true"
     explicit = "[{configs: x/gpt.yaml, data.name: a/b c}, {configs: x/gpt.yaml, run.name: 1}]"
     with pytest.raises(ConfigError, match="run.name changes no result"):
         load_grid(write(tmp_path / "study", grid=explicit))
     explicit = explicit.replace("run.name", "data.path")
     grid = load_grid(
         write(
-            tmp_path / "study", grid=explicit, baseline="{configs: x/gpt.yaml, data.name: a/b c}"
+            tmp_path / "study",
+            grid=explicit,
+            reference_cell="{configs: x/gpt.yaml, data.name: a/b c}",
         )
     )
     assert [grid.label(setting) for setting in grid.settings] == ["gpt,name=a_b_c", "gpt,path=1"]
@@ -45,8 +47,10 @@ def test_a_mapping_is_a_product_and_a_list_is_its_cells(tmp_path: Path) -> None:
 
 def test_keys_of_one_last_name_are_told_apart(tmp_path: Path) -> None:
     cells = "[{data.name: 1, tokenizer.name: 1}]"
-    grid = load_grid(write(tmp_path, grid=cells, baseline="{data.name: 1, tokenizer.name: 1}"))
-    assert grid.label(grid.baseline) == "data.name=1,tokenizer.name=1"
+    grid = load_grid(
+        write(tmp_path, grid=cells, reference_cell="{data.name: 1, tokenizer.name: 1}")
+    )
+    assert grid.label(grid.reference_cell) == "data.name=1,tokenizer.name=1"
 
 
 MISTAKES = {
@@ -62,8 +66,9 @@ MISTAKES = {
     "seeds=3": "seeds=3: wrong value; legal: a list of whole numbers",
     "seeds=[0, 0]": "seeds=[0, 0]: wrong value; legal: a list of whole numbers, each once",
     "seeds=[0, x]": "seeds=[0, 'x']: wrong value",
-    "baseline={model.num_heads: 3}": "baseline={'model.num_heads': 3}: not a cell of the grid; "
+    "reference_cell={model.num_heads: 3}": "reference_cell={'model.num_heads': 3}: not a cell of the grid; "
     "legal: num_heads=1,",
+    "baseline={model.num_heads: 1}": "baseline={'model.num_heads': 1}: unknown key; did you mean reference_cell?",
     "grid={seed: [1, 2]}": "grid: seed is not set here; legal: seeds: [0, 1, 2]",
     "overrides={seed: 1}": "overrides: seed is not set here",
     "grid={tracking.mode: [offline]}": "grid: tracking.mode changes no result",
@@ -97,7 +102,9 @@ def test_a_solved_key_is_no_axis(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match="model.feedforward_size is solved under control=matched_parameters"
     ):
-        load_grid(write(tmp_path, control="matched_parameters", grid=f"[{one}]", baseline=one))
+        load_grid(
+            write(tmp_path, control="matched_parameters", grid=f"[{one}]", reference_cell=one)
+        )
 
 
 def test_a_folder_without_a_grid(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headcount.experiments.cell import Cell
-from headcount.experiments.launch.local import look
+from headcount.experiments.launch.local import read_state
 from tests.experiments.launch.test_local import wait_until
 
 COMMAND = [sys.executable, "-m", "headcount", "ablate", "study", "--workers", "2"]
@@ -62,7 +62,7 @@ def test_a_killed_training_is_resumed_and_a_failing_one_is_named(
     assert first.returncode == 143
     again = launch(tmp_path)
     printed = again.communicate()[0]
-    assert again.returncode == 1 and [look(cell) for cell in small_study] == [
+    assert again.returncode == 1 and [read_state(cell) for cell in small_study] == [
         "finished",
         "finished",
         "FAILED",

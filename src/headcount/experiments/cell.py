@@ -1,5 +1,5 @@
-"""A cell: one training of a study, with its whole config and the run folder that this config
-decides.
+"""A cell: one training of a study, with its resolved config and the run folder that this config
+determines.
 
 Nothing here imports torch.
 """
@@ -24,9 +24,8 @@ from headcount.runs.folder import has_effect
 
 MAX_TAG_LENGTH = 64  # W&B rejects longer ones
 MAX_NAME_LENGTH = 128  # of a W&B run or group
-MAX_FOLDER_LENGTH = (
-    150  # bytes of a cell's folder name; 255 with its suffixes is the limit of most file systems
-)
+# Bytes of a cell's folder name. With its suffixes, most file systems allow 255.
+MAX_FOLDER_LENGTH = 150
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,19 +35,18 @@ class Cell:
     Attributes:
         name: ``num_heads=4,seed=0``; with an inner axis
             ``num_heads=4,learning_rate=0.001,seed=0``.
-        label: the same without seed and inner axis, as ``Grid.label`` has it.
-        setting: its axes as the grid gives them.
-        axes: every axis of the grid with its value here, also where the grid leaves it to the
-            config.
-        choice: the inner axis with its value here; empty without ``select``.
+        label: the name without seed and inner axis, see ``Grid.label``.
+        setting: values of the axes, as the grid gives them.
+        axes: every axis of the grid with its value, also where the grid leaves it to the config.
+        choice: the inner axis with its value; empty without ``select``.
         seed: of this training.
-        is_baseline: whether all others are compared with this setting.
+        is_reference: whether all other settings are compared with this one.
         files: config files, in order.
         overrides: ``key=value`` each, over the files.
         config: the checked config.
-        fingerprint: of all in the config that can change a result; no two cells of a study have
-            the same.
-        folder: the run folder, whether or not it is there.
+        fingerprint: of everything in the config that can change a result. No two cells of a study
+            have the same.
+        folder: the run folder, whether or not it exists.
     """
 
     name: str
@@ -57,7 +55,7 @@ class Cell:
     axes: dict[str, Any]
     choice: dict[str, Any]
     seed: int
-    is_baseline: bool
+    is_reference: bool
     files: list[str]
     overrides: list[str]
     config: Config
@@ -78,28 +76,27 @@ class Cell:
         """Write the resolved config of the training, as it was when the study was launched.
 
         The files of the study may be edited while it runs. A training that read them again would
-        be another one than the fingerprint in its folder's name says.
+        not be the one that its folder's fingerprint names.
 
         Args:
-            group: what its W&B run belongs to.
+            group: of its W&B run.
         """
-        tags = [
-            f"{key}={value}"
-            for key, value in (self.axes | self.choice | {"seed": self.seed}).items()
-        ]
-        plain = as_dict(self.config)
-        plain["run"]["folder"] = str(self.folder)
-        plain["tracking"] |= {
+        config = as_dict(self.config)
+        config["run"]["folder"] = str(self.folder)
+
+        # W&B limits the length of names and tags.
+        values = self.axes | self.choice | {"seed": self.seed}
+        tags = [f"{key}={value}" for key, value in values.items()]
+        config["tracking"] |= {
             "group": shorten(group, MAX_NAME_LENGTH),
             "name": shorten(self.name, MAX_NAME_LENGTH),
             "tags": [shorten(tag, MAX_TAG_LENGTH) for tag in tags],
         }
-        write_atomically(
-            self.config_file, yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
-        )
+        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        write_atomically(self.config_file, text)
 
     def command(self) -> list[str]:
-        """Return the command that trains this cell, or resumes its training, from ``config_file``.
+        """Return the command that trains this cell from ``config_file``, or resumes its training.
 
         With ``-P`` Python imports nothing from the current folder.
         """
@@ -109,7 +106,7 @@ class Cell:
 def shorten(text: str, limit: int) -> str:
     """Return a text within a limit of bytes.
 
-    Of a longer one the beginning, and a digest that tells it from others.
+    A longer text is cut, and ends with a digest that distinguishes it from others.
     """
     encoded = text.encode()
     if len(encoded) <= limit:
@@ -119,17 +116,16 @@ def shorten(text: str, limit: int) -> str:
 
 
 def read_keys(file: str) -> dict[str, Any]:
-    """Return what a config file sets, as dotted names and values."""
+    """Return the keys that a config file sets, dotted, with their values."""
     return compose.flatten(OmegaConf.to_container(compose.read_yaml(file)))
 
 
 def fingerprint(config: Config) -> str:
     """Return 8 hex digits of what differs from the defaults and can change a result.
 
-    A key that is new in the schema changes no fingerprint, so that what was trained before it is
-    still found.
+    A new key in the schema changes no fingerprint, so that earlier trainings are still found.
     """
-    differs = {
-        key: value for key, value in compose.changed(config).items() if has_effect(key, config)
-    }
-    return hashlib.sha256(json.dumps(differs, sort_keys=True).encode()).hexdigest()[:8]
+    changed = compose.changed(config)
+    with_effect = {key: value for key, value in changed.items() if has_effect(key, config)}
+    text = json.dumps(with_effect, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,11 +1,13 @@
-"""From a grid to its cells: each with its whole config and a run folder that this config decides.
+"""From a grid to its cells: each with its resolved config and the run folder that this config
+determines.
 
-Nothing here imports torch, but for the one control that has to count parameters.
+Nothing here imports torch, except for the control that has to count parameters.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,54 +26,67 @@ def make_cells(grid: Grid, *, smoke: bool = False) -> list[Cell]:
 
     Args:
         grid: the checked grid.
-        smoke: lay ``configs/smoke.yaml`` over all but models and axes, with the first seed and
-            value of the inner axis.
+        smoke: merge ``configs/smoke.yaml`` over everything but models and axes; only the first
+            seed and the first value of the inner axis.
 
     Raises:
-        ConfigError: a cell that has no valid config, by name; two cells that are the same.
+        ConfigError: a cell without a valid config, by name; two cells that are the same.
     """
-    inner = (
-        [{key: value} for key, values in grid.select.over.items() for value in values]
-        if grid.select
-        else [{}]
-    )
+    choices: list[dict[str, Any]] = [{}]
+    if grid.select:
+        [(key, values)] = grid.select.over.items()
+        choices = [{key: value} for value in values]
     seeds = grid.seeds
-    short = _smoke(grid) if smoke else {}
+    smoke_overrides: dict[str, Any] = {}
     if smoke:
-        inner, seeds = inner[:1], seeds[:1]
-    cells = [
-        _resolve(grid, setting, choice, seed, short)
-        for setting in grid.settings
-        for choice in inner
-        for seed in seeds
-    ]
-    if grid.control == "matched_parameters":
-        # Counting parameters takes torch, which no other grid has to wait for.
-        from headcount.experiments.controls import match_parameters
+        choices = choices[:1]
+        seeds = seeds[:1]
+        smoke_overrides = _smoke_overrides(grid)
 
-        cells = [
-            _resolve(grid, cell.setting, cell.choice, cell.seed, short, size)
-            for cell, size in zip(cells, match_parameters(cells), strict=True)
-        ]
-    same: dict[str, str] = {}
+    cells = []
+    for setting in grid.settings:
+        for choice in choices:
+            for seed in seeds:
+                cells.append(_resolve(grid, setting, choice, seed, smoke_overrides))
+
+    if grid.control == "matched_parameters":
+        cells = _match_parameters(grid, cells, smoke_overrides)
+    _reject_repeated(grid, cells)
+    return cells
+
+
+def _match_parameters(
+    grid: Grid, cells: Sequence[Cell], smoke_overrides: dict[str, Any]
+) -> list[Cell]:
+    """Return the cells with the feed-forward size that gives all the same parameters."""
+    # Counting parameters needs torch, which no other grid has to import.
+    from headcount.experiments.controls import match_parameters
+
+    matched = []
+    for cell, size in zip(cells, match_parameters(cells), strict=True):
+        matched.append(_resolve(grid, cell.setting, cell.choice, cell.seed, smoke_overrides, size))
+    return matched
+
+
+def _reject_repeated(grid: Grid, cells: Sequence[Cell]) -> None:
+    names: dict[str, str] = {}
     for cell in cells:
-        if (other := same.setdefault(cell.fingerprint, cell.name)) != cell.name:
+        other = names.setdefault(cell.fingerprint, cell.name)
+        if other != cell.name:
             raise ConfigError(
                 f"{grid.file}: cell {cell.name} is the same training as cell {other}; legal: "
                 "each once"
             )
-    return cells
 
 
-def fingerprint_study(cells: list[Cell]) -> str:
+def fingerprint_study(cells: Sequence[Cell]) -> str:
     """Return 8 hex digits of everything that can change a result of a study."""
-    return hashlib.sha256(
-        "".join(sorted(cell.fingerprint for cell in cells)).encode()
-    ).hexdigest()[:8]
+    fingerprints = sorted(cell.fingerprint for cell in cells)
+    return hashlib.sha256("".join(fingerprints).encode()).hexdigest()[:8]
 
 
-def check_study(experiment: Path, cells: list[Cell], expected: str) -> None:
-    """Reject a study that is not the one that was registered.
+def check_study(experiment: Path, cells: Sequence[Cell], expected: str) -> None:
+    """Reject a study that has changed since it was registered.
 
     Raises:
         ConfigError: its grid or a config file has changed.
@@ -80,41 +95,40 @@ def check_study(experiment: Path, cells: list[Cell], expected: str) -> None:
     if found != expected:
         raise ConfigError(
             f"--expect={expected}: {experiment} is another study now, {found}: its grid or a "
-            "config file has changed "
-            "since the sweep was registered; legal: the files as they were, or a new sweep"
+            "config file has changed since the sweep was registered; legal: the files as they "
+            "were, or a new sweep"
         )
 
 
-def pick_cells(cells: list[Cell], wanted: list[str]) -> list[Cell]:
+def pick_cells(cells: list[Cell], wanted: Sequence[str]) -> list[Cell]:
     """Return the cells that have certain values.
 
     Args:
         cells: of a grid.
-        wanted: ``KEY=VALUE`` each, an axis, ``seed`` or ``cell``, which is a label; values may be
-            spelled as in Python.
+        wanted: ``KEY=VALUE`` each, where KEY is an axis, ``seed`` or ``cell`` (the label); values
+            may be spelled as in Python.
 
     Raises:
         ConfigError: no cell has them.
     """
-    for word in wanted:
-        name, _, value = word.partition("=")
-        values = {
-            cell.name: (cell.axes | cell.choice | {"seed": cell.seed, "cell": cell.label})
-            for cell in cells
-        }
-        if not all(name in each for each in values.values()):
-            raise ConfigError(
-                f"{word}: not what cells differ in; "
-                f"{legal_names(name, list(values[cells[0].name]))}"
-            )
+    for condition in wanted:
+        key, _, text = condition.partition("=")
+        values = []
+        for cell in cells:
+            known = cell.axes | cell.choice | {"seed": cell.seed, "cell": cell.label}
+            if key not in known:
+                names = legal_names(key, list(known))
+                raise ConfigError(f"{condition}: not what cells differ in; {names}")
+            values.append(known[key])
+
         picked = [
             cell
-            for cell in cells
-            if value in (as_text(values[cell.name][name]), str(values[cell.name][name]))
+            for cell, value in zip(cells, values, strict=True)
+            if text in (as_text(value), str(value))
         ]
         if not picked:
-            legal = ", ".join(dict.fromkeys(as_text(each[name]) for each in values.values()))
-            raise ConfigError(f"{word}: no such cell; legal: {legal}")
+            legal = ", ".join(dict.fromkeys(as_text(value) for value in values))
+            raise ConfigError(f"{condition}: no such cell; legal: {legal}")
         cells = picked
     return cells
 
@@ -124,44 +138,61 @@ def _resolve(
     setting: dict[str, Any],
     choice: dict[str, Any],
     seed: int,
-    short: dict[str, Any],
+    smoke_overrides: dict[str, Any],
     feedforward_size: int | None = None,
 ) -> Cell:
-    solved = {} if feedforward_size is None else {"model.feedforward_size": feedforward_size}
-    own = (
-        {key: value for key, value in setting.items() if key != "configs"}
-        | choice
-        | {"seed": seed}
-    )
-    given = grid.overrides | short | own | solved
-    named = [*grid.configs, *([setting["configs"]] if "configs" in setting else [])]
-    files = [grid.locate(file) for file in named]
-    overrides = [f"{key}={as_text(value)}" for key, value in given.items()]
+    """Return a cell with its resolved config.
+
+    Args:
+        grid: the checked grid.
+        setting: values of the axes.
+        choice: the value of the inner axis, or nothing.
+        seed: of the training.
+        smoke_overrides: what ``--smoke`` changes, or nothing.
+        feedforward_size: as solved for by ``matched_parameters``.
+    """
+    # Later values win: the grid's, --smoke's, the cell's own, the solved one.
+    values = grid.overrides | smoke_overrides
+    values |= {key: value for key, value in setting.items() if key != "configs"}
+    values |= choice | {"seed": seed}
+    if feedforward_size is not None:
+        values["model.feedforward_size"] = feedforward_size
+    overrides = [f"{key}={as_text(value)}" for key, value in values.items()]
+
+    configs = list(grid.configs)
+    if "configs" in setting:
+        configs.append(setting["configs"])
+    files = [grid.locate(config) for config in configs]
+
+    # The name, which messages about the config begin with.
     label = grid.label(setting)
-    name = ",".join([label, *([grid.label(choice)] if choice else []), f"seed={seed}"])
+    parts = [label, grid.label(choice), f"seed={seed}"] if choice else [label, f"seed={seed}"]
+    name = ",".join(parts)
     config = compose.load(files, overrides, said=f"{grid.file}: cell {name}")
-    known = compose.flatten(as_dict(config))
-    cell_fingerprint = fingerprint(config)
+
+    resolved = compose.flatten(as_dict(config))
+    axes = {key: setting["configs"] if key == "configs" else resolved[key] for key in grid.axes}
+    config_fingerprint = fingerprint(config)
+    study_folder = grid.name + ("-smoke" if smoke_overrides else "")
+    run_folder = f"{shorten(name, MAX_FOLDER_LENGTH)}-{config_fingerprint}"
     return Cell(
         name=name,
         label=label,
         setting=setting,
-        axes={key: setting["configs"] if key == "configs" else known[key] for key in grid.axes},
+        axes=axes,
         choice=choice,
         seed=seed,
-        is_baseline=setting == grid.baseline,
+        is_reference=setting == grid.reference_cell,
         files=files,
         overrides=overrides,
         config=config,
-        fingerprint=cell_fingerprint,
-        folder=user_path("run.directory", config.run.directory)
-        / f"{grid.name}{'-smoke' if short else ''}"
-        / f"{shorten(name, MAX_FOLDER_LENGTH)}-{cell_fingerprint}",
+        fingerprint=config_fingerprint,
+        folder=user_path("run.directory", config.run.directory) / study_folder / run_folder,
     )
 
 
-def _smoke(grid: Grid) -> dict[str, Any]:
-    """Return what makes a training short: its models stay, for they are what a study tries."""
+def _smoke_overrides(grid: Grid) -> dict[str, Any]:
+    """Return what makes a training short. Models stay: they are what a study tries."""
     file = grid.locate(SMOKE)
     compose.load([file], [])  # rejects what it cannot read
     return {key: value for key, value in read_keys(file).items() if not key.startswith("model.")}

@@ -21,7 +21,7 @@ from headcount.experiments.cells import make_cells
 from headcount.experiments.grid import load_grid
 from headcount.experiments.launch import local as launch
 from headcount.experiments.launch import status_table as board
-from headcount.experiments.launch.local import Launch, forget_failure, look, share_machine
+from headcount.experiments.launch.local import Launch, divide_machine, forget_failure, read_state
 from headcount.experiments.launch.status_table import read_progress
 from tests.experiments.test_grid import write
 
@@ -51,7 +51,7 @@ def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
     """Four cells."""
     (tmp_path / "a.yaml").write_text("trainer: {max_steps: 8, accelerator: cpu}\n")
     (tmp_path / "training.py").write_text(TRAINING)
-    monkeypatch.setattr(launch, "POLL", 0.01)
+    monkeypatch.setattr(launch, "POLL_INTERVAL", 0.01)
     monkeypatch.setattr(
         Cell, "command", lambda cell: [sys.executable, "-S", "training.py", str(cell.folder)]
     )
@@ -99,7 +99,7 @@ def test_every_cell_is_trained_once_and_again_never(cells: list[Cell]) -> None:
 def test_a_failed_cell_is_named_with_its_log_and_the_others_finish(cells: list[Cell]) -> None:
     Path("broken").touch()
     status, printed = run(cells)
-    states = {cell.name: look(cell) for cell in cells}
+    states = {cell.name: read_state(cell) for cell in cells}
     assert status == 1 and Counter(states.values()) == {"FAILED": 2, "finished": 2}
     for cell in cells[:2]:
         assert f"{cell.name}: FAILED, see {cell.log}" in printed and states[cell.name] == "FAILED"
@@ -113,7 +113,7 @@ def test_a_failed_cell_is_named_with_its_log_and_the_others_finish(cells: list[C
     assert run(cells)[0] == 1 and begun()[cells[0].name] == 1  # not without being asked
     forget_failure(cells[0])
     assert run(cells)[0] == 1
-    assert [look(cell) for cell in cells] == ["finished", "FAILED", "finished", "finished"]
+    assert [read_state(cell) for cell in cells] == ["finished", "FAILED", "finished", "finished"]
 
 
 def test_two_launches_at_once_share_the_cells(cells: list[Cell]) -> None:
@@ -147,9 +147,9 @@ def test_a_killed_training_is_gone_on_with(cells: list[Cell]) -> None:
     Path("hold").touch()
     first = Launch(cells[:1], "study", workers=1, console=Console(file=io.StringIO()))
     assert first._step()
-    os.kill(first.running[cells[0].name][0].process.pid, signal.SIGKILL)
+    os.kill(first.running[cells[0].name].process.pid, signal.SIGKILL)
     wait_until(lambda: not first._step())
-    assert first.board.states[cells[0].name] == "interrupted" and look(cells[0]) == "waiting"
+    assert first.table.states[cells[0].name] == "interrupted" and read_state(cells[0]) == "waiting"
     Path("hold").unlink()
     assert run(cells)[0] == 0
 
@@ -183,14 +183,14 @@ def test_progress_is_read_while_it_is_written(cells: list[Cell]) -> None:
 def test_workers_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
-    assert [share["OMP_NUM_THREADS"] for share in share_machine(3)] == ["2", "2", "2"]
+    assert [share["OMP_NUM_THREADS"] for share in divide_machine(3)] == ["2", "2", "2"]
     assert (
-        "CUDA_VISIBLE_DEVICES" not in share_machine(1)[0] or "CUDA_VISIBLE_DEVICES" in os.environ
+        "CUDA_VISIBLE_DEVICES" not in divide_machine(1)[0] or "CUDA_VISIBLE_DEVICES" in os.environ
     )
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,7")
-    assert [share["CUDA_VISIBLE_DEVICES"] for share in share_machine(2)] == ["4,7", "5"]
-    assert [share["CUDA_VISIBLE_DEVICES"] for share in share_machine(4)] == ["4", "5", "7", "4"]
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in divide_machine(2)] == ["4,7", "5"]
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in divide_machine(4)] == ["4", "5", "7", "4"]
 
 
 def test_a_board_tells_step_best_score_and_time_left(
@@ -198,16 +198,16 @@ def test_a_board_tells_step_best_score_and_time_left(
 ) -> None:
     now = [100.0]
     monkeypatch.setattr(board.time, "monotonic", lambda: now[0])
-    shown = board.Board(cells, "study", Console(file=io.StringIO()))
+    shown = board.StatusTable(cells, "study", Console(file=io.StringIO()))
     cell = cells[1]
     cell.folder.mkdir(parents=True)
     metrics = "step,validation/rougeL\n1,20\n"
     (cell.folder / "metrics.csv").write_text(metrics)
-    shown.tell(cell, "running")
+    shown.update(cell, "running")
     (cell.folder / "metrics.csv").write_text(f"{metrics}3,15\n")
     now[0] += 60
     printed = Console(file=io.StringIO(), width=200)
-    printed.print(shown.table())
+    printed.print(shown.render())
     row = next(line for line in printed.file.getvalue().splitlines() if cell.name in line)  # type: ignore[attr-defined]
     assert [part.strip() for part in row.split("│")[2:6]] == [
         "running",

@@ -21,7 +21,7 @@ from headcount.errors import ConfigError
 from headcount.experiments.cell import Cell
 from headcount.experiments.cells import make_cells, pick_cells
 from headcount.experiments.grid import load_grid
-from headcount.experiments.launch.local import look
+from headcount.experiments.launch.local import read_state
 from headcount.experiments.launch.wandb_sweep import make_sweep, register_sweep
 from tests.experiments.test_grid import write
 from tests.training.wandb_server import KEY, WandbServer, serving
@@ -92,7 +92,7 @@ def test_axes_of_a_product_are_parameters(folder: Path) -> None:
 
 def test_otherwise_the_cells_are_named(folder: Path) -> None:
     cells = "[{model.encoder_heads: 1}, {model.cross_heads: 1}]"
-    found = parameters(folder, grid=cells, baseline="{model.encoder_heads: 1}")
+    found = parameters(folder, grid=cells, reference_cell="{model.encoder_heads: 1}")
     assert found == {"cell": ["encoder_heads=1", "cross_heads=1"], "seed": [0, 1]}
 
 
@@ -143,7 +143,7 @@ def test_a_real_agent_trains_every_cell(
             grid="{model.num_heads: [1, 2]}",
             seeds="[0]",
             overrides=ONLINE,
-            baseline=TWO,
+            reference_cell=TWO,
         )
     )
     cells = make_cells(grid)
@@ -157,7 +157,7 @@ def test_a_real_agent_trains_every_cell(
         agent = printed.getvalue().split(": ")[-1].split()
         assert agent == ["wandb", "agent", "me/headcount/sw1"] and server.sweep["method"] == "grid"
         done = subprocess.run([sys.executable, "-m", *agent], capture_output=True, text=True)
-    assert done.returncode == 0 and [look(cell) for cell in cells] == ["finished"] * 2, (
+    assert done.returncode == 0 and [read_state(cell) for cell in cells] == ["finished"] * 2, (
         done.stdout + done.stderr
     )
     told = [(run["groupName"], run["displayName"], run["tags"]) for run in server.runs.values()]

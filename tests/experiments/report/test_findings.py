@@ -5,7 +5,12 @@ import pytest
 
 from headcount.evaluation.systems import FIGURES
 from headcount.experiments.grid import load_grid
-from headcount.experiments.report.findings import say_findings, say_method, say_name, say_state
+from headcount.experiments.report.findings import (
+    describe_findings,
+    describe_method,
+    describe_state,
+    setting_name,
+)
 from headcount.experiments.report.study import read_study
 from tests.experiments.studies import HEADS, write_study, write_values
 
@@ -34,7 +39,7 @@ def study_of(rouge1: dict[int, float], *, seeds: str = "[0, 1, 2]"):  # type: ig
 
 
 def test_findings_follow_from_the_figures(tmp_path: Path) -> None:
-    said = say_findings(study_of({1: 20, 8: 24, 16: 24.1}))
+    said = describe_findings(study_of({1: 20, 8: 24, 16: 24.1}))
     effects = "-4.00 R1 [-4.37, -3.63], -4.00 R2 [-4.37, -3.63], -4.00 RL [-4.37, -3.63]"
     assert said[0] == "Significantly different from 8 heads: 1 head of 2 settings compared."
     assert said[1].startswith(
@@ -46,7 +51,7 @@ def test_findings_follow_from_the_figures(tmp_path: Path) -> None:
 
 
 def test_what_does_not_pass_a_baseline_is_named(tmp_path: Path) -> None:
-    said = say_findings(study_of({1: 16, 8: 24}))[-1]
+    said = describe_findings(study_of({1: 16, 8: 24}))[-1]
     assert said.startswith(
         "All means lie above those of lead-1, longest-1 and random-1, but for 1 head in R1 "
         "(lead-1)"
@@ -56,19 +61,26 @@ def test_what_does_not_pass_a_baseline_is_named(tmp_path: Path) -> None:
 
 def test_one_seed_says_that_it_is_one(tmp_path: Path) -> None:
     study = study_of({1: 20, 8: 24}, seeds="[2]")
-    assert say_findings(study)[1].startswith(
+    assert describe_findings(study)[1].startswith(
         "- 1 head (about other documents, not other seeds): -3.90 R1 ["
     )
-    assert "seed 2: with the 95 % interval about other documents alone; in" in say_method(study)[0]
+    assert (
+        "seed 2: with the 95 % interval about other documents alone; in"
+        in describe_method(study)[0]
+    )
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     study = study_of({1: 20})
-    assert say_findings(study) == ["All means lie above those of lead-1, longest-1 and random-1."]
+    assert describe_findings(study) == [
+        "All means lie above those of lead-1, longest-1 and random-1."
+    ]
     cells = [cell for cell, _ in study.unfinished]
     cells[1].folder.mkdir()
     cells[5].folder.with_name(f"{cells[5].folder.name}.failed").write_text("1\n")
-    said = say_state(read_study(study.grid, [*(result.cell for result in study.results), *cells]))
+    said = describe_state(
+        read_study(study.grid, [*(result.cell for result in study.results), *cells])
+    )
     assert said[0] == "Half-finished: 3 of 9 trainings are finished."
     assert said[1:3] == [
         "- num_heads=8,seed=0: not started",
@@ -79,12 +91,12 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         said[7]
         == "- Nothing can be compared yet: the baseline num_heads=8 has no finished training."
     )
-    assert say_state(study_of({1: 20, 8: 20, 16: 20})) == []
+    assert describe_state(study_of({1: 20, 8: 20, 16: 20})) == []
 
 
 def test_the_method_says_how_to_read_it(tmp_path: Path) -> None:
     study = study_of({1: 20, 8: 24, 16: 24})
-    said = "\n".join(say_method(study))
+    said = "\n".join(describe_method(study))
     for text in (
         "40 test examples, seed 0, 1 and 2",
         "`rouge|made:up`",
@@ -117,4 +129,4 @@ def test_names(label: str, name: str) -> None:
 
     cell = Cell()
     cell.label = label  # type: ignore[attr-defined]
-    assert say_name(cell) == name  # type: ignore[arg-type]
+    assert setting_name(cell) == name  # type: ignore[arg-type]

@@ -5,17 +5,17 @@ from typing import Any
 import pytest
 
 from headcount.experiments.grid import load_grid
-from headcount.experiments.report.plot import STYLES, WIDTH, draw_study, plan_axis
+from headcount.experiments.report.plot import STYLES, WIDTH, choose_axis, draw_study
 from headcount.experiments.report.study import read_study
 from tests.experiments.studies import write_study
 
 
-def cell(label: str, axes: dict[str, Any], *, is_baseline: bool = False) -> Any:
-    return SimpleNamespace(label=label, axes=axes, is_baseline=is_baseline)
+def cell(label: str, axes: dict[str, Any], *, is_reference: bool = False) -> Any:
+    return SimpleNamespace(label=label, axes=axes, is_reference=is_reference)
 
 
 def test_one_number_stands_on_an_axis_of_powers_of_two() -> None:
-    plan = plan_axis(
+    plan = choose_axis(
         [cell(str(heads), {"model.num_heads": heads, "seed": 0}) for heads in (8, 1, 2)]
     )
     assert plan.title == "number of heads" and plan.ticks == {0: "1", 1: "2", 3: "8"}
@@ -23,7 +23,7 @@ def test_one_number_stands_on_an_axis_of_powers_of_two() -> None:
 
 
 def test_a_number_near_zero_stands_on_a_plain_axis() -> None:
-    plan = plan_axis([cell(str(rate), {"model.dropout": rate}) for rate in (0.0, 0.1, 0.3)])
+    plan = choose_axis([cell(str(rate), {"model.dropout": rate}) for rate in (0.0, 0.1, 0.3)])
     assert plan.title == "dropout" and list(plan.ticks.values()) == ["0", "0.1", "0.3"]
     assert list(plan.ticks) == pytest.approx([0, 1, 3])
 
@@ -32,9 +32,9 @@ def test_numbers_varied_one_at_a_time_have_a_line_each_through_the_baseline() ->
     keys = "model.encoder_heads", "model.cross_heads"
     settings = [(4, 4), (1, 4), (16, 4), (4, 1)]
     cells = [
-        cell(str(s), dict(zip(keys, s, strict=True)), is_baseline=s == (4, 4)) for s in settings
+        cell(str(s), dict(zip(keys, s, strict=True)), is_reference=s == (4, 4)) for s in settings
     ]
-    plan = plan_axis(cells)
+    plan = choose_axis(cells)
     assert plan.title == "number of heads" and plan.ticks == {0: "1", 2: "4", 4: "16"}
     assert plan.series == {
         "encoder heads": {"(1, 4)": 0, "(4, 4)": 2, "(16, 4)": 4},
@@ -47,19 +47,19 @@ def test_a_product_has_a_line_for_each_setting_of_the_rest() -> None:
         cell(
             f"{heads}{copying}",
             {"model.num_heads": heads, "model.copying": copying},
-            is_baseline=heads == 1,
+            is_reference=heads == 1,
         )
         for heads in (1, 2)
         for copying in (True, False)
     ]
-    assert plan_axis(cells).series == {
+    assert choose_axis(cells).series == {
         "copying=True": {"1True": 1, "2True": 2},
         "copying=False": {"1False": 1, "2False": 2},
     }
 
 
 def test_what_is_no_number_has_a_place_each() -> None:
-    plan = plan_axis(
+    plan = choose_axis(
         [
             cell("gpt,copying=true", {"configs": "gpt.yaml"}),
             cell("recurrent", {"configs": "r.yaml"}),
@@ -67,7 +67,7 @@ def test_what_is_no_number_has_a_place_each() -> None:
     )
     assert plan.ticks == {0: "gpt\ncopying=true", 1: "recurrent"} and not plan.joined
     many = [cell(f"{a}{b}", {"a": a, "b": b}) for a in (1, 2) for b in "abcde"]
-    assert len(many) // 2 > len(STYLES) and not plan_axis(many).joined
+    assert len(many) // 2 > len(STYLES) and not choose_axis(many).joined
 
 
 def test_means_intervals_seeds_and_baselines_are_drawn(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_means_intervals_seeds_and_baselines_are_drawn(tmp_path: Path) -> None:
         f"ROUGE-{kind} (F1 × 100)" for kind in ("1", "2", "L")
     ]
     for panel, metric in zip(panels, ("rouge1", "rouge2", "rougeL"), strict=True):
-        found = [row.estimates[metric] for row in study.rows]
+        found = [row.estimates[metric] for row in study.settings]
         [(line, _, [bars])] = panel.containers
         assert line.get_ydata().tolist() == [each.mean for each in found]
         ends = [[float(y) for _, y in bar] for bar in bars.get_segments()]

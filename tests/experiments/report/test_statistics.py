@@ -9,10 +9,10 @@ from headcount.experiments.report.statistics import (
     Comparison,
     Numbers,
     compare_family,
+    detectable_effect,
     estimate_mean,
-    find_detectable,
     split_variance,
-    weigh_tails,
+    two_sided_p,
 )
 
 EFFECT = 0.7
@@ -144,7 +144,7 @@ FAMILIES = 1000
 def test_seeds_that_agree_by_chance_promise_no_more_than_the_rest_allows() -> None:
     values = np.random.default_rng(12).normal(0, 8, (3, 400))
     agreeing = values - values.mean(axis=1, keepdims=True)
-    floor = find_detectable(1, 3, 400) * 8 / np.sqrt(3 * 400)
+    floor = detectable_effect(1, 3, 400) * 8 / np.sqrt(3 * 400)
     assert compare(agreeing, np.zeros_like(values)).detectable == pytest.approx(floor, rel=0.1)
 
 
@@ -167,7 +167,7 @@ def test_the_detectable_effect_is_found_four_times_of_five(regime: str) -> None:
     seeds, examples, (seed_sd, example_sd, rest_sd) = 5, 50, REGIMES[regime]
     seed_variance = seed_sd**2 / seeds + rest_sd**2 / (seeds * examples)
     variance = seed_variance + example_sd**2 / examples
-    effect = find_detectable(seed_variance / variance, seeds, examples) * np.sqrt(variance)
+    effect = detectable_effect(seed_variance / variance, seeds, examples) * np.sqrt(variance)
     values = simulate(np.random.default_rng(10), FAMILIES, seeds, examples, REGIMES[regime])
     assert (find_p(values + effect, 0) < 0.05).mean() == pytest.approx(0.8, abs=0.03)
 
@@ -190,5 +190,5 @@ def simulate(
 def find_p(values: Numbers, effect: float) -> Numbers:
     """Return the p of each mean against an effect, as ``compare_family`` does for one."""
     variance = split_variance(values)
-    t = np.abs(values.mean(axis=(-2, -1)) - effect) / variance.error
-    return weigh_tails(t, variance.seed_share, *values.shape[-2:])
+    t = np.abs(values.mean(axis=(-2, -1)) - effect) / variance.standard_error
+    return two_sided_p(t, variance.seed_share, *values.shape[-2:])

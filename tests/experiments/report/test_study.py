@@ -38,7 +38,7 @@ def test_settings_are_compared_on_the_seeds_and_examples_that_both_have(tmp_path
     predictions = cells[4].folder / "predictions.jsonl"
     predictions.write_text("".join(line for line in predictions.open() if '"test-7"' not in line))
     study = read(cells)
-    assert study.examples == 59 and [row.seeds for row in study.rows] == [[0, 2], [0, 1, 2]]
+    assert study.examples == 59 and [row.seeds for row in study.settings] == [[0, 2], [0, 1, 2]]
     column, ids = (
         FIGURES.index("rouge2"),
         [f"test-{number}" for number in range(60) if number != 7],
@@ -49,11 +49,11 @@ def test_settings_are_compared_on_the_seeds_and_examples_that_both_have(tmp_path
         return scored.values[[scored.rows[name] for name in ids], column]
 
     mine, theirs = np.stack([values(0), values(2)]), np.stack([values(3), values(5)])
-    found, [alone] = study.rows[0].comparisons["rouge2"], compare_family([(mine, theirs)])
+    found, [alone] = study.settings[0].comparisons["rouge2"], compare_family([(mine, theirs)])
     assert (found.difference, found.p) == (alone.difference, alone.p)
-    assert study.rows[0].estimates["rouge2"] == estimate_mean(mine)
-    assert study.baseline is study.rows[1] and not study.baseline.comparisons
-    assert study.rows[1].estimates["rouge2"].seeds == 3
+    assert study.settings[0].estimates["rouge2"] == estimate_mean(mine)
+    assert study.reference_cell is study.settings[1] and not study.reference_cell.comparisons
+    assert study.settings[1].estimates["rouge2"].seeds == 3
     assert [(cell.name, state) for cell, state in study.unfinished] == [
         ("num_heads=1,seed=1", "waiting")
     ]
@@ -70,7 +70,8 @@ def test_all_settings_and_metrics_are_one_family(tmp_path: Path) -> None:
         write_study(Path("study"), lambda cell: 20 + cell.axes["model.num_heads"] / 8, grid=FOUR)
     )
     found = sorted(
-        (each for row in study.rows for each in row.comparisons.values()), key=lambda each: each.p
+        (each for row in study.settings for each in row.comparisons.values()),
+        key=lambda each: each.p,
     )
     assert len(found) == 9 and found[0].corrected_p == pytest.approx(min(1, 9 * found[0].p))
 
@@ -84,7 +85,7 @@ def test_one_seed_and_equal_scores_are_told_as_they_are(tmp_path: Path) -> None:
     )
     for cell in cells:
         write_values(cell, np.full((4, len(FIGURES)), 7.0))
-    row = read(cells).rows[0]
+    row = read(cells).settings[0]
     assert row.estimates["rouge1"].sd is None
     found = row.comparisons["rouge1"]
     assert (found.difference.mean, found.difference.low, found.corrected_p, found.detectable) == (
@@ -106,23 +107,27 @@ def test_an_inner_axis_is_chosen_by_the_validation_score_of_the_kept_checkpoint(
             f"step,validation/rougeL,validation/rouge2,train/loss\n{rows}"
         )
     study = read(cells)
-    assert [row.cell.choice for row in study.rows] == 2 * [{"optimizer.learning_rate": 0.2}]
-    assert [row.seeds for row in study.rows] == [[0, 1], [0, 1]] and len(study.results) == 8
+    assert [row.cell.choice for row in study.settings] == 2 * [{"optimizer.learning_rate": 0.2}]
+    assert [row.seeds for row in study.settings] == [[0, 1], [0, 1]] and len(study.results) == 8
 
 
 def test_without_the_baseline_nothing_is_compared(tmp_path: Path) -> None:
     study = read(
         write_study(
-            Path("study"), lambda cell: 20, grid=TWO, keep=lambda cell: not cell.is_baseline
+            Path("study"), lambda cell: 20, grid=TWO, keep=lambda cell: not cell.is_reference
         )
     )
-    assert study.baseline is None and len(study.rows) == 1 and not study.rows[0].comparisons
+    assert (
+        study.reference_cell is None
+        and len(study.settings) == 1
+        and not study.settings[0].comparisons
+    )
 
 
 def test_costs_are_means_over_the_seeds_that_have_them(tmp_path: Path) -> None:
     cells = write_study(Path("study"), lambda cell: 20, grid=TWO)
     (cells[1].folder / "costs.json").unlink()
-    row = read(cells).rows[0]
+    row = read(cells).settings[0]
     assert (
         row.cost("decode_ms_per_summary") == pytest.approx((14.2 + 16.2) / 2)
         and row.cost("unknown") is None

@@ -13,8 +13,8 @@ from headcount.experiments.report.tables import (
     as_csv,
     as_latex,
     cost_block,
+    p_as_text,
     results_rows,
-    say_p,
     score_block,
 )
 from tests.experiments.studies import HEADS, write_study, write_values
@@ -133,7 +133,7 @@ def test_results_say_what_of_an_inner_axis_was_chosen(tmp_path: Path) -> None:
         Path("study"), lambda cell: 20, grid=TWO.replace("[0, 1, 2]", "[0]") + select
     )
     for cell in cells:
-        score = cell.choice["optimizer.learning_rate"] * (1 if cell.is_baseline else -1)
+        score = cell.choice["optimizer.learning_rate"] * (1 if cell.is_reference else -1)
         (cell.folder / "metrics.csv").write_text(f"step,validation/rougeL\n1,{score}\n")
     study = read_study(load_grid(Path("study")), cells)
     rows = list(csv.DictReader(io.StringIO(as_csv(results_rows(study)))))
@@ -148,4 +148,4 @@ def test_results_say_what_of_an_inner_axis_was_chosen(tmp_path: Path) -> None:
     ("p", "said"), [(0.0004, "p < 0.001"), (0.0312, "p 0.031"), (1.0, "p 1.000")]
 )
 def test_p(p: float, said: str) -> None:
-    assert say_p(p) == said
+    assert p_as_text(p) == said

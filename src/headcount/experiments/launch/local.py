@@ -1,10 +1,10 @@
-"""Trains the cells of a study on this machine: each once, whoever else launches it; what was
-interrupted goes on.
+"""Trains the cells of a study on this machine. Each is trained once, however many launches there
+are; an interrupted one is resumed.
 
-A training is ``headcount train`` in a process of its own. What is known of it stands beside its
-run folder: FOLDER.log is what it printed, FOLDER.failed its exit status if it failed, and
-FOLDER.lock is held by who trains it. The launcher takes that lock and the training inherits it, so
-that it stays held for as long as either lives.
+A training is a process ``headcount train``. Files beside its run folder record its state:
+FOLDER.log is what it printed, FOLDER.failed its exit status if it failed, and FOLDER.lock is
+locked while it is trained. The launcher takes this lock and the training inherits it, so that it
+is held as long as either of them lives.
 """
 
 import fcntl
@@ -12,7 +12,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,37 +22,42 @@ import torch
 from rich.console import Console
 
 from headcount.experiments.cell import Cell
-from headcount.experiments.launch.status_table import Board, State
+from headcount.experiments.launch.status_table import State, StatusTable
 from headcount.runs.files import write_atomically
 from headcount.runs.folder import RunFile
 from headcount.watchdog import STOP_SIGNALS
 
-POLL = 0.5  # seconds between two looks at what the trainings do
+POLL_INTERVAL = 0.5  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """A cell that is being trained by this launch.
+    """A cell that this launch is training.
 
     Attributes:
         cell: what is trained.
         process: the command.
         lock: descriptor of the cell's lock.
+        environment: of the process: its part of the machine.
     """
 
     cell: Cell
     process: subprocess.Popen[bytes]
     lock: int
+    environment: Mapping[str, str]
 
 
-def begin(cell: Cell, group: str, environment: Mapping[str, str]) -> Training | State:
-    """Start a cell's training, or go on with it, unless it is finished, failed before, or is
-    trained elsewhere.
+def start_training(cell: Cell, group: str, environment: Mapping[str, str]) -> Training | State:
+    """Start or resume a cell's training.
 
     Args:
         cell: what to train.
-        group: what its W&B run belongs to.
+        group: of its W&B run.
         environment: of the process.
+
+    Returns:
+        The training; or the state of a cell that is finished, has failed, or is trained by
+        another launch.
     """
     cell.folder.parent.mkdir(parents=True, exist_ok=True)
     lock = os.open(_beside(cell, "lock"), os.O_RDWR | os.O_CREAT, 0o644)
@@ -61,189 +66,199 @@ def begin(cell: Cell, group: str, environment: Mapping[str, str]) -> Training | 
     except BlockingIOError:
         os.close(lock)
         return "elsewhere"
-    if (state := look(cell)) != "waiting":  # another launch may just have ended it
+
+    # Another launch may just have finished it.
+    state = read_state(cell)
+    if state != "waiting":
         os.close(lock)
         return state
+
     cell.write_config(group)
-    mask = signal.pthread_sigmask(
-        signal.SIG_BLOCK, {signal.SIGUSR2}
-    )  # SLURM sends it to all, for the launcher
+    # SLURM sends SIGUSR2 to all processes of a job. It is meant for the launcher.
+    earlier_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     with cell.log.open("ab") as log:
         process = subprocess.Popen(
             cell.command(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={
-                **environment,
-                "PYTHONSAFEPATH": "1",
-            },  # nothing that it starts imports from the current folder
-            start_new_session=True,  # Ctrl-C at the terminal is the launcher's, which passes it on
+            # Nothing that the training starts imports from the current folder.
+            env={**environment, "PYTHONSAFEPATH": "1"},
+            # Ctrl-C at the terminal reaches the launcher only, which forwards it.
+            start_new_session=True,
             pass_fds=[lock],
         )
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    return Training(cell=cell, process=process, lock=lock)
+    signal.pthread_sigmask(signal.SIG_SETMASK, earlier_mask)
+    return Training(cell=cell, process=process, lock=lock, environment=environment)
 
 
-def end(training: Training) -> State:
-    """Wait for a training to end; note it if it failed."""
-    cell, status = training.cell, training.process.wait()
-    ended_by = -status if status < 0 else status - 128
-    interrupted = ended_by in (*STOP_SIGNALS, signal.SIGKILL)  # a crash of its own is a failure
-    if not interrupted and not (cell.folder / RunFile.FINISHED).exists():
+def finish_training(training: Training) -> State:
+    """Wait until a training has ended, and record a failure."""
+    cell = training.cell
+    status = training.process.wait()
+
+    # A training that was stopped by a signal is resumed by the next launch. A signal of its own,
+    # as a segmentation fault, is a failure.
+    signal_number = -status if status < 0 else status - 128
+    is_interrupted = signal_number in (*STOP_SIGNALS, signal.SIGKILL)
+    if not is_interrupted and not (cell.folder / RunFile.FINISHED).exists():
         write_atomically(_beside(cell, "failed"), f"{status}\n")
     os.close(training.lock)
-    return "interrupted" if interrupted else look(cell)
+    return "interrupted" if is_interrupted else read_state(cell)
 
 
-def look(cell: Cell) -> State:
-    """Return what became of a cell that nobody trains."""
+def read_state(cell: Cell) -> State:
+    """Return the state of a cell that is not being trained."""
     if (cell.folder / RunFile.FINISHED).exists():
         return "finished"
     return "FAILED" if _beside(cell, "failed").exists() else "waiting"
 
 
 def forget_failure(cell: Cell) -> None:
-    """Let a failed cell be trained again."""
+    """Allow a failed cell to be trained again."""
     _beside(cell, "failed").unlink(missing_ok=True)
 
 
-def _beside(cell: Cell, what: str) -> Path:
-    return cell.folder.with_name(f"{cell.folder.name}.{what}")
+def _beside(cell: Cell, suffix: str) -> Path:
+    return cell.folder.with_name(f"{cell.folder.name}.{suffix}")
 
 
 def count_cores() -> int:
     """Return the number of cores that this process may use."""
-    return (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def share_machine(workers: int) -> list[dict[str, str]]:
-    """Return the environments of trainings side by side: each has its share of the cores, and of
-    GPUs if there are any.
+def divide_machine(workers: int) -> list[dict[str, str]]:
+    """Return the environment of each of several trainings at a time, with its part of the cores,
+    and of the GPUs if there are any.
 
     Args:
         workers: trainings at a time.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    gpus = (
-        list(map(str, range(torch.cuda.device_count()))) if visible is None else visible.split(",")
-    )
-    shares = []
+    if visible is None:
+        gpus = [str(number) for number in range(torch.cuda.device_count())]
+    else:
+        gpus = visible.split(",")
+
+    environments = []
     for worker in range(workers):
-        share = {
-            "OMP_NUM_THREADS": str(max(1, count_cores() // workers)),
-            **os.environ,
-        }  # the user's own number stays
+        # A number of threads that the user has set is kept.
+        threads = max(1, count_cores() // workers)
+        environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
         if torch.cuda.is_available():
-            share["CUDA_VISIBLE_DEVICES"] = ",".join(
-                gpus[worker::workers] or [gpus[worker % len(gpus)]]
-            )
-        shares.append(share)
-    return shares
+            own_gpus = gpus[worker::workers] or [gpus[worker % len(gpus)]]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(own_gpus)
+        environments.append(environment)
+    return environments
 
 
 class Launch:
-    """Trains cells side by side until none is open, and shows how they do."""
+    """Trains cells side by side until all have ended, and shows their progress.
 
-    def __init__(self, cells: list[Cell], group: str, *, workers: int, console: Console) -> None:
-        """Take what to train.
+    Args:
+        cells: in the order in which they are started.
+        group: the experiment, which groups the W&B runs.
+        workers: trainings at a time.
+        console: shows a live table in a terminal; otherwise a line for each change, and the table
+            at the end.
+    """
 
-        Args:
-            cells: in the order in which they are begun.
-            group: the experiment, which W&B groups them by.
-            workers: trainings at a time.
-            console: where to show it: a live table in a terminal, otherwise a line for each
-                change, and the table at the end.
-        """
-        self.cells, self.group, self.board = cells, group, Board(cells, group, console)
-        self.shares = share_machine(workers)  # those that no training has
-        self.running: dict[str, tuple[Training, dict[str, str]]] = {}
-        self.signals: list[int] = []  # that came
-        self.told: set[str] = set()  # cells that the first one was passed on to
+    def __init__(
+        self, cells: Sequence[Cell], group: str, *, workers: int, console: Console
+    ) -> None:
+        self.cells = cells
+        self.group = group
+        self.table = StatusTable(cells, group, console)
+        self.free_environments: list[Mapping[str, str]] = [*divide_machine(workers)]
+        self.running: dict[str, Training] = {}
+        self.received: list[int] = []  # signals
+        self.terminated: set[str] = set()  # cells that were asked to stop
 
     def run(self) -> int:
-        """Train what is open.
+        """Train every cell that is neither finished nor failed.
 
         Returns:
-            An exit status: 0 where all cells are finished, 128 + the signal where one came,
-            otherwise 1.
+            An exit status: 0 if all cells are finished, 128 + the signal after one, otherwise 1.
         """
-        with _collecting(self.signals), self.board.shown():
+        with _collect_signals(self.received), self.table.live():
             try:
                 while self._step():
-                    time.sleep(POLL)
+                    time.sleep(POLL_INTERVAL)
             except BaseException:
-                self._end_all()
+                self._terminate_all()
                 raise
-        return 128 + self.signals[0] if self.signals else self.board.status()
+        return 128 + self.received[0] if self.received else self.table.exit_status()
 
     def _step(self) -> bool:
-        """Take note of what ended, begin what can be begun.
-
-        Return whether anything is still open.
-        """
-        if self.signals:
-            self._pass_signals_on()
-        for name, (training, share) in list(self.running.items()):
+        """Record what has ended and start what can be started; return whether to go on."""
+        if self.received:
+            self._forward_signals()
+        for name, training in list(self.running.items()):
             if training.process.poll() is not None:
                 del self.running[name]
-                self.shares.append(share)
-                self.board.tell(training.cell, end(training))
+                self.free_environments.append(training.environment)
+                self.table.update(training.cell, finish_training(training))
+
         for cell in self.cells:
-            if self.signals or self.board.states[cell.name] not in ("waiting", "elsewhere"):
-                continue
-            if self.shares:
-                begun = begin(cell, self.group, self.shares[0])
-                if isinstance(begun, Training):
-                    self.running[cell.name] = begun, self.shares.pop(0)
-                self.board.tell(cell, "running" if isinstance(begun, Training) else begun)
-            elif look(cell) == "finished":
-                self.board.tell(cell, "finished")
-        return bool(self.running) or (self.board.is_open() and not self.signals)
+            is_open = self.table.states[cell.name] in ("waiting", "elsewhere")
+            if is_open and not self.received:
+                self._try(cell)
+        return bool(self.running) or (self.table.has_open_cells() and not self.received)
 
-    def _end_all(self) -> None:
-        """Let no training outlive a launcher that fails.
+    def _try(self, cell: Cell) -> None:
+        """Start a cell if a worker is free; otherwise see whether another launch finished it."""
+        if not self.free_environments:
+            if read_state(cell) == "finished":
+                self.table.update(cell, "finished")
+            return
+        started = start_training(cell, self.group, self.free_environments[0])
+        if isinstance(started, Training):
+            self.free_environments.pop(0)
+            self.running[cell.name] = started
+            self.table.update(cell, "running")
+        else:
+            self.table.update(cell, started)
 
-        Each ends with a checkpoint, for the next launch.
-        """
-        for training, _ in self.running.values():
+    def _terminate_all(self) -> None:
+        """Stop all trainings, with a checkpoint each. None outlives a launcher that fails."""
+        for training in self.running.values():
             with suppress(ProcessLookupError):
                 training.process.terminate()
-        for training, _ in self.running.values():
-            end(training)
+        for training in self.running.values():
+            finish_training(training)
 
-    def _pass_signals_on(self) -> None:
-        """Ask the trainings to end, which they do with a checkpoint.
-
-        At a second signal kill them.
-        """
-        for name, (training, _) in self.running.items():
+    def _forward_signals(self) -> None:
+        """Ask the trainings to stop, with a checkpoint; kill them at a second signal."""
+        for name, training in self.running.items():
             with suppress(ProcessLookupError):
-                if len(self.signals) > 1:
+                if len(self.received) > 1:
                     os.killpg(training.process.pid, signal.SIGKILL)
-                elif name not in self.told:
+                elif name not in self.terminated:
                     training.process.terminate()
-                    self.told.add(name)
+                    self.terminated.add(name)
 
 
 @contextmanager
-def _collecting(signals: list[int]) -> Iterator[None]:
-    """Note the signals that stop a run instead of dying of them.
+def _collect_signals(received: list[int]) -> Iterator[None]:
+    """Append the signals that stop a run to a list, instead of ending the process.
 
     An ignored SIGHUP stays ignored, as `nohup` asks. A shell without job control ignores SIGINT
     for what it starts in the background; such a run still answers it.
     """
 
     def note(number: int, frame: FrameType | None) -> None:
-        signals.append(number)
+        received.append(number)
 
-    stays_ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    heard = [n for n in STOP_SIGNALS if not (n == signal.SIGHUP and stays_ignored)]
-    before = {number: signal.signal(number, note) for number in heard}
+    earlier_handlers = {}
+    for number in STOP_SIGNALS:
+        is_ignored = signal.getsignal(number) == signal.SIG_IGN
+        if not (number == signal.SIGHUP and is_ignored):
+            earlier_handlers[number] = signal.signal(number, note)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in earlier_handlers.items():
             signal.signal(number, handler)

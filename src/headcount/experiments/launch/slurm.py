@@ -1,8 +1,8 @@
 """Trains the cells of a study as one SLURM job array, through submitit, which requeues a job that
-is pre-empted.
+is preempted.
 
-Two requeuers on one job are one too many: a training does not see that it runs under SLURM, so
-that Lightning leaves the signals to submitit.
+A job has one requeuer only: the training does not see that it runs under SLURM, so that Lightning
+leaves the signals to submitit.
 """
 
 import os
@@ -18,124 +18,144 @@ from rich.console import Console
 
 from headcount.errors import ConfigError
 from headcount.experiments.cell import Cell
-from headcount.experiments.launch.local import Training, begin, end, look, share_machine
-from headcount.experiments.launch.status_table import Board, State
+from headcount.experiments.launch.local import (
+    Training,
+    divide_machine,
+    finish_training,
+    read_state,
+    start_training,
+)
+from headcount.experiments.launch.status_table import State, StatusTable
 from headcount.terminal import say
 
-POLL = 2.0  # seconds between two looks at the jobs
-HOUR = 60  # time limit in minutes, unless an option says otherwise
-REQUEUES = 100  # times that a job may reach it and go on
+POLL_INTERVAL = 2.0  # seconds
+TIME_LIMIT = 60  # minutes, unless an option sets it
+MAX_TIMEOUTS = 100  # requeues of a job that reaches its time limit
 
 
 class CellJob:
-    """What a job does.
+    """A job that trains a cell. When it is preempted, the training stops with a checkpoint and the
+    job is requeued.
 
-    Train a cell; when it has to make room, let the training end with a checkpoint and come back.
+    Args:
+        cell: what to train.
+        group: of its W&B run.
     """
 
     def __init__(self, cell: Cell, group: str) -> None:
-        """Take the cell, and what its W&B run belongs to."""
-        self.cell, self.group = cell, group
+        self.cell = cell
+        self.group = group
         self.training: Training | None = None
 
     def __call__(self) -> State:
-        """Train, in a process that knows nothing of SLURM; return what became of the cell."""
-        share = share_machine(1)[0].items()
-        own = {
-            name: value for name, value in share if not name.startswith(("SLURM_", "SUBMITIT_"))
+        """Train in a process that does not see SLURM; return the state of the cell."""
+        [environment] = divide_machine(1)
+        without_slurm = {
+            name: value
+            for name, value in environment.items()
+            if not name.startswith(("SLURM_", "SUBMITIT_"))
         }
-        while (begun := begin(self.cell, self.group, own)) == "elsewhere":
-            time.sleep(POLL)
-        if not isinstance(begun, Training):
-            return begun
-        self.training = begun
-        while begun.process.poll() is None:
-            time.sleep(0.2)  # checkpoint() comes in between
-        return end(begun)
+        while True:
+            started = start_training(self.cell, self.group, without_slurm)
+            if started != "elsewhere":
+                break
+            time.sleep(POLL_INTERVAL)
+        if not isinstance(started, Training):
+            return started
+
+        # Between two polls submitit may call checkpoint().
+        self.training = started
+        while started.process.poll() is None:
+            time.sleep(0.2)
+        return finish_training(started)
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
-        """End the training, and return what the requeued job does.
-
-        The same, from its checkpoint.
-        """
+        """Stop the training and return the requeued job, which resumes it."""
         if self.training and self.training.process.returncode is None:
+            process = self.training.process
             with suppress(ProcessLookupError):
-                self.training.process.terminate()
+                process.terminate()
+            # poll() may be interrupted by this call, so the exit status is left for it.
             with suppress(ChildProcessError):
-                os.waitid(
-                    os.P_PID, self.training.process.pid, os.WEXITED | os.WNOWAIT
-                )  # poll() may be interrupted
+                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         return submitit.helpers.DelayedSubmission(CellJob(self.cell, self.group))
 
 
 def launch_on_slurm(
-    cells: list[Cell], group: str, *, workers: int | None, options: Sequence[str], console: Console
+    cells: Sequence[Cell],
+    group: str,
+    *,
+    workers: int | None,
+    options: Sequence[str],
+    console: Console,
 ) -> int:
-    """Submit what is not finished as a job array, and show how the jobs do until all have ended.
+    """Submit the open cells as a job array, and show their progress until all have ended.
 
     Args:
         cells: what to train.
         group: the experiment.
-        workers: jobs at a time; None: as many as SLURM lets run.
-        options: KEY=VALUE each, as submitit names SLURM's: partition, time, gpus_per_node, ...
+        workers: jobs at a time; None: as many as SLURM runs.
+        options: KEY=VALUE each, with submitit's names: partition, time, gpus_per_node, ...
         console: where to show it.
 
     Returns:
-        An exit status: 0 where all cells are finished. At Ctrl-C or SIGTERM the jobs go on.
+        An exit status: 0 if all cells are finished. The jobs continue after Ctrl-C or SIGTERM.
 
     Raises:
         ConfigError: there is no SLURM here, or no such option.
     """
-    board = Board(cells, group, console)
+    table = StatusTable(cells, group, console)
     for cell in cells:
-        board.tell(cell, look(cell))
-    todo = [cell for cell in cells if board.states[cell.name] == "waiting"]
-    jobs = dict(
-        zip((cell.name for cell in todo), _submit(todo, group, workers, options), strict=True)
-    )
-    if not jobs:
-        console.print(board.table())
-        return board.status()
-    array = next(iter(jobs.values())).job_id.split("_")[0]
+        table.update(cell, read_state(cell))
+    waiting = [cell for cell in cells if table.states[cell.name] == "waiting"]
+    if not waiting:
+        console.print(table.render())
+        return table.exit_status()
+
+    jobs = _submit(waiting, group, workers, options)
+    array = jobs[0].job_id.split("_")[0]
     say(console, f"SLURM job {array}: scancel {array} ends it; the same command resumes")
     submitted = time.time()
     try:
-        with board.shown():
-            while board.is_open():
-                for cell in todo:
-                    if board.states[cell.name] in ("waiting", "running"):
-                        board.tell(cell, _look_at(cell, jobs[cell.name], submitted))
-                time.sleep(POLL)
+        with table.live():
+            while table.has_open_cells():
+                for cell, job in zip(waiting, jobs, strict=True):
+                    if table.states[cell.name] in ("waiting", "running"):
+                        table.update(cell, _read_job_state(cell, job, submitted))
+                time.sleep(POLL_INTERVAL)
     except KeyboardInterrupt:
         say(console, f"SLURM job {array} continues without this table")
         return 128 + signal.SIGINT
-    return board.status()
+    return table.exit_status()
 
 
 def _submit(
-    cells: list[Cell], group: str, workers: int | None, options: Sequence[str]
+    cells: Sequence[Cell], group: str, workers: int | None, options: Sequence[str]
 ) -> list[submitit.Job[State]]:
-    if not cells:
-        return []
-    given: dict[str, Any] = {"time": HOUR, "job_name": group}
+    parameters: dict[str, Any] = {"time": TIME_LIMIT, "job_name": group}
     for option in options:
         name, _, value = option.partition("=")
-        given[name] = yaml.safe_load(value)
+        parameters[name] = yaml.safe_load(value)
     if workers:
-        given["array_parallelism"] = workers
+        parameters["array_parallelism"] = workers
+
+    logs = cells[0].folder.parent / "submitit"
     try:
-        executor = submitit.SlurmExecutor(
-            cells[0].folder.parent / "submitit", max_num_timeout=REQUEUES
-        )
-        executor.update_parameters(**given)
+        executor = submitit.SlurmExecutor(logs, max_num_timeout=MAX_TIMEOUTS)
+        executor.update_parameters(**parameters)
         with executor.batch():
             return [executor.submit(CellJob(cell, group)) for cell in cells]
     except (RuntimeError, ValueError, submitit.core.utils.FailedJobError) as error:
         raise ConfigError(f"--where slurm: {' '.join(str(error).split())}") from None
 
 
-def _look_at(cell: Cell, job: submitit.Job[State], submitted: float) -> State:
-    done = job.done()
-    if (state := look(cell)) != "waiting" or done:
-        return "interrupted" if state == "waiting" else state
-    return "running" if cell.log.exists() and cell.log.stat().st_mtime >= submitted else "waiting"
+def _read_job_state(cell: Cell, job: submitit.Job[State], submitted: float) -> State:
+    # The job is asked first: a cell may end between the two.
+    is_done = job.done()
+    state = read_state(cell)
+    if state != "waiting":
+        return state
+    if is_done:
+        return "interrupted"
+    has_started = cell.log.exists() and cell.log.stat().st_mtime >= submitted
+    return "running" if has_started else "waiting"

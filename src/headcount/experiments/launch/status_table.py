@@ -1,11 +1,9 @@
-"""What is to be seen of a study while it runs.
-
-The state, progress and best score of every cell.
-"""
+"""The status of a study while it runs: state, progress and best score of every cell."""
 
 import csv
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Literal
@@ -19,97 +17,100 @@ from headcount.runs.folder import RunFile
 from headcount.terminal import say
 
 State = Literal["waiting", "running", "elsewhere", "finished", "interrupted", "FAILED"]
-OPEN: tuple[State, ...] = ("waiting", "running", "elsewhere")
+OPEN_STATES: tuple[State, ...] = ("waiting", "running", "elsewhere")
 
 
-class Board:
-    """The states of all cells.
+class StatusTable:
+    """The states of all cells: a live table in a terminal; otherwise a line for each change, and
+    the table at the end.
 
-    In a terminal a live table; else a line for each change, and the table at the end.
+    Args:
+        cells: what to show.
+        title: of the table.
+        console: where to show it.
     """
 
-    def __init__(self, cells: list[Cell], title: str, console: Console) -> None:
-        """Take what to show, and where."""
-        self.cells, self.title, self.console = cells, title, console
+    def __init__(self, cells: Sequence[Cell], title: str, console: Console) -> None:
+        self.cells = cells
+        self.title = title
+        self.console = console
         self.states: dict[str, State] = {cell.name: "waiting" for cell in cells}
-        self.begun: dict[
-            str, tuple[float, int]
-        ] = {}  # when a cell was first seen to run, and its step then
+        # When a cell was first seen running, and its step at that time.
+        self.started: dict[str, tuple[float, int]] = {}
 
-    def shown(self) -> Live:
+    def live(self) -> Live:
         """Return the context in which the table is shown."""
-        return Live(console=self.console, get_renderable=self.table, refresh_per_second=1)
+        return Live(console=self.console, get_renderable=self.render, refresh_per_second=1)
 
-    def tell(self, cell: Cell, state: State) -> None:
-        """Take note of a cell's state."""
+    def update(self, cell: Cell, state: State) -> None:
+        """Set the state of a cell."""
         if state == self.states[cell.name]:
             return
         self.states[cell.name] = state
-        self.begun.pop(cell.name, None)
+        self.started.pop(cell.name, None)
         if state in ("running", "elsewhere"):
-            self.begun[cell.name] = time.monotonic(), read_progress(cell)[0]
+            step, _ = read_progress(cell)
+            self.started[cell.name] = (time.monotonic(), step)
+
         if not self.console.is_terminal:
             line = f"{time.strftime('%H:%M:%S')} {cell.name}: {state}"
-            if _log(cell, state):
-                line += ", see "
-            say(self.console, f"{line}{_log(cell, state)}")
+            log = _log_to_read(cell, state)
+            say(self.console, f"{line}, see {log}" if log else line)
 
-    def is_open(self) -> bool:
-        """Return whether anything may still be trained."""
-        return any(state in OPEN for state in self.states.values())
+    def has_open_cells(self) -> bool:
+        """Return whether any cell may still be trained."""
+        return any(state in OPEN_STATES for state in self.states.values())
 
-    def status(self) -> int:
-        """Return an exit status: 0 where all cells are finished."""
+    def exit_status(self) -> int:
+        """Return 0 if all cells are finished, otherwise 1."""
         return int(any(state != "finished" for state in self.states.values()))
 
-    def table(self) -> Table:
-        """Return the state, progress, best validation score and time left of every cell."""
+    def render(self) -> Table:
+        """Return a table of state, progress, best validation score and time left."""
         score = self.cells[0].config.evaluation.select_by
         finished = Counter(self.states.values())["finished"]
-        shown = Table(title=f"{self.title}: {finished} of {len(self.cells)} cells finished")
+        table = Table(title=f"{self.title}: {finished} of {len(self.cells)} cells finished")
         for column in ("cell", "state", "step", f"best {score}", "time left", "log"):
-            shown.add_column(column, overflow="fold")
+            table.add_column(column, overflow="fold")
+
         for cell in self.cells:
-            state, (step, best), most = (
-                self.states[cell.name],
-                read_progress(cell),
-                cell.config.trainer["max_steps"],
-            )
-            shown.add_row(
+            state = self.states[cell.name]
+            step, best = read_progress(cell)
+            max_steps = cell.config.trainer["max_steps"]
+            table.add_row(
                 cell.name,
                 state,
-                f"{step:,} / {most:,}" if most >= 0 else f"{step:,}",
+                f"{step:,} / {max_steps:,}" if max_steps >= 0 else f"{step:,}",
                 "" if best is None else f"{best:.2f}",
-                self._time_left(cell, step, most),
-                _log(cell, state),
+                self._time_left(cell, step, max_steps),
+                _log_to_read(cell, state),
             )
-        return shown
+        return table
 
-    def _time_left(self, cell: Cell, step: int, most: int) -> str:
-        begun, first = self.begun.get(cell.name, (0.0, step))
-        if step <= first or step > most:
+    def _time_left(self, cell: Cell, step: int, max_steps: int) -> str:
+        start_time, start_step = self.started.get(cell.name, (0.0, step))
+        if step <= start_step or step > max_steps:
             return ""
-        return str(
-            timedelta(seconds=round((time.monotonic() - begun) / (step - first) * (most - step)))
-        )
+        seconds_per_step = (time.monotonic() - start_time) / (step - start_step)
+        return str(timedelta(seconds=round(seconds_per_step * (max_steps - step))))
 
 
-def _log(cell: Cell, state: State) -> str:
+def _log_to_read(cell: Cell, state: State) -> str:
     return str(cell.log) if state in ("FAILED", "interrupted") else ""
 
 
 def read_progress(cell: Cell) -> tuple[int, float | None]:
-    """Return the last step that ``metrics.csv`` tells of, and the best validation score."""
-    step, best = 0, None
-    with (
-        suppress(OSError),
-        (cell.folder / RunFile.METRICS).open(encoding="utf-8", newline="") as file,
-    ):
+    """Return the number of steps in ``metrics.csv`` and the best validation score."""
+    steps = 0
+    best = None
+    score = f"validation/{cell.config.evaluation.select_by}"
+    metrics = cell.folder / RunFile.METRICS
+    with suppress(OSError), metrics.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            with suppress(ValueError, KeyError, TypeError):  # a row that is just being written
-                step = max(step, int(row["step"]) + 1)
-                best = max(
-                    float(row[f"validation/{cell.config.evaluation.select_by}"]), best or 0.0
-                )
-    most = cell.config.trainer["max_steps"]
-    return (min(step, most) if most > 0 else step), best
+            # The last row may be incomplete: it is just being written.
+            with suppress(ValueError, KeyError, TypeError):
+                steps = max(steps, int(row["step"]) + 1)
+                best = max(float(row[score]), best or 0.0)
+
+    max_steps = cell.config.trainer["max_steps"]
+    return (min(steps, max_steps) if max_steps > 0 else steps), best

@@ -1,9 +1,10 @@
-"""Registers a study as a W&B sweep: agents on any number of machines pull its cells.
+"""Registers a study as a W&B sweep: agents on any number of machines train its cells.
 
-An agent runs ``headcount ablate EXPERIMENT KEY=VALUE...``, which trains the one cell that has
-these values, by ``headcount train`` in the cell's own run folder, as any launch does.
+An agent runs ``headcount ablate EXPERIMENT KEY=VALUE...``, which trains the one cell with these
+values in its own run folder, as any launch does.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import wandb
@@ -16,53 +17,59 @@ from headcount.experiments.grid import Grid
 from headcount.terminal import say
 
 
-def make_sweep(grid: Grid, cells: list[Cell], *, smoke: bool = False) -> dict[str, Any]:
-    """Return the sweep's configuration, as W&B has it.
+def make_sweep(grid: Grid, cells: Sequence[Cell], *, smoke: bool = False) -> dict[str, Any]:
+    """Return the sweep's configuration in W&B's format.
 
-    An agent reads the study's files when it starts a cell. The command names the study that was
-    registered, so that a study whose files have been edited since is rejected.
-
-    Its parameters are the axes where the cells are their product; otherwise the cells' labels.
-    Seeds and the inner axis are parameters of their own.
+    An agent reads the study's files when it starts a cell. Its command contains the fingerprint
+    of the registered study, so that a study whose files have changed since is rejected.
 
     Args:
         grid: the checked grid.
         cells: all of its cells.
         smoke: whether these are cells of ``--smoke``.
     """
-    settings = [cell.setting for cell in cells]
-    axes = {key: _each_once([setting.get(key) for setting in settings]) for key in grid.axes}
-    product = 1
-    for values in axes.values():
-        product *= len(values)
-    if product != len(grid.settings) or any(
-        set(setting) != set(grid.axes) for setting in settings
-    ):
-        axes = {"cell": _each_once([cell.label for cell in cells])}
-    axes |= {key: _each_once([cell.choice[key] for cell in cells]) for key in cells[0].choice}
-    axes |= {"seed": _each_once([cell.seed for cell in cells])}
+    parameters = _axis_parameters(grid, cells)
+    for key in cells[0].choice:
+        parameters[key] = _without_repeats([cell.choice[key] for cell in cells])
+    parameters["seed"] = _without_repeats([cell.seed for cell in cells])
+
     command = ["${env}", "${interpreter}", "-P", "-m", "headcount", "ablate", str(grid.folder)]
-    options = ["--expect", fingerprint_study(cells), *(["--smoke"] if smoke else [])]
+    command += ["--expect", fingerprint_study(cells)]
+    if smoke:
+        command.append("--smoke")
+    score = f"validation/{cells[0].config.evaluation.select_by}"
     return {
         "name": grid.name,
         "program": "headcount",
         "method": "grid",
-        "metric": {
-            "name": f"validation/{cells[0].config.evaluation.select_by}",
-            "goal": "maximize",
-        },
-        "parameters": {key: {"values": values} for key, values in axes.items()},
-        "command": [*command, *options, "${args_no_hyphens}"],
+        "metric": {"name": score, "goal": "maximize"},
+        "parameters": {key: {"values": values} for key, values in parameters.items()},
+        "command": [*command, "${args_no_hyphens}"],
     }
 
 
-def register_sweep(sweep: dict[str, Any], cells: list[Cell], console: Console) -> None:
-    """Register a sweep and say how an agent is started.
+def _axis_parameters(grid: Grid, cells: Sequence[Cell]) -> dict[str, list[Any]]:
+    """Return the axes with their values if the cells are their product, otherwise the labels."""
+    settings = [cell.setting for cell in cells]
+    axes = {}
+    size = 1
+    for key in grid.axes:
+        axes[key] = _without_repeats([setting.get(key) for setting in settings])
+        size *= len(axes[key])
+
+    have_all_axes = all(set(setting) == set(grid.axes) for setting in settings)
+    if size == len(grid.settings) and have_all_axes:
+        return axes
+    return {"cell": _without_repeats([cell.label for cell in cells])}
+
+
+def register_sweep(sweep: dict[str, Any], cells: Sequence[Cell], console: Console) -> None:
+    """Register a sweep and print how an agent is started.
 
     Args:
         sweep: its configuration.
-        cells: of the study; their ``tracking`` says where.
-        console: where to say it.
+        cells: of the study; their ``tracking`` section has entity and project.
+        console: where to print.
 
     Raises:
         ConfigError: W&B has no key, or cannot be reached.
@@ -78,5 +85,5 @@ def register_sweep(sweep: dict[str, Any], cells: list[Cell], console: Console) -
     say(console, f"on each machine, in the repository's folder: wandb agent {where}")
 
 
-def _each_once(values: list[Any]) -> list[Any]:
-    return [value for place, value in enumerate(values) if value not in values[:place]]
+def _without_repeats(values: Sequence[Any]) -> list[Any]:
+    return [value for number, value in enumerate(values) if value not in values[:number]]

@@ -1,7 +1,5 @@
-"""What a study has found so far.
-
-Its finished trainings, setting by setting, and each compared with the baseline.
-"""
+"""The results of a study: its finished trainings, grouped by setting, each setting compared with
+the reference cell."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ from headcount.evaluation.rouge import ROUGE_TYPES
 from headcount.evaluation.systems import FIGURES
 from headcount.experiments.cell import Cell
 from headcount.experiments.grid import Grid
-from headcount.experiments.launch.local import look
+from headcount.experiments.launch.local import read_state
 from headcount.experiments.launch.status_table import State
 from headcount.experiments.report.statistics import (
     Comparison,
@@ -41,10 +39,10 @@ class Result:
 
     Attributes:
         cell: what was trained.
-        scored: its test summaries, example by example.
+        scored: the scores of its test summaries, by example.
         scores: the content of its ``scores.json``.
-        costs: the content of its ``costs.json``; empty where there is none.
-        validation: what the inner axis is chosen by; 0 without one.
+        costs: the content of its ``costs.json``; empty if there is none.
+        validation: the score that selects a value of the inner axis; 0 without one.
     """
 
     cell: Cell
@@ -55,16 +53,16 @@ class Result:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class SettingResult:
     """A setting of the grid, over its seeds.
 
     Attributes:
-        cells: all of its trainings, finished or not; of an inner axis those with the value that
-            was chosen.
-        results: those that are finished, in the order of their seeds; at least one.
-        estimates: of each of METRICS.
-        comparisons: of each of METRICS with the baseline; empty for the baseline, and where no
-            seed is in common.
+        cells: all of its trainings, finished or not; with an inner axis only those with the
+            selected value.
+        results: the finished ones, in the order of their seeds; at least one.
+        estimates: the mean of each of METRICS.
+        comparisons: of each of METRICS with the reference cell; empty for the reference cell
+            itself, and without a common seed.
     """
 
     cells: list[Cell]
@@ -79,44 +77,44 @@ class Row:
 
     @property
     def seeds(self) -> list[int]:
-        """Those that are finished."""
+        """The seeds of the finished trainings."""
         return [result.cell.seed for result in self.results]
 
     def cost(self, name: str) -> float | None:
-        """Return the mean of a cost over the seeds that have it; None where none has."""
+        """Return the mean of a cost over the seeds that have it; None if none has it."""
         known = [result.costs[name] for result in self.results if name in result.costs]
         return sum(known) / len(known) if known else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What a study has found so far.
+    """The results of a study, also of a half-finished one.
 
     Attributes:
         grid: its grid.
         cells: all trainings, in the grid's order.
         results: every finished training, in the grid's order.
-        unfinished: every other one, and what became of it.
-        rows: a setting each, in the grid's order; without those of which nothing is finished.
-        baselines: what takes no learning, and people, by name; of each the figure of each of
+        unfinished: every other training with its state.
+        settings: in the grid's order, without those that have no finished training.
+        baselines: the extractive baselines and the human row, by name; of each its score by
             METRICS.
-        signature: how all was scored.
-        examples: how many all are compared on.
+        signature: how everything was scored.
+        examples: number of test examples that all trainings are compared on.
     """
 
     grid: Grid
     cells: list[Cell]
     results: list[Result]
     unfinished: list[tuple[Cell, State]]
-    rows: list[Row]
+    settings: list[SettingResult]
     baselines: dict[str, dict[str, Figure]]
     signature: str
     examples: int
 
     @property
-    def baseline(self) -> Row | None:
+    def reference_cell(self) -> SettingResult | None:
         """The setting that all others are compared with, if it has a finished training."""
-        return next((row for row in self.rows if row.cell.is_baseline), None)
+        return _find_reference(self.settings)
 
 
 def read_study(grid: Grid, cells: Sequence[Cell]) -> Study:
@@ -127,27 +125,40 @@ def read_study(grid: Grid, cells: Sequence[Cell]) -> Study:
         cells: all of its cells.
 
     Raises:
-        ConfigError: nothing is finished; a finished run folder is damaged; two were not scored
-            alike.
+        ConfigError: nothing is finished, a finished run folder is damaged, or two trainings were
+            scored differently.
     """
-    states = [(cell, look(cell)) for cell in cells]
-    results = [_read_result(cell, grid) for cell, state in states if state == "finished"]
+    results = []
+    unfinished: list[tuple[Cell, State]] = []
+    for cell in cells:
+        state = read_state(cell)
+        if state == "finished":
+            results.append(_read_result(cell, grid))
+        else:
+            unfinished.append((cell, state))
     if not results:
         raise ConfigError(
             f"{grid.folder}: no training of {len(cells)} is finished; legal: after headcount "
             f"ablate {grid.folder}"
         )
+
+    # One result for each setting, compared on the examples that all trainings have.
     ids = _shared_examples(results)
-    rows = [_make_row(_chosen(label, cells, results), results, ids) for label in _labels(results)]
-    _compare(rows, ids)
-    first = next((row for row in rows if row.cell.is_baseline), rows[0]).results[0]
+    settings = []
+    for label in dict.fromkeys(result.cell.label for result in results):
+        selected = _select_cells(label, cells, results)
+        settings.append(_summarize_setting(selected, results, ids))
+    _compare(settings, ids)
+
+    # Baselines are the same for all trainings.
+    first = (_find_reference(settings) or settings[0]).results[0]
     return Study(
         grid=grid,
         cells=list(cells),
         results=results,
-        unfinished=[(cell, state) for cell, state in states if state != "finished"],
-        rows=rows,
-        baselines=_baselines(first.scores["systems"]),
+        unfinished=unfinished,
+        settings=settings,
+        baselines=_read_baselines(first.scores["systems"]),
         signature=first.scored.signature,
         examples=len(ids),
     )
@@ -155,13 +166,13 @@ def read_study(grid: Grid, cells: Sequence[Cell]) -> Study:
 
 def _read_result(cell: Cell, grid: Grid) -> Result:
     scored = read_results(cell.folder)
-    path = cell.folder / RunFile.COSTS
+    costs = cell.folder / RunFile.COSTS
     try:
         return Result(
             cell=cell,
             scored=scored,
             scores=json.loads((cell.folder / RunFile.SCORES).read_text(encoding="utf-8")),
-            costs=json.loads(path.read_text(encoding="utf-8")) if path.exists() else {},
+            costs=json.loads(costs.read_text(encoding="utf-8")) if costs.exists() else {},
             validation=_read_validation(cell, grid.select.by) if grid.select else 0.0,
         )
     except (OSError, ValueError, KeyError) as error:
@@ -171,15 +182,15 @@ def _read_result(cell: Cell, grid: Grid) -> Result:
 
 
 def _read_validation(cell: Cell, name: str) -> float:
-    """Return a validation score of the checkpoint that was kept."""
-    kept_by = f"validation/{cell.config.evaluation.select_by}"
+    """Return a validation score of the selected checkpoint."""
+    criterion = f"validation/{cell.config.evaluation.select_by}"
     with (cell.folder / RunFile.METRICS).open(encoding="utf-8", newline="") as file:
-        validations = [row for row in csv.DictReader(file) if row.get(kept_by)]
-    return float(max(validations, key=lambda row: float(row[kept_by]))[name])
+        validations = [row for row in csv.DictReader(file) if row.get(criterion)]
+    return float(max(validations, key=lambda row: float(row[criterion]))[name])
 
 
 def _shared_examples(results: Sequence[Result]) -> list[str]:
-    """Return the ids of the examples that all runs have a score of."""
+    """Return the ids of the examples that all trainings have a score for."""
     first = results[0]
     for result in results:
         if result.scored.signature != first.scored.signature:
@@ -188,16 +199,13 @@ def _shared_examples(results: Sequence[Result]) -> list[str]:
                 f"{result.scored.signature} and "
                 f"{first.scored.signature}; legal: one signature in a study"
             )
+
     columns = [FIGURES.index(metric) for metric in METRICS]
-    known = [
-        {
-            name
-            for name, row in result.scored.rows.items()
-            if np.isfinite(result.scored.values[row, columns]).all()
-        }
-        for result in results
-    ]
-    shared = set.intersection(*known)
+    shared = set(first.scored.rows)
+    for result in results:
+        are_known = np.isfinite(result.scored.values[:, columns])
+        shared &= {name for name, row in result.scored.rows.items() if are_known[row].all()}
+
     if len(shared) < 2:
         raise ConfigError(
             f"{first.cell.folder.parent}: its runs have {len(shared)} test examples in common; "
@@ -206,14 +214,10 @@ def _shared_examples(results: Sequence[Result]) -> list[str]:
     return [name for name in first.scored.rows if name in shared]
 
 
-def _labels(results: Sequence[Result]) -> list[str]:
-    return list(dict.fromkeys(result.cell.label for result in results))
-
-
-def _chosen(label: str, cells: Sequence[Cell], results: Sequence[Result]) -> list[Cell]:
+def _select_cells(label: str, cells: Sequence[Cell], results: Sequence[Result]) -> list[Cell]:
     """Return the cells of a setting.
 
-    Of an inner axis those with the value that did best on validation, over seeds.
+    With an inner axis, those with the value that has the best mean validation score over seeds.
     """
     scores: dict[str, list[float]] = {}
     for result in results:
@@ -223,51 +227,63 @@ def _chosen(label: str, cells: Sequence[Cell], results: Sequence[Result]) -> lis
     return [cell for cell in cells if cell.label == label and str(cell.choice) == best]
 
 
-def _make_row(cells: list[Cell], results: Sequence[Result], ids: Sequence[str]) -> Row:
+def _summarize_setting(
+    cells: list[Cell], results: Sequence[Result], ids: Sequence[str]
+) -> SettingResult:
     names = {cell.name for cell in cells}
     finished = [result for result in results if result.cell.name in names]
-    estimates = {metric: estimate_mean(_values(finished, metric, ids)) for metric in METRICS}
-    return Row(cells=cells, results=finished, estimates=estimates)
+    estimates = {metric: estimate_mean(_scores(finished, metric, ids)) for metric in METRICS}
+    return SettingResult(cells=cells, results=finished, estimates=estimates)
 
 
-def _values(results: Sequence[Result], metric: str, ids: Sequence[str]) -> Scores:
-    """Return a metric of some runs, (seeds, examples)."""
+def _scores(results: Sequence[Result], metric: str, ids: Sequence[str]) -> Scores:
+    """Return a metric of some trainings, (seeds, examples)."""
     column = FIGURES.index(metric)
-    return np.stack(
-        [r.scored.values[[r.scored.rows[name] for name in ids], column] for r in results]
-    )
+    scores = []
+    for result in results:
+        rows = [result.scored.rows[name] for name in ids]
+        scores.append(result.scored.values[rows, column])
+    return np.stack(scores)
 
 
-def _compare(rows: Sequence[Row], ids: Sequence[str]) -> None:
-    """Compare each setting with the baseline on the seeds that both have.
+def _find_reference(settings: Sequence[SettingResult]) -> SettingResult | None:
+    return next((setting for setting in settings if setting.cell.is_reference), None)
+
+
+def _compare(settings: Sequence[SettingResult], ids: Sequence[str]) -> None:
+    """Compare each setting with the reference cell on their common seeds.
 
     All settings and metrics are one family.
     """
-    baseline = next((row for row in rows if row.cell.is_baseline), None)
-    if baseline is None:
+    reference = _find_reference(settings)
+    if reference is None:
         return
-    shared = {row.cell.label: set(row.seeds) & set(baseline.seeds) for row in rows}
-    others = [row for row in rows if row is not baseline and shared[row.cell.label]]
+
+    # Pair the scores of each setting and metric by seed.
+    compared = []
     pairs = []
     for metric in METRICS:
-        for row in others:
-            both = (
-                [r for r in each.results if r.cell.seed in shared[row.cell.label]]
-                for each in (row, baseline)
-            )
-            mine, theirs = (_values(results, metric, ids) for results in both)
-            pairs.append((mine, theirs))
-    asked = [(metric, row) for metric in METRICS for row in others]
-    for (metric, row), comparison in zip(asked, compare_family(pairs), strict=True):
-        row.comparisons[metric] = comparison
+        for setting in settings:
+            common = set(setting.seeds) & set(reference.seeds)
+            if setting is reference or not common:
+                continue
+            cell_results = [r for r in setting.results if r.cell.seed in common]
+            reference_results = [r for r in reference.results if r.cell.seed in common]
+            cell_scores = _scores(cell_results, metric, ids)
+            pairs.append((cell_scores, _scores(reference_results, metric, ids)))
+            compared.append((setting, metric))
+
+    for (setting, metric), comparison in zip(compared, compare_family(pairs), strict=True):
+        setting.comparisons[metric] = comparison
 
 
-def _baselines(
+def _read_baselines(
     systems: dict[str, dict[str, dict[str, float] | None]],
 ) -> dict[str, dict[str, Figure]]:
-    found = {}
-    for name, figures in systems.items():
-        known = {metric: Figure(**given) for metric in METRICS if (given := figures[metric])}
+    """Return the systems that are no model and have all of METRICS."""
+    baselines = {}
+    for name, scores in systems.items():
+        known = {metric: Figure(**given) for metric in METRICS if (given := scores[metric])}
         if name not in ("model", "shuffled") and len(known) == len(METRICS):
-            found[one_line(name)] = known
-    return found
+            baselines[one_line(name)] = known
+    return baselines

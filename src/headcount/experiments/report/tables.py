@@ -1,7 +1,5 @@
-"""The tables of a report.
-
-What each setting scores and costs, as Markdown, LaTeX, CSV and on the terminal.
-"""
+"""The tables of a report: scores and costs of each setting, as Markdown, LaTeX, CSV and on the
+terminal."""
 
 from __future__ import annotations
 
@@ -18,10 +16,11 @@ from headcount.escape import csv_cell, latex, markdown
 from headcount.evaluation.systems import FIGURES
 from headcount.experiments.cell import Cell
 from headcount.experiments.grid import as_text
-from headcount.experiments.report.study import METRICS, Row, Study
+from headcount.experiments.report.study import METRICS, SettingResult, Study
 
-Lines = tuple[str, ...]  # what stands in one place of a table, line under line
+Lines = tuple[str, ...]  # the text of one table field, line by line
 
+# Column: key of costs.json, unit, format.
 COSTS = {
     "parameters (M)": ("parameters", 1e-6, ",.2f"),
     "training TFLOP": ("training_flops", 1e-12, ",.1f"),
@@ -29,21 +28,28 @@ COSTS = {
     "decoding, ms a summary": ("decode_ms_per_summary", 1, ",.1f"),
     "peak memory (MiB)": ("peak_memory_bytes", 2**-20, ",.0f"),
     "KV cache (MiB)": ("kv_cache_bytes", 2**-20, ",.2f"),
-}  # column: key of costs.json, unit, format
+}
 COST_KEYS = (
-    *("parameters", "training_flops", "training_tokens", "training_seconds", "tokens_per_second"),
-    *("decode_ms_per_summary", "peak_memory_bytes", "kv_cache_bytes", "device"),
+    "parameters",
+    "training_flops",
+    "training_tokens",
+    "training_seconds",
+    "tokens_per_second",
+    "decode_ms_per_summary",
+    "peak_memory_bytes",
+    "kv_cache_bytes",
+    "device",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A table whose first column has names.
+    """A table whose first column names the rows.
 
     Attributes:
         columns: their titles.
-        settings: the rows of the study's settings.
-        baselines: the rows of what takes no learning, and of people.
+        settings: the rows of the settings.
+        baselines: the rows of the extractive baselines and the human row.
     """
 
     columns: list[str]
@@ -51,34 +57,29 @@ class Block:
     baselines: list[list[Lines]]
 
     def as_rows(self) -> list[list[str]]:
-        """Return titles and rows, each place as one line."""
-        return [
-            self.columns,
-            *([" ".join(place) for place in row] for row in self.settings + self.baselines),
-        ]
+        """Return titles and rows, each field as one line."""
+        rows = [self.columns]
+        for row in self.settings + self.baselines:
+            rows.append([" ".join(lines) for lines in row])
+        return rows
 
     def as_markdown(self) -> str:
-        """Return a table as GitHub draws it."""
-        rule = [":---", *("---:" for _ in self.columns[1:])]
-        rows = [[*map(markdown, self.columns)], rule]
-        for name, *places in self.settings + self.baselines:
-            rows.append(
-                ["<br>".join(map(markdown, name)), *("<br>".join(place) for place in places)]
-            )
+        """Return the table in GitHub's Markdown."""
+        alignment = [":---"] + ["---:"] * (len(self.columns) - 1)
+        rows = [[markdown(column) for column in self.columns], alignment]
+        for name, *fields in self.settings + self.baselines:
+            escaped_name = "<br>".join(map(markdown, name))
+            rows.append([escaped_name, *("<br>".join(lines) for lines in fields)])
         return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
     def as_latex(self) -> str:
         """Return a tabular with the rules of booktabs.
 
-        The further lines of a row stand below it, smaller.
+        A row of several lines becomes several rows, the further ones in smaller type.
         """
-        head = " & ".join(latex(column) for column in self.columns)
-        parts = [
-            rf"\begin{{tabular}}{{l{'r' * (len(self.columns) - 1)}}}",
-            r"\toprule",
-            rf"{head} \\",
-            r"\midrule",
-        ]
+        titles = " & ".join(latex(column) for column in self.columns)
+        alignment = "l" + "r" * (len(self.columns) - 1)
+        parts = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", rf"{titles} \\", r"\midrule"]
         parts += self._latex_rows(self.settings)
         if self.baselines:
             parts += [r"\midrule", *self._latex_rows(self.baselines)]
@@ -87,15 +88,17 @@ class Block:
     def _latex_rows(self, rows: Sequence[Sequence[Lines]]) -> list[str]:
         parts = []
         for row in rows:
-            for line in range(max(map(len, row))):
-                texts = [place[line] if line < len(place) else "" for place in row]
-                texts = [latex(texts[0]), *map(_number, texts[1:])]
+            for number in range(max(map(len, row))):
+                texts = [lines[number] if number < len(lines) else "" for lines in row]
+                texts = [latex(texts[0]), *map(_latex_number, texts[1:])]
+
+                # A leading bracket or star would be an argument of the row before.
                 if texts[0].startswith(("[", "*")):
-                    texts[0] = "{}" + texts[0]  # not an argument of the row before
-                parts.append(
-                    " & ".join(rf"{{\scriptsize {t}}}" if line and t else t for t in texts)
-                    + r" \\"
-                )
+                    texts[0] = "{}" + texts[0]
+
+                if number > 0:
+                    texts = [rf"{{\scriptsize {text}}}" if text else text for text in texts]
+                parts.append(" & ".join(texts) + r" \\")
         return parts
 
     def as_rich(self, columns: int) -> Table:
@@ -104,132 +107,152 @@ class Block:
         for number, column in enumerate(self.columns[:columns]):
             table.add_column(column, justify="right" if number else "left", no_wrap=number == 0)
         for row in self.settings + self.baselines:
-            table.add_row(*("\n".join(place) for place in row[:columns]))
+            table.add_row(*("\n".join(lines) for lines in row[:columns]))
         return table
 
 
 def score_block(study: Study) -> Block:
-    """Return the scores of each setting and its difference to the baseline, then the baselines."""
-    columns = [*METRICS.values(), *(f"Δ {title}" for title in METRICS.values())]
-    settings = [
-        [
-            name_of(study, row),
-            *(_score(row, metric) for metric in METRICS),
-            *(_gain(row, metric) for metric in METRICS),
-        ]
-        for row in study.rows
+    """Return the scores of each setting with its difference from the reference cell, then the
+    scores of the baselines."""
+    settings = []
+    for setting in study.settings:
+        scores = [_score(setting, metric) for metric in METRICS]
+        differences = [_difference(setting, metric) for metric in METRICS]
+        settings.append([row_name(study, setting), *scores, *differences])
+
+    baselines: list[list[Lines]] = []
+    for name, estimates in study.baselines.items():
+        scores = [(f"{e.mean:.2f}", f"[{e.low:.2f}, {e.high:.2f}]") for e in estimates.values()]
+        baselines.append([(name,), *scores, *[("",)] * len(METRICS)])
+
+    columns = [
+        first_column(study),
+        *METRICS.values(),
+        *(f"Δ {title}" for title in METRICS.values()),
     ]
-    baselines: list[list[Lines]] = [
-        [
-            (name,),
-            *((f"{f.mean:.2f}", f"[{f.low:.2f}, {f.high:.2f}]") for f in figures.values()),
-            *[("",)] * len(METRICS),
-        ]
-        for name, figures in study.baselines.items()
-    ]
-    return Block(columns=[heading(study), *columns], settings=settings, baselines=baselines)
+    return Block(columns=columns, settings=settings, baselines=baselines)
 
 
 def cost_block(study: Study) -> Block:
-    """Return what each setting costs, the mean over its seeds."""
+    """Return the costs of each setting, means over its seeds."""
     settings = []
-    for row in study.rows:
-        costs = [(row.cost(key), unit, form) for key, unit, form in COSTS.values()]
-        shown = ["-" if cost is None else format(cost * unit, form) for cost, unit, form in costs]
-        settings.append([name_of(study, row), *((text,) for text in shown)])
-    return Block(columns=[heading(study), *COSTS], settings=settings, baselines=[])
+    for setting in study.settings:
+        row = [row_name(study, setting)]
+        for key, unit, number_format in COSTS.values():
+            cost = setting.cost(key)
+            row.append(("-" if cost is None else format(cost * unit, number_format),))
+        settings.append(row)
+    return Block(columns=[first_column(study), *COSTS], settings=settings, baselines=[])
 
 
-def heading(study: Study) -> str:
-    """Return the title of the first column: the one axis that there is."""
-    return study.grid.axes[0].split(".")[-1] if len(study.grid.axes) == 1 else "setting"
+def first_column(study: Study) -> str:
+    """Return the title of the first column: the axis, if there is only one."""
+    axes = study.grid.axes
+    return axes[0].split(".")[-1] if len(axes) == 1 else "setting"
 
 
-def name_of(study: Study, row: Row) -> Lines:
-    """Return the name of a setting, with what was chosen for it, and its seeds where some are
-    missing."""
-    name = row.cell.label.split("=")[-1] if len(study.grid.axes) == 1 else row.cell.label
-    more = [f"seed {', '.join(map(str, row.seeds))}"] if len(row.seeds) < len(row.cells) else []
-    return (
-        name,
-        *(f"{key.split('.')[-1]}={as_text(value)}" for key, value in row.cell.choice.items()),
-        *more,
-    )
+def row_name(study: Study, setting: SettingResult) -> Lines:
+    """Return the name of a setting, the selected value of the inner axis, and its seeds where
+    some are missing."""
+    label = setting.cell.label
+    lines = [label.split("=")[-1] if len(study.grid.axes) == 1 else label]
+    for key, value in setting.cell.choice.items():
+        lines.append(f"{key.split('.')[-1]}={as_text(value)}")
+    if len(setting.seeds) < len(setting.cells):
+        lines.append(f"seed {', '.join(map(str, setting.seeds))}")
+    return tuple(lines)
 
 
 def results_rows(study: Study) -> list[list[object]]:
-    """Return a row a finished training under a row of titles.
+    """Return the titles and a row for each finished training: axes, scores, costs, run folder."""
+    axes = study.grid.axes
+    inner = list(study.grid.select.over) if study.grid.select else []
+    selected = {cell.name for setting in study.settings for cell in setting.cells}
 
-    Axes, scores, costs, and where it lies.
-    """
-    axes, inner = study.grid.axes, list(study.grid.select.over) if study.grid.select else []
-    chosen = {cell.name for row in study.rows for cell in row.cells}
-    titles = ["cell", *axes, *inner, "seed", *(["chosen"] if inner else []), "step", "examples"]
-    rows: list[list[object]] = [[*titles, *FIGURES, *COST_KEYS, "folder"]]
+    titles = ["cell", *axes, *inner, "seed"]
+    if inner:
+        titles.append("chosen")
+    rows: list[list[object]] = [[*titles, "step", "examples", *FIGURES, *COST_KEYS, "folder"]]
+
     for result in study.results:
-        cell, model = result.cell, result.scores["systems"]["model"]
-        means = [model[name] and model[name]["mean"] for name in FIGURES]
-        settings = [_plain(cell, key) for key in (*axes, *inner)]
-        marks = [cell.name in chosen] if inner else []
-        counts = [result.scores["step"], result.scores["examples"]]
-        costs = [result.costs.get(key) for key in COST_KEYS]
-        rows.append(
-            [cell.name, *settings, cell.seed, *marks, *counts, *means, *costs, str(cell.folder)]
-        )
-    return [[round(v, 4) if isinstance(v, float) else v for v in row] for row in rows]
+        cell = result.cell
+        row: list[object] = [cell.name]
+        row += [_axis_value(cell, key) for key in (*axes, *inner)]
+        row.append(cell.seed)
+        if inner:
+            row.append(cell.name in selected)
+        row += [result.scores["step"], result.scores["examples"]]
+        model = result.scores["systems"]["model"]
+        row += [model[name] and model[name]["mean"] for name in FIGURES]
+        row += [result.costs.get(key) for key in COST_KEYS]
+        row.append(str(cell.folder))
+        rows.append([round(value, 4) if isinstance(value, float) else value for value in row])
+    return rows
 
 
 def as_csv(rows: Sequence[Sequence[object]]) -> str:
     """Return rows as CSV."""
     text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([[*map(csv_cell, row)] for row in rows])
+    writer = csv.writer(text, lineterminator="\n")
+    for row in rows:
+        writer.writerow([csv_cell(value) for value in row])
     return text.getvalue()
 
 
 def as_latex(name: str, blocks: Sequence[Block], caption: Sequence[str]) -> str:
-    """Return blocks as one float, two columns of a paper wide.
+    """Return blocks as one float over two columns of a paper.
 
     Args:
         name: of the study, for the label.
         blocks: one below the other.
-        caption: sentences.
+        caption: sentences; a text in backquotes is set as code.
     """
-    said = re.sub(r"`([^`]*)`", r"\\texttt{\1}", latex(" ".join(caption))).replace(
-        "|", r"|\allowbreak "
-    )
+    text = latex(" ".join(caption))
+    text = re.sub(r"`([^`]*)`", r"\\texttt{\1}", text)
+    text = text.replace("|", r"|\allowbreak ")
     label = re.sub(r"[^\w-]", "-", name, flags=re.ASCII)
-    inner = "\n\\medskip\n".join(block.as_latex() for block in blocks)
-    head = "% needs \\usepackage{booktabs}\n\\begin{table*}\n\\centering\n\\small\n"
-    head += "\\setlength{\\tabcolsep}{4pt}\n"
-    return f"{head}{inner}\\caption{{{said}}}\n\\label{{tab:{label}}}\n\\end{{table*}}\n"
+    tables = "\n\\medskip\n".join(block.as_latex() for block in blocks)
+    return (
+        "% needs \\usepackage{booktabs}\n"
+        "\\begin{table*}\n"
+        "\\centering\n"
+        "\\small\n"
+        "\\setlength{\\tabcolsep}{4pt}\n"
+        f"{tables}"
+        f"\\caption{{{text}}}\n"
+        f"\\label{{tab:{label}}}\n"
+        "\\end{table*}\n"
+    )
 
 
-def _plain(cell: Cell, key: str) -> object:
+def _axis_value(cell: Cell, key: str) -> object:
     value = (cell.axes | cell.choice)[key]
     return value if isinstance(value, int | float | str) else as_text(value)
 
 
-def _score(row: Row, metric: str) -> Lines:
-    found = row.estimates[metric]
-    spread = "" if found.sd is None else f" ± {found.sd:.2f}"
-    return f"{found.mean:.2f}{spread}", f"[{found.low:.2f}, {found.high:.2f}]"
+def _score(setting: SettingResult, metric: str) -> Lines:
+    estimate = setting.estimates[metric]
+    mean = f"{estimate.mean:.2f}"
+    if estimate.sd is not None:
+        mean += f" ± {estimate.sd:.2f}"
+    return mean, f"[{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
-def _gain(row: Row, metric: str) -> Lines:
-    if metric not in row.comparisons:
-        return ("baseline",) if row.cell.is_baseline else ("-",)
-    found = row.comparisons[metric]
-    reach = f"[{found.difference.low:+.2f}, {found.difference.high:+.2f}]"
-    return f"{found.difference.mean:+.2f}", reach, say_p(found.corrected_p)
+def _difference(setting: SettingResult, metric: str) -> Lines:
+    if metric not in setting.comparisons:
+        return ("baseline",) if setting.cell.is_reference else ("-",)
+    comparison = setting.comparisons[metric]
+    difference = comparison.difference
+    interval = f"[{difference.low:+.2f}, {difference.high:+.2f}]"
+    return f"{difference.mean:+.2f}", interval, p_as_text(comparison.corrected_p)
 
 
-def say_p(p: float) -> str:
+def p_as_text(p: float) -> str:
     """Return a p-value as text."""
     return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
-def _number(text: str) -> str:
-    """Return the numbers of a text as LaTeX sets them."""
-    return re.sub(r"[+-](?=\d)", lambda sign: rf"${sign[0]}$", latex(text)).replace(
-        r"\textless{}", "$<$"
-    )
+def _latex_number(text: str) -> str:
+    """Return a text with its signs and comparisons in math mode."""
+    escaped = latex(text).replace(r"\textless{}", "$<$")
+    return re.sub(r"[+-](?=\d)", lambda sign: f"${sign[0]}$", escaped)

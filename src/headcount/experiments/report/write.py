@@ -1,14 +1,14 @@
-"""The command that says what a study has found, also when it is not finished.
+"""The report of a study, also of a half-finished one: ``headcount report``.
 
-Into the experiment's folder go ``results.csv`` (a row a finished training), ``table.md``,
-``table.tex`` and ``figure.svg``, ``figure.pdf`` and ``figure.png``: the same bytes from the same
-runs.
+It writes into the experiment's folder ``results.csv`` (a row for each finished training),
+``table.md``, ``table.tex`` and ``figure.svg``, ``figure.pdf`` and ``figure.png``. The same runs
+give the same bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,16 @@ from headcount.escape import markdown_prose
 from headcount.experiments.cell import Cell
 from headcount.experiments.cells import make_cells
 from headcount.experiments.grid import load_grid
-from headcount.experiments.report.findings import say_findings, say_method, say_state
+from headcount.experiments.report.findings import (
+    describe_findings,
+    describe_method,
+    describe_state,
+)
 from headcount.experiments.report.plot import draw_study, save_figure
-from headcount.experiments.report.study import METRICS, read_study
+from headcount.experiments.report.study import METRICS, Study, read_study
 from headcount.experiments.report.tables import (
     COSTS,
+    Block,
     as_csv,
     as_latex,
     cost_block,
@@ -39,14 +44,37 @@ from headcount.terminal import make_console, say
 PICTURES = ("svg", "pdf", "png")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a report says.
+
+    Attributes:
+        study: its results.
+        rows: of ``results.csv``, under their titles.
+        scores: the table of scores.
+        costs: the table of costs.
+        state: what is missing, a line each.
+        findings: what was found, a line each.
+        method: how to read the tables, a paragraph each.
+    """
+
+    study: Study
+    rows: list[list[object]]
+    scores: Block
+    costs: Block
+    state: list[str]
+    findings: list[str]
+    method: list[str]
+
+
 def report(experiment: Path, overrides: Sequence[str] = (), *, smoke: bool = False) -> None:
-    """Read a study's finished trainings, compare them, write and print what they say.
+    """Compare a study's finished trainings; write and print the results.
 
     Args:
         experiment: a folder with a ``grid.yaml``.
         overrides: ``tracking.KEY=VALUE`` each, for the report's own W&B run.
-        smoke: of the ``--smoke`` trainings; that stays out of the experiment's folder, and goes
-            where they lie.
+        smoke: report the ``--smoke`` trainings. Their report is written beside them instead of
+            into the experiment's folder.
 
     Raises:
         ConfigError: the grid is wrong, nothing is finished yet, or a finished run is damaged.
@@ -54,69 +82,100 @@ def report(experiment: Path, overrides: Sequence[str] = (), *, smoke: bool = Fal
     grid = load_grid(experiment)
     cells = make_cells(grid, smoke=smoke)
     tracking = _tracking(cells[0], overrides)
-    study = read_study(grid, cells)
+    made = make_report(read_study(grid, cells))
     folder = cells[0].folder.parent if smoke else experiment
-    rows, scores, costs = results_rows(study), score_block(study), cost_block(study)
-    state, findings, method = say_state(study), say_findings(study), say_method(study)
-    write_atomically(folder / "results.csv", as_csv(rows))
-    prose = [
-        markdown_prose(text)
-        for text in ("\n".join(state), "\n".join(findings), "\n\n".join(method))
+    _write_files(made, folder)
+    _print(made, folder)
+    _log_to_wandb(made, folder, tracking)
+
+
+def make_report(study: Study) -> Report:
+    """Make the tables and texts of a report."""
+    return Report(
+        study=study,
+        rows=results_rows(study),
+        scores=score_block(study),
+        costs=cost_block(study),
+        state=describe_state(study),
+        findings=describe_findings(study),
+        method=describe_method(study),
+    )
+
+
+def _write_files(made: Report, folder: Path) -> None:
+    write_atomically(folder / "results.csv", as_csv(made.rows))
+
+    # The tables, with the texts between them.
+    parts = [
+        markdown_prose("\n".join(made.state)),
+        made.scores.as_markdown(),
+        markdown_prose("\n".join(made.findings)),
+        made.costs.as_markdown(),
+        markdown_prose("\n\n".join(made.method)),
     ]
-    parts = [prose[0], scores.as_markdown(), prose[1], costs.as_markdown(), prose[2]]
-    write_atomically(
-        folder / "table.md", "\n\n".join(part.strip() for part in parts if part) + "\n"
-    )
-    write_atomically(
-        folder / "table.tex", as_latex(grid.name, [scores, costs], [*findings[:1], *method[:-1]])
-    )
-    figure = draw_study(study)
+    markdown = "\n\n".join(part.strip() for part in parts if part)
+    write_atomically(folder / "table.md", f"{markdown}\n")
+    caption = [*made.findings[:1], *made.method[:-1]]
+    tables = as_latex(made.study.grid.name, [made.scores, made.costs], caption)
+    write_atomically(folder / "table.tex", tables)
+
+    figure = draw_study(made.study)
     for kind in PICTURES:
         save_figure(figure, folder / f"figure.{kind}")
+
+
+def _print(made: Report, folder: Path) -> None:
+    study = made.study
     console = make_console()
-    say(console, f"{grid.name}: {len(study.results)} of {len(cells)} trainings", style="bold")
-    for table, lines in (
-        (scores.as_rich(1 + len(METRICS)), findings),
-        (costs.as_rich(1 + len(COSTS)), method + state),
-    ):
-        console.print(table)
-        say(console, "\n".join(["", *lines, ""]))
-    say(
-        console,
-        f"written to {folder}: results.csv, table.md, table.tex, figure.{{{','.join(PICTURES)}}}",
-    )
-    tracking = replace(tracking, group=grid.name, name="report", tags=[])
-    plain = {
+    counts = f"{len(study.results)} of {len(study.cells)} trainings"
+    say(console, f"{study.grid.name}: {counts}", style="bold")
+    console.print(made.scores.as_rich(1 + len(METRICS)))
+    say(console, "\n".join(["", *made.findings, ""]))
+    console.print(made.costs.as_rich(1 + len(COSTS)))
+    say(console, "\n".join(["", *made.method, *made.state, ""]))
+    pictures = f"figure.{{{','.join(PICTURES)}}}"
+    say(console, f"written to {folder}: results.csv, table.md, table.tex, {pictures}")
+
+
+def _log_to_wandb(made: Report, folder: Path, tracking: TrackingConfig) -> None:
+    """Log the report as a W&B run of its own."""
+    grid = made.study.grid
+    config = {
         "control": grid.control,
         "grid": grid.settings,
         "seeds": grid.seeds,
-        "baseline": grid.baseline,
+        "reference_cell": grid.reference_cell,
     }
-    said = {"state": state, "findings": findings, "method": method}
-    with track(tracking, cells[0].folder.parent, plain, job_type="report") as loggers:
+    tables: dict[str, Sequence[list[Any]]] = {
+        "results": made.rows,
+        "scores": made.scores.as_rows(),
+        "costs": made.costs.as_rows(),
+    }
+    texts = {"state": made.state, "findings": made.findings, "method": made.method}
+    runs = made.study.cells[0].folder.parent
+    tracking = replace(tracking, group=grid.name, name="report", tags=[])
+    with track(tracking, runs, config, job_type="report") as loggers:
         for logger in loggers:
-            if isinstance(logger, Tracker):
-                tables: dict[str, Sequence[list[Any]]] = {"results": rows}
-                tables |= {"scores": scores.as_rows(), "costs": costs.as_rows()}
-                for name, (titles, *data) in tables.items():
-                    logger.log_metrics(
-                        {name: Table(columns=titles, data=data, allow_mixed_types=True)}
-                    )
-                logger.log_metrics({"figure": Image(str(folder / "figure.png"))})
-                logger.attempt(lambda run: run.summary.update(said))
-                run = (
-                    logger.experiment
-                )  # the one that all this went to: a connection may have been lost
-                if run.offline:
-                    command = f"wandb sync {Path(run.dir).parent}"
-                    sent = f"to send this report to your W&B account: {command}"
-                    say(console, sent)
+            if not isinstance(logger, Tracker):
+                continue
+            for name, (titles, *data) in tables.items():
+                table = Table(columns=titles, data=data, allow_mixed_types=True)
+                logger.log_metrics({name: table})
+            logger.log_metrics({"figure": Image(str(folder / "figure.png"))})
+            logger.attempt(lambda run: run.summary.update(texts))
+
+            # The run may be offline by now: a connection may have been lost.
+            run = logger.experiment
+            if run.offline:
+                command = f"wandb sync {Path(run.dir).parent}"
+                say(make_console(), f"to send this report to your W&B account: {command}")
 
 
 def _tracking(cell: Cell, overrides: Sequence[str]) -> TrackingConfig:
-    """Return the ``tracking`` section of a study, with changes.
+    """Return the ``tracking`` section of a study with the overrides of its report.
 
-    Nothing else of a report can be changed.
+    Raises:
+        ConfigError: an override of another section.
     """
     for override in overrides:
         if not override.startswith("tracking."):
