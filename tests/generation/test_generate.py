@@ -89,35 +89,42 @@ def allowed(text: tuple[int, ...], config: GenerationConfig, made: Words | None)
 
 
 def brute_force(
-    model: SummaryModel, document: Tensor, search: GenerationConfig, words: Words | None = None
+    models: SummaryModel | Sequence[SummaryModel],
+    document: Tensor,
+    search: GenerationConfig,
+    words: Words | None = None,
 ) -> list[tuple[float, tuple[int, ...]]]:
     """Score every text by its own full forward pass, the definitions written out.
 
-    The best first.
+    Several models are an ensemble. The best first.
     """
+    models = [models] if isinstance(models, SummaryModel) else models
     texts = [text for text in all_texts() if allowed(text, search, words)]
     read = torch.tensor([token for text in texts for token in (START, *text[:-1])])
-    layout, document_layout = (
-        BatchLayout.from_lengths([len(text) for text in texts]),
-        BatchLayout.from_lengths([len(document)] * len(texts)),
-    )
-    prediction = model(
-        document.repeat(len(texts)), document_layout, read, layout, return_weights=True
-    )
-    log_probabilities = prediction.log_probabilities().double().split(layout.lengths)
+    layout = BatchLayout.from_lengths([len(text) for text in texts])
+    document_layout = BatchLayout.from_lengths([len(document)] * len(texts))
+
+    # The mean over the models of their probabilities and of their attention to the document.
+    probabilities = []
+    attention = []
+    for model in models:
+        output = model(
+            document.repeat(len(texts)), document_layout, read, layout, return_weights=True
+        )
+        probabilities.append(output.log_probabilities().double().exp())
+        attention.append([weights_HTS.mean(0) for weights_HTS in output.weights[-1]])
+    log_TV_of_texts = torch.stack(probabilities).mean(0).log().split(layout.lengths)
+
     scored = []
-    for text, log_TV, weights_HTS in zip(
-        texts, log_probabilities, prediction.weights[-1], strict=True
-    ):
+    for number, (text, log_TV) in enumerate(zip(texts, log_TV_of_texts, strict=True)):
         total = 0.0
         for t, token in enumerate(text):
             times = search.repetition_penalty if token in text[:t] else 1.0
             total += times * log_TV[t, token].item()
-        looked_S = weights_HTS.mean(0).sum(0)
         score = total / length_divisor(len(text), search)
-        scored.append(
-            (score + search.coverage_penalty * looked_S.clamp(max=1.0).log().sum().item(), text)
-        )
+        coverage_S = torch.stack([of_model[number] for of_model in attention]).mean(0).sum(0)
+        bonus = search.coverage_penalty * coverage_S.clamp(max=1.0).log().sum().item()
+        scored.append((score + bonus, text))
     return sorted(scored, reverse=True)
 
 

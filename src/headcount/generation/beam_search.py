@@ -12,14 +12,14 @@ from torch.nn import functional as F
 from headcount.config.schema import GenerationConfig
 from headcount.generation.constraints import Constraint, apply_constraints
 from headcount.generation.hypothesis import Hypothesis, log_normalizer, sort_by_length
-from headcount.model.base import AnyState, SummaryModel
+from headcount.model.base import AnyState, NextTokenModel
 from headcount.model.copying import EPSILON
 from headcount.model.ragged import BatchLayout
 
 
 @torch.inference_mode()
 def beam_search(
-    model: SummaryModel[AnyState],
+    model: NextTokenModel[AnyState],
     document_ids_N: Tensor,
     layout: BatchLayout,
     config: GenerationConfig,
@@ -35,7 +35,7 @@ def beam_search(
     is its current one under the most favourable penalty. Stopping there never changes the result.
 
     Args:
-        model: in evaluation mode.
+        model: in evaluation mode; or an ``Ensemble``.
         document_ids_N: the documents' tokens, end to end.
         layout: where each document begins and ends.
         config: beams, groups and penalties.

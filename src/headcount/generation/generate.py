@@ -16,7 +16,7 @@ from headcount.generation.beam_search import beam_search
 from headcount.generation.consensus import PairwiseUtility, rank_by_expected_utility
 from headcount.generation.constraints import Constraint, apply_constraints
 from headcount.generation.hypothesis import Hypothesis, log_normalizer, sort_by_length
-from headcount.model.base import AnyState, SummaryModel
+from headcount.model.base import AnyState, NextTokenModel
 from headcount.model.ragged import BatchLayout
 
 
@@ -41,7 +41,7 @@ class Sampling:
 
 
 def generate(
-    model: SummaryModel[AnyState],
+    model: NextTokenModel[AnyState],
     document_ids_N: Tensor,
     layout: BatchLayout,
     config: GenerationConfig,
@@ -55,7 +55,7 @@ def generate(
     """Generate summaries by the strategy of a config.
 
     Args:
-        model: in evaluation mode.
+        model: in evaluation mode; or an ``Ensemble``.
         document_ids_N: the documents' tokens, end to end.
         layout: where each document begins and ends.
         config: the ``generation`` section.
@@ -131,7 +131,7 @@ def _extend_each(candidates: list[list[Hypothesis]], found: list[list[Hypothesis
 
 @torch.inference_mode()
 def generate_tokens(
-    model: SummaryModel[AnyState],
+    model: NextTokenModel[AnyState],
     document_ids_N: Tensor,
     layout: BatchLayout,
     *,

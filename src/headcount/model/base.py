@@ -43,6 +43,21 @@ class State(Protocol):
         """Let each hypothesis continue another one of its document."""
 
 
+AnyState = TypeVar("AnyState", bound=State)
+
+
+class NextTokenModel(Protocol[AnyState]):
+    """What a search needs: a summarizer, or several of them that generate as one."""
+
+    def start(
+        self, document_ids_N: Tensor, layout: BatchLayout, *, capacity: int, width: int = 1
+    ) -> AnyState:
+        """See ``SummaryModel.start``."""
+
+    def step(self, token_ids_BW: Tensor, state: AnyState) -> Tensor:
+        """See ``SummaryModel.step``."""
+
+
 class Embedding(nn.Module):
     """Token embeddings, scaled as in Vaswani et al. 2017, section 3.4, plus positional embeddings.
 
@@ -83,9 +98,6 @@ class Embedding(nn.Module):
         if self.position_table is not None:
             x = x + F.embedding(positions, self.position_table)
         return self.dropout(x)
-
-
-AnyState = TypeVar("AnyState", bound=State)
 
 
 class SummaryModel(nn.Module, Generic[AnyState]):
