@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from headcount.config.load import as_dict, load, to_yaml
 from headcount.config.schema import DataConfig
-from headcount.data.sources import load_splits, read_documents
+from headcount.data.documents import read_documents
+from headcount.data.sources import load_splits
 from headcount.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))

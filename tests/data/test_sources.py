@@ -9,7 +9,9 @@ import pytest
 
 from headcount.config.load import load
 from headcount.config.schema import DataConfig
+from headcount.data import hub
 from headcount.data import sources as source
+from headcount.data.documents import read_documents
 from headcount.data.sources import load_splits
 from headcount.errors import ConfigError
 from tests.conftest import write_data
@@ -142,7 +144,7 @@ def test_a_row_that_is_broken_in_a_rare_way_is_named(
     with pytest.raises(ConfigError, match=r"test.jsonl:2: [^\n]*$"):
         load_splits(data, {"test": "test"})
     with pytest.raises(ConfigError, match=r"test.jsonl:2: [^\n]*$"):
-        list(source.read_documents(str(tmp_path / "data" / "test.jsonl"), []))
+        list(read_documents(str(tmp_path / "data" / "test.jsonl"), []))
 
 
 def test_a_date_that_python_has_not_is_refused(data: DataConfig, tmp_path: Path) -> None:
@@ -307,7 +309,7 @@ def test_a_hub_data_set(
         return rows.to_iterable_dataset() if streaming else rows
 
     monkeypatch.setattr("datasets.load_dataset", load_dataset)
-    monkeypatch.setattr(source, "_commit", lambda config: "the commit")
+    monkeypatch.setattr(hub, "_ask_for_commit", lambda config: ("the commit", ""))
     config = replace(
         data,
         path="some/set",

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from headcount.config.schema import Config
+from headcount.data.documents import read_documents
 from headcount.data.files import digest
 from headcount.data.pairs import Pairs
-from headcount.data.sources import read_documents
 from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError
 from headcount.escape import json_line

@@ -1,174 +1,155 @@
-"""Local files: which of them are a split, and their rows, one at a time, each with its place."""
+"""Local files: which of them hold a split.
 
-import csv
+``headcount.data.readers`` reads them.
+"""
+
 import hashlib
-import io
 import json
-from collections import Counter
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from headcount.errors import ConfigError
 
-SUFFIXES = (".parquet", ".jsonl", ".json", ".csv", ".tsv")
-Row = tuple[str, dict[str, Any]]  # its place, file and line or row counted from 1, and its cells
+# The kinds of files, in order of preference where a split has several. JSON comes last, because
+# metadata often lies beside data as JSON.
+SUFFIXES = (
+    ".parquet",
+    ".arrow",
+    ".jsonl",
+    ".jsonl.gz",
+    ".csv",
+    ".csv.gz",
+    ".tsv",
+    ".tsv.gz",
+    ".json",
+    ".json.gz",
+)
+
+# Files beside data that hold no rows.
+METADATA = {
+    "dataset_dict.json",
+    "dataset_info.json",
+    "dataset_infos.json",
+    "metadata.json",
+    "state.json",
+}
+
+
+def is_one_split(path: Path) -> bool:
+    """Return whether a path holds a single split: a file, or a ``Dataset`` saved to disk."""
+    return path.is_file() or _is_saved_dataset(path)
+
+
+def has_known_suffix(path: Path) -> bool:
+    """Return whether a name ends like that of a file that can be read."""
+    return path.name.endswith(SUFFIXES)
 
 
 def find(path: Path, split: str) -> list[Path]:
     """Return the files of a split.
 
     Args:
-        path: one file, or a folder with SPLIT.parquet, SPLIT-*.parquet or SPLIT/*.parquet,
-            likewise jsonl, csv and tsv.
-        split: its name.
+        path: a file, a ``Dataset`` or ``DatasetDict`` that ``save_to_disk`` wrote, or a folder
+            with SPLIT.parquet, SPLIT-*.parquet, SPLIT/*.parquet or data/SPLIT-*.parquet (a clone
+            of a hub repository), likewise for the other suffixes.
+        split: the name of the split.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: the split has no files, or the folder cannot be read.
     """
     if path.is_file():
-        if path.suffix not in SUFFIXES:
+        if not has_known_suffix(path):
             raise ConfigError(
                 f"data.path={path}: unknown kind of file; legal: {', '.join(SUFFIXES)}"
             )
         return [path]
-    for suffix in SUFFIXES:
-        for pattern in (f"{split}{suffix}", f"{split}-*{suffix}", f"{split}/*{suffix}"):
-            if files := sorted(path.glob(pattern)):
-                return files
-    there = ", ".join(sorted(p.name for p in path.iterdir())) or "nothing"
-    raise ConfigError(
-        f"data.path={path}: no {split} ({'|'.join(SUFFIXES)}) in it; there is: {there}"
-    )
+    if not path.is_dir():
+        raise ConfigError(f"data.path={path}: neither a file nor a folder")
 
-
-def digest(file: Path) -> str:
-    """Return the sha256 of a file's content."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def read(files: Sequence[Path], wanted: Sequence[str]) -> Iterator[Row]:
-    """Yield the rows of some files, without ever holding a file in memory.
-
-    A byte that is not UTF-8 comes as a lone surrogate, which the caller has to mend.
-
-    Args:
-        files: of any of the kinds.
-        wanted: columns to read where a file's kind allows a choice; if none of them is there, all
-            are read.
-
-    Raises:
-        ConfigError: a file is empty, or a line of it is broken; it names both.
-    """
-    for file in files:
-        if not file.stat().st_size:
-            raise ConfigError(f"{file}: the file is empty")
-        if file.suffix == ".parquet":
-            yield from _parquet(file, wanted)
-        elif file.suffix in (".csv", ".tsv"):
-            yield from _csv(file, "\t" if file.suffix == ".tsv" else ",")
-        else:
-            yield from _json_lines(file)
-
-
-def _parquet(file: Path, wanted: Sequence[str]) -> Iterator[Row]:
-    try:
-        with pq.ParquetFile(
-            file, buffer_size=1 << 20, pre_buffer=False
-        ) as content:  # memory stays flat
-            number, chosen = 0, heads(content.schema_arrow.names, wanted)
-            for batch in content.iter_batches(1000, columns=chosen or None):
-                for row in rows_of(batch):
-                    number += 1
-                    yield f"{file.name}:{number}", row
-    except (
-        pa.ArrowException,
-        OSError,
-        ValueError,
-        OverflowError,
-    ) as error:  # a date may be beyond Python's
+    for folder in (path, path / split):
+        if _is_saved_dataset(folder):
+            return _files_of_saved_dataset(folder)
+    files = _files_of_split(path, split)
+    if not files:
+        names = sorted(entry.name for entry in _list(path))
         raise ConfigError(
-            f"{file}: not readable as Parquet: {' '.join(str(error).split())}"
+            f"data.path={path}: no {split} ({'|'.join(SUFFIXES)}) in it; there is: "
+            f"{', '.join(names) or 'nothing'}"
+        )
+    return files
+
+
+def _files_of_split(path: Path, split: str) -> list[Path]:
+    """Return the files whose names say that they are of a split, all of one kind.
+
+    Names are compared as text: a split named ``*`` is no pattern.
+    """
+    name = Path(split).name
+    parent = (path / split).parent
+    whole = _data_files(parent)
+    parts = [file for file in whole if file.name.startswith(f"{name}-")]
+    inside = _data_files(path / split)
+    clone = [file for file in _data_files(path / "data") if file.name.startswith(f"{name}-")]
+
+    for suffix in SUFFIXES:
+        named = [file for file in whole if file.name == f"{name}{suffix}"]
+        for candidates in (named, parts, inside, clone):
+            files = [file for file in candidates if file.name.endswith(suffix)]
+            if files:
+                return files
+    return []
+
+
+def _data_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that may hold rows, sorted by name; none if it is no folder."""
+    if not folder.is_dir():
+        return []
+    files = []
+    for file in sorted(_list(folder)):
+        is_hidden = file.name.startswith((".", "_"))
+        if file.is_file() and not is_hidden and file.name not in METADATA:
+            files.append(file)
+    return files
+
+
+def _list(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise ConfigError(
+            f"data.path={folder}: cannot read the folder: {error.strerror or error}"
         ) from None
 
 
-def heads(there: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    """Return those columns that are wanted, or hold one that is: ``a`` for ``a.b``."""
-    return [name for name in there if any(w == name or w.startswith(f"{name}.") for w in wanted)]
+def _is_saved_dataset(folder: Path) -> bool:
+    """Return whether ``datasets.Dataset.save_to_disk`` wrote a folder."""
+    has_state = (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()
+    return has_state and any(file.suffix == ".arrow" for file in _list(folder))
 
 
-def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """Return the rows of a batch; where a text is not UTF-8, its bytes come as lone surrogates."""
+def _files_of_saved_dataset(folder: Path) -> list[Path]:
+    """Return the files of a saved ``Dataset``, in the order of its rows.
+
+    The folder may hold other Arrow files: ``datasets`` puts there what it caches of a set that was
+    loaded and mapped.
+    """
+    state = folder / "state.json"
     try:
-        rows: list[dict[str, Any]] = batch.to_pylist()
-    except UnicodeDecodeError:
-        columns = [_cells(column) for column in batch.columns]
-        rows = [
-            dict(zip(batch.schema.names, cells, strict=True))
-            for cells in zip(*columns, strict=True)
-        ]
-    return rows
-
-
-def _cells(column: pa.Array) -> list[Any]:
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return list(column.to_pylist())
-    raw = column.cast(pa.large_binary()).to_pylist()
-    return [None if cell is None else cell.decode("utf-8", "surrogateescape") for cell in raw]
-
-
-def _json_lines(file: Path) -> Iterator[Row]:
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line.decode("utf-8", "surrogateescape").removeprefix("\ufeff"))
-            except (ValueError, RecursionError) as error:
-                raise ConfigError(f"{file}:{number}: not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise ConfigError(
-                    f"{file}:{number}: not a JSON object but {type(row).__name__}; legal: an "
-                    "object a line"
-                )
-            yield f"{file.name}:{number}", row
-
-
-def _reject_repeated_columns(file: Path, columns: Sequence[str]) -> None:
-    repeated = [name for name, number in Counter(columns).items() if number > 1]
-    if repeated:
+        names = [part["filename"] for part in json.loads(state.read_bytes())["_data_files"]]
+        files = [folder / name for name in names]
+        is_complete = bool(files) and all(
+            file.parent == folder and file.is_file() for file in files
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        is_complete = False
+    if not is_complete:
         raise ConfigError(
-            f"{file}:1: the header has {', '.join(repeated)} more than once; "
-            "legal: each column name once"
+            f"{state}: does not name the files of this data set; legal: a folder as "
+            "datasets.Dataset.save_to_disk wrote it"
         )
+    return files
 
 
-def _csv(file: Path, delimiter: str) -> Iterator[Row]:
-    csv.field_size_limit(2**31 - 1)  # a document may be long
+def digest(file: Path) -> str:
+    """Return the SHA-256 of a file's content."""
     with file.open("rb") as content:
-        text = io.TextIOWrapper(
-            content, encoding="utf-8-sig", errors="surrogateescape", newline=""
-        )
-        # TSV has no quoting: a quotation mark is a character like any other.
-        if delimiter == "\t":
-            rows = csv.DictReader(text, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
-        else:
-            rows = csv.DictReader(text, delimiter=delimiter, strict=True)
-        line = 0
-        try:
-            line = rows.line_num if rows.fieldnames else 0
-            _reject_repeated_columns(file, rows.fieldnames or [])
-            for row in rows:
-                if None in row:
-                    raise ConfigError(
-                        f"{file}:{line + 1}: more cells than the {len(rows.fieldnames or [])} of "
-                        "the header"
-                    )
-                yield f"{file.name}:{line + 1}", row
-                line = rows.line_num
-        except csv.Error as error:
-            raise ConfigError(f"{file}:{line + 1}: not CSV: {error}") from None
+        return hashlib.file_digest(content, "sha256").hexdigest()

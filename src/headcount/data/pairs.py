@@ -1,6 +1,6 @@
-"""Pairs of documents and references.
+"""Pairs of documents and references: rows of a source are converted to a table.
 
-Out of rows as they come, into a table, nothing lost unsaid.
+Every row that is dropped or repaired is recorded.
 """
 
 import hashlib
@@ -21,21 +21,23 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from headcount.data.arrow_table import CHUNK, Column, read_table, write_table
-from headcount.data.files import Row
+from headcount.data.readers import Row
 from headcount.errors import ConfigError
 
 SCHEMA = pa.schema(
     {"id": pa.string(), "document": pa.string(), "references": pa.list_(pa.string())}
 )
 LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+REPLACEMENT = "\ufffd"  # what stands for bytes that are not UTF-8
+
+Pair = tuple[str, str, list[str]]  # id, document, references
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """One split.
+    """One split: id, document and references of each example.
 
-    For each example its id, document and references; a summary to learn from is the first
-    reference.
+    The first reference is the summary that training learns from.
     """
 
     ids: Sequence[str]
@@ -46,19 +48,79 @@ class Pairs:
     def open(cls, folder: Path) -> "Pairs":
         """Open the pairs that ``write_pairs`` wrote."""
         table = read_table(folder / "pairs.arrow")
-        ids, documents, references = (Column(table[name]) for name in SCHEMA.names)
-        return cls(ids=ids, documents=documents, references=references)
+        return cls(
+            ids=Column(table["id"]),
+            documents=Column(table["document"]),
+            references=Column(table["references"]),
+        )
 
     def __len__(self) -> int:
         """Return the number of pairs."""
         return len(self.documents)
 
 
+# Values of a row
+
+
+def value_of(row: dict[str, Any], name: str) -> Any:
+    """Return the value of a column, None if the row does not have it.
+
+    The name ``a.b`` is column b within column a, unless the row has a column of that name.
+    """
+    if name in row or "." not in name:
+        return row.get(name)
+    outer, _, rest = name.partition(".")
+    inner = row.get(outer)
+    return value_of(inner, rest) if isinstance(inner, dict) else None
+
+
+def column_names(row: dict[str, Any]) -> list[str]:
+    """Return the names of a row's columns, for ``value_of``."""
+    names: list[str] = []
+    for name, value in row.items():
+        if isinstance(value, dict):
+            names.extend(f"{name}.{inner}" for inner in column_names(value))
+        else:
+            names.append(name)
+    return names
+
+
+def clean_text(value: Any, column: str) -> str:
+    """Return a value as text, stripped, with lone surrogates replaced: no tokenizer takes them.
+
+    Raises:
+        ConfigError: the value is neither text nor number.
+    """
+    return _replace_surrogates(_to_text(value, column))[0]
+
+
+def _to_text(value: Any, column: str) -> str:
+    """Return a value as text; an empty one for a missing value."""
+    if isinstance(value, dict | list | bytes):
+        raise ConfigError(
+            f"column {column} holds {type(value).__name__}; legal: text, or a list of texts"
+        )
+    # JSON and data frames write missing values as NaN.
+    is_missing = value is None or (isinstance(value, float) and not math.isfinite(value))
+    return "" if is_missing else str(value)
+
+
+def _replace_surrogates(text: str) -> tuple[str, bool]:
+    """Return a text, stripped, and whether anything in it had to be replaced."""
+    text = text.strip()
+    if text.isascii() or not LONE_SURROGATES.search(text):
+        return text, False
+    return LONE_SURROGATES.sub(REPLACEMENT, text), True
+
+
 @dataclass(frozen=True, kw_only=True)
 class Columns:
     """The columns of a source.
 
-    One document, one summary, which may be a list, and further references.
+    Attributes:
+        document: the column of the document; a list is joined by line breaks.
+        summary: the column of the summary; a list is several references.
+        references: columns of further references, which a row may lack.
     """
 
     document: str
@@ -70,126 +132,109 @@ class Columns:
         return ["id", self.document, self.summary, *self.references]
 
     def pair(self, row: dict[str, Any]) -> tuple[str, list[str], bool]:
-        """Return the document and the references of a row, empty where there are none, and whether
-        one was mended.
+        """Return document and references of a row, and whether one of them had to be repaired.
+
+        Both are empty if the row has none.
 
         Raises:
-            ConfigError: a cell is neither text, number nor list of those.
+            ConfigError: a value is neither text nor number nor a list of those.
         """
-        document = cell(row, self.document)
-        joined = (
-            "\n".join(_plain(part, self.document) for part in document)
-            if isinstance(document, list)
-            else document
-        )
-        mended, text = _mend(_plain(joined, self.document))
+        value = value_of(row, self.document)
+        if isinstance(value, list):
+            value = "\n".join(_to_text(part, self.document) for part in value)
+        document, is_repaired = _replace_surrogates(_to_text(value, self.document))
+
         references = []
         for name in (self.summary, *self.references):
-            found = cell(row, name)
-            for reference in found if isinstance(found, list) else [found]:
-                broken, clean = _mend(_plain(reference, name))
-                mended |= broken
-                references += [clean] if clean else []
-        return text, references, mended
+            value = value_of(row, name)
+            for reference in value if isinstance(value, list) else [value]:
+                text, reference_is_repaired = _replace_surrogates(_to_text(reference, name))
+                is_repaired = is_repaired or reference_is_repaired
+                if text:
+                    references.append(text)
+        return document, references, is_repaired
 
 
-def cell(row: dict[str, Any], name: str) -> Any:
-    """Return a cell by the name of its column, ``a.b`` being b within a.
-
-    None where there is none.
-    """
-    if name in row or "." not in name:
-        return row.get(name)
-    head, _, rest = name.partition(".")
-    inner = row.get(head)
-    return cell(inner, rest) if isinstance(inner, dict) else None
-
-
-def names(row: dict[str, Any]) -> list[str]:
-    """Return the names by which ``cell`` finds something in a row."""
-    return [
-        full
-        for name, value in row.items()
-        for full in (
-            [f"{name}.{inner}" for inner in names(value)] if isinstance(value, dict) else [name]
-        )
-    ]
-
-
-def clean(value: Any, column: str) -> str:
-    """Return the text of a cell without blanks around it and without lone surrogates, which no
-    tokenizer takes.
-
-    Raises:
-        ConfigError: the cell is neither text nor number.
-    """
-    return _mend(_plain(value, column))[1]
-
-
-def _plain(value: Any, column: str) -> str:
-    if isinstance(value, dict | list | bytes):
-        raise ConfigError(
-            f"column {column} holds {type(value).__name__}; legal: text, or a list of texts"
-        )
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return ""  # JSON and data frames write missing values as NaN
-    return str(value)
-
-
-def _mend(text: str) -> tuple[bool, str]:
-    text = text.strip()
-    if text.isascii() or not LONE_SURROGATES.search(text):
-        return False, text
-    return True, LONE_SURROGATES.sub("\ufffd", text)
+# The table
 
 
 def write_pairs(folder: Path, rows: Iterable[Row], columns: Columns) -> None:
-    """Write ``pairs.arrow``, and ``info.json`` about it.
+    """Convert rows to ``pairs.arrow``, and describe them in ``info.json``.
 
-    The latter holds the number of rows and pairs, the sha256 of their texts, by place every row
-    that was dropped because its document or summary is empty, that was mended because it is not
-    UTF-8, or that holds a NUL, and how many ids were taken before. Results are paired by id, so
-    ids are unique: a second ``a`` becomes ``a#2``.
+    A row without a document or without a reference is dropped. Results are paired by id, so ids
+    are made unique: the second ``a`` becomes ``a#2``. ``info.json`` holds
+
+    - ``rows`` and ``pairs``: their numbers; ``columns``: those that were read;
+    - ``dropped``: place and reason of each dropped row;
+    - ``mended``: places of rows that were not UTF-8; ``nul``: places of rows that contain a NUL;
+    - ``repeated_ids``: how many ids had to be changed;
+    - ``sha256``: of all texts.
+
+    Args:
+        folder: an existing folder.
+        rows: the rows with their places.
+        columns: which columns hold document and references.
+
+    Raises:
+        ConfigError: a row cannot be converted. The message names its place.
     """
-    info: dict[str, Any] = {
-        "rows": 0,
-        "pairs": 0,
-        "columns": columns.__dict__,
-        "dropped": {},
-        "mended": [],
-        "nul": [],
-    }
-    seen_references: dict[str, None] = {}
-    hashes = array("Q")  # of the ids: eight bytes each, however long they are
-    content = hashlib.sha256()
+    writer = _PairWriter(columns)
+    write_table(folder / "pairs.arrow", SCHEMA, _chunks(writer.convert(rows)))
+    writer.info["columns"] = {**columns.__dict__, "references": list(writer.reference_columns)}
+    writer.info["repeated_ids"] = _number_repeated_ids(folder, writer.id_hashes())
+    writer.info["sha256"] = writer.content.hexdigest()
+    (folder / "info.json").write_text(json.dumps(writer.info))
 
-    def kept() -> Iterator[tuple[str, str, list[str]]]:
+
+class _PairWriter:
+    """Converts rows to pairs and collects what ``info.json`` says about them."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+        self.info: dict[str, Any] = {
+            "rows": 0,
+            "pairs": 0,
+            "columns": columns.__dict__,
+            "dropped": {},
+            "mended": [],
+            "nul": [],
+        }
+        self.reference_columns: dict[str, None] = {}  # those that any row has, in order
+        self.content = hashlib.sha256()
+        self._id_hashes = array("Q")  # eight bytes each, however long an id is
+
+    def id_hashes(self) -> NDArray[np.uint64]:
+        """Return the hash of each pair's id."""
+        return np.frombuffer(self._id_hashes, np.uint64)
+
+    def convert(self, rows: Iterable[Row]) -> Iterator[Pair]:
+        """Yield the pairs of rows; a row that is no pair is dropped."""
+        info = self.info
         for place, row in rows:
             info["rows"] += 1
             try:
-                document, references, mended = columns.pair(row)
-                identifier = _one_line(clean(row.get("id"), "id")) or str(info["rows"] - 1)
+                document, references, is_repaired = self.columns.pair(row)
+                identifier = _one_line(clean_text(row.get("id"), "id"))
             except ConfigError as error:
                 raise ConfigError(f"{place}: {error}") from None
-            seen_references.update(
-                dict.fromkeys(name for name in columns.references if cell(row, name) is not None)
-            )
-            if not (document and references):
+            for name in self.columns.references:
+                if value_of(row, name) is not None:
+                    self.reference_columns[name] = None
+
+            if not document or not references:
                 info["dropped"][place] = "no summary" if document else "no document"
                 continue
-            info["mended"] += [place] if mended else []
-            info["nul"] += (
-                [place] if "\0" in document or any("\0" in r for r in references) else []
-            )
-            info["pairs"] += 1
-            hashes.append(_short_hash(identifier))
-            content.update("\0".join([document, *references, ""]).encode())
-            yield identifier, document, references
+            if is_repaired:
+                info["mended"].append(place)
+            if any("\0" in text for text in (document, *references)):
+                info["nul"].append(place)
 
-    write_table(folder / "pairs.arrow", SCHEMA, _chunks(kept()))
-    info["columns"] = {**columns.__dict__, "references": list(seen_references)}
-    info["repeated_ids"] = _number_repeated_ids(folder, np.frombuffer(hashes, np.uint64))
-    (folder / "info.json").write_text(json.dumps({**info, "sha256": content.hexdigest()}))
+            # A row without an id has its number, counted from 0.
+            identifier = identifier or str(info["rows"] - 1)
+            info["pairs"] += 1
+            self._id_hashes.append(_hash_id(identifier))
+            self.content.update("\0".join([document, *references, ""]).encode())
+            yield identifier, document, references
 
 
 def _one_line(identifier: str) -> str:
@@ -198,36 +243,38 @@ def _one_line(identifier: str) -> str:
     return "".join(c if c.isprintable() else " " for c in identifier).strip()
 
 
-def _short_hash(identifier: str) -> int:
+def _hash_id(identifier: str) -> int:
     return int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=8).digest())
 
 
 def _number_repeated_ids(folder: Path, hashes: NDArray[np.uint64]) -> int:
     """Number the ids that occur more than once, and return how many were changed.
 
-    Equal ids have equal hashes. Only where hashes repeat is the table read again and written anew.
+    Equal ids have equal hashes, so the table is read and written again only if hashes repeat.
+
+    Args:
+        folder: the folder of ``pairs.arrow``.
+        hashes: of the ids, in the order of the table.
     """
     values, counts = np.unique(hashes, return_counts=True)
     repeated = set(values[counts > 1].tolist())
     if not repeated:
         return 0
 
-    seen: Counter[str] = Counter()
     taken = set(values.tolist())
+    seen: Counter[str] = Counter()
     changed = 0
 
-    def numbered() -> Iterator[tuple[str, str, list[str]]]:
+    def numbered() -> Iterator[Pair]:
         nonlocal changed
-        pairs = Pairs.open(folder)
-        for identifier, document, references in zip(
-            pairs.ids, pairs.documents, pairs.references, strict=True
-        ):
+        for identifier, document, references in _iterate(Pairs.open(folder)):
             unique = identifier
-            if _short_hash(identifier) in repeated:
+            if _hash_id(identifier) in repeated:
                 seen[identifier] += 1
                 if seen[identifier] > 1:
                     unique = f"{identifier}#{seen[identifier]}"
-                    while _short_hash(unique) in taken:  # the data may have an id like that, too
+                    # The data may have an id that looks like a numbered one.
+                    while _hash_id(unique) in taken:
                         seen[identifier] += 1
                         unique = f"{identifier}#{seen[identifier]}"
                     changed += 1
@@ -238,24 +285,34 @@ def _number_repeated_ids(folder: Path, hashes: NDArray[np.uint64]) -> int:
     return changed
 
 
-def take(pairs: Pairs, examples: Iterable[int], folder: Path) -> None:
-    """Write some of the pairs as ``write_pairs`` would."""
-    rows = (
-        (
-            pairs.ids[i],
-            {
-                "id": pairs.ids[i],
-                "document": pairs.documents[i],
-                "references": pairs.references[i],
-            },
-        )
-        for i in examples
-    )
-    write_pairs(folder, rows, Columns(document="document", summary="references", references=[]))
+def write_subset(pairs: Pairs, examples: Iterable[int], folder: Path) -> None:
+    """Write some of the pairs, as ``write_pairs`` would.
+
+    Args:
+        pairs: those to choose from.
+        examples: the numbers of the chosen ones.
+        folder: an existing folder.
+    """
+
+    def rows() -> Iterator[Row]:
+        for example in examples:
+            identifier = pairs.ids[example]
+            row = {
+                "id": identifier,
+                "document": pairs.documents[example],
+                "references": pairs.references[example],
+            }
+            yield identifier, row
+
+    columns = Columns(document="document", summary="references", references=[])
+    write_pairs(folder, rows(), columns)
 
 
-def _chunks(pairs: Iterator[tuple[str, str, list[str]]]) -> Iterator[pa.RecordBatch]:
+def _iterate(pairs: Pairs) -> Iterator[Pair]:
+    return zip(pairs.ids, pairs.documents, pairs.references, strict=True)
+
+
+def _chunks(pairs: Iterator[Pair]) -> Iterator[pa.RecordBatch]:
     while chunk := list(islice(pairs, CHUNK)):
-        yield pa.record_batch(
-            [pa.array(cells) for cells in zip(*chunk, strict=True)], schema=SCHEMA
-        )
+        columns = [pa.array(values) for values in zip(*chunk, strict=True)]
+        yield pa.record_batch(columns, schema=SCHEMA)
