@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 
 from headcount.config.load import load
 from headcount.config.schema import Config
-from headcount.data.batches import Batch, EncodedPairs, by_length
-from headcount.data.pairs import Pairs
+from headcount.data.batches import Batch
 from headcount.data.tokenizer import load_tokenizer
 from headcount.model.attention import MultiHeadAttention
 from headcount.runs.checkpoint import check_unchanged, load_checkpoint
 from headcount.runs.folder import RunFile, config_file
 from headcount.training.data_module import SummarizationDataModule
+from headcount.training.decoding import document_batches, encode_documents, generate_rows
 from headcount.training.module import Summarizer
 
 
@@ -101,14 +101,11 @@ class LoadedRun:
 
     def summarize(self, texts: Sequence[str]) -> list[str]:
         """Return the best summary of each text; an empty one of a blank text."""
-        pairs = self._encode(texts)
+        documents = encode_documents(self.module, [text.strip() for text in texts])
         summaries = [""] * len(texts)
-        written = [row for row, text in enumerate(texts) if text.strip()]
-        in_windows = self.config.generation.long_documents == "split"
-        for rows in by_length(pairs, written, self.config.generation.batch_size):
-            found = self.module.summarize(pairs.batch(rows, in_windows=in_windows))
-            for row, of_document in zip(rows, found, strict=True):
-                summaries[row] = of_document[0].summary
+        for rows in generate_rows(self.module, document_batches(self.module, documents)):
+            for row in rows:
+                summaries[row.row] = row.summaries[0].summary
         return summaries
 
     def tokens(self, text: str) -> list[str]:
@@ -146,16 +143,8 @@ class LoadedRun:
             maps["cross.0"] = output.weights[0][0].float().numpy()
         return maps
 
-    def _encode(self, texts: Sequence[str]) -> EncodedPairs:
-        # A document to summarize has no reference.
-        pairs = Pairs(ids=[], documents=list(texts), references=[[""]] * len(texts))
-        data = self.config.data
-        return EncodedPairs(
-            pairs, self.module.tokenizer, data.max_document_tokens, data.max_summary_tokens
-        )
-
     def _batch(self, text: str) -> Batch:
-        return self._encode([text]).batch([0])
+        return encode_documents(self.module, [text]).batch([0])
 
 
 def _site(module_name: str) -> str:

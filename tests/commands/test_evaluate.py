@@ -135,7 +135,7 @@ def test_scoring_that_failed_does_not_cost_the_summaries(
         with pytest.raises(ZeroDivisionError):
             evaluate(folder, config)
     with monkeypatch.context() as patch:
-        patch.setattr(Summarizer, "predict_step", lambda *_: pytest.fail("written again"))
+        patch.setattr(Summarizer, "summarize", lambda *_: pytest.fail("written again"))
         evaluate(folder, config)
     assert (folder / "evaluation-1" / "scores.json").read_text() == (
         folder / "scores.json"

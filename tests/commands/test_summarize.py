@@ -10,7 +10,7 @@ import pytest
 from headcount.commands import summarize as module
 from headcount.commands.summarize import summarize
 from headcount.config.load import load
-from headcount.errors import ConfigError
+from headcount.errors import ConfigError, RunError
 from headcount.runs.partial_predictions import PartialPredictions
 from headcount.training.module import Summarizer
 from tests.commands.test_train import rows, trained
@@ -166,7 +166,7 @@ def test_a_file_of_something_else_is_refused(
 
     refused("standard input", file="-")
     out.write_text("mine")
-    refused("there already, and summarize did not make it")
+    refused("exists, and was not written by summarize")
     out.unlink()
     with monkeypatch.context() as patch:
         patch.setattr(Summarizer, "generate", lambda *_: 1 / 0)
@@ -285,3 +285,72 @@ def test_documents_are_read_as_they_are_needed(
     )
     summarize(folder, config, "in.txt")
     assert seen == [min(16 * (n // 8 + 1), 100) for n in range(50)]
+
+
+def test_an_input_that_changes_while_it_is_read(
+    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a log that is still written: one line, and the same command starts again."""
+    folder = trained(small, "generation.batch_size=2")
+    config = load([str(folder / "config.yaml")], [])
+    text = "Ada: Good day.\n" * 40  # 16 a chunk
+    append = PartialPredictions.append
+
+    for changed in (text + "Ben: Good day.\n", text * 2, "Ada: Good day.\n", text.upper()):
+        (tmp_path / "in.txt").write_text(text)
+
+        def change(
+            self: PartialPredictions, rows: list[dict[str, Any]], to: str = changed
+        ) -> None:
+            append(self, rows)
+            (tmp_path / "in.txt").write_text(to)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(PartialPredictions, "append", change)
+            with pytest.raises(
+                RunError, match="in.txt: changed while it was summarized; the same"
+            ):
+                summarize(folder, config, "in.txt", out=Path("out.jsonl"))
+        assert not list(tmp_path.glob("out.jsonl*"))
+        summarize(folder, config, "in.txt", out=Path("out.jsonl"))
+        assert len(rows(tmp_path / "out.jsonl")) == changed.count("\n")
+        for path in tmp_path.glob("out.jsonl*"):
+            path.unlink()
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff", b"\0" * 50])
+def test_a_damaged_stamp(damage: bytes, small, tmp_path: Path) -> None:
+    """Beside a finished file it is named; beside parts they are generated again."""
+    folder = trained(small)
+    config = load([str(folder / "config.yaml")], [])
+    (tmp_path / "in.txt").write_text("Ada: Good day.\n")
+    parts = tmp_path / "out.jsonl.parts"
+    parts.mkdir()
+    (parts / "made_of.json").write_bytes(damage)
+    (parts / "0.jsonl").write_text('{"row": 0, "long": false, "out": "stale"}\n')
+    summarize(folder, config, "in.txt", out=Path("out.jsonl"))
+    assert rows(tmp_path / "out.jsonl")[0]["id"] == 1
+    (tmp_path / "out.jsonl.made_of.json").write_bytes(damage)
+    with pytest.raises(ConfigError, match="out.jsonl.made_of.json is damaged; legal: a new file"):
+        summarize(folder, config, "in.txt", out=Path("out.jsonl"))
+
+
+@pytest.mark.parametrize("out", [".", "..", "", "/", "folder", "folder/"])
+def test_an_output_that_is_a_folder(out: str, small, tmp_path: Path) -> None:
+    folder = trained(small)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "in.txt").write_text("Ada: Good day.\n")
+    config = load([str(folder / "config.yaml")], [])
+    with pytest.raises(ConfigError, match="^--out=[^\n]*: a folder; legal: a file to write$"):
+        summarize(folder, config, "in.txt", out=Path(out))
+
+
+def test_an_input_that_cannot_be_read_twice(small, tmp_path: Path) -> None:
+    """A pipe would be empty at the second reading, and the file of summaries with it."""
+    folder = trained(small)
+    os.mkfifo(tmp_path / "pipe")
+    config = load([str(folder / "config.yaml")], [])
+    for file in ("pipe", "-", "/dev/null"):
+        with pytest.raises(ConfigError, match="cannot be read again to resume; legal: a file"):
+            summarize(folder, config, file, out=Path("out.jsonl"))
+    assert not list(tmp_path.glob("out.jsonl*"))

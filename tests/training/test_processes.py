@@ -21,7 +21,7 @@ from pathlib import Path
 from pytorch_lightning.callbacks import Callback
 from headcount.config.load import load
 from headcount.commands import train as run
-from headcount.commands.evaluate import evaluate
+from headcount.commands import evaluate as evaluation
 from headcount.runs.partial_predictions import PartialPredictions
 from headcount.commands.summarize import summarize
 
@@ -41,23 +41,31 @@ class Recorder(Callback):
     def on_validation_batch_start(self, trainer, module, batch, *_):
         self.seen["validation"].append([trainer.global_step, batch.indices])
 
-    def on_predict_batch_start(self, trainer, module, batch, *_):
-        self.seen["test"].append([0, batch.indices])
-
-    def on_predict_end(self, trainer, module):
-        self.write(trainer)
-
     def write(self, trainer):
         with open(f"{name}-{trainer.global_rank}.json", "w") as file:
             json.dump({**self.seen, "batches": trainer.num_training_batches}, file)
 
-made = run.make_trainer
-run.make_trainer = lambda config, **ours: made(config, **{**ours, "callbacks": [*ours["callbacks"], Recorder()]})
+recorder = None
+def make_recorded(config, *, callbacks, **ours):
+    global recorder
+    recorder = Recorder()
+    return made(config, callbacks=[*callbacks, recorder], **ours)
+
+def generate_recorded(summarizer, loader, trainer):
+    batches = list(loader)
+    if name != "evaluated":
+        recorder.seen["test"] = [[0, batch.indices] for batch in batches]
+        recorder.write(trainer)
+    return generate(summarizer, batches, trainer)
+
+made, generate = run.make_trainer, evaluation.generate_rows
+run.make_trainer, evaluation.generate_rows = make_recorded, generate_recorded
 for name, folder, stop in (("whole", "whole", None), ("cut", "cut", 3), ("rest", "cut", None)):
     with suppress(Stopped):
         run.train(load(["config.yaml"], [f"run.folder={folder}"]))
 trained = Path("whole"), load(["whole/config.yaml"], [])
-evaluate(*trained)
+name = "evaluated"
+evaluation.evaluate(*trained)
 PartialPredictions.remove = lambda self: None
 summarize(*trained, "data/train.jsonl", out=Path("out.jsonl"))
 """

@@ -7,7 +7,9 @@ alarms, the time of a summary, and a plot of the cross-attention; see ``RunFile`
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -31,14 +33,13 @@ from headcount.runs.folder import (
 from headcount.runs.partial_predictions import PartialPredictions
 from headcount.runs.scores import write_results
 from headcount.terminal import make_console, print_line, say
-from headcount.training.callbacks.checkpointing import StopOnSignal
 from headcount.training.callbacks.cost_meter import add_costs
-from headcount.training.callbacks.progress import TrainingProgress
 from headcount.training.data_module import SummarizationDataModule
+from headcount.training.decoding import GeneratedRow, generate_rows, place, resume, summary_bar
 from headcount.training.module import GeneratedSummary, Summarizer, describe_long_documents
 from headcount.training.processes import silence_other_ranks, start_other_ranks
 from headcount.training.signals import Signals
-from headcount.training.trainer import make_trainer, rejections_as_config_errors
+from headcount.training.trainer import make_trainer
 
 
 def evaluate(run: Path, config: Config, *, shuffle_sources: bool = False) -> None:
@@ -60,9 +61,8 @@ def evaluate(run: Path, config: Config, *, shuffle_sources: bool = False) -> Non
     reject_links(run)
     check_unchanged(run, config)
     console = make_console()
-    with Signals() as signals, ExitStack() as locks:
-        callbacks = [TrainingProgress(console), StopOnSignal(signals)]
-        trainer = make_trainer(config, loggers=[], callbacks=callbacks)
+    with Signals(), ExitStack() as locks:
+        trainer = make_trainer(config, loggers=[], callbacks=[])
         silence_other_ranks(trainer)
         data = SummarizationDataModule(config, load_tokenizer(run / RunFile.TOKENIZER))
         data.trainer = trainer
@@ -109,7 +109,7 @@ def score_test(
     Summaries of an interrupted call of the same are not generated again.
 
     Args:
-        trainer: predicts.
+        trainer: its device, precision and processes are used.
         summarizer: gets the weights of the checkpoint.
         data: its test split is used.
         run: the folder with the checkpoint.
@@ -179,18 +179,15 @@ def _generate(
     """Generate the test summaries that are missing, on all processes.
 
     Args:
-        trainer: predicts.
+        trainer: its device, precision and processes are used.
         summarizer: with the weights of the checkpoint.
         data: its test split is used.
         checkpoint: digest of the checkpoint; summaries of another one are not used.
         folder: of the partial predictions.
     """
     split = data.splits["test"]
-    partial = PartialPredictions(folder, len(split), trainer.global_rank)
-    if trainer.is_global_zero:
-        partial.claim({"checkpoint": checkpoint, "documents": data.origin["test"]["sha256"]})
-    trainer.strategy.barrier()
-    partial.read()
+    made_of = {"checkpoint": checkpoint, "documents": data.origin["test"]["sha256"]}
+    partial = resume(trainer, folder, len(split), made_of)
     examples = data.decoded_examples("test")
     if number := int(partial.done.sum()):
         print_line(f"{folder.parent}: resumes after {number:,} of {len(examples):,} summaries")
@@ -205,17 +202,19 @@ def _generate(
         in_windows=data.config.generation.long_documents == "split",
     )
 
-    # All processes have read what is done before one of them adds to it.
-    trainer.strategy.barrier()
-    if not partial.done[examples].all():
-        # One process may have nothing left to do.
-        summarizer.allow_zero_length_dataloader_with_multiple_devices = True
-        summarizer.partial_predictions = partial
-        with rejections_as_config_errors():
-            trainer.predict(summarizer, loader, return_predictions=False)
+    place(summarizer, trainer)
+    if remaining := int((~partial.done[examples]).sum()):
+        with summary_bar(make_console(), -(-remaining // trainer.world_size)) as advance:
+            for rows in generate_rows(summarizer, loader, trainer):
+                partial.append([_partial_row(row) for row in rows])
+                advance(len(rows))
     trainer.strategy.barrier()
     partial.read()
     return partial
+
+
+def _partial_row(row: GeneratedRow) -> dict[str, Any]:
+    return {**asdict(row.summaries[0]), "milliseconds": row.milliseconds}
 
 
 def _write_predictions(

@@ -1,237 +1,314 @@
-"""The command that summarizes new documents."""
+"""The command ``summarize``: summarize new documents, to standard output or to a file."""
 
 import json
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 
 from headcount.config.schema import Config
 from headcount.data.documents import read_documents
 from headcount.data.files import digest
-from headcount.data.pairs import Pairs
 from headcount.data.tokenizer import load_tokenizer
-from headcount.errors import ConfigError
+from headcount.errors import ConfigError, RunError
 from headcount.escape import json_line
 from headcount.runs.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
 from headcount.runs.files import write_atomically
 from headcount.runs.folder import RunFile, lock_folder
-from headcount.runs.partial_predictions import PartialPredictions
+from headcount.runs.partial_predictions import MADE_OF, PartialPredictions, read_made_of
 from headcount.terminal import make_console, print_line
-from headcount.training.callbacks.progress import bar, rate
-from headcount.training.data_module import EncodedPairs, by_length
-from headcount.training.module import GeneratedSummary, Summarizer, describe_long_documents
+from headcount.training.decoding import (
+    document_batches,
+    encode_documents,
+    generate_rows,
+    place,
+    resume,
+    summary_bar,
+)
+from headcount.training.module import Summarizer, describe_long_documents
 from headcount.training.processes import silence_other_ranks, start_other_ranks
 from headcount.training.trainer import make_trainer
 
-CHARACTERS = 10_000_000  # of the documents that are read at a time, however long they are
+BATCHES_PER_CHUNK = 8  # documents are sorted by length within a chunk
+MAX_CHUNK_CHARACTERS = 10_000_000  # of the documents that are in memory at a time
 
-Document = tuple[int, Any, str]  # its row, its id, which text has none of, and its text
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """A document to summarize.
+
+    Attributes:
+        row: its index among the documents.
+        identifier: its id; None for a line of text.
+        text: the document.
+    """
+
+    row: int
+    identifier: Any
+    text: str
 
 
 def summarize(run: Path, config: Config, file: str, *, out: Path | None = None) -> None:
     """Summarize new documents, to standard output or to a file.
 
-    A file is there once it is complete; until then what is written is in ``OUT.parts``, and the
-    same command goes on with it. Beside the file, ``OUT.made_of.json`` says what it was made of.
-    With ``trainer.devices`` several processes share the documents of a file.
+    The output file appears when it is complete. Until then its rows are in ``OUT.parts``, and the
+    same command resumes from them. ``OUT.made_of.json`` says what the file depends on. With
+    ``trainer.devices`` several processes share the documents.
 
     Args:
-        run: the run folder.
-        config: the run's config, perhaps changed.
-        file: text, a document a line, or JSONL, an object a line; ``-`` is standard input. JSONL
-            comes out with all ``generation.num_return_sequences`` summaries and their scores, if
-            those are several.
-        out: JSONL to write, in the order of the documents; None: standard output.
+        run: the run folder or export.
+        config: the run's config, with changes.
+        file: text, a document a line; or JSONL, an object a line; ``-`` is standard input. For
+            JSONL the output is JSONL, with ``generation.num_return_sequences`` summaries and their
+            scores if that is more than one.
+        out: the JSONL file to write, in the order of the documents; None: standard output.
 
     Raises:
-        ConfigError: the run is not complete, a key that shaped its model is changed, a line cannot
-            be read, or the file is there and was made of something else.
+        ConfigError: the run is not complete, a setting of its model is changed, a line cannot be
+            read, or the output file exists and depends on something else.
+        RunError: the disk is full, or the input changed while it was read.
     """
     check_unchanged(run, config)
     summarizer = Summarizer(config, load_tokenizer(run / RunFile.TOKENIZER))
     summarizer.load_weights(load_checkpoint(run, "best").get("state_dict", {}))
     summarizer.eval()
     if out is None:
-        _print(summarizer, file)
-    elif file == "-":
-        raise ConfigError(
-            f"--out={out}: standard input cannot be read again to go on; legal: a file of "
-            "documents"
-        )
+        _print_summaries(summarizer, file)
     else:
-        _write_file(summarizer, file, out, digest(checkpoint_path(run, "best")))
+        _check_paths(file, out)
+        _write_file(summarizer, Path(file), out, digest(checkpoint_path(run, "best")))
 
 
-def _print(summarizer: Summarizer, file: str) -> None:
+# To standard output
+
+
+def _print_summaries(summarizer: Summarizer, file: str) -> None:
     summarizer.to("cuda" if torch.cuda.is_available() else "cpu")
-    with bar(make_console(stderr=True)) as progress:
-        task = progress.add_task(
-            "writing summaries", total=None, note="", visible=not sys.stdout.isatty()
+    documents = _read(summarizer.config, file)
+    number = 0
+    number_of_long = 0
+    console = make_console(stderr=True)
+    with summary_bar(console, None, visible=not sys.stdout.isatty()) as advance:
+        for chunk in _chunks(summarizer.config, documents):
+            rows = {row["row"]: row for batch in _generate(summarizer, chunk) for row in batch}
+            for document in chunk:
+                _print_row(document, rows[document.row]["out"])
+                number_of_long += rows[document.row]["long"]
+            number += len(chunk)
+            advance(len(chunk))
+    if message := describe_long_documents(summarizer.config, number_of_long, number):
+        print_line(message, file=sys.stderr)
+
+
+def _print_row(document: Document, out: dict[str, Any]) -> None:
+    """Print a summary: of a line of text as text, of anything else as JSON."""
+    if document.identifier is None:
+        print_line(out["summary"])
+    else:
+        print_line(json_line(out))
+
+
+# To a file
+
+
+def _check_paths(file: str, out: Path) -> None:
+    """Reject an output that is no file, and an input that cannot be read twice."""
+    if out.is_dir() or not out.name:
+        raise ConfigError(f"--out={out}: a folder; legal: a file to write")
+    if file == "-" or (Path(file).exists() and not Path(file).is_file()):
+        name = "standard input" if file == "-" else file
+        raise ConfigError(
+            f"--out={out}: {name} cannot be read again to resume; legal: a file of documents"
         )
-        began, written, long = time.perf_counter(), 0, 0
-        for chunk in _chunks(summarizer.config, file):
-            found = {row["row"]: row for batch in _write(summarizer, chunk) for row in batch}
-            for number, identifier, _ in chunk:
-                out = found[number]["out"]
-                print_line(out["summary"] if identifier is None else json_line(out))
-                long += found[number]["long"]
-            written += len(chunk)
-            progress.update(task, completed=written, note=rate(written, began))
-    if said := describe_long_documents(summarizer.config, long, written):
-        print_line(said, file=sys.stderr)
 
 
-def _write_file(summarizer: Summarizer, file: str, out: Path, checkpoint: str) -> None:
-    config, to = summarizer.config, out.with_name(f"{out.name}.parts")
-    count = sum(
-        map(len, _chunks(config, file))
-    )  # a broken line is found before anything is written
-    settings = {
-        f"generation.{name}": v
-        for name, v in asdict(summarizer.config.generation).items()
-        if name != "batch_size"
-    }
-    made_of = {
-        "checkpoint": checkpoint,
-        "documents": digest(Path(file)),
-        "seed": config.seed,
-        **settings,
-    }
-    made_of["data.document_columns"] = list(config.data.document_columns)
-    if _is_finished(out, to, made_of, count):
+def _write_file(summarizer: Summarizer, file: Path, out: Path, checkpoint: str) -> None:
+    config = summarizer.config
+    folder = out.with_name(f"{out.name}.parts")
+    made_of = _made_of(config, file, checkpoint)
+    # A broken line is found here, before anything is written.
+    count = sum(1 for _ in _read(config, str(file)))
+    if _is_finished(out, folder, made_of, count):
         return
+
     trainer = make_trainer(config, loggers=[], callbacks=[])
     silence_other_ranks(trainer)
-    with ExitStack() as held:
+    with ExitStack() as locks:
         if trainer.is_global_zero:
-            held.enter_context(lock_folder(to))
-            if _is_finished(out, to, made_of, count):  # another process may have been at it since
+            locks.enter_context(lock_folder(folder))
+            # Another process may have finished it before this one got the lock.
+            if _is_finished(out, folder, made_of, count):
                 return
-        start_other_ranks(trainer, to)
-        parts = PartialPredictions(to, count, trainer.global_rank)
-        if trainer.is_global_zero:
-            parts.claim(made_of)
-        trainer.strategy.barrier()
-        parts.read()
-        # all processes have read what there is before one of them adds to it
-        trainer.strategy.barrier()
-        summarizer.to(trainer.strategy.root_device)
-        with bar(make_console(stderr=True)) as progress:
-            task = progress.add_task(
-                "writing summaries", total=count, note="", visible=trainer.is_global_zero
-            )
-            began, written = time.perf_counter(), 0
-            for number, chunk in enumerate(_chunks(config, file)):
-                there = parts.done[chunk[0][0] : chunk[-1][0] + 1].all()
-                if number % trainer.world_size == trainer.global_rank and not there:
-                    named = [
-                        (row, row + 1 if identifier is None else identifier, text)
-                        for row, identifier, text in chunk
-                    ]
-                    for batch in _write(summarizer, named, parts.done):
-                        parts.append(batch)
-                        written += len(batch)
-                        progress.update(task, note=rate(written, began))
-                progress.advance(task, len(chunk))
+        start_other_ranks(trainer, folder)
+        partial = resume(trainer, folder, count, made_of)
+        _generate_remaining(trainer, summarizer, file, partial)
         trainer.strategy.barrier()
         if trainer.is_global_zero:
-            parts.read()
-            write_atomically(
-                out.with_name(f"{out.name}.made_of.json"), json.dumps(made_of, indent=2)
-            )
-            write_atomically(
-                out, (json.dumps(row["out"], ensure_ascii=False) + "\n" for row in parts)
-            )
-            if said := describe_long_documents(config, sum(row["long"] for row in parts), count):
-                print_line(said)
-            parts.remove()
-            print_line(f"{out}: {count:,} summaries")
+            partial.read()
+            _check_input_unchanged(file, made_of, partial)
+            _finish(config, partial, out, made_of)
 
 
-def _is_finished(out: Path, to: Path, made_of: Mapping[str, Any], count: int) -> bool:
-    """Return whether a file is complete, after saying so.
+def _made_of(config: Config, file: Path, checkpoint: str) -> dict[str, Any]:
+    """Return what the output file depends on, by name."""
+    made_of = {
+        "checkpoint": checkpoint,
+        "documents": _digest(file),
+        "seed": config.seed,
+        "data.document_columns": list(config.data.document_columns),
+    }
+    for name, value in asdict(config.generation).items():
+        if name != "batch_size":
+            made_of[f"generation.{name}"] = value
+    return made_of
+
+
+def _digest(file: Path) -> str:
+    try:
+        return digest(file)
+    except OSError as error:
+        raise ConfigError(
+            f"{file}: {error.strerror}; legal: a file, or - for standard input"
+        ) from None
+
+
+def _is_finished(out: Path, folder: Path, made_of: Mapping[str, Any], count: int) -> bool:
+    """Return whether the output file is complete, and print it if so.
 
     Raises:
-        ConfigError: what there is of it was made of something else.
+        ConfigError: what exists of it depends on something else.
     """
-    stamp = out.with_name(f"{out.name}.made_of.json") if out.exists() else to / "made_of.json"
-    if not stamp.exists():
+    stamp = out.with_name(f"{out.name}.{MADE_OF}") if out.exists() else folder / MADE_OF
+    if out.exists() and not stamp.exists():
+        raise ConfigError(
+            f"--out={out}: exists, and was not written by summarize; legal: a new file"
+        )
+    earlier = read_made_of(stamp)
+    if earlier is None:
         if out.exists():
-            raise ConfigError(
-                f"--out={out}: there already, and summarize did not make it; legal: a new file"
-            )
+            raise ConfigError(f"--out={out}: {stamp} is damaged; legal: a new file")
+        # Nothing is written yet, or the stamp is damaged: start from scratch.
         return False
-    then = json.loads(stamp.read_text(encoding="utf-8"))
+
     for name, value in made_of.items():
-        if then.get(name) != value:
+        if earlier.get(name) != value:
+            legal = "a new file" if out.exists() else f"a new file, or to delete {folder}"
             raise ConfigError(
-                f"--out={out}: started with {name}={then.get(name)}, not {value}; "
-                "legal: a new file"
+                f"--out={out}: started with {name}={earlier.get(name)}, not {value}; "
+                f"legal: {legal}"
             )
     if out.exists():
         print_line(f"{out}: finished, {count:,} summaries")
     return out.exists()
 
 
-def _chunks(config: Config, file: str) -> Iterator[list[Document]]:
-    """Yield a file's documents, as many at a time as are worth sorting by length, fewer where they
-    are long."""
+def _generate_remaining(
+    trainer: pl.Trainer, summarizer: Summarizer, file: Path, partial: PartialPredictions
+) -> None:
+    """Generate the missing rows of this process, which gets every n-th chunk of documents."""
+    place(summarizer, trainer)
+    config = summarizer.config
+    # If the file has grown, there is no room for more rows.
+    documents = islice(_read(config, str(file)), len(partial.done))
+    remaining = -(-int((~partial.done).sum()) // trainer.world_size)
+    console = make_console(stderr=True)
+    with summary_bar(console, remaining, visible=trainer.is_global_zero) as advance:
+        for number, chunk in enumerate(_chunks(config, documents)):
+            if number % trainer.world_size != trainer.global_rank:
+                continue
+            done = partial.done[[document.row for document in chunk]]
+            for rows in _generate(summarizer, chunk, done, trainer):
+                partial.append(rows)
+                advance(len(rows))
+
+
+def _check_input_unchanged(
+    file: Path, made_of: Mapping[str, Any], partial: PartialPredictions
+) -> None:
+    """Check that the input is what it was at the start.
+
+    Raises:
+        RunError: it is not, so the rows belong to no file that exists. They are deleted.
+    """
+    if partial.done.all() and _digest(file) == made_of["documents"]:
+        return
+    partial.remove()
+    raise RunError(f"{file}: changed while it was summarized; the same command starts again")
+
+
+def _finish(
+    config: Config, partial: PartialPredictions, out: Path, made_of: Mapping[str, Any]
+) -> None:
+    """Write the output file, and delete the partial predictions."""
+    stamp = out.with_name(f"{out.name}.{MADE_OF}")
+    write_atomically(stamp, json.dumps(made_of, indent=2))
+    write_atomically(out, (json.dumps(row["out"], ensure_ascii=False) + "\n" for row in partial))
+    count = len(partial.done)
+    number_of_long = sum(row["long"] for row in partial)
+    if message := describe_long_documents(config, number_of_long, count):
+        print_line(message)
+    partial.remove()
+    print_line(f"{out}: {count:,} summaries")
+
+
+# Both
+
+
+def _read(config: Config, file: str) -> Iterator[Document]:
+    documents = read_documents(file, config.data.document_columns)
+    for row, (identifier, text) in enumerate(documents):
+        yield Document(row=row, identifier=identifier, text=text)
+
+
+def _chunks(config: Config, documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Yield as many documents at a time as are worth sorting by length, fewer if they are long."""
     chunk: list[Document] = []
     characters = 0
-    for row, (identifier, text) in enumerate(read_documents(file, config.data.document_columns)):
-        chunk.append((row, identifier, text))
-        characters += len(text)
-        if len(chunk) == 8 * config.generation.batch_size or characters > CHARACTERS:
+    for document in documents:
+        chunk.append(document)
+        characters += len(document.text)
+        is_full = len(chunk) == BATCHES_PER_CHUNK * config.generation.batch_size
+        if is_full or characters > MAX_CHUNK_CHARACTERS:
             yield chunk
-            chunk, characters = [], 0
+            chunk = []
+            characters = 0
     if chunk:
         yield chunk
 
 
-def _write(
-    summarizer: Summarizer, chunk: list[Document], done: NDArray[np.bool_] | None = None
+def _generate(
+    summarizer: Summarizer,
+    chunk: list[Document],
+    done: NDArray[np.bool_] | None = None,
+    trainer: pl.Trainer | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Yield what is written of the documents of a chunk, a batch at a time, but batches that are
-    done.
+    """Generate the summaries of a chunk of documents, and yield them a batch at a time.
 
     Yields:
-        Rows: the document's row, whether it was long, and what comes out for it.
+        For each document its ``row``, whether it is ``long``, and what is put ``out`` for it.
     """
-    config, texts = summarizer.config, [text for _, _, text in chunk]
-    pairs = EncodedPairs(
-        Pairs(ids=[], documents=texts, references=[[""]] * len(texts)),
-        summarizer.tokenizer,
-        config.data.max_document_tokens,
-        config.data.max_summary_tokens,
-    )
-    blank = [place for place, text in enumerate(texts) if not text.strip()]
-    told = [place for place, text in enumerate(texts) if text.strip()]
-    for places in [blank, *by_length(pairs, told, config.generation.batch_size)]:
-        if done is not None and all(done[chunk[place][0]] for place in places):
-            continue
-        if places is blank:
-            found = [
-                [GeneratedSummary(row=place, summary="", truncated=False, score=0.0)]
-                for place in blank
-            ]
-        else:
-            in_windows = config.generation.long_documents == "split"
-            found = summarizer.summarize(pairs.batch(places, in_windows=in_windows))
+    documents = encode_documents(summarizer, [document.text for document in chunk])
+    batches = document_batches(summarizer, documents, done)
+    for generated in generate_rows(summarizer, batches, trainer):
         rows = []
-        for place, written in zip(places, found, strict=True):
-            number, identifier, _ = chunk[place]
-            out: dict[str, Any] = {"id": identifier, "summary": written[0].summary}
-            if config.generation.num_return_sequences > 1:
+        for each in generated:
+            document = chunk[each.row]
+            number = document.row + 1
+            identifier = number if document.identifier is None else document.identifier
+            out: dict[str, Any] = {"id": identifier, "summary": each.summaries[0].summary}
+            if summarizer.config.generation.num_return_sequences > 1:
                 out["summaries"] = [
-                    {"summary": each.summary, "score": each.score} for each in written
+                    {"summary": summary.summary, "score": summary.score}
+                    for summary in each.summaries
                 ]
-            rows.append({"row": number, "long": bool(pairs.is_long[place]), "out": out})
+            is_long = bool(documents.is_long[each.row])
+            rows.append({"row": document.row, "long": is_long, "out": out})
         yield rows

@@ -26,7 +26,7 @@ from headcount.runs.folder import RunFile, create_numbered_folder, find_run, loc
 from headcount.runs.metrics_csv import cut_metrics
 from headcount.runs.wandb_tracking import how_to_send, log_report, track
 from headcount.terminal import make_console, print_line, say
-from headcount.training.callbacks.checkpointing import Checkpoints, StopOnSignal
+from headcount.training.callbacks.checkpointing import Checkpoints
 from headcount.training.callbacks.cost_meter import TrainingCosts
 from headcount.training.callbacks.progress import TrainingProgress
 from headcount.training.callbacks.step_seeding import SeededSteps
@@ -158,7 +158,6 @@ def _train(
             TrainingCosts(folder, config, data.tokenizer.get_vocab_size()),
             SeededSteps(config.seed),
             checkpoints,
-            StopOnSignal(signals),
             *averaging(config, rank_trainer),
         ]
         trainer = make_trainer(config, loggers=loggers, callbacks=callbacks, folder=folder)

@@ -34,18 +34,21 @@ class Batch:
 
     def pieces(self, size: int) -> Iterator["Batch"]:
         """Yield the examples in batches of up to a size."""
-        documents, summaries = (
-            self.document_ids.split(self.document_lengths),
-            self.summary_ids.split(self.summary_lengths),
+        examples = range(len(self.indices))
+        for begin in examples[::size]:
+            yield self.select(examples[begin : begin + size])
+
+    def select(self, examples: Sequence[int]) -> "Batch":
+        """Return some of the examples, given their positions in the batch."""
+        documents = self.document_ids.split(self.document_lengths)
+        summaries = self.summary_ids.split(self.summary_lengths)
+        return Batch(
+            indices=[self.indices[i] for i in examples],
+            document_ids=torch.cat([documents[i] for i in examples]),
+            document_lengths=[self.document_lengths[i] for i in examples],
+            summary_ids=torch.cat([summaries[i] for i in examples]),
+            summary_lengths=[self.summary_lengths[i] for i in examples],
         )
-        for piece in (slice(begin, begin + size) for begin in range(0, len(documents), size)):
-            yield Batch(
-                indices=self.indices[piece],
-                document_ids=torch.cat(documents[piece]),
-                document_lengths=self.document_lengths[piece],
-                summary_ids=torch.cat(summaries[piece]),
-                summary_lengths=self.summary_lengths[piece],
-            )
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
         """Return the batch on another device."""

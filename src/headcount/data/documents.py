@@ -41,7 +41,7 @@ def _documents(lines: IO[bytes], file: str, columns: list[str]) -> Iterator[tupl
         if is_jsonl is None:
             is_jsonl = line.lstrip().startswith("{")
         if not is_jsonl:
-            yield None, line
+            yield None, clean_text(line, "text")
         elif line.strip():
             yield _parse(line, f"{file}:{number}", number, columns)
 

@@ -34,7 +34,8 @@ def tokenize(pairs: Pairs, tokenizer: Tokenizer) -> Iterator[pa.RecordBatch]:
     """Yield the token ids of the documents and first references, a chunk of pairs at a time."""
     for begin in range(0, len(pairs), CHUNK):
         documents = pairs.documents[begin : begin + CHUNK]
-        summaries = [references[0] for references in pairs.references[begin : begin + CHUNK]]
+        references = pairs.references[begin : begin + CHUNK]
+        summaries = [texts[0] if texts else "" for texts in references]
         both = tokenizer.encode_batch_fast([*documents, *summaries], add_special_tokens=False)
         yield pa.record_batch(
             [_ids_of(both[: len(documents)]), _ids_of(both[len(documents) :])], schema=SCHEMA

@@ -4,10 +4,9 @@ The order is that of a run: build the model, training step, optimizer, validatio
 """
 
 import math
-import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,7 +31,6 @@ from headcount.generation.hypothesis import Hypothesis
 from headcount.model.build import build_model
 from headcount.model.output import ModelOutput
 from headcount.model.ragged import BatchLayout
-from headcount.runs.partial_predictions import PartialPredictions
 from headcount.training.attention_plot import draw_cross_attention
 from headcount.training.data_module import Batch, SummarizationDataModule
 
@@ -72,7 +70,6 @@ class Summarizer(pl.LightningModule):
         self.token_ids = tokenizer.get_vocab()
         self.rouge = Rouge(config.evaluation.references)
         self.samples: list[list[str]] = []
-        self.partial_predictions: PartialPredictions | None = None  # where predictions are stored
 
     def configure_model(self) -> None:
         """Build the model once.
@@ -230,35 +227,38 @@ class Summarizer(pl.LightningModule):
     # Generation
 
     def predict_step(self, batch: Batch, batch_index: int) -> list[GeneratedSummary]:
-        """Generate the best summary of each document.
-
-        Store the summaries if ``partial_predictions`` is set.
-        """
-        started = time.perf_counter()
-        best = [summaries[0] for summaries in self.summarize(batch)]
-        milliseconds = 1000 * (time.perf_counter() - started) / len(best)
-        if self.partial_predictions is not None:
-            rows = [{**asdict(summary), "milliseconds": milliseconds} for summary in best]
-            self.partial_predictions.append(rows)
-        return best
+        """Return the best summary of each document, for ``Trainer.predict``."""
+        return [summaries[0] for summaries in self.summarize(batch)]
 
     def summarize(self, batch: Batch) -> list[list[GeneratedSummary]]:
         """Return the summaries of each document of a batch, the best first.
 
         If a document comes in windows, the best summaries of its windows are joined and their
-        scores added, likewise the second best ones, and so on.
+        scores added, likewise the second best ones, and so on. A document without tokens has one
+        empty summary.
         """
         # A batch of windows can be much larger than generation.batch_size.
         has_windows = len(batch.indices) > len(set(batch.indices))
         pieces = batch.pieces(self.config.generation.batch_size) if has_windows else [batch]
         hypotheses = []
         for piece in pieces:
-            hypotheses.extend(self.generate(piece))
+            hypotheses.extend(self._generate_nonempty(piece))
 
         windows_by_row: dict[int, list[list[Hypothesis]]] = {}
         for row, of_window in zip(batch.indices, hypotheses, strict=True):
             windows_by_row.setdefault(row, []).append(of_window)
         return [self._join_windows(row, windows) for row, windows in windows_by_row.items()]
+
+    def _generate_nonempty(self, batch: Batch) -> list[list[Hypothesis]]:
+        """Generate summaries, but an empty one where the end token is all there is to read."""
+        nonempty = [i for i, length in enumerate(batch.document_lengths) if length > 1]
+        if len(nonempty) == len(batch.indices):
+            return self.generate(batch)
+        hypotheses = [[Hypothesis(tokens=[], score=0.0, finished=True)] for _ in batch.indices]
+        if nonempty:
+            for i, generated in zip(nonempty, self.generate(batch.select(nonempty)), strict=True):
+                hypotheses[i] = generated
+        return hypotheses
 
     def _join_windows(self, row: int, windows: list[list[Hypothesis]]) -> list[GeneratedSummary]:
         summaries = []

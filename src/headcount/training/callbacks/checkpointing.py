@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, Checkpoint
+from pytorch_lightning.callbacks import Checkpoint
 
 from headcount.errors import ConfigError, RunError
 from headcount.runs.checkpoint import checkpoint_path, read_checkpoint
@@ -19,19 +19,6 @@ from headcount.training.processes import gather
 from headcount.training.signals import Signals
 
 GO_ON, STOP, NOT_FINITE = range(3)  # what processes tell each other; the largest counts
-
-
-class StopOnSignal(Callback):
-    """Takes the signals back from Lightning where test summaries are written, which would go on
-    for all of SIGTERM."""
-
-    def __init__(self, signals: Signals) -> None:
-        """Take the signals."""
-        self.signals = signals
-
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look after the signals from here on."""
-        self.signals.install()
 
 
 class Checkpoints(Checkpoint):

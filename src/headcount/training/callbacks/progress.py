@@ -34,16 +34,8 @@ def bar(console: Console) -> Progress:
     )
 
 
-def rate(summaries: int, began: float) -> str:
-    """Say how many summaries are written in a second, since a time of ``time.perf_counter``."""
-    return f"{summaries / (time.perf_counter() - began):,.1f} summaries/s"
-
-
 class TrainingProgress(Callback):
-    """Shows steps, loss, tokens per second and validation scores.
-
-    Then the summaries that this process writes.
-    """
+    """Shows steps, loss, tokens per second and validation scores."""
 
     def __init__(self, console: Console) -> None:
         """Take the console to draw on."""
@@ -58,7 +50,12 @@ class TrainingProgress(Callback):
             f"training: {sum(p.numel() for p in pl_module.parameters()):,} parameters",
         )
         total = trainer.estimated_stepping_batches
-        self._begin("training", None if total == float("inf") else int(total), trainer.global_step)
+        self.progress = bar(self.console)
+        self.progress.start()
+        steps = None if total == float("inf") else int(total)
+        self.task = self.progress.add_task(
+            "training", total=steps, completed=trainer.global_step, note=""
+        )
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -95,36 +92,11 @@ class TrainingProgress(Callback):
         """Leave the bar as it is."""
         self.progress.stop()
 
-    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the bar."""
-        loader: Any = trainer.predict_dataloaders
-        batches = loader.dataset[: int(sum(trainer.num_predict_batches))]
-        self._begin("writing summaries", sum(map(len, batches)), 0)
-        self.started, self.written = time.perf_counter(), 0
-
-    def on_predict_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, *_: Any
-    ) -> None:
-        """Move the bar."""
-        self.written += len(outputs)
-        self.progress.update(
-            self.task, completed=self.written, note=rate(self.written, self.started)
-        )
-
-    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the bar as it is."""
-        self.progress.stop()
-
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Give the terminal back."""
         self.progress.stop()
-
-    def _begin(self, description: str, total: int | None, completed: int) -> None:
-        self.progress = bar(self.console)
-        self.progress.start()
-        self.task = self.progress.add_task(description, total=total, completed=completed, note="")
 
     def _training(self, trainer: pl.Trainer) -> str:
         loss = trainer.callback_metrics.get("train/loss")

@@ -1,0 +1,148 @@
+"""Generates the summaries of many documents: the one loop behind ``evaluate``, ``summarize`` and
+the Python interface.
+
+They differ in where their batches come from: ``headcount.data.loader.decoding_loader`` reads a
+tokenized split, ``document_batches`` takes texts. The rest is the same. ``resume`` finds the
+summaries of an interrupted command, ``place`` moves the model to its device, ``generate_rows``
+generates batch after batch, and ``summary_bar`` shows the progress.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from numpy.typing import NDArray
+from rich.console import Console
+
+from headcount.data.batches import Batch, EncodedPairs, by_length
+from headcount.data.pairs import Pairs
+from headcount.runs.partial_predictions import PartialPredictions
+from headcount.training.callbacks.progress import bar
+from headcount.training.module import GeneratedSummary, Summarizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratedRow:
+    """What is generated for a document.
+
+    Attributes:
+        row: index of the document.
+        summaries: its summaries, the best first.
+        milliseconds: time of its batch, divided by the documents in it.
+    """
+
+    row: int
+    summaries: list[GeneratedSummary]
+    milliseconds: float
+
+
+def generate_rows(
+    summarizer: Summarizer, batches: Iterable[Batch], trainer: pl.Trainer | None = None
+) -> Iterator[list[GeneratedRow]]:
+    """Generate the summaries of documents, and yield them a batch at a time.
+
+    Args:
+        summarizer: with trained weights, on its device.
+        batches: the documents; their ``indices`` become the rows.
+        trainer: its precision is used; None: that of the weights.
+    """
+    in_precision = (
+        nullcontext if trainer is None else trainer.precision_plugin.predict_step_context
+    )
+    for batch in batches:
+        started = time.perf_counter()
+        with in_precision():
+            generated = summarizer.summarize(batch)
+        milliseconds = 1000 * (time.perf_counter() - started) / len(generated)
+        yield [
+            GeneratedRow(row=summaries[0].row, summaries=summaries, milliseconds=milliseconds)
+            for summaries in generated
+        ]
+
+
+def place(summarizer: Summarizer, trainer: pl.Trainer) -> None:
+    """Move a summarizer to the device and the precision of a trainer, for generation."""
+    summarizer.to(trainer.strategy.root_device)
+    trainer.precision_plugin.convert_module(summarizer)
+    summarizer.eval()
+
+
+def resume(
+    trainer: pl.Trainer, folder: Path, count: int, made_of: Mapping[str, Any]
+) -> PartialPredictions:
+    """Find the rows that an interrupted command has generated, on all processes.
+
+    Args:
+        trainer: of this process.
+        folder: of the partial predictions.
+        count: number of rows when complete.
+        made_of: what the rows depend on; rows that depend on anything else are deleted.
+    """
+    partial = PartialPredictions(folder, count, trainer.global_rank)
+    if trainer.is_global_zero:
+        partial.claim(made_of)
+    trainer.strategy.barrier()
+    partial.read()
+
+    # All processes have read what is done before one of them adds to it.
+    trainer.strategy.barrier()
+    return partial
+
+
+def encode_documents(summarizer: Summarizer, texts: Sequence[str]) -> EncodedPairs:
+    """Tokenize documents that have no references."""
+    data = summarizer.config.data
+    pairs = Pairs(ids=[], documents=texts, references=[[] for _ in texts])
+    return EncodedPairs(
+        pairs, summarizer.tokenizer, data.max_document_tokens, data.max_summary_tokens
+    )
+
+
+def document_batches(
+    summarizer: Summarizer, documents: EncodedPairs, done: NDArray | None = None
+) -> Iterator[Batch]:
+    """Yield documents in batches of similar length, the longest first.
+
+    Args:
+        summarizer: its config says how many documents are in a batch, and whether long ones are
+            truncated or split.
+        documents: from ``encode_documents``.
+        done: for each document whether its summary exists; a batch of only such is left out.
+    """
+    generation = summarizer.config.generation
+    in_windows = generation.long_documents == "split"
+    for indices in by_length(documents, range(len(documents)), generation.batch_size):
+        if done is None or not done[indices].all():
+            yield documents.batch(indices, in_windows=in_windows)
+
+
+@contextmanager
+def summary_bar(
+    console: Console, total: int | None, *, visible: bool = True
+) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar of generated summaries.
+
+    Args:
+        console: where to draw.
+        total: number of summaries to generate; None: unknown.
+        visible: whether to draw at all.
+
+    Yields:
+        A function that advances the bar by a number of summaries.
+    """
+    started = time.perf_counter()
+    written = 0
+    with bar(console) as progress:
+        task = progress.add_task("writing summaries", total=total, note="", visible=visible)
+
+        def advance(number: int) -> None:
+            nonlocal written
+            written += number
+            rate = written / (time.perf_counter() - started)
+            progress.update(task, completed=written, note=f"{rate:,.1f} summaries/s")
+
+        yield advance
