@@ -4,6 +4,7 @@ caches."""
 import json
 import os
 import random
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +111,27 @@ def small(tmp_path: Path) -> Callable[..., Config]:
         return load([], [*SMALL, *where, *overrides])
 
     return make
+
+
+@pytest.fixture(scope="session")
+def _finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train the small model once for all tests of a process."""
+    from headcount.commands.train import train
+
+    folder = tmp_path_factory.mktemp("finished")
+    where = [
+        f"data.path={write_data(folder / 'data')}",
+        f"data.cache_dir={folder / 'cache'}",
+        f"run.folder={folder / 'run'}",
+    ]
+    train(load([], [*SMALL, *where]))
+    return folder / "run"
+
+
+@pytest.fixture
+def finished_run(_finished_run: Path, tmp_path: Path) -> Path:
+    """Return a copy of a finished run on made-up data, for what only reads or breaks one."""
+    return Path(shutil.copytree(_finished_run, tmp_path / "run"))
 
 
 @pytest.fixture

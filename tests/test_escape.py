@@ -63,7 +63,8 @@ def test_json_is_read_back_as_it_was(text: str) -> None:
 
 MARKUP = {
     "<script>x</script>": "&lt;script&gt;x&lt;/script&gt;",
-    "![x](http://y)": "\\!\\[x\\](http://y)",
+    "![x](http://y)": "\\!\\[x\\](http\\://y)",
+    "HTTPS://a ftp://b www.c ://d http: x": "HTTPS\\://a ftp\\://b www\\.c ://d http: x",
     "a|b": "a\\|b",
     "$x^2$": "\\$x^2\\$",
     "`code`": "\\`code\\`",
@@ -83,6 +84,7 @@ def test_markdown_of_sentences_and_code() -> None:
     assert (
         markdown_prose("<img src=x> [a](b) $x$ ![y]") == "&lt;img src=x> [a\\](b) \\$x\\$ \\![y]"
     )
+    assert markdown_prose("http://a `http://b`, www.c") == "http\\://a `http://b`, www\\.c"
     assert markdown_code("a`b\n<i>") == "`a'b <i>`"
 
 

@@ -29,7 +29,7 @@ from headcount.data.batches import Batch
 from headcount.data.tokenizer import load_tokenizer
 from headcount.model.attention import MultiHeadAttention
 from headcount.runs.checkpoint import check_unchanged, load_checkpoint
-from headcount.runs.folder import RunFile, config_file
+from headcount.runs.folder import RunFile, load_run_config
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.decoding import document_batches, encode_documents, generate_rows
 from headcount.training.module import Summarizer
@@ -80,7 +80,7 @@ def load_run(path: str | Path, overrides: Sequence[str] = ()) -> "LoadedRun":
         ConfigError: there is no checkpoint, or an override changes the trained model.
     """
     folder = Path(path)
-    config = load([config_file(folder)], list(overrides))
+    config = load_run_config(folder, list(overrides))
     check_unchanged(folder, config)
     summarizer = Summarizer(config, load_tokenizer(folder / RunFile.TOKENIZER))
     summarizer.load_weights(load_checkpoint(folder, "best").get("state_dict", {}))

@@ -14,7 +14,7 @@ import typer
 from headcount.config import load as compose
 from headcount.config.schema import Config
 from headcount.errors import ConfigError, RunError
-from headcount.runs.folder import config_file
+from headcount.runs.folder import load_run_config
 from headcount.terminal import make_console, print_line, take_any_encoding
 
 app = typer.Typer(
@@ -100,7 +100,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Write and score the test summaries of a finished run again, with its best checkpoint."""
-    config = compose.load([config_file(run)], args or [])
+    config = load_run_config(run, args or [])
     from headcount.commands.evaluate import evaluate
 
     evaluate(run, config, shuffle_sources=shuffle_sources)
@@ -178,7 +178,7 @@ def summarize(
         raise ConfigError(
             f"summarize: {files[1]}: a second file; legal: one, or - for standard input"
         )
-    config = compose.load([config_file(run)], overrides)
+    config = load_run_config(run, overrides)
     from headcount.commands.summarize import summarize
 
     summarize(run, config, files[0] if files else "-", out=out)

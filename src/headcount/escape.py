@@ -21,6 +21,9 @@ def _is_control(character: str) -> bool:
 
 # How a cell begins that a spreadsheet would evaluate, or one that was escaped before.
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
+# The character of a bare address without which GitHub's Markdown makes no link of it.
+BARE_ADDRESS = re.compile(r"(?i)(?:(?<=http)|(?<=https)|(?<=ftp)):(?=//)|(?<=www)\.")
+CODE_SPAN_OR_ADDRESS = re.compile(rf"`[^`]*`|{BARE_ADDRESS.pattern[4:]}", re.IGNORECASE)
 LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -62,10 +65,11 @@ def json_line(value: Any) -> str:
 def markdown(text: str) -> str:
     """Return a text as GitHub's Markdown shows it, also within a table.
 
-    No markup, HTML, link or mathematics.
+    No markup, HTML, link or mathematics. GitHub makes links of bare addresses, too.
     """
     text = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     text = re.sub(r"([\\`*\[\]|$~!#])", r"\\\1", text)
+    text = BARE_ADDRESS.sub(r"\\\g<0>", text)
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", text)
 
 
@@ -73,6 +77,9 @@ def markdown_prose(text: str) -> str:
     """Return a sentence of ours, which may have code spans and intervals in it, without the markup
     of names in it."""
     text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", printable(text))
+    text = CODE_SPAN_OR_ADDRESS.sub(
+        lambda found: found[0] if found[0].startswith("`") else f"\\{found[0]}", text
+    )
     return re.sub(r"(\$|\](?=\()|!(?=\[))", r"\\\1", text)
 
 

@@ -1,25 +1,26 @@
+import errno
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from headcount.commands.export import export
 from headcount.commands.summarize import summarize
-from headcount.commands.train import train
 from headcount.config.load import load
-from headcount.errors import ConfigError
+from headcount.errors import ConfigError, RunError
 from headcount.runs.checkpoint import load_checkpoint
-from headcount.runs.folder import config_file
+from headcount.runs.folder import config_file, load_run_config
 
 
 @pytest.fixture
-def run(small, tmp_path: Path) -> Path:
-    config = small("tracking.entity=me", f"run.folder={tmp_path / 'run'}")
-    train(config)
-    return tmp_path / "run"
+def run(finished_run: Path) -> Path:
+    return finished_run
 
 
 def written(folder: Path, capsys: pytest.CaptureFixture[str], *changes: str) -> str:
@@ -92,7 +93,9 @@ def test_an_export_is_whole_or_not_there(
     (tmp_path / "empty").mkdir()
     export(run, tmp_path / "empty")
     before = (tmp_path / "empty" / "README.md").stat().st_mtime_ns
-    with pytest.raises(ConfigError, match="empty: there already; legal: a new or an empty folder"):
+    with pytest.raises(
+        ConfigError, match="empty: exists, and is not an empty folder; legal: a new or empty one"
+    ):
         export(run, tmp_path / "empty")
     assert (tmp_path / "empty" / "README.md").stat().st_mtime_ns == before
     (run / "scores.json").rename(run / "elsewhere.json")
@@ -102,13 +105,68 @@ def test_an_export_is_whole_or_not_there(
         export(run, tmp_path / "out")
     (run / "elsewhere.json").rename(run / "scores.json")
 
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("headcount.commands.export.shutil.copyfile", fail)
-    with pytest.raises(ConfigError, match=r"out: cannot be made: No space left on device"):
+@pytest.mark.parametrize("number", [1, 4, 6])
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(errno.ENOSPC, RunError), (errno.EDQUOT, RunError), (errno.EACCES, ConfigError)],
+)
+def test_a_full_disk_leaves_nothing(
+    error: int,
+    kind: type[Exception],
+    there: bool,
+    number: int,
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whichever file or rename it hits."""
+    if there:
+        (tmp_path / "out").mkdir()
+    left = iter(range(number, -99, -1))
+
+    def fail_at(call):
+        def wrapped(*arguments: object) -> object:
+            if next(left) == 1:
+                raise OSError(error, os.strerror(error))
+            return call(*arguments)
+
+        return wrapped
+
+    if number > 4 and not there:
+        return  # there is one rename
+    monkeypatch.setattr("headcount.commands.export.os.fsync", fail_at(os.fsync))
+    monkeypatch.setattr("headcount.commands.export.os.replace", fail_at(os.replace))
+    with pytest.raises(kind, match=rf"out: cannot be written: {os.strerror(error)}$"):
         export(run, tmp_path / "out")
-    assert not [path for path in tmp_path.iterdir() if "out" in path.name]
+    assert [path.name for path in tmp_path.rglob("*out*")] == (["out"] if there else [])
+    assert not there or not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("where", [".", "", "../here", "./"])
+def test_into_the_current_folder(
+    where: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays the same folder, so that the shell that stands in it sees the files."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    before = (tmp_path / "here").stat().st_ino
+    export(run, Path(where))
+    assert (tmp_path / "here").stat().st_ino == before and len(os.listdir()) == 4
+    assert (Path("README.md")).read_text().count("\n# here\n") == 1
+    export(Path("../run"), Path("elsewhere"))
+    with pytest.raises(ConfigError, match="exists, and is not an empty folder"):
+        export(run, Path(where))
+
+
+def test_the_folder_of_a_run_is_the_current_one(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run)
+    export(Path("."), tmp_path / "out")
+    with pytest.raises(ConfigError, match="exists, and is not an empty folder"):
+        export(Path("."), Path("."))
 
 
 def test_a_damaged_export_is_named(run: Path, tmp_path: Path) -> None:
@@ -134,3 +192,113 @@ def test_a_damaged_export_is_named(run: Path, tmp_path: Path) -> None:
         weights.write_bytes(content)
         with pytest.raises(ConfigError, match=message):
             summarize(tmp_path / "out", load([config_file(tmp_path / "out")], []), "in.txt")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_rejected(value: float, run: Path, tmp_path: Path) -> None:
+    """Greedy search would generate empty summaries with them, and beam search would fail."""
+    export(run, tmp_path / "out")
+    path = tmp_path / "out" / "model.safetensors"
+    (tmp_path / "in.txt").write_text("Ada: Good day.\n")
+    weights = load_file(path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    for name in list(weights)[:: len(weights) - 1]:
+        changed = {key: tensor.clone() for key, tensor in weights.items()}
+        changed[name].flatten()[-1] = value
+        save_file(changed, path, metadata)
+        for strategy in ("greedy", "beam"):
+            config = load_run_config(tmp_path / "out", [f"generation.strategy={strategy}"])
+            message = rf"model.safetensors: {name} holds NaN or infinity$"
+            with pytest.raises(ConfigError, match=message):
+                summarize(tmp_path / "out", config, "in.txt")
+
+
+HUGE = [
+    {"model": {"embedding_size": 10**9}},
+    {"model": {"embedding_size": 2**62}},
+    {"model": {"embedding_size": 10**9, "head_dim": 2, "num_heads": 10**9}},
+    {"model": {"head_dim": 2, "num_heads": 10**9}},
+    {"model": {"head_dim": 10**10}},
+    {"model": {"encoder_layers": 10**10}},
+    {"model": {"decoder_layers": 10**10}},
+    {"model": {"feedforward_size": 10**12}},
+    {"data": {"max_document_tokens": 10**11, "batch_tokens": 10**12}},
+    {"data": {"max_summary_tokens": 10**11, "batch_tokens": 10**12}},
+    {"generation": {"strategy": "beam", "num_beams": 10**9}},
+    {"generation": {"strategy": "beam", "num_beams": 10**6}},
+    {"generation": {"strategy": "sample", "num_return_sequences": 10**9}},
+    {"generation": {"strategy": "mbr", "mbr_num_beams": 10**9}},
+    {"generation": {"strategy": "mbr", "mbr_num_samples": 10**9}},
+]
+
+
+@pytest.mark.parametrize("sections", HUGE, ids=str)
+@pytest.mark.parametrize("positions", ["sinusoidal", "rotary", "none", "alibi"])
+def test_sizes_that_exhaust_memory_are_rejected(
+    sections: dict[str, dict[str, object]], positions: str, run: Path, tmp_path: Path
+) -> None:
+    """Before anything of that size is allocated."""
+    export(run, tmp_path / "out")
+    path = tmp_path / "out" / "config.json"
+    (tmp_path / "in.txt").write_text("Ada: Good day.\n")
+    config = json.loads(path.read_text())
+    if "num_heads" in sections.get("model", {}):
+        config["model"] |= dict.fromkeys(
+            ["encoder_heads", "decoder_heads", "cross_heads"], sections["model"]["num_heads"]
+        )
+    config["model"]["positions"] = positions
+    for name, keys in sections.items():
+        config[name] |= keys
+    path.write_text(json.dumps(config))
+    if positions in ("none", "alibi") and "data" in sections:
+        return  # they have no table
+    with pytest.raises(ConfigError, match="weights are not of the model|GB of memory; legal: "):
+        summarize(tmp_path / "out", load_run_config(tmp_path / "out", []), "in.txt")
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [
+        {"devices": 8, "accelerator": "gpu", "strategy": "ddp", "num_nodes": 4},
+        {"devices": [0, 3], "accelerator": "tpu"},
+        {"devices": "all of them", "strategy": "magic"},
+    ],
+)
+def test_the_machine_of_a_stranger_is_ignored(
+    machine: dict[str, object], run: Path, tmp_path: Path
+) -> None:
+    export(run, tmp_path / "out")
+    path = tmp_path / "out" / "config.json"
+    (tmp_path / "in.txt").write_text("Ada: Good day.\n")
+    config = json.loads(path.read_text())
+    assert not {"devices", "accelerator", "strategy", "num_nodes"} & config["trainer"].keys()
+    assert config["trainer"]["max_steps"] == 4
+    config["trainer"] |= machine
+    path.write_text(json.dumps(config))
+    config = load_run_config(tmp_path / "out", [])
+    summarize(tmp_path / "out", config, "in.txt", out=tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl").read_text().count("\n") == 1
+    assert load_run_config(tmp_path / "out", ["trainer.devices=2"]).trainer["devices"] == 2
+
+
+def test_every_field_of_the_card_is_escaped(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's run may state anything."""
+    hostile = "<img src=x> ![a](http://evil.org) https://evil.org www.evil.org `x` $x$ | --- \n# b"
+    scores = json.loads((run / "scores.json").read_text())
+    scores |= {"seed": hostile, "split": hostile, "signature": hostile, "alarms": [hostile]}
+    scores["systems"][hostile] = scores["systems"]["lead-1"]
+    (run / "scores.json").write_text(json.dumps(scores))
+    best = load_checkpoint(run, "best")
+    best["config"]["data"]["path"] = hostile
+    best["config"]["evaluation"]["select_by"] = hostile
+    best["config"]["model"] |= {"embedding_size": hostile, "encoder_heads": hostile}
+    monkeypatch.setattr("headcount.commands.export.load_checkpoint", lambda *_: best)
+    export(run, tmp_path / "out")
+    _, _, body = (tmp_path / "out" / "README.md").read_text().split("---\n", 2)
+    prose = re.sub(r"`[^`\n]*`", "", body)
+    assert prose.count("evil") >= 12
+    for markup in ("<img", "](", "http:", "https:", "www.", "\n# b"):
+        assert markup not in prose.replace("\\](", "")

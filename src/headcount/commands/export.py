@@ -1,54 +1,62 @@
-"""The command that exports a run, to use it elsewhere or to publish it: files that hold no code
-and run none.
+"""The command ``export``: the best weights of a run, for use elsewhere or for publication.
 
-``config.json`` is the resolved config without what only concerns the machine,
-``model.safetensors`` the best weights, ``tokenizer.json`` the tokenizer, and ``README.md`` a model
-card as hubs show it (Mitchell et al. 2019).
+``config.json`` is the resolved config without what belongs to one machine, ``model.safetensors``
+the best weights, ``tokenizer.json`` the tokenizer, and ``README.md`` a model card as hubs show it
+(Mitchell et al. 2019). None of the files can run code.
 """
 
+import errno
 import json
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from headcount.config.load import EXPORT_FORMAT
 from headcount.data.tokenizer import load_tokenizer
-from headcount.errors import ConfigError
+from headcount.errors import ConfigError, RunError
 from headcount.escape import markdown, markdown_code
 from headcount.evaluation.rouge import ROUGE_TYPES
 from headcount.evaluation.tables import TITLES
 from headcount.runs.checkpoint import TIED, load_checkpoint
-from headcount.runs.files import write_atomically
-from headcount.runs.folder import RunFile, reject_links
+from headcount.runs.folder import MACHINE_TRAINER_ARGS, RunFile, reject_links
 from headcount.terminal import print_line
 
-LOCAL = {
-    "run": None,
-    "tracking": None,
-    "data": ("cache_dir", "num_workers"),
-}  # sections and keys of one machine
+# What belongs to one machine: whole sections, and keys of the others.
+MACHINE_SECTIONS = ("run", "tracking")
+MACHINE_KEYS = {"data": ("cache_dir", "num_workers"), "trainer": tuple(MACHINE_TRAINER_ARGS)}
+
+ATTENTION_SITES = {
+    "transformer": ("encoder", "decoder", "cross"),
+    "gpt": ("decoder",),
+    "recurrent": ("cross",),
+}
 
 
 def export(run: Path, to: Path) -> None:
-    """Export the best checkpoint of a finished run, whole or not at all.
+    """Export the best checkpoint of a finished run, completely or not at all.
 
     Args:
         run: the run folder.
-        to: the folder to make.
+        to: the folder to write, which must be new or empty.
 
     Raises:
-        ConfigError: the run is not finished or damaged, or the folder is there and not empty, or
-            cannot be made.
+        ConfigError: the run is not finished or damaged, or the folder is not empty or cannot be
+            written.
+        RunError: the disk is full.
     """
     reject_links(run)
-    best, scores = load_checkpoint(run, "best"), _read_scores(run)
+    best = load_checkpoint(run, "best")
+    scores = _read_scores(run)
+    load_tokenizer(run / RunFile.TOKENIZER)  # a damaged one is reported
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise ConfigError(f"{to}: there already; legal: a new or an empty folder")
+        raise ConfigError(f"{to}: exists, and is not an empty folder; legal: a new or empty one")
+
     try:
         config = _portable(best["config"])
         weights, tied = _untie(best["state_dict"])
@@ -56,63 +64,107 @@ def export(run: Path, to: Path) -> None:
         card = _card(to.resolve().name, config, weights, scores)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{run}: damaged ({type(error).__name__}: {error})") from None
-    scratch = to.with_name(f".{to.name}.{os.getpid()}")
+
+    # The weights are last: without them the folder is no export.
+    files = {
+        RunFile.EXPORTED_CONFIG: _json_bytes({"format_version": EXPORT_FORMAT, **config}),
+        RunFile.TOKENIZER: (run / RunFile.TOKENIZER).read_bytes(),
+        RunFile.CARD: card.encode(),
+        RunFile.WEIGHTS: save(weights, metadata),
+    }
+    try:
+        _write_folder(to.resolve(), files)
+    except OSError as error:
+        message = f"{to}: cannot be written: {error.strerror}"
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise (RunError if is_full else ConfigError)(message) from None
+    print_line(f"{to}: {sum(map(len, files.values())) / 1e6:,.1f} MB")
+
+
+def _write_folder(to: Path, files: dict[RunFile, bytes]) -> None:
+    """Write a folder of files completely or not at all.
+
+    A new folder is renamed into place. An existing empty one stays the same folder, as a user may
+    stand in it.
+    """
+    is_new = not to.exists()
+    scratch = to.with_name(f".{to.name}.{os.getpid()}") if is_new else to / f".{os.getpid()}"
+    moved = []
     try:
         scratch.mkdir(parents=True)
-        try:
-            write_atomically(
-                scratch / RunFile.EXPORTED_CONFIG,
-                json.dumps({"format_version": EXPORT_FORMAT, **config}, indent=2),
-            )
-            save_file(weights, scratch / RunFile.WEIGHTS, metadata)
-            load_tokenizer(run / RunFile.TOKENIZER)  # it is one
-            shutil.copyfile(run / RunFile.TOKENIZER, scratch / RunFile.TOKENIZER)
-            write_atomically(scratch / RunFile.CARD, card)
+        for name, content in files.items():
+            with (scratch / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        if is_new:
             os.replace(scratch, to)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-    except OSError as error:
-        raise ConfigError(f"{to}: cannot be made: {error.strerror}") from None
-    print_line(f"{to}: {sum(file.stat().st_size for file in to.iterdir()) / 1e6:,.1f} MB")
+            return
+        for name in files:
+            os.replace(scratch / name, to / name)
+            moved.append(to / name)
+    except BaseException:
+        for path in moved:
+            with suppress(OSError):
+                path.unlink()
+        raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _json_bytes(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, indent=2).encode()
 
 
 def _read_scores(run: Path) -> dict[str, Any]:
+    path = run / RunFile.SCORES
     try:
-        scores: dict[str, Any] = json.loads((run / RunFile.SCORES).read_text(encoding="utf-8"))
+        scores: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return scores
     except FileNotFoundError:
         raise ConfigError(
-            f"{run}: no scores.json in it; legal: the folder of a finished run"
+            f"{run}: no {path.name} in it; legal: the folder of a finished run"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{run / 'scores.json'}: damaged ({error})") from None
+        raise ConfigError(f"{path}: damaged ({error})") from None
 
 
-def _portable(plain: dict[str, Any]) -> dict[str, Any]:
-    """Return a resolved config without what is of one machine; the defaults stand in for it."""
-    kept = {name: section for name, section in plain.items() if LOCAL.get(name, ()) is not None}
-    for name, keys in LOCAL.items():
-        if keys:
-            kept[name] = {key: value for key, value in kept[name].items() if key not in keys}
-    return kept
+def _portable(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a resolved config without what belongs to one machine. Defaults replace it."""
+    portable = {}
+    for name, section in config.items():
+        if name in MACHINE_SECTIONS:
+            continue
+        machine_keys = MACHINE_KEYS.get(name)
+        if machine_keys is not None:
+            section = {key: value for key, value in section.items() if key not in machine_keys}
+        portable[name] = section
+    return portable
 
 
 def _untie(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return weights that are stored once each, and for the names of the others by which name they
-    go."""
-    first: dict[int, str] = {}
-    tied = {name: first.setdefault(tensor.data_ptr(), name) for name, tensor in weights.items()}
-    kept = {name: tensor.contiguous() for name, tensor in weights.items() if tied[name] == name}
-    return kept, {name: known for name, known in tied.items() if known != name}
+    """Return each weight once, and for the other names of shared ones the name it is stored by."""
+    name_by_address: dict[int, str] = {}
+    unique = {}
+    tied = {}
+    for name, tensor in weights.items():
+        first = name_by_address.setdefault(tensor.data_ptr(), name)
+        if first == name:
+            unique[name] = tensor.contiguous()
+        else:
+            tied[name] = first
+    return unique, tied
 
+
+# The model card
 
 CARD = """---
 {about}---
 
 # {name}
 
-An abstractive summarizer, trained from scratch on {data}: {architecture}, {parameters:,}
-parameters, embedding size {embedding_size}; attention heads: {heads}. {steps:,} training steps,
+An abstractive summarizer, trained from scratch on {data}: {architecture}, {parameters}
+parameters, embedding size {embedding_size}; attention heads: {heads}. {steps} training steps,
 seed {seed}.
 
 ## Scores
@@ -131,7 +183,7 @@ headcount summarize . documents.jsonl   # JSONL in, JSONL out
 headcount summarize . notes.txt generation.strategy=beam
 ```
 
-It reads the first {document_tokens:,} tokens of a document and generates up to {summary_tokens:,}.
+It reads the first {document_tokens} tokens of a document and generates up to {summary_tokens}.
 It was trained on no other data. A summary may read well and still state what the document does
 not: check what matters.
 
@@ -145,59 +197,65 @@ validation {select_by}, `tokenizer.json` the tokenizer. None of them can run cod
 def _card(
     name: str, config: dict[str, Any], weights: dict[str, Tensor], scores: dict[str, Any]
 ) -> str:
-    model, data, systems = config["model"], config["data"]["path"], scores["systems"]
-    ours = next(iter(systems.values()))
-    results = [
+    """Return the model card.
+
+    Every value is escaped: config and scores may come from somebody else's run folder.
+    """
+    model = config["model"]
+    heads = [f"{site} {model[f'{site}_heads']}" for site in ATTENTION_SITES[model["architecture"]]]
+    values = {
+        "name": name,
+        "data": config["data"]["path"],
+        "architecture": model["architecture"],
+        "parameters": f"{sum(tensor.numel() for tensor in weights.values()):,}",
+        "embedding_size": model["embedding_size"],
+        "heads": ", ".join(heads),
+        "steps": f"{scores['step']:,}",
+        "seed": scores["seed"],
+        "document_tokens": f"{config['data']['max_document_tokens']:,}",
+        "summary_tokens": f"{config['generation']['max_tokens']:,}",
+        "select_by": config["evaluation"]["select_by"],
+    }
+    return CARD.format(
+        about=_front_matter(name, config, scores),
+        table=_score_table(scores),
+        signature=markdown_code(scores["signature"]),
+        alarms="".join(f"\nAlarm: {markdown(alarm)}\n" for alarm in scores["alarms"]),
+        **{key: markdown(str(value)) for key, value in values.items()},
+    )
+
+
+def _front_matter(name: str, config: dict[str, Any], scores: dict[str, Any]) -> str:
+    """Return the YAML header of a model card, which hubs read."""
+    data = config["data"]["path"]
+    ours = next(iter(scores["systems"].values()))
+    metrics = [
         {"type": "rouge", "name": title, "value": round(ours[kind]["mean"], 2)}
         for kind, title in zip(ROUGE_TYPES, TITLES, strict=True)
     ]
-    tested = {
+    results = {
         "task": {"type": "summarization", "name": "Summarization"},
         "dataset": {"type": data, "name": data, "split": scores["split"]},
-        "metrics": results,
+        "metrics": metrics,
     }
-    about = {
+    header = {
         "library_name": "headcount",
         "pipeline_tag": "summarization",
         "metrics": ["rouge"],
-        "model-index": [{"name": name, "results": [tested]}],
+        "model-index": [{"name": name, "results": [results]}],
     }
-    titles = [markdown(f"{scores['split']}, {scores['examples']:,} examples"), *TITLES]
-    rows = [
-        [markdown(system), *map(_score, map(figures.get, ROUGE_TYPES))]
-        for system, figures in systems.items()
-    ]
-    places = {
-        "transformer": ("encoder", "decoder", "cross"),
-        "gpt": ("decoder",),
-        "recurrent": ("cross",),
-    }
-    return CARD.format(
-        about=yaml.safe_dump(about, sort_keys=False, allow_unicode=True),
-        name=markdown(name),
-        data=markdown(data),
-        architecture=model["architecture"],
-        parameters=sum(tensor.numel() for tensor in weights.values()),
-        embedding_size=model["embedding_size"],
-        heads=", ".join(
-            f"{place} {model[f'{place}_heads']}" for place in places[model["architecture"]]
-        ),
-        steps=scores["step"],
-        seed=scores["seed"],
-        table="\n".join(
-            f"| {' | '.join(row)} |" for row in [titles, ["---"] * len(titles), *rows]
-        ),
-        signature=markdown_code(scores["signature"]),
-        alarms="".join(f"\nAlarm: {markdown(alarm)}\n" for alarm in scores["alarms"]),
-        document_tokens=config["data"]["max_document_tokens"],
-        summary_tokens=config["generation"]["max_tokens"],
-        select_by=config["evaluation"]["select_by"],
-    )
+    return yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
 
 
-def _score(figure: dict[str, float] | None) -> str:
-    return (
-        "-"
-        if figure is None
-        else f"{figure['mean']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"
-    )
+def _score_table(scores: dict[str, Any]) -> str:
+    title = markdown(f"{scores['split']}, {scores['examples']:,} examples")
+    rows = [[title, *TITLES], ["---"] * (len(TITLES) + 1)]
+    for system, metrics in scores["systems"].items():
+        rows.append([markdown(system), *(_interval(metrics.get(kind)) for kind in ROUGE_TYPES)])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _interval(metric: dict[str, float] | None) -> str:
+    if metric is None:
+        return "-"
+    return f"{metric['mean']:.2f} [{metric['low']:.2f}, {metric['high']:.2f}]"

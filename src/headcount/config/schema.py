@@ -184,7 +184,7 @@ class ModelConfig(Section):
 
     def _legal_values(self) -> dict[str, tuple[Any, ...]]:
         """Return the legal values of each key that the architecture restricts."""
-        layers = tuple(range(1, max(2, self.encoder_layers + 1)))
+        layers = (max(1, self.encoder_layers),)
         norms = tuple(norm for norm in get_args(Norm) if norm != "none")
         attentions = tuple(kind for kind in get_args(Attention) if kind != "additive")
         if self.architecture == "transformer":

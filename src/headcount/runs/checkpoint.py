@@ -179,6 +179,9 @@ def _read_export(folder: Path) -> dict[str, Any]:
     with safe_open(folder / RunFile.WEIGHTS, framework="pt") as file:
         metadata = file.metadata()
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is not a dict
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise ConfigError(f"{folder / RunFile.WEIGHTS}: {name} holds NaN or infinity")
     tied: dict[str, str] = json.loads(metadata[TIED])
     weights |= {name: weights[known] for name, known in tied.items()}
     config = json.loads((folder / RunFile.EXPORTED_CONFIG).read_text(encoding="utf-8"))

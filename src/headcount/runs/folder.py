@@ -11,7 +11,7 @@ from tempfile import TemporaryFile
 import yaml
 from filelock import FileLock, Timeout
 
-from headcount.config.load import as_dict, changed, flatten
+from headcount.config.load import as_dict, changed, flatten, load
 from headcount.config.paths import user_path
 from headcount.config.schema import Config
 from headcount.errors import ConfigError
@@ -60,6 +60,30 @@ def config_file(run: Path) -> str:
     """Return the config file of a run folder or of an export."""
     exported = run / RunFile.EXPORTED_CONFIG
     return str(exported if exported.is_file() else run / RunFile.CONFIG)
+
+
+# Arguments of the Trainer that belong to the machine a run was trained on, and what replaces them
+# elsewhere.
+MACHINE_TRAINER_ARGS = {"accelerator": "auto", "devices": 1, "num_nodes": 1, "strategy": "auto"}
+
+
+def load_run_config(run: Path, overrides: list[str]) -> Config:
+    """Load the config of a run folder or an export.
+
+    The devices in the config of an export are ignored: they are those of another machine.
+
+    Args:
+        run: a run folder or an export.
+        overrides: ``KEY=VALUE`` each.
+
+    Raises:
+        ConfigError: it is neither, or an override is wrong.
+    """
+    file = config_file(run)
+    if Path(file).name != RunFile.EXPORTED_CONFIG:
+        return load([file], overrides)
+    here = [f"trainer.{name}={value}" for name, value in MACHINE_TRAINER_ARGS.items()]
+    return load([file], [*here, *overrides])
 
 
 def create_numbered_folder(parent: Path, name: str) -> Path:

@@ -31,6 +31,7 @@ from headcount.generation.hypothesis import Hypothesis
 from headcount.model.build import build_model
 from headcount.model.output import ModelOutput
 from headcount.model.ragged import BatchLayout
+from headcount.model.trained_weights import check_weights
 from headcount.training.attention_plot import draw_cross_attention
 from headcount.training.data_module import Batch, SummarizationDataModule
 
@@ -91,8 +92,11 @@ class Summarizer(pl.LightningModule):
         """Load trained weights for generation, in the precision of ``generation.precision``.
 
         Raises:
-            ConfigError: they belong to another model.
+            ConfigError: they belong to another model, or memory cannot hold it.
         """
+        if not hasattr(self, "model"):
+            of_model = {name.removeprefix("model."): weight for name, weight in weights.items()}
+            check_weights(of_model, self.config, self.tokenizer.get_vocab_size())
         self.configure_model()
         try:
             self.load_state_dict(weights)
