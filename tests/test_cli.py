@@ -136,3 +136,46 @@ def test_a_notebooks_backend_does_not_matter(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("args", [["--version"], ["-h"], ["train", "-h"], ["config", "-h"]])
+def test_version_and_short_help(args: list[str]) -> None:
+    done = call(*args)
+    assert done.returncode == 0 and done.stderr == ""
+    assert ("headcount " if args == ["--version"] else "Usage: ") in done.stdout
+
+
+STDOUT = [
+    ["config", "--schema"],
+    ["--help"],
+    ["--version"],
+    ["model", "model.num_heads=2"],
+    ["summarize", "run", "in.txt"],
+]
+
+
+@pytest.mark.parametrize("args", STDOUT, ids=" ".join)
+def test_a_full_disk_under_standard_output(args: list[str], finished_run: Path) -> None:
+    Path("in.txt").write_text("Ada: Good day.\n" * 3)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "headcount", *args], stdout=full, stderr=subprocess.PIPE
+        )
+    assert done.returncode == 1
+    error = done.stderr.decode().splitlines()[-1]
+    assert error == "error: standard output: cannot be written: No space left on device"
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("args", STDOUT, ids=" ".join)
+def test_a_closed_pipe(args: list[str], finished_run: Path) -> None:
+    """As of ``| head -1``: the command ends, and complains about nothing."""
+    Path("in.txt").write_text("Ada: Good day.\n" * 3)
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "headcount", *args], stdout=writing, stderr=subprocess.PIPE
+    )
+    os.close(writing)
+    assert done.returncode == 1
+    assert b"error" not in done.stderr.lower() and b"Traceback" not in done.stderr

@@ -40,7 +40,7 @@ def test_a_path_is_shown_as_it_is() -> None:
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_any_encoding_takes_any_text(encoding: str) -> None:
     script = (
-        "import sys\nfrom headcount.terminal import *\ntake_any_encoding()\nprint_line('é Δ ± "
+        "import sys\nfrom headcount.terminal import *\nescape_unencodable()\nprint_line('é Δ ± "
         "日本')\n"
         "say(make_console(), 'é Δ ± 日本')\nprint_line('é Δ', file=sys.stderr)"
     )

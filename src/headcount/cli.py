@@ -1,11 +1,15 @@
-"""The terminal: commands, their help, and one line for every mistake.
+"""The command line: parsing, examples and exit codes. Each command is a file in ``commands/``.
 
-Only the command that runs imports what it needs: ``--help`` and a config error never wait for
-torch.
+Only the command that runs is imported, and only after its config is checked: ``--help`` and a
+config error never wait for torch.
 """
 
+import errno
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,15 +17,16 @@ import typer
 
 from headcount.config import load as compose
 from headcount.config.schema import Config
-from headcount.errors import ConfigError, RunError
+from headcount.errors import ConfigError, RunError, UserError
 from headcount.runs.folder import load_run_config
-from headcount.terminal import make_console, print_line, take_any_encoding
+from headcount.terminal import escape_unencodable, print_line
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="How many attention heads does a summarizer need, and which?",
 )
 
@@ -43,19 +48,58 @@ Overrides = Annotated[
 def main() -> None:
     """Run the command line.
 
-    A mistake of the user is one line on standard error and exit code 2, a fault is 1.
+    User errors print one line to standard error and exit with 2; failed runs exit with 1.
     """
     # Whatever this process starts (workers, further ranks, trainings, jobs) imports no module from
     # the current folder, where a user may have a file called random.py or torch.py.
     os.environ["PYTHONSAFEPATH"] = "1"
     # A notebook names a backend for its own kernel, which a command started from it cannot load.
     os.environ["MPLBACKEND"] = "agg"
-    take_any_encoding()
+    escape_unencodable()
     try:
-        app()
-    except (ConfigError, RunError) as error:
+        with _unwritable_output_as_run_error():
+            app()
+    except (UserError, RunError) as error:
         print_line(f"error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
+        sys.exit(2 if isinstance(error, UserError) else 1)
+
+
+@contextmanager
+def _unwritable_output_as_run_error() -> Iterator[None]:
+    """Report a full disk under standard output in one line. A closed pipe ends the command
+    silently, as ``| head`` expects."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EPIPE):
+            raise
+        # What is still buffered must not fail again when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if error.errno == errno.EPIPE:
+            sys.exit(1)
+        name = error.filename or "standard output"
+        raise RunError(f"{name}: cannot be written: {error.strerror}") from None
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        print_line(f"headcount {version('headcount')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="print the version", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Hold the options that stand before a command."""
 
 
 def _load(args: list[str]) -> Config:
@@ -74,7 +118,7 @@ def train(
         bool, typer.Option("--fresh", help="start another run of the same config")
     ] = False,
 ) -> None:
-    """Train a summarizer, keep the best checkpoint, write and score the test summaries.
+    """Train a summarizer, keep the best checkpoint, generate and score the test summaries.
 
     The same command resumes an interrupted run.
     """
@@ -95,11 +139,11 @@ def evaluate(
     shuffle_sources: Annotated[
         bool,
         typer.Option(
-            "--shuffle-sources", help="score also what the model writes for other documents"
+            "--shuffle-sources", help="also score the summaries against those of other documents"
         ),
     ] = False,
 ) -> None:
-    """Write and score the test summaries of a finished run again, with its best checkpoint."""
+    """Generate and score the test summaries of a finished run again, with its best checkpoint."""
     config = load_run_config(run, args or [])
     from headcount.commands.evaluate import evaluate
 
@@ -115,7 +159,7 @@ def evaluate(
 def baselines(args: Args) -> None:
     """Score the extractive baselines and the human row on the test split.
 
-    Lead, longest, random and oracle extracts, and people.
+    The extracts are lead, longest, random and oracle; human is one reference against the others.
     """
     config = _load(args)
     from headcount.commands.baselines import baselines
@@ -135,7 +179,7 @@ def compare(
 ) -> None:
     """Compare runs on the same test examples.
 
-    The first with each of the others, with intervals and p-values.
+    The first run with each of the others, with intervals and p-values.
     """
     from headcount.commands.compare import compare
 
@@ -190,10 +234,12 @@ def summarize(
 )
 def export(
     run: Run,
-    to: Annotated[Path, typer.Argument(metavar="DIR", help="a folder to make, new or empty")],
+    to: Annotated[Path, typer.Argument(metavar="DIR", help="the folder to write, new or empty")],
 ) -> None:
-    """Export the best weights of a finished run as safetensors, with config, tokenizer and a model
-    card."""
+    """Export the best weights of a finished run as safetensors.
+
+    Config, tokenizer and a model card are beside them. The folder works like a run.
+    """
     from headcount.commands.export import export
 
     export(run, to)
@@ -206,17 +252,14 @@ def export(
     "data.test_split=null`"
 )
 def data(args: Args) -> None:
-    """Prepare a data set and show what is in it.
+    """Prepare a data set and print what is in it.
 
-    Sizes, lengths, novelty, repeats, dropped rows.
+    Sizes, lengths, novelty, repeats and dropped rows.
     """
     config = _load(args)
+    from headcount.commands.data import data
 
-    from headcount.training.data_module import SummarizationDataModule
-
-    module = SummarizationDataModule(config)
-    module.setup()
-    print_line(f"figures and picture: {module.audit(make_console(), always=True)}")
+    data(config)
 
 
 @app.command(
@@ -230,12 +273,9 @@ def config(
     ] = False,
 ) -> None:
     """Print the resolved config, or with --schema every key there is."""
-    if schema:
-        print_line(compose.schema())
-        return
-    if not args:
-        raise ConfigError("config: no files; legal: CONFIG... [KEY=VALUE...], or --schema")
-    print_line(compose.to_yaml(_load(args)), end="")
+    from headcount.commands.config import config
+
+    config(args or [], schema=schema)
 
 
 @app.command(
@@ -243,7 +283,7 @@ def config(
     "- `headcount model configs/docstrings.yaml configs/model/gpt.yaml model.num_kv_heads=1`"
 )
 def model(args: Args) -> None:
-    """Print the model as a table: heads and parameters by place, FLOPs and cache."""
+    """Print the model as a table: heads and parameters by attention site, FLOPs and cache."""
     config = _load(args)
     from headcount.commands.model import describe
 
@@ -270,27 +310,30 @@ def ablate(
     where: Annotated[
         Literal["local", "slurm", "wandb"],
         typer.Option(
-            help="on this machine, as a SLURM job array, or by agents of a W&B sweep that this "
-            "registers"
+            help="on this machine, as a SLURM job array, or by agents of a W&B sweep, which is "
+            "registered"
         ),
     ] = "local",
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, help="trainings at a time, which share cores and GPUs; 1, or a --smoke's cores"
+            min=1,
+            help="number of trainings at a time, which share cores and GPUs; 1, or with --smoke "
+            "the number of cores",
         ),
     ] = None,
     slurm: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="KEY=VALUE", help="as submitit names it: partition, time, gpus_per_node"
+            metavar="KEY=VALUE",
+            help="option of SLURM, as submitit names it: partition, time, gpus_per_node",
         ),
     ] = None,
     retry: Annotated[
         bool, typer.Option("--retry", help="train again also what failed before")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="say what it would take, and start nothing")
+        bool, typer.Option("--dry-run", help="print what it would take, and start nothing")
     ] = False,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="a few steps of each cell, in a folder of its own")
@@ -301,48 +344,21 @@ def ablate(
 ) -> None:
     """Train every cell of a study that is not yet finished; the same command resumes.
 
-    Exit status 0 says that all cells are finished.
+    The exit status is 0 if all cells are finished.
     """
-    from headcount.experiments.cells import check_study, make_cells, pick_cells
-    from headcount.experiments.grid import load_grid
+    from headcount.commands.ablate import ablate
 
-    if slurm and where != "slurm":
-        raise ConfigError(
-            f"--slurm {slurm[0]} does nothing with --where {where}; legal: --where slurm"
-        )
-    grid = load_grid(experiment)
-    every = make_cells(grid, smoke=smoke)
-    if expect is not None:
-        check_study(experiment, every, expect)
-    cells = pick_cells(every, only or [])
-
-    from headcount.experiments.controls import check_controls
-    from headcount.experiments.launch.local import Launch, count_cores, forget_failure
-
-    console = make_console()
-    check_controls(grid, every)
-    if dry_run:
-        from headcount.experiments.plan import print_plan
-
-        print_plan(grid, cells, workers=workers or 1, console=console)
-        return
-    if where == "wandb":
-        from headcount.experiments.launch.wandb_sweep import make_sweep, register_sweep
-
-        register_sweep(make_sweep(grid, every, smoke=smoke), every, console)
-        return
-    if retry:
-        for cell in cells:
-            forget_failure(cell)
-    if where == "slurm":
-        from headcount.experiments.launch.slurm import launch_on_slurm
-
-        status = launch_on_slurm(
-            cells, grid.name, workers=workers, options=slurm or [], console=console
-        )
-    else:
-        workers = workers or (min(count_cores(), len(cells)) if smoke else 1)
-        status = Launch(cells, grid.name, workers=workers, console=console).run()
+    status = ablate(
+        experiment,
+        only or [],
+        where=where,
+        workers=workers,
+        slurm=slurm,
+        retry=retry,
+        dry_run=dry_run,
+        smoke=smoke,
+        expect=expect,
+    )
     raise typer.Exit(status)
 
 
@@ -359,13 +375,13 @@ def report(
         typer.Argument(metavar="[tracking.KEY=VALUE...]", help="of the report's own W&B run"),
     ] = None,
     smoke: Annotated[
-        bool, typer.Option("--smoke", help="of the cells that ablate --smoke has trained")
+        bool, typer.Option("--smoke", help="report the cells of ablate --smoke")
     ] = False,
 ) -> None:
-    """Say what a study has found.
+    """Write what a study has found so far: tables, a figure and text, into its folder.
 
-    Tables, a figure and words into its folder, also when it is half-finished.
+    Cells that are not finished are left out.
     """
-    from headcount.experiments.report.write import report
+    from headcount.commands.report import report
 
     report(experiment, args or [], smoke=smoke)

@@ -57,7 +57,7 @@ def print_line(text: str, *, file: IO[str] | None = None, end: str = "\n") -> No
     print(printable(text), file=file or sys.stdout, end=end, flush=True)
 
 
-def take_any_encoding() -> None:
+def escape_unencodable() -> None:
     """Let standard output and error write out what their encoding does not have, instead of
     failing.
 

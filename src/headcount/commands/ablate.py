@@ -1,0 +1,97 @@
+"""The command ``ablate``: train the cells of a study."""
+
+from pathlib import Path
+from typing import Literal
+
+from headcount.errors import ConfigError
+from headcount.experiments.cell import Cell
+from headcount.experiments.cells import check_study, make_cells, pick_cells
+from headcount.experiments.grid import Grid, load_grid
+from headcount.terminal import SafeConsole, make_console
+
+Where = Literal["local", "slurm", "wandb"]
+
+
+def ablate(
+    experiment: Path,
+    only: list[str],
+    *,
+    where: Where = "local",
+    workers: int | None = None,
+    slurm: list[str] | None = None,
+    retry: bool = False,
+    dry_run: bool = False,
+    smoke: bool = False,
+    expect: str | None = None,
+) -> int:
+    """Train every cell of a study that is not yet finished.
+
+    Args:
+        experiment: a folder with a grid.yaml.
+        only: ``KEY=VALUE`` each; only the cells with these values are trained.
+        where: on this machine, as a SLURM job array, or by the agents of a W&B sweep.
+        workers: number of trainings at a time; None: 1, or the number of cores with ``smoke``.
+        slurm: options of SLURM, ``KEY=VALUE`` each.
+        retry: train again also what failed before.
+        dry_run: print what it would take, and start nothing.
+        smoke: train a few steps of each cell, in a folder of its own.
+        expect: fingerprint of the study that a job was submitted for.
+
+    Returns:
+        The exit status: 0 if all cells are finished.
+
+    Raises:
+        ConfigError: the study, a value or an option is wrong.
+    """
+    if slurm and where != "slurm":
+        raise ConfigError(
+            f"--slurm {slurm[0]} does nothing with --where {where}; legal: --where slurm"
+        )
+    grid = load_grid(experiment)
+    all_cells = make_cells(grid, smoke=smoke)
+    if expect is not None:
+        check_study(experiment, all_cells, expect)
+    cells = pick_cells(all_cells, only)
+
+    # A mistake so far is reported before torch is imported.
+    from headcount.experiments.controls import check_controls
+
+    console = make_console()
+    check_controls(grid, all_cells)
+    if dry_run:
+        from headcount.experiments.plan import print_plan
+
+        print_plan(grid, cells, workers=workers or 1, console=console)
+        return 0
+    if where == "wandb":
+        from headcount.experiments.launch.wandb_sweep import make_sweep, register_sweep
+
+        register_sweep(make_sweep(grid, all_cells, smoke=smoke), all_cells, console)
+        return 0
+    return _launch(grid, cells, console, where, workers, slurm or [], retry=retry, smoke=smoke)
+
+
+def _launch(
+    grid: Grid,
+    cells: list[Cell],
+    console: SafeConsole,
+    where: Where,
+    workers: int | None,
+    slurm: list[str],
+    *,
+    retry: bool,
+    smoke: bool,
+) -> int:
+    """Train cells here or on SLURM, and return the exit status."""
+    from headcount.experiments.launch.local import Launch, count_cores, forget_failure
+
+    if retry:
+        for cell in cells:
+            forget_failure(cell)
+    if where == "slurm":
+        from headcount.experiments.launch.slurm import launch_on_slurm
+
+        return launch_on_slurm(cells, grid.name, workers=workers, options=slurm, console=console)
+    if workers is None:
+        workers = min(count_cores(), len(cells)) if smoke else 1
+    return Launch(cells, grid.name, workers=workers, console=console).run()

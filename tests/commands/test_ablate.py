@@ -1,0 +1,76 @@
+"""Launching itself is tested in tests/experiments/launch."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from headcount.commands.ablate import ablate
+from headcount.errors import ConfigError
+from tests.conftest import SMALL, write_data
+
+REPOSITORY = Path(__file__).parents[2]
+GRID = """configs: [base.yaml]
+control: fixed_width
+grid: {model.num_heads: [1, 2]}
+seeds: [0]
+reference_cell: {model.num_heads: 2}
+"""
+
+
+@pytest.fixture
+def study(tmp_path: Path, small) -> Path:
+    folder = tmp_path / "study"
+    folder.mkdir()
+    (folder / "grid.yaml").write_text(GRID)
+    write_data(tmp_path / "data")
+    lines = [*SMALL, "data.path=data", "data.cache_dir=cache"]
+    sections: dict[str, list[str]] = {}
+    for line in lines:
+        key, _, value = line.partition("=")
+        section, _, name = key.partition(".")
+        sections.setdefault(section, []).append(f"  {name}: {value}")
+    text = "".join(f"{name}:\n" + "\n".join(keys) + "\n" for name, keys in sections.items())
+    (tmp_path / "base.yaml").write_text(text)
+    (tmp_path / "configs").mkdir()
+    shutil.copy(REPOSITORY / "configs" / "smoke.yaml", tmp_path / "configs")
+    return folder
+
+
+def test_a_dry_run_starts_nothing(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ablate(study, [], dry_run=True) == 0
+    assert "2 cells" in capsys.readouterr().out
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("where", ["local", "wandb"])
+def test_slurm_options_need_slurm(where, study: Path) -> None:
+    with pytest.raises(ConfigError, match="^--slurm time=1 does nothing with --where"):
+        ablate(study, [], where=where, slurm=["time=1"])
+
+
+def test_another_study_than_expected(study: Path) -> None:
+    with pytest.raises(ConfigError, match="study"):
+        ablate(study, [], expect="0" * 64, dry_run=True)
+
+
+@pytest.mark.parametrize("status", [0, 3])
+@pytest.mark.parametrize("smoke", [True, False])
+def test_the_exit_status_is_that_of_the_launch(
+    smoke: bool, status: int, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched = {}
+
+    class Launch:
+        def __init__(self, cells, name, *, workers, console) -> None:
+            launched.update(cells=cells, name=name, workers=workers)
+
+        def run(self) -> int:
+            return status
+
+    monkeypatch.setattr("headcount.experiments.launch.local.Launch", Launch)
+    monkeypatch.setattr("headcount.experiments.launch.local.count_cores", lambda: 64)
+    assert ablate(study, ["model.num_heads=1"], retry=True, smoke=smoke) == status
+    assert len(launched["cells"]) == 1 and launched["workers"] == 1
+    assert ablate(study, [], smoke=smoke) == status
+    assert len(launched["cells"]) == 2 and launched["workers"] == (2 if smoke else 1)
