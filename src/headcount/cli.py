@@ -187,6 +187,23 @@ def compare(
 
 
 @app.command(
+    epilog="Examples:\n\n- `headcount heads runs/docstrings-1`\n\n"
+    "- `headcount heads runs/docstrings-1 heads.documents=500 heads.points=9`\n\n"
+    "- `headcount heads runs/docstrings-1 heads.split=test`"
+)
+def heads(run: Run, args: Overrides = None) -> None:
+    """Measure which heads of a finished run matter, and what they attend to.
+
+    Importance, ablation of each head, roles and pruning curves, with tables, pictures and findings
+    in RUN/heads-N. The same command resumes an interrupted analysis.
+    """
+    config = compose.load([config_file(run)], args or [])
+    from headcount.commands.heads import analyse_heads
+
+    analyse_heads(run, config)
+
+
+@app.command(
     epilog="Examples:\n\n- `headcount summarize runs/docstrings-1 letter.txt`\n\n"
     "- `cat notes.txt | headcount summarize runs/docstrings-1`\n\n"
     "- `headcount summarize runs/docstrings-1 documents.jsonl > summaries.jsonl`\n\n"

@@ -503,6 +503,23 @@ class EvaluationConfig(Section):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadsConfig(Section):
+    """The analysis of a trained model's heads by ``headcount heads``."""
+
+    split: Literal["validation", "test"] = key(
+        "validation", "split that the heads are analysed on; orders are chosen on validation"
+    )
+    documents: int = key(100, "number of documents of that split", at_least=2)
+    points: int = key(7, "points of a pruning curve, all heads and no heads included", at_least=2)
+    random_orders: int = key(
+        5, "random orders that the pruning curves are compared with", at_least=1
+    )
+    margin: float = key(
+        0.5, "loss of ROUGE x 100 below which a smaller model counts as equal", at_least=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrackingConfig(Section):
     """Weights & Biases."""
 
@@ -560,6 +577,7 @@ class Config(Section):
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    heads: HeadsConfig = field(default_factory=HeadsConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     run: RunConfig = field(default_factory=RunConfig)
     trainer: dict[str, Any] = key(TRAINER_DEFAULTS, "arguments of pytorch_lightning.Trainer")

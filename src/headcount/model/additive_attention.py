@@ -1,6 +1,8 @@
 """Additive attention (Bahdanau et al. 2015, section 3.1 and appendix A.1.2), the first form of
 attention."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -39,7 +41,7 @@ class AdditiveAttention(nn.Module):
 
     One head is the attention of the paper. Several heads use a part of the dimensions each, as in
     multi-head attention. ``head_gates`` [H] multiplies the output of each head. None, the default,
-    costs nothing.
+    costs nothing. ``edit_heads`` is that of ``MultiHeadAttention``.
 
     Args:
         embedding_size: width of states and source tokens.
@@ -65,6 +67,7 @@ class AdditiveAttention(nn.Module):
         self.score_HK = nn.Parameter(torch.empty(num_heads, self.head_dim))
         nn.init.uniform_(self.score_HK, -(self.head_dim**-0.5), self.head_dim**-0.5)
         self.register_buffer("head_gates", None, persistent=False)
+        self.edit_heads: Callable[[Tensor], Tensor] | None = None
 
     def project_memory(self, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
         """Return the keys and the values [B, H, S, K] of source tokens.
@@ -93,7 +96,10 @@ class AdditiveAttention(nn.Module):
         )
         if self.head_gates is not None:
             attended_BHWK = attended_BHWK * self.head_gates[:, None, None]
-        return attended_BHWK.transpose(1, 2).flatten(-2), weights_BHWS
+        attended_BWHK = attended_BHWK.transpose(1, 2)
+        if self.edit_heads is not None:
+            attended_BWHK = self.edit_heads(attended_BWHK)
+        return attended_BWHK.flatten(-2), weights_BHWS
 
     def _split_heads(self, x_BSD: Tensor) -> Tensor:
         return x_BSD.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)

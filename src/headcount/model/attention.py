@@ -9,6 +9,7 @@
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -30,7 +31,8 @@ class MultiHeadAttention(nn.Module):
 
     ``head_gates`` [H] multiplies the output of each head. None, the default, costs nothing. Set it
     to zeros and ones to mask heads, or to a tensor that requires a gradient to learn how much each
-    head matters.
+    head matters. ``edit_heads``, a function from the gated outputs [..., H, K] to those that are
+    projected, lets an experiment replace them.
 
     Args:
         embedding_size: width of the tokens.
@@ -100,6 +102,7 @@ class MultiHeadAttention(nn.Module):
         self.register_buffer("rotations", rotations, persistent=False)
         self.register_buffer("slopes_H", slopes_H, persistent=False)
         self.register_buffer("head_gates", None, persistent=False)
+        self.edit_heads: Callable[[Tensor], Tensor] | None = None
 
     def forward(
         self,
@@ -194,6 +197,8 @@ class MultiHeadAttention(nn.Module):
         """Return tokens [..., D] of the heads' outputs, each multiplied by its gate."""
         if self.head_gates is not None:
             attended_NHK = attended_NHK * self.head_gates[:, None]
+        if self.edit_heads is not None:
+            attended_NHK = self.edit_heads(attended_NHK)
         return self.output_projection(attended_NHK.flatten(-2))
 
     def rotate(self, x_NHK: Tensor, positions_N: Tensor) -> Tensor:

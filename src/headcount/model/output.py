@@ -57,6 +57,15 @@ class ModelOutput:
         uniform = log_vocabulary_MV.mean() if label_smoothing else 0.0
         return -(1 - label_smoothing) * log_likelihood_M.mean() - label_smoothing * uniform
 
+    def token_losses(self, targets_M: Tensor) -> Tensor:
+        """Return the cross-entropy of each target token, [M]; ``loss`` without smoothing is its
+        mean."""
+        if self.gate_M is None:
+            return F.cross_entropy(upcast(self.logits_MV), targets_M, reduction="none")
+        log_vocabulary_MV = upcast(self.logits_MV).log_softmax(-1)
+        log_generated_M = log_vocabulary_MV.gather(1, targets_M[:, None])[:, 0]
+        return -mix(log_generated_M, self._copy_probability(targets_M), self.gate_M)
+
     def coverage_loss(self) -> Tensor:
         """Return the coverage loss, which penalizes repeated attention (See et al. 2017, section
         2.3).

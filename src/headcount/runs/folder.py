@@ -37,13 +37,19 @@ class RunFile(StrEnum):
     FINISHED = "finished"  # written last
     LOCK = ".lock"
 
+    # Of an analysis of heads, in a folder heads-N.
+    HEADS = "heads.csv"
+    CURVES = "curves.csv"
+    MEASUREMENTS = "measurements.jsonl"
+    FINDINGS = "findings.md"
+
     # Of an export, which has no checkpoints.
     EXPORTED_CONFIG = "config.json"
     WEIGHTS = "model.safetensors"
     CARD = "README.md"
 
 
-KEYS_WITHOUT_EFFECT = ("run.", "tracking.", "data.cache_dir", "data.num_workers")
+KEYS_WITHOUT_EFFECT = ("run.", "tracking.", "data.cache_dir", "data.num_workers", "heads.")
 
 
 def has_effect(key: str, config: Config) -> bool:

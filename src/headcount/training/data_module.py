@@ -37,20 +37,24 @@ class SummarizationDataModule(pl.LightningDataModule):
     Args:
         config: of the run.
         tokenizer: that of a finished run; None: train one on the training split.
+        split: validation or test, the only one that is loaded with a given tokenizer.
 
     Attributes:
         splits: the encoded pairs of each role: train (unless streamed), validation and test.
         origin: for each role where its pairs come from, with their SHA-256.
     """
 
-    def __init__(self, config: Config, tokenizer: Tokenizer | None = None) -> None:
+    def __init__(
+        self, config: Config, tokenizer: Tokenizer | None = None, *, split: str = "test"
+    ) -> None:
         super().__init__()
         self.config = config
         self.given_tokenizer = tokenizer
+        self.only_split = split
         self.splits: dict[str, EncodedPairs] = {}
 
     def setup(self, stage: str | None = None) -> None:
-        """Load and encode the splits, once; with a given tokenizer only the test split."""
+        """Load and encode the splits, once; with a given tokenizer only one split."""
         if self.splits:
             return
 
@@ -61,7 +65,7 @@ class SummarizationDataModule(pl.LightningDataModule):
             "test": data.test_split,
         }
         if self.given_tokenizer is not None:
-            roles = {"test": data.test_split}
+            roles = {self.only_split: roles[self.only_split]}
         if data.streaming:
             roles.pop("train", None)
 

@@ -1,0 +1,187 @@
+"""The command ``heads``: which heads of a trained summarizer matter, and what they do.
+
+An analysis is a folder ``RUN/heads-N``. An interrupted one resumes; a finished one of the same
+settings is read again, not repeated.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning.loggers import WandbLogger
+from rich.console import Console
+from wandb import Image, Table
+
+from headcount.config.load import as_dict, flatten, to_yaml
+from headcount.config.schema import Config
+from headcount.data.batches import EncodedPairs
+from headcount.data.files import digest
+from headcount.data.tokenizer import load_tokenizer
+from headcount.errors import ConfigError
+from headcount.escape import markdown_prose
+from headcount.heads.analysis import Analysis, analyse, count_measurements
+from headcount.heads.attention_maps import attention_maps
+from headcount.heads.findings import findings
+from headcount.heads.measure import HeadEvaluator, MeasurementStore
+from headcount.heads.plots import draw_attention, draw_curves, draw_heat_maps, save_plot
+from headcount.heads.tables import COLUMNS as SUMMARY_COLUMNS
+from headcount.heads.tables import (
+    as_latex,
+    as_markdown,
+    curves_csv,
+    heads_csv,
+    print_heads,
+    summary_rows,
+)
+from headcount.runs.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
+from headcount.runs.files import write_atomically
+from headcount.runs.folder import RunFile, create_numbered_folder, lock_folder, reject_links
+from headcount.runs.wandb_tracking import track
+from headcount.terminal import make_console, say
+from headcount.training.callbacks.progress import bar
+from headcount.training.data_module import SummarizationDataModule
+from headcount.training.module import Summarizer
+
+VERSION = 1  # of the measurements; raise it when what they mean changes
+SAMPLE_SEED = 0
+
+
+def analyse_heads(run: Path, config: Config) -> tuple[Path, Analysis]:
+    """Analyse the heads of a run or an export; write tables, pictures and findings; print them.
+
+    Args:
+        run: the run folder, or an export.
+        config: the run's config, with changes.
+
+    Returns:
+        The folder of the analysis and its results.
+
+    Raises:
+        ConfigError: the run is not complete, a setting of its model is changed, or its data is not
+            available.
+    """
+    reject_links(run)
+    check_unchanged(run, config)
+    console = make_console()
+    tokenizer = load_tokenizer(run / RunFile.TOKENIZER)
+    data = SummarizationDataModule(config, tokenizer, split=config.heads.split)
+    data.setup()
+    split = data.splits[config.heads.split]
+    rows = sample_rows(len(split), config.heads.documents)
+
+    summarizer = Summarizer(config, data.tokenizer)
+    summarizer.load_weights(load_checkpoint(run, "best").get("state_dict", {}))
+    summarizer.eval()
+    summarizer.to("cuda" if torch.cuda.is_available() else "cpu")
+
+    made_of = _made_of(run, config, data)
+    with ExitStack() as locks:
+        folder = _lock_analysis(run, made_of, locks)
+        write_atomically(folder / RunFile.CONFIG, to_yaml(config))
+        analysis = _measure(summarizer, split, rows, folder, made_of, console)
+        _write(folder, analysis, summarizer, split, rows)
+        _log_to_wandb(config, folder, analysis)
+
+    title = f"{run}: heads on {len(rows)} {config.heads.split} documents"
+    print_heads(console, title, analysis)
+    for sentence in findings(analysis):
+        say(console, f"\n- {sentence}")
+    say(console, f"\nanalysis: {folder}")
+    return folder, analysis
+
+
+def sample_rows(examples: int, documents: int) -> list[int]:
+    """Return the rows of the fixed random sample of a split, in ascending order."""
+    drawn = np.random.default_rng(SAMPLE_SEED).permutation(examples)[:documents]
+    return sorted(drawn.tolist())
+
+
+def _made_of(run: Path, config: Config, data: SummarizationDataModule) -> dict[str, Any]:
+    """Return everything that the measurements depend on."""
+    settings = {}
+    for key, value in flatten(as_dict(config)).items():
+        if key.startswith(("heads.", "generation.", "evaluation.", "data.max_")):
+            settings[key] = value
+    return {
+        "version": VERSION,
+        "checkpoint": digest(checkpoint_path(run, "best")),
+        "documents": data.origin[config.heads.split]["sha256"],
+        "settings": settings,
+    }
+
+
+def _lock_analysis(run: Path, made_of: dict[str, Any], locks: ExitStack) -> Path:
+    """Lock and return the folder of an analysis that was made of the same, or a new one."""
+    expected = json.loads(json.dumps(made_of))
+    for file in sorted(run.glob(f"heads-*/{RunFile.MEASUREMENTS}")):
+        with file.open("rb") as lines:
+            first = lines.readline()
+        with suppress(ValueError, ConfigError):  # another process works on it, or it is damaged
+            if json.loads(first).get("made_of") == expected:
+                locks.enter_context(lock_folder(file.parent))
+                return file.parent
+    folder = create_numbered_folder(run, "heads")
+    locks.enter_context(lock_folder(folder))
+    return folder
+
+
+def _measure(
+    summarizer: Summarizer,
+    split: EncodedPairs,
+    rows: Sequence[int],
+    folder: Path,
+    made_of: dict[str, Any],
+    console: Console,
+) -> Analysis:
+    store = MeasurementStore(folder / RunFile.MEASUREMENTS, made_of)
+    if store.found:
+        say(console, f"{folder}: resumes after {len(store.found):,} measurements")
+    with bar(console) as progress:
+        total = count_measurements(summarizer.config, summarizer.model)
+        task = progress.add_task("measuring heads", total=total, note="")
+        evaluator = HeadEvaluator(
+            summarizer, split, rows, store, on_measured=lambda: progress.advance(task)
+        )
+        analysis = analyse(evaluator)
+        progress.update(task, completed=total)
+    return analysis
+
+
+def _write(
+    folder: Path,
+    analysis: Analysis,
+    summarizer: Summarizer,
+    split: EncodedPairs,
+    rows: Sequence[int],
+) -> None:
+    write_atomically(folder / RunFile.HEADS, heads_csv(analysis))
+    write_atomically(folder / RunFile.CURVES, curves_csv(analysis))
+    write_atomically(folder / "table.md", as_markdown(analysis))
+    write_atomically(folder / "table.tex", as_latex(analysis))
+
+    save_plot(draw_heat_maps(analysis), folder, "heat_maps")
+    save_plot(draw_curves(analysis), folder, "pruning")
+    shortest = min(rows, key=lambda row: int(split.document_lengths[row]))
+    maps = attention_maps(summarizer.model, split.batch([shortest]))
+    save_plot(draw_attention(maps, analysis.heads), folder, "attention")
+
+    sentences = "".join(f"- {markdown_prose(sentence)}\n" for sentence in findings(analysis))
+    write_atomically(folder / RunFile.FINDINGS, sentences)  # written last
+
+
+def _log_to_wandb(config: Config, folder: Path, analysis: Analysis) -> None:
+    with track(config.tracking, folder, as_dict(config), job_type="heads") as loggers:
+        for logger in loggers:
+            if isinstance(logger, WandbLogger):
+                table = Table(
+                    columns=list(SUMMARY_COLUMNS),
+                    data=summary_rows(analysis),
+                    allow_mixed_types=True,
+                )
+                logger.log_metrics({"heads": table})  # type: ignore[dict-item] # W&B takes it
+                for name in ("heat_maps", "pruning", "attention"):
+                    logger.log_metrics({name: Image(str(folder / f"{name}.png"))})  # type: ignore[dict-item]

@@ -1,0 +1,347 @@
+"""The analysis of a trained model's heads: every measure, in the order in which each needs the
+last one.
+
+``analyse`` is what the command ``heads`` runs. All that costs time goes through the store of the
+evaluator, so that an interrupted analysis resumes.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from headcount.config.schema import Config
+from headcount.data.batches import Batch
+from headcount.data.tokenizer import END, START
+from headcount.evaluation.rouge import ROUGE_TYPES
+from headcount.heads.ablation import ABLATIONS, HeadOutputs, ablated, record_outputs
+from headcount.heads.attention_maps import attention_maps, document_part
+from headcount.heads.attention_statistics import attention_statistics
+from headcount.heads.blocks import Head, Model, heads_of
+from headcount.heads.curve import Curve, curve_point, kept_counts, order_heads, random_order
+from headcount.heads.importance import importance, normalize_by_layer
+from headcount.heads.measure import HeadEvaluator, Measurement
+from headcount.heads.roles import RoleScore, Vocabulary, find_roles, score_roles, vocabulary_kinds
+from headcount.heads.statistics import Difference, difference_family
+from headcount.model.gpt import GPT
+from headcount.training.module import Summarizer
+
+Values = NDArray[np.float64]
+SCOPE_ALL = "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadResult:
+    """Everything that was measured of one head.
+
+    Attributes:
+        head: which one.
+        importance: mean of |d loss / d gate|.
+        normalized_importance: divided by the length of the block's importances.
+        confidence: mean of the largest weight.
+        entropy: of the weights, in nats.
+        distance: mean distance to the keys in tokens; NaN for cross-attention.
+        loss_changes: change of the loss by each kind of ablation, and by leaving only this head of
+            its block (``only``).
+        rouge_changes: likewise of the selected ROUGE type.
+        roles: scores by role.
+    """
+
+    head: Head
+    importance: float
+    normalized_importance: float
+    confidence: float
+    entropy: float
+    distance: float
+    loss_changes: dict[str, Difference]
+    rouge_changes: dict[str, Difference]
+    roles: dict[str, RoleScore]
+
+    @property
+    def held_roles(self) -> list[str]:
+        """The roles that the head has, the largest excess first."""
+        held = [role for role, score in self.roles.items() if score.is_held]
+        return sorted(held, key=lambda role: -self.roles[role].excess)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """The analysis of a model.
+
+    Attributes:
+        heads: a result for each head, block by block.
+        curves: of every scope and order.
+        rouge: the ROUGE type of scores.
+        margin: below which a loss of it counts as none.
+        documents: number of documents.
+        loss: of the complete model.
+        score: of the complete model.
+    """
+
+    heads: list[HeadResult]
+    curves: list[Curve]
+    rouge: str
+    margin: float
+    documents: int
+    loss: float
+    score: float
+
+    @property
+    def sites(self) -> list[str]:
+        """The attention sites of the model."""
+        return list(dict.fromkeys(result.head.site for result in self.heads))
+
+
+def count_measurements(config: Config, model: Model) -> int:
+    """Return at most how many measurements an analysis makes, for a progress bar."""
+    heads = heads_of(model)
+    scopes = _scopes(heads)
+    points = sum(
+        len(kept_counts(len(of_scope), config.heads.points)) for of_scope in scopes.values()
+    )
+    orders = 4 + config.heads.random_orders
+    return 1 + len(heads) * (len(ABLATIONS) + 1) + points * orders
+
+
+def analyse(evaluator: HeadEvaluator) -> Analysis:
+    """Measure every head of a model.
+
+    Args:
+        evaluator: of the model, on a sample of documents.
+    """
+    summarizer = evaluator.summarizer
+    config = summarizer.config
+    model = summarizer.model
+    heads = heads_of(model)
+    rouge = config.evaluation.select_by if config.evaluation.select_by in ROUGE_TYPES else "rougeL"
+
+    complete = evaluator.measure("complete")
+    gradient = _stored_importance(evaluator)
+    statistics, role_scores = _describe_attention(summarizer, evaluator.batches)
+    roles = find_roles(role_scores)
+    changes = _ablate_one_by_one(evaluator, heads, complete, rouge)
+
+    normalized = normalize_by_layer(gradient)
+    results = []
+    for head in heads:
+        results.append(
+            HeadResult(
+                head=head,
+                importance=float(gradient[head.block][head.index]),
+                normalized_importance=float(normalized[head.block][head.index]),
+                confidence=float(statistics["confidence"][head.block][head.index]),
+                entropy=float(statistics["entropy"][head.block][head.index]),
+                distance=float(statistics["distance"][head.block][head.index]),
+                loss_changes={kind: changes[kind, "loss"][head] for kind in _KINDS},
+                rouge_changes={kind: changes[kind, "rouge"][head] for kind in _KINDS},
+                roles={
+                    role: scores[head.index]
+                    for (block, role), scores in roles.items()
+                    if block == head.block
+                },
+            )
+        )
+    return Analysis(
+        heads=results,
+        curves=_pruning_curves(evaluator, results, complete, rouge),
+        rouge=rouge,
+        margin=config.heads.margin,
+        documents=len(evaluator.rows),
+        loss=float(complete.losses.mean()),
+        score=float(complete.rouge(rouge).mean()),
+    )
+
+
+_KINDS = (*ABLATIONS, "only")
+
+
+def _stored_importance(evaluator: HeadEvaluator) -> dict[str, Values]:
+    def make() -> dict[str, list[float]]:
+        profile = importance(evaluator.summarizer.model, evaluator.batches)
+        return {block: values.tolist() for block, values in profile.items()}
+
+    stored = evaluator.store.get("importance", make)
+    return {block: np.array(values) for block, values in stored.items()}
+
+
+# One head at a time
+
+
+def _ablate_one_by_one(
+    evaluator: HeadEvaluator, heads: list[Head], complete: Measurement, rouge: str
+) -> dict[tuple[str, str], dict[Head, Difference]]:
+    """Switch off each head alone, in every way, and each block but one head.
+
+    Returns:
+        By kind and by ``loss`` or ``rouge`` the change of each head, tested as one family.
+    """
+    model = evaluator.summarizer.model
+    outputs: HeadOutputs | None = None
+    changes: dict[tuple[str, str], dict[Head, Difference]] = {}
+    for kind in _KINDS:
+        measured = []
+        for number, head in enumerate(heads):
+            if kind == "only":
+                others = {other for other in heads if other.block == head.block} - {head}
+                measured.append(measure_without(evaluator, others))
+            elif kind == "zero":
+                measured.append(measure_without(evaluator, {head}))
+            else:
+                if outputs is None:
+                    outputs = record_outputs(model, evaluator.batches)
+                setting = ablated(model, [head], kind, outputs=outputs, seed=number)  # type: ignore[arg-type]
+                measured.append(evaluator.measure(f"{kind} {head}", setting))
+        losses = [each.losses - complete.losses for each in measured]
+        scores = [each.rouge(rouge) - complete.rouge(rouge) for each in measured]
+        changes[kind, "loss"] = dict(zip(heads, difference_family(losses), strict=True))
+        changes[kind, "rouge"] = dict(zip(heads, difference_family(scores), strict=True))
+    return changes
+
+
+def measure_without(evaluator: HeadEvaluator, removed: set[Head]) -> Measurement:
+    """Return the measurement of a model with some heads switched off by zero.
+
+    It is stored by which heads they are, so that orders that remove the same heads share it.
+    """
+    if not removed:
+        return evaluator.measure("complete")
+    names = " ".join(sorted(map(str, removed)))
+    return evaluator.measure(f"without {names}", ablated(evaluator.summarizer.model, removed))
+
+
+# Attention
+
+
+def _describe_attention(
+    summarizer: Summarizer, batches: list[Batch]
+) -> tuple[dict[str, dict[str, Values]], dict[tuple[str, str], tuple[Values, Values]]]:
+    """Return statistics and role scores of the attention on each document.
+
+    The model reads the summaries that it has generated itself.
+
+    Returns:
+        By statistic and block the means over documents [heads]; and by block and role the scores
+        and their expectations, [documents, heads] both.
+    """
+    vocabulary = tokenizer_kinds(summarizer.tokenizer, summarizer.config.tokenizer.words)
+    generator = np.random.default_rng(0)
+    statistics: dict[str, dict[str, list[Values]]] = {}
+    roles: dict[tuple[str, str], list[tuple[Values, Values]]] = {}
+    for example in _with_generated_summaries(summarizer, batches):
+        for attention in attention_maps(summarizer.model, example):
+            found = attention_statistics(attention)
+            for name in ("confidence", "entropy", "distance"):
+                of_block = statistics.setdefault(name, {}).setdefault(attention.block, [])
+                of_block.append(getattr(found, name))
+            scores = score_roles(attention, vocabulary, generator)
+            # A decoder-only model attends to the document in its decoder.
+            if isinstance(summarizer.model, GPT):
+                to_document = document_part(attention, example.document_lengths[0])
+                for role, values in score_roles(to_document, vocabulary, generator).items():
+                    scores.setdefault(role, values)
+            for role, values in scores.items():
+                roles.setdefault((attention.block, role), []).append(values)
+
+    means = {}
+    for name, by_block in statistics.items():
+        means[name] = {block: _mean_of_finite(values) for block, values in by_block.items()}
+    stacked = {}
+    for key, documents in roles.items():
+        observed = np.stack([scores for scores, _ in documents])
+        expected = np.stack([expectation for _, expectation in documents])
+        stacked[key] = (observed, expected)
+    return means, stacked
+
+
+def _mean_of_finite(values: list[Values]) -> Values:
+    stacked = np.stack(values)
+    known = np.isfinite(stacked)
+    total = np.where(known, stacked, 0.0).sum(0)
+    counts = known.sum(0)
+    return np.divide(total, counts, out=np.full_like(total, np.nan), where=counts > 0)
+
+
+def _with_generated_summaries(summarizer: Summarizer, batches: list[Batch]) -> Iterator[Batch]:
+    """Yield each document with the summary that the model generates."""
+    start, end = summarizer.token_ids[START], summarizer.token_ids[END]
+    for batch in batches:
+        generated = summarizer.generate(batch, greedy=True)
+        for example, [best, *_] in zip(batch.pieces(1), generated, strict=True):
+            content = [token for token in best.tokens if token != end]
+            ids = [start, *content, end]
+            yield Batch(
+                indices=example.indices,
+                document_ids=example.document_ids,
+                document_lengths=example.document_lengths,
+                summary_ids=example.summary_ids.new_tensor(ids),
+                summary_lengths=[len(ids)],
+            )
+
+
+def tokenizer_kinds(tokenizer: Tokenizer, words: str | None) -> Vocabulary:
+    """Return which tokens of a tokenizer are delimiters, and which ``tokenizer.words`` names."""
+    size = tokenizer.get_vocab_size()
+    special = {token for token in map(tokenizer.token_to_id, (START, END)) if token is not None}
+    pattern = re.compile(words) if words else None
+
+    def is_word(text: str) -> bool:
+        return pattern is not None and pattern.fullmatch(text) is not None
+
+    return vocabulary_kinds([tokenizer.decode([token]) for token in range(size)], special, is_word)
+
+
+# Pruning curves
+
+
+def _scopes(heads: list[Head]) -> dict[str, list[Head]]:
+    """Return the heads of each scope: all, and each site if there are several."""
+    scopes = {SCOPE_ALL: heads}
+    sites = list(dict.fromkeys(head.site for head in heads))
+    if len(sites) > 1:
+        for site in sites:
+            scopes[site] = [head for head in heads if head.site == site]
+    return scopes
+
+
+def head_orders(results: list[HeadResult], random_orders: int) -> dict[str, list[Head]]:
+    """Return the orders in which heads are removed, the least important first, by name.
+
+    ``gradient``, ``one_off`` (by the loss without the head), ``confidence``, ``reverse`` (of
+    one_off) and the random controls.
+    """
+    measures: Mapping[str, Callable[[HeadResult], float]] = {
+        "gradient": lambda result: result.normalized_importance,
+        "one_off": lambda result: result.loss_changes["zero"].mean,
+        "confidence": lambda result: result.confidence,
+        "reverse": lambda result: -result.loss_changes["zero"].mean,
+    }
+    orders = {}
+    for name, measure in measures.items():
+        orders[name] = order_heads({result.head: measure(result) for result in results})
+    heads = [result.head for result in results]
+    for number in range(1, random_orders + 1):
+        orders[f"random-{number}"] = random_order(heads, number)
+    return orders
+
+
+def _pruning_curves(
+    evaluator: HeadEvaluator, results: list[HeadResult], complete: Measurement, rouge: str
+) -> list[Curve]:
+    settings = evaluator.summarizer.config.heads
+    orders = head_orders(results, settings.random_orders)
+    curves = []
+    for scope, heads in _scopes([result.head for result in results]).items():
+        for name, order in orders.items():
+            of_scope = [head for head in order if head in heads]
+            points = []
+            for kept in kept_counts(len(heads), settings.points):
+                removed = set(of_scope[: len(heads) - kept])
+                measured = measure_without(evaluator, removed)
+                points.append(
+                    curve_point(kept, measured, complete, rouge=rouge, margin=settings.margin)
+                )
+            curves.append(Curve(scope=scope, order=name, heads=len(heads), points=points))
+    return curves

@@ -1,0 +1,185 @@
+"""The pictures of an analysis of heads: heat maps, pruning curves, and the attention of each head
+on one document."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from headcount.heads.analysis import SCOPE_ALL, Analysis, HeadResult
+from headcount.heads.attention_maps import AttentionMap
+from headcount.heads.findings import METHODS
+
+Values = NDArray[np.float64]
+FORMATS = ("svg", "pdf", "png")
+STYLE: Any = {
+    "font.size": 7,
+    "axes.linewidth": 0.6,
+    "text.parse_math": False,
+    "svg.hashsalt": "headcount",  # the same ids in each svg
+    "pdf.fonttype": 42,
+}
+NO_DATE: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+    "png": {"Software": None},
+}
+# Colours that colour-blind readers tell apart (Okabe and Ito 2008); marks and lines differ too.
+LINES = {
+    "gradient": ("#0072B2", "o", "-", "gradient importance"),
+    "one_off": ("#D55E00", "s", "--", "loss without the head"),
+    "confidence": ("#CC79A7", "^", "-.", "confidence"),
+    "reverse": ("#000000", "x", ":", "reverse of loss without"),
+}
+MEASURES: dict[str, Callable[[HeadResult], float]] = {
+    "importance (normalized)": lambda result: result.normalized_importance,
+    "change of loss, head off": lambda result: result.loss_changes["zero"].mean,
+    "change of ROUGE, head off": lambda result: result.rouge_changes["zero"].mean,
+    "confidence": lambda result: result.confidence,
+}
+
+
+def save_plot(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Save a picture as SVG, PDF and PNG, the same bytes each time."""
+    paths = []
+    with rc_context(STYLE):
+        for suffix in FORMATS:
+            path = folder / f"{name}.{suffix}"
+            figure.savefig(path, metadata=NO_DATE[suffix], dpi=200)
+            paths.append(path)
+    return paths
+
+
+def draw_heat_maps(analysis: Analysis) -> Figure:
+    """Draw layers x heads for every site, a row of panels a measure."""
+    sites = analysis.sites
+    with rc_context(STYLE):
+        size = (1.2 + 1.9 * len(sites), 0.5 + 1.25 * len(MEASURES))
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(len(MEASURES), len(sites), squeeze=False)
+        for number, (title, measure) in enumerate(MEASURES.items()):
+            row = panels[number]
+            grids = [_grid(analysis, site, measure) for site in sites]
+            limit = max(float(np.nanmax(np.abs(grid))) for grid in grids) or 1.0
+            is_change = title.startswith("change")
+            for panel, site, grid in zip(row, sites, grids, strict=True):
+                image = panel.imshow(
+                    grid,
+                    cmap="PuOr_r" if is_change else "cividis",
+                    vmin=-limit if is_change else 0.0,
+                    vmax=limit,
+                    aspect="auto",
+                )
+                panel.set_xticks(range(grid.shape[1]))
+                panel.set_yticks(range(grid.shape[0]))
+                panel.set_title(site if number == 0 else "")
+                panel.set_xlabel("head" if number == len(MEASURES) - 1 else "")
+            row[0].set_ylabel("layer")
+            figure.colorbar(image, ax=list(row), label=title, shrink=0.9)
+    return figure
+
+
+def _grid(analysis: Analysis, site: str, measure: Callable[[HeadResult], float]) -> Values:
+    results = [result for result in analysis.heads if result.head.site == site]
+    layers = 1 + max(result.head.layer for result in results)
+    heads = 1 + max(result.head.index for result in results)
+    grid = np.full((layers, heads), np.nan)
+    for result in results:
+        grid[result.head.layer, result.head.index] = measure(result)
+    return grid
+
+
+def draw_curves(analysis: Analysis) -> Figure:
+    """Draw ROUGE against the heads kept, a panel a scope, with the band of random orders."""
+    scopes = list(dict.fromkeys(curve.scope for curve in analysis.curves))
+    columns = min(2, len(scopes))
+    rows = -(-len(scopes) // columns)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(3.3 * columns, 0.4 + 2.1 * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
+        for panel in panels.flat[len(scopes) :]:
+            panel.set_axis_off()
+        for panel, scope in zip(panels.flat, scopes, strict=False):
+            _draw_scope(panel, analysis, scope)
+        handles, labels = panels.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def _draw_scope(panel: Any, analysis: Analysis, scope: str) -> None:
+    curves = [curve for curve in analysis.curves if curve.scope == scope]
+    kept = [point.kept for point in curves[0].points]
+
+    # Random orders as a band from the lowest to the highest.
+    random = [curve for curve in curves if curve.order.startswith("random")]
+    scores = np.array([[point.score for point in curve.points] for curve in random])
+    panel.fill_between(
+        kept,
+        scores.min(0),
+        scores.max(0),
+        color="#999999",
+        alpha=0.35,
+        linewidth=0,
+        label=f"{len(random)} random orders",
+    )
+    for curve in curves:
+        if curve.order in LINES:
+            colour, mark, line, label = LINES[curve.order]
+            values = [point.score for point in curve.points]
+            is_method = curve.order in METHODS
+            panel.plot(
+                kept,
+                values,
+                color=colour,
+                marker=mark,
+                linestyle=line,
+                markersize=3,
+                linewidth=1.2 if is_method else 0.9,
+                label=label,
+            )
+    panel.axhline(analysis.score, color="#767676", linewidth=0.6)
+    panel.set_title("all heads" if scope == SCOPE_ALL else f"{scope} heads only", loc="left")
+    panel.set_xticks(kept)
+    panel.set_xlabel("heads kept")
+    panel.set_ylabel(analysis.rouge)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def draw_attention(
+    maps: Sequence[AttentionMap], results: Sequence[HeadResult], *, columns: int = 8
+) -> Figure:
+    """Draw small multiples of every head's attention on one document, sorted by site and role.
+
+    Args:
+        maps: of all blocks on the document.
+        results: of the heads, for their roles.
+        columns: panels in a row.
+    """
+    by_block = {attention.block: attention for attention in maps}
+    sites = list(by_block[result.head.block].site for result in results)
+    order = sorted(
+        range(len(results)),
+        key=lambda index: (
+            sites.index(sites[index]),
+            results[index].held_roles[:1] or ["~"],
+            index,
+        ),
+    )
+    columns = min(columns, len(order))
+    rows = -(-len(order) // columns)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(0.95 * columns, 1.15 * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False)
+        for panel in panels.flat:
+            panel.set_axis_off()
+        for panel, index in zip(panels.flat, order, strict=False):
+            head = results[index].head
+            weights = by_block[head.block].weights[head.index]
+            panel.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+            role = results[index].held_roles[:1]
+            panel.set_title(f"{head}\n{role[0] if role else ' '}", fontsize=5)
+    return figure

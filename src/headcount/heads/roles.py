@@ -1,0 +1,275 @@
+"""What a head attends to: roles, each compared with random weights on the same documents.
+
+Most roles are a set of target keys for each query. Their score is the attention that goes to the
+targets, averaged over the queries that have both targets and other keys. If the weights of each
+query are shuffled over the keys that it may attend to, the expected score is the share of targets
+among those keys, so that the expectation of random weights needs no simulation:
+
+- ``previous`` and ``next``: the token before or after the query
+- ``same``: other occurrences of the query's token
+- ``induction``: tokens that follow an earlier occurrence of the query's token (Olsson et al. 2022)
+- ``first``: the first token
+- ``delimiter``: special tokens and punctuation (Clark et al. 2019, section 3.2)
+- ``copying``: source tokens equal to the token that is written next
+- ``selecting``: source tokens that the summary has from the next token on
+- ``speaker``: source tokens that ``tokenizer.words`` names, such as the tags of speakers
+
+Two are numbers of another kind:
+
+- ``position``: the share of the weights' variance that the offset of key and query explains; its
+  expectation is that of shuffled weights
+- ``monotone``: the rank correlation (Spearman) of the centre of attention with the step; its
+  expectation is zero
+
+The p-value is that of a one-sided sign-flip test of the excess over the expectation, paired by
+document.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headcount.heads.attention_maps import AttentionMap, Mask
+from headcount.heads.statistics import LEVEL, difference_family
+
+Values = NDArray[np.float64]
+SELF_ROLES = ("previous", "next", "same", "induction", "first", "delimiter", "position")
+CROSS_ROLES = ("copying", "selecting", "monotone", "first", "delimiter", "speaker")
+MIN_EXCESS = 0.1  # above the expectation, for a head to be called by a role
+MIN_STEPS = 4  # of a summary, for a rank correlation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """Which tokens of the vocabulary are of a kind.
+
+    Attributes:
+        is_delimiter: special tokens and punctuation, [vocabulary].
+        is_speaker: tokens that ``tokenizer.words`` names, [vocabulary].
+    """
+
+    is_delimiter: Mask
+    is_speaker: Mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoleScore:
+    """The score of one head for one role.
+
+    Attributes:
+        score: mean over documents.
+        expected: of random weights on the same documents.
+        p: of an excess over the expectation, not corrected.
+        corrected_p: corrected for all heads and roles of the analysis (Holm 1979).
+    """
+
+    score: float
+    expected: float
+    p: float
+    corrected_p: float
+
+    @property
+    def excess(self) -> float:
+        """Score above the expectation."""
+        return self.score - self.expected
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the head has the role: a significant excess that is large enough to matter."""
+        return self.corrected_p < LEVEL and self.excess >= MIN_EXCESS
+
+
+def role_targets(attention: AttentionMap, role: str, vocabulary: Vocabulary) -> Mask:
+    """Return the target keys of a role for each query of a map, [queries, keys].
+
+    Raises:
+        ValueError: the role has no targets, or the map has no such role.
+    """
+    keys = np.arange(len(attention.key_ids))
+    equal = attention.query_ids[:, None] == attention.key_ids
+    if role == "first":
+        return np.broadcast_to(keys == 0, equal.shape)
+    if role == "delimiter":
+        return np.broadcast_to(vocabulary.is_delimiter[attention.key_ids], equal.shape)
+    if role == "speaker":
+        return np.broadcast_to(vocabulary.is_speaker[attention.key_ids], equal.shape)
+
+    if attention.positions is not None:
+        offsets = keys - attention.positions[:, None]
+        if role == "previous":
+            return offsets == -1
+        if role == "next":
+            return offsets == 1
+        if role == "same":
+            return equal & (offsets != 0)
+        if role == "induction":
+            # The token before the key is the query's, and is not the query itself.
+            follows = np.zeros_like(equal)
+            follows[:, 1:] = equal[:, :-1]
+            return follows & (offsets <= 0)
+    elif attention.next_ids is not None:
+        if role == "copying":
+            return attention.next_ids[:, None] == attention.key_ids
+        if role == "selecting":
+            is_written = attention.next_ids[:, None] == attention.key_ids
+            return np.logical_or.accumulate(is_written[::-1])[::-1]
+    raise ValueError(f"role {role}: {attention.block} has no such role")
+
+
+def score_roles(
+    attention: AttentionMap,
+    vocabulary: Vocabulary,
+    generator: np.random.Generator,
+    roles: Sequence[str] | None = None,
+) -> dict[str, tuple[Values, Values]]:
+    """Score the heads of a block on one document.
+
+    Args:
+        attention: the weights.
+        vocabulary: kinds of tokens.
+        generator: shuffles weights.
+        roles: names of roles; None: all of the map's site.
+
+    Returns:
+        For each role the scores and their expectations of random weights, [heads] both; NaN where
+        the document has no query with targets and other keys.
+    """
+    if roles is None:
+        roles = CROSS_ROLES if attention.positions is None else SELF_ROLES
+    found = {}
+    for role in roles:
+        if role == "position":
+            found[role] = _position_scores(attention, generator)
+        elif role == "monotone":
+            found[role] = _monotone_scores(attention)
+        else:
+            found[role] = _target_scores(attention, role_targets(attention, role, vocabulary))
+    return found
+
+
+def _target_scores(attention: AttentionMap, targets: Mask) -> tuple[Values, Values]:
+    reachable = targets & attention.allowed
+    num_targets = reachable.sum(1)
+    num_allowed = attention.allowed.sum(1)
+    counts = (num_targets > 0) & (num_targets < num_allowed)
+    heads = len(attention.weights)
+    if not counts.any():
+        return np.full(heads, np.nan), np.full(heads, np.nan)
+
+    to_targets = np.einsum("hts,ts->ht", attention.weights[:, counts], reachable[counts])
+    expected = (num_targets[counts] / num_allowed[counts]).mean()
+    return to_targets.mean(1), np.full(heads, expected)
+
+
+def _position_scores(
+    attention: AttentionMap, generator: np.random.Generator
+) -> tuple[Values, Values]:
+    assert attention.positions is not None
+    offsets = np.arange(len(attention.key_ids)) - attention.positions[:, None]
+    offsets_of_allowed = (offsets - offsets.min())[attention.allowed]
+
+    def explained(weights: Values) -> float:
+        values = weights[attention.allowed]
+        total = ((values - values.mean()) ** 2).sum()
+        if total == 0:
+            return 0.0
+        counts = np.bincount(offsets_of_allowed)
+        sums = np.bincount(offsets_of_allowed, weights=values)
+        means = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
+        return float(1 - ((values - means[offsets_of_allowed]) ** 2).sum() / total)
+
+    scores = np.array([explained(weights) for weights in attention.weights])
+    shuffled = [explained(_shuffle(w, attention.allowed, generator)) for w in attention.weights]
+    return scores, np.array(shuffled)
+
+
+def _shuffle(weights: Values, allowed: Mask, generator: np.random.Generator) -> Values:
+    """Shuffle the weights of each query over the keys that it may attend to."""
+    shuffled = np.zeros_like(weights)
+    for query, is_allowed in enumerate(allowed):
+        shuffled[query, is_allowed] = generator.permutation(weights[query, is_allowed])
+    return shuffled
+
+
+def _monotone_scores(attention: AttentionMap) -> tuple[Values, Values]:
+    heads, steps, keys = attention.weights.shape
+    if steps < MIN_STEPS or keys < 2:
+        return np.full(heads, np.nan), np.full(heads, np.nan)
+    centres = attention.weights @ np.arange(keys)
+    scores = np.array([_spearman(centre, np.arange(steps)) for centre in centres])
+    return scores, np.zeros(heads)
+
+
+def _spearman(x: Values, y: NDArray[np.int64]) -> float:
+    """Return the rank correlation; zero if all values are equal."""
+    ranks = [_mean_ranks(values) for values in (np.round(x, 12), y)]
+    deviations = [rank - rank.mean() for rank in ranks]
+    length = np.sqrt((deviations[0] ** 2).sum() * (deviations[1] ** 2).sum())
+    return float((deviations[0] * deviations[1]).sum() / length) if length > 0 else 0.0
+
+
+def _mean_ranks(values: NDArray[np.float64] | NDArray[np.int64]) -> Values:
+    """Return ranks from zero; equal values share the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = counts.cumsum()
+    means = last - (counts + 1) / 2
+    return np.asarray(means[inverse], dtype=np.float64)
+
+
+def find_roles(
+    scores: dict[tuple[str, str], tuple[Values, Values]],
+) -> dict[tuple[str, str], list[RoleScore]]:
+    """Test the scores of all heads and roles.
+
+    Args:
+        scores: by block and role the scores and the expectations, [documents, heads] both; NaN
+            where a document has no value.
+
+    Returns:
+        By block and role the scores of each head. A role that no document can show is left out.
+    """
+    members: list[tuple[tuple[str, str], int]] = []
+    excesses = []
+    for key, (observed, expected) in scores.items():
+        if not np.isfinite(observed).any():
+            continue
+        for head in range(observed.shape[1]):
+            members.append((key, head))
+            excesses.append(observed[:, head] - expected[:, head])
+
+    tested = difference_family(excesses, one_sided=True)
+    found: dict[tuple[str, str], list[RoleScore]] = {}
+    for (key, head), test in zip(members, tested, strict=True):
+        observed, expected = scores[key]
+        found.setdefault(key, []).append(
+            RoleScore(
+                score=float(np.nanmean(observed[:, head])),
+                expected=float(np.nanmean(expected[:, head])),
+                p=test.p,
+                corrected_p=test.corrected_p,
+            )
+        )
+    return found
+
+
+def vocabulary_kinds(
+    texts: Sequence[str], special: set[int], is_word: Callable[[str], bool]
+) -> Vocabulary:
+    """Return the kinds of the tokens of a vocabulary.
+
+    Args:
+        texts: what each token decodes to.
+        special: special tokens.
+        is_word: whether ``tokenizer.words`` matches the whole of a text.
+    """
+    stripped = [text.strip() for text in texts]
+    is_delimiter = []
+    for token, text in enumerate(stripped):
+        is_punctuation = bool(text) and not any(letter.isalnum() for letter in text)
+        is_delimiter.append(token in special or is_punctuation)
+    return Vocabulary(
+        is_delimiter=np.array(is_delimiter),
+        is_speaker=np.array([bool(text) and is_word(text) for text in stripped]),
+    )

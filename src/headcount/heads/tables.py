@@ -1,0 +1,188 @@
+"""The tables of an analysis of heads: CSV with everything, Markdown, LaTeX and the terminal with
+what a reader looks for."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from headcount.escape import csv_cell, latex, markdown
+from headcount.heads.analysis import Analysis, HeadResult
+from headcount.heads.roles import CROSS_ROLES, SELF_ROLES
+from headcount.terminal import say
+
+KINDS = ("zero", "mean", "resample", "only")
+ROLES = tuple(dict.fromkeys((*SELF_ROLES, *CROSS_ROLES)))
+COLUMNS = (
+    "site",
+    "layer",
+    "head",
+    "importance",
+    "change of loss without it",
+    "change of ROUGE without it",
+    "corrected p",
+    "confidence",
+    "roles",
+)
+
+Cell = str | int | float
+
+
+def heads_csv(analysis: Analysis) -> str:
+    """Return a row for each head with every measure; a cell is empty where a head has no such
+    value."""
+    rows = [_csv_row(result) for result in analysis.heads]
+    return _as_csv(list(rows[0]), [list(row.values()) for row in rows])
+
+
+def _csv_row(result: HeadResult) -> dict[str, Cell]:
+    row: dict[str, Cell] = {
+        "site": result.head.site,
+        "layer": result.head.layer,
+        "head": result.head.index,
+        "importance": result.importance,
+        "normalized_importance": result.normalized_importance,
+        "confidence": result.confidence,
+        "entropy": result.entropy,
+        "distance": result.distance,
+    }
+    for kind in KINDS:
+        for name, change in (
+            ("loss", result.loss_changes[kind]),
+            ("rouge", result.rouge_changes[kind]),
+        ):
+            row[f"{kind}_{name}"] = change.mean
+            row[f"{kind}_{name}_low"] = change.low
+            row[f"{kind}_{name}_high"] = change.high
+            row[f"{kind}_{name}_p"] = change.p
+            row[f"{kind}_{name}_corrected_p"] = change.corrected_p
+    for role in ROLES:
+        score = result.roles.get(role)
+        row[f"{role}_score"] = score.score if score else math.nan
+        row[f"{role}_expected"] = score.expected if score else math.nan
+        row[f"{role}_p"] = score.p if score else math.nan
+        row[f"{role}_corrected_p"] = score.corrected_p if score else math.nan
+    row["roles"] = " ".join(result.held_roles)
+    return row
+
+
+def curves_csv(analysis: Analysis) -> str:
+    """Return a row for each point of each pruning curve."""
+    header = [
+        "scope",
+        "order",
+        "heads",
+        "kept",
+        "loss",
+        analysis.rouge,
+        "difference",
+        "low",
+        "high",
+        "p",
+        "p_margin",
+    ]
+    rows: list[list[Cell]] = []
+    for curve in analysis.curves:
+        for point in curve.points:
+            rows.append(
+                [
+                    curve.scope,
+                    curve.order,
+                    curve.heads,
+                    point.kept,
+                    point.loss,
+                    point.score,
+                    point.difference,
+                    point.low,
+                    point.high,
+                    point.p,
+                    point.p_margin,
+                ]
+            )
+    return _as_csv(header, rows)
+
+
+def _as_csv(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow([_csv_value(cell) for cell in row])
+    return text.getvalue()
+
+
+def _csv_value(cell: Cell) -> Cell:
+    if isinstance(cell, float):
+        return "" if math.isnan(cell) else f"{cell:.6g}"
+    return str(csv_cell(cell)) if isinstance(cell, str) else cell
+
+
+def summary_rows(analysis: Analysis) -> list[list[str]]:
+    """Return the cells of COLUMNS for each head, as a reader sees them."""
+    rows = []
+    for result in analysis.heads:
+        loss = result.loss_changes["zero"]
+        rouge = result.rouge_changes["zero"]
+        rows.append(
+            [
+                result.head.site,
+                str(result.head.layer),
+                str(result.head.index),
+                f"{result.normalized_importance:.2f}",
+                f"{loss.mean:+.4f}",
+                f"{rouge.mean:+.2f} [{rouge.low:+.1f}, {rouge.high:+.1f}]",
+                f"{rouge.corrected_p:.3f}",
+                f"{result.confidence:.2f}",
+                ", ".join(result.held_roles) or "-",
+            ]
+        )
+    return rows
+
+
+def as_markdown(analysis: Analysis) -> str:
+    """Return the summary table in Markdown."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * (len(COLUMNS) - 2) + "---|"]
+    for row in summary_rows(analysis):
+        lines.append("| " + " | ".join(markdown(cell) for cell in row) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def as_latex(analysis: Analysis) -> str:
+    """Return the summary table in LaTeX; it needs the package booktabs."""
+    lines = [
+        r"\begin{tabular}{lrrrrrrrl}",
+        r"\toprule",
+        "site & layer & head & imp. & $\\Delta$ loss & $\\Delta$ ROUGE & $p$ & conf. & roles \\\\",
+        r"\midrule",
+    ]
+    for row in summary_rows(analysis):
+        lines.append(" & ".join(latex(cell) for cell in row) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(lines) + "\n"
+
+
+def print_heads(console: Console, title: str, analysis: Analysis) -> None:
+    """Print the summary table."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
+    short = ("site", "layer", "head", "imp.", "loss", analysis.rouge, "p", "conf.", "roles")
+    for column in short:
+        is_text = column in ("site", "roles")
+        can_wrap = column == "roles"
+        table.add_column(column, justify="left" if is_text else "right", no_wrap=not can_wrap)
+    before = ""
+    for row in summary_rows(analysis):
+        if before and row[0] != before:
+            table.add_section()
+        before = row[0]
+        table.add_row(*row)
+    say(console, f"\n{title}", style="bold")
+    console.print(table)
+    say(
+        console,
+        "imp.: |d loss / d gate|, normalized in its block; loss and ROUGE: change when the "
+        "head is off (zero), with 95 % interval over documents; p: corrected (Holm)",
+    )

@@ -1,0 +1,101 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from headcount.commands.export import export
+from headcount.commands.heads import analyse_heads, sample_rows
+from headcount.config.load import load
+from headcount.errors import ConfigError
+from headcount.heads import analysis as analysis_module
+from tests.commands.test_train import trained
+
+FEW = ["heads.documents=5", "heads.points=3", "heads.random_orders=1", "generation.max_tokens=5"]
+
+
+@pytest.fixture
+def unpictured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing, which takes most of the time of a small analysis."""
+    monkeypatch.setattr("headcount.commands.heads.save_plot", lambda *_: [])
+
+
+def run_config(folder: Path, *changes: str):
+    name = "config.yaml" if (folder / "config.yaml").exists() else "config.json"
+    return load([str(folder / name)], [*FEW, *changes])
+
+
+def test_an_analysis_is_written_printed_and_not_repeated(small, capsys, monkeypatch) -> None:
+    run = trained(small)
+    folder, analysis = analyse_heads(run, run_config(run))
+    assert folder == run / "heads-1"
+    written = {path.name for path in folder.iterdir()}
+    tables = {"heads.csv", "curves.csv", "table.md", "table.tex", "findings.md"}
+    pictures = {
+        f"{name}.{kind}"
+        for name in ("heat_maps", "pruning", "attention")
+        for kind in ("svg", "pdf", "png")
+    }
+    assert written >= tables | pictures | {"config.yaml", "measurements.jsonl"}
+    printed = capsys.readouterr().out
+    assert "heads on 5 validation documents" in printed and "Of all heads," in printed
+    assert len(analysis.heads) == 6
+
+    # The same command reads the measurements again; other settings are another analysis.
+    def measure(*args: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("headcount.heads.measure.HeadEvaluator._measure", measure)
+    again, same = analyse_heads(run, run_config(run))
+    assert again == folder and repr(same) == repr(analysis)
+    monkeypatch.undo()
+    other, _ = analyse_heads(run, run_config(run, "heads.split=test"))
+    assert other == run / "heads-2"
+
+
+def test_an_interrupted_analysis_resumes_in_its_folder(
+    small, unpictured, capsys, monkeypatch
+) -> None:
+    run = trained(small)
+
+    def stop(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(analysis_module, "_pruning_curves", stop)
+    with pytest.raises(KeyboardInterrupt):
+        analyse_heads(run, run_config(run))
+    assert not (run / "heads-1" / "findings.md").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr("headcount.commands.heads.save_plot", lambda *_: [])
+    folder, _ = analyse_heads(run, run_config(run))
+    assert folder == run / "heads-1" and (folder / "findings.md").exists()
+    assert "resumes after" in capsys.readouterr().out
+
+
+def test_an_export_can_be_analysed(small, unpictured, tmp_path: Path) -> None:
+    run = trained(small)
+    export(run, tmp_path / "exported")
+    folder, analysis = analyse_heads(tmp_path / "exported", run_config(tmp_path / "exported"))
+    _, of_run = analyse_heads(run, run_config(run))
+    assert folder == tmp_path / "exported" / "heads-1"
+    assert analysis.score == of_run.score
+
+
+def test_another_model_is_rejected(small) -> None:
+    run = trained(small)
+    with pytest.raises(ConfigError, match="model.decoder_layers=2"):
+        analyse_heads(run, run_config(run, "model.decoder_layers=2"))
+
+
+def test_the_sample_is_fixed_and_in_order() -> None:
+    assert sample_rows(1000, 20) == sample_rows(1000, 20) == sorted(set(sample_rows(1000, 20)))
+    assert sample_rows(4, 20) == [0, 1, 2, 3]
+    assert set(sample_rows(1000, 10)) < set(sample_rows(1000, 20))
+
+
+def test_measurements_state_what_they_depend_on(small, unpictured) -> None:
+    run = trained(small)
+    folder, _ = analyse_heads(run, run_config(run))
+    with (folder / "measurements.jsonl").open() as lines:
+        made_of = json.loads(next(lines))["made_of"]
+    assert made_of["settings"]["heads.documents"] == 5
+    assert made_of["checkpoint"] and made_of["documents"]
