@@ -10,7 +10,13 @@ from headcount.errors import ConfigError
 from headcount.heads import analysis as analysis_module
 from tests.commands.test_train import trained
 
-FEW = ["heads.documents=5", "heads.points=3", "heads.random_orders=1", "generation.max_tokens=5"]
+FEW = [
+    "tracking.mode=disabled",
+    "heads.documents=5",
+    "heads.points=3",
+    "heads.random_orders=1",
+    "generation.max_tokens=5",
+]
 
 
 @pytest.fixture
