@@ -197,7 +197,7 @@ def heads(run: Run, args: Overrides = None) -> None:
     Importance, ablation of each head, roles and pruning curves, with tables, pictures and findings
     in RUN/heads-N. The same command resumes an interrupted analysis.
     """
-    config = compose.load([config_file(run)], args or [])
+    config = load_run_config(run, args or [])
     from headcount.commands.heads import analyse_heads
 
     analyse_heads(run, config)
