@@ -71,14 +71,15 @@ summarize(*trained, "data/train.jsonl", out=Path("out.jsonl"))
 """
 
 
-@pytest.fixture
-def runs(small, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
+@pytest.fixture(params=["adamw", "muon"])
+def runs(small, request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     """What each of two processes was given in a whole run, a cut one and the rest of it."""
     two = [
         "trainer.devices=2",
         "trainer.max_steps=9",
         "trainer.val_check_interval=3",
         "optimizer.schedule=constant",
+        f"optimizer.name={request.param}",
     ]
     config = small(
         *two, "model.dropout=0.2", "generation.batch_size=5", "evaluation.validation_examples=9"

@@ -65,17 +65,18 @@ def fit(
     return recorder.batches, summarizer.state_dict()
 
 
-def test_cut_at_every_step_of_two_epochs(small, tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_cut_at_every_step_of_two_epochs(small, optimizer: str, tmp_path: Path) -> None:
     """Batches and weights, dropout included, are those of the run that was not cut, whatever makes
     the batches."""
     steps = 2 * EPOCH + 2
-    batches, weights = fit(small, tmp_path / "whole", steps)
+    name = f"optimizer.name={optimizer}"
+    batches, weights = fit(small, tmp_path / "whole", steps, None, name)
     assert len(batches) == steps and batches[:EPOCH] != batches[EPOCH : 2 * EPOCH]
     for cut in range(1, 2 * EPOCH + 1):
         workers = ["data.num_workers=1"] if cut == EPOCH + 2 else []
-        rest, resumed = fit(
-            small, tmp_path / f"cut{cut}", steps, tmp_path / "whole" / f"step={cut}.ckpt", *workers
-        )
+        checkpoint = tmp_path / "whole" / f"step={cut}.ckpt"
+        rest, resumed = fit(small, tmp_path / f"cut{cut}", steps, checkpoint, name, *workers)
         assert rest == batches[cut:], cut
         assert all(torch.equal(resumed[name], weights[name]) for name in weights), cut
 
@@ -87,6 +88,7 @@ DROPOUT = (
     "evaluation.validation_examples=4",
     "evaluation.baselines=[lead-1]",
 )
+MUON = "optimizer.name=muon", "trainer.gradient_clip_val=0.5"
 EPOCHS = "trainer.max_steps=-1", "trainer.max_epochs=2"
 
 
@@ -107,6 +109,8 @@ EPOCHS = "trainer.max_steps=-1", "trainer.max_epochs=2"
         (5, ["trainer.max_time=00:01:00:00", "trainer.min_steps=3", "trainer.val_check_interval=2"]),
         (5, ["optimizer.ema_decay=0.9", "trainer.accumulate_grad_batches=2", "trainer.val_check_interval=4"]),
         (5, ["data.streaming=true", "data.shuffle_buffer=8", "trainer.val_check_interval=2"]),
+        (5, [*MUON, "trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2", "trainer.val_check_interval=4"]),
+        (3, [*MUON, "trainer.precision=bf16-true", "optimizer.weight_decay=0.1"]),
     ],
 )  # fmt: skip
 def test_the_same_command_goes_on_and_comes_to_the_same(

@@ -33,6 +33,7 @@ from headcount.training.callbacks.step_seeding import SeededSteps
 from headcount.training.callbacks.weight_averaging import averaging
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import Summarizer
+from headcount.training.optimizers import check_optimizer
 from headcount.training.preconditions import check_batches, check_room, check_same_data
 from headcount.training.processes import check_same_config, silence_other_ranks, start_other_ranks
 from headcount.training.signals import Signals
@@ -61,6 +62,7 @@ def train(config: Config, *, fresh: bool = False) -> None:
     # reported before the data is prepared.
     rank_trainer = make_trainer(config, loggers=[], callbacks=[])
     averaging(config, rank_trainer)
+    check_optimizer(config, rank_trainer)
     silence_other_ranks(rank_trainer)
     pl.seed_everything(config.seed, verbose=False)
     if config.trainer.get("fast_dev_run"):

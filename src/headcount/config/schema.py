@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from headcount.config.trainer import TRAINER_DEFAULTS, check_trainer
 from headcount.errors import ConfigError
 
+OptimizerName = Literal["adamw", "muon"]
 Schedule = Literal["cosine", "inverse_sqrt", "constant"]
 Architecture = Literal["transformer", "gpt", "recurrent"]
 Attention = Literal["dot_product", "query_key_norm", "additive"]
@@ -350,12 +351,21 @@ class TokenizerConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig(Section):
-    """AdamW and its learning-rate schedule."""
+    """The optimizer and its learning-rate schedule."""
 
-    learning_rate: float = key(1e-3, "peak learning rate", at_least=0)
+    name: OptimizerName = key(
+        "adamw", "AdamW for all parameters; or Muon for hidden matrices and AdamW for the rest"
+    )
+    learning_rate: float = key(1e-3, "peak learning rate of AdamW", at_least=0)
+    muon_learning_rate: float = key(
+        "${optimizer.learning_rate}", "muon: peak learning rate of hidden matrices", at_least=0
+    )
+    muon_momentum: float = key(
+        0.95, "muon: share of the momentum that a step keeps", at_least=0, below=1
+    )
     schedule: Schedule = key("cosine", "learning-rate schedule after the warm-up")
     warmup_steps: int = key(200, "steps of linear warm-up", at_least=0)
-    weight_decay: float = key(0.01, "weight decay of AdamW, on matrices only", at_least=0)
+    weight_decay: float = key(0.01, "weight decay, on matrices only", at_least=0)
     beta1: float = key(0.9, "beta1 of AdamW", at_least=0, below=1)
     beta2: float = key(0.98, "beta2 of AdamW", at_least=0, below=1)
     ema_decay: float = key(

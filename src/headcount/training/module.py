@@ -34,6 +34,7 @@ from headcount.model.ragged import BatchLayout
 from headcount.model.trained_weights import check_weights
 from headcount.training.attention_plot import draw_cross_attention
 from headcount.training.data_module import Batch, SummarizationDataModule
+from headcount.training.optimizers import make_optimizer
 
 SAMPLE_COLUMNS = ["id", "document", "reference", "summary"]  # of the table of validation summaries
 MAX_SAMPLES = 20  # rows of that table
@@ -149,23 +150,11 @@ class Summarizer(pl.LightningModule):
         return every > 0 and (self.trainer.global_step + 1) % every == 0
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return AdamW, with weight decay on matrices only, and the learning-rate schedule by
-        steps."""
+        """Return the optimizer and the learning-rate schedule by steps."""
         config = self.config.optimizer
-        parameters = list(self.parameters())
-        groups = [
-            {
-                "params": [p for p in parameters if p.ndim >= 2],
-                "weight_decay": config.weight_decay,
-            },
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
         # Lightning 2.6 does not clip the gradients of fused optimizers in mixed precision.
         is_mixed = "mixed" in str(self.trainer.precision)
-        betas = (config.beta1, config.beta2)
-        optimizer = torch.optim.AdamW(
-            groups, lr=config.learning_rate, betas=betas, fused=not is_mixed
-        )
+        optimizer = make_optimizer(self.model, config, fused=not is_mixed)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, self._learning_rate_function(config)
         )
