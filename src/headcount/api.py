@@ -32,6 +32,7 @@ from headcount.runs.checkpoint import check_unchanged, load_checkpoint
 from headcount.runs.folder import RunFile, load_run_config
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.decoding import document_batches, encode_documents, generate_rows
+from headcount.training.initial_weights import read_initial_weights
 from headcount.training.module import Summarizer
 
 
@@ -60,13 +61,18 @@ def build_data(config: Config) -> SummarizationDataModule:
 
 
 def build_module(config: Config, data: SummarizationDataModule) -> Summarizer:
-    """Return the untrained LightningModule of a config.
+    """Return the LightningModule of a config, untrained unless ``model.start_from`` is set.
 
     Args:
         config: of the run.
         data: from ``build_data``; its tokenizer decides the size of the vocabulary.
+
+    Raises:
+        ConfigError: the run that it starts from has another tokenizer or other shapes.
     """
-    return Summarizer(config, data.tokenizer)
+    summarizer = Summarizer(config, data.tokenizer)
+    summarizer.initial_weights = read_initial_weights(config, data.tokenizer)
+    return summarizer
 
 
 def load_run(path: str | Path, overrides: Sequence[str] = ()) -> "LoadedRun":

@@ -14,7 +14,7 @@ from headcount.commands.export import export
 from headcount.commands.summarize import summarize
 from headcount.config.load import load
 from headcount.errors import ConfigError, RunError
-from headcount.runs.checkpoint import load_checkpoint
+from headcount.runs.checkpoint import load_checkpoint, write_checkpoint
 from headcount.runs.folder import config_file, load_run_config
 
 
@@ -302,3 +302,13 @@ def test_every_field_of_the_card_is_escaped(
     assert prose.count("evil") >= 12
     for markup in ("<img", "](", "http:", "https:", "www.", "\n# b"):
         assert markup not in prose.replace("\\](", "")
+
+
+def test_the_card_of_a_fine_tuned_model(run: Path, tmp_path: Path) -> None:
+    checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint["config"]["model"]["start_from"] = "runs/first-1"
+    write_checkpoint(checkpoint, run / "checkpoints" / "best.ckpt")
+    export(run, tmp_path / "tuned")
+    card = (tmp_path / "tuned" / "README.md").read_text()
+    assert "from scratch" not in card and "no other data" not in card
+    assert "fine-tuned on" in card and "those of another run, runs/first" in card

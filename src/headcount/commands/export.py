@@ -163,7 +163,7 @@ CARD = """---
 
 # {name}
 
-An abstractive summarizer, trained from scratch on {data}: {architecture}, {parameters}
+An abstractive summarizer, {origin} {data}: {architecture}, {parameters}
 parameters, embedding size {embedding_size}; attention heads: {heads}. {steps} training steps,
 seed {seed}.
 
@@ -184,7 +184,7 @@ headcount summarize . notes.txt generation.strategy=beam
 ```
 
 It reads the first {document_tokens} tokens of a document and generates up to {summary_tokens}.
-It was trained on no other data. A summary may read well and still state what the document does
+{other_data} A summary may read well and still state what the document does
 not: check what matters.
 
 ## Files
@@ -202,10 +202,15 @@ def _card(
     Every value is escaped: config and scores may come from somebody else's run folder.
     """
     model = config["model"]
+    start = model.get("start_from")
     heads = [f"{site} {model[f'{site}_heads']}" for site in ATTENTION_SITES[model["architecture"]]]
     values = {
         "name": name,
         "data": config["data"]["path"],
+        "origin": "trained from scratch on" if start is None else "fine-tuned on",
+        "other_data": "It was trained on no other data."
+        if start is None
+        else f"Its first weights are those of another run, {start}.",
         "architecture": model["architecture"],
         "parameters": f"{sum(tensor.numel() for tensor in weights.values()):,}",
         "embedding_size": model["embedding_size"],

@@ -19,8 +19,14 @@ from headcount.config.load import as_dict, to_yaml
 from headcount.config.paths import user_path
 from headcount.config.schema import Config
 from headcount.data.cache import DIGESTS
+from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import RunError
-from headcount.runs.checkpoint import checkpoint_path, last_good_checkpoint, remove_scratch
+from headcount.runs.checkpoint import (
+    checkpoint_path,
+    has_checkpoint,
+    last_good_checkpoint,
+    remove_scratch,
+)
 from headcount.runs.files import write_atomically
 from headcount.runs.folder import RunFile, create_numbered_folder, find_run, lock_folder
 from headcount.runs.metrics_csv import cut_metrics
@@ -32,6 +38,7 @@ from headcount.training.callbacks.progress import TrainingProgress
 from headcount.training.callbacks.step_seeding import SeededSteps
 from headcount.training.callbacks.weight_averaging import averaging
 from headcount.training.data_module import SummarizationDataModule
+from headcount.training.initial_weights import read_initial_weights
 from headcount.training.module import Summarizer
 from headcount.training.optimizers import check_optimizer
 from headcount.training.preconditions import check_batches, check_room, check_same_data
@@ -114,6 +121,7 @@ def _fast_dev_run(config: Config, rank_trainer: pl.Trainer) -> None:
     data = SummarizationDataModule(config)
     data.setup()
     summarizer = Summarizer(config, data.tokenizer)
+    summarizer.initial_weights = read_initial_weights(config, data.tokenizer)
     callbacks = [TrainingProgress(console), *averaging(config, rank_trainer)]
     trainer = make_trainer(config, loggers=[], callbacks=callbacks)
     with rejections_as_config_errors():
@@ -131,11 +139,17 @@ def _train(
     fresh: bool = False,
 ) -> None:
     """Train in the folder that the first process has locked."""
+    # Once a run has a checkpoint, it needs nothing of the run that it started from.
+    is_resumed = locked is not None and has_checkpoint(locked)
     data = SummarizationDataModule(config)
     data.trainer = rank_trainer
+    if locked is not None and is_resumed and config.model.start_from:
+        data.kept_tokenizer = load_tokenizer(locked / RunFile.TOKENIZER)
     data.setup()
     check_batches(config, data, rank_trainer)
     summarizer = Summarizer(config, data.tokenizer)
+    if not is_resumed:
+        summarizer.initial_weights = read_initial_weights(config, data.tokenizer)
 
     # The other processes read the resolved config: the files may have been edited while the data
     # was prepared.
@@ -152,9 +166,16 @@ def _train(
         checkpoint = _prepare(folder, config, data)
         tracking = track(config.tracking, folder, as_dict(config))
     checkpoint = rank_trainer.strategy.broadcast(checkpoint)
+    if is_resumed and checkpoint is None:  # all of them were damaged
+        summarizer.initial_weights = read_initial_weights(config, data.tokenizer)
 
     with tracking as loggers:
-        checkpoints = Checkpoints(folder, f"validation/{config.evaluation.select_by}", signals)
+        checkpoints = Checkpoints(
+            folder,
+            f"validation/{config.evaluation.select_by}",
+            signals,
+            patience=config.evaluation.patience,
+        )
         callbacks = [
             TrainingProgress(console),
             TrainingCosts(folder, config, data.tokenizer.get_vocab_size()),
@@ -179,7 +200,10 @@ def _train(
             return
         log_report(loggers, report, trainer.global_step)
 
-    write_atomically(folder / RunFile.FINISHED, json.dumps({"step": trainer.global_step}))
+    end: dict[str, int | str] = {"step": trainer.global_step}
+    if checkpoints.stopped_early is not None:
+        end["stopped_early"] = checkpoints.stopped_early
+    write_atomically(folder / RunFile.FINISHED, json.dumps(end))
     say(console, f"\nrun folder: {folder}")
     if command := how_to_send(folder):
         say(console, f"to send this run to your W&B account: {command}")

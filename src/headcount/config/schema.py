@@ -156,6 +156,11 @@ class ModelConfig(Section):
         "share one embedding matrix: all (document, summary and output), output (the last two), "
         "or none",
     )
+    start_from: str | None = key(
+        None,
+        "run folder or export whose best weights a training starts from; shapes and tokenizer "
+        "must be the same; null: random weights",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -494,6 +499,11 @@ class EvaluationConfig(Section):
 
     validation_examples: int = key(256, "size of the fixed validation sample", at_least=1)
     select_by: RougeType = key("rougeL", "validation score that selects the checkpoint")
+    patience: int = key(
+        0,
+        "end the training after this many validations in a row without a better score; 0: never",
+        at_least=0,
+    )
     references: ReferenceRule = key(
         "mean", "how the scores against several references are combined"
     )

@@ -153,6 +153,11 @@ def load_checkpoint(run: Path, name: str) -> dict[str, Any]:
     return read_checkpoint(checkpoint_path(run, name))
 
 
+def has_checkpoint(run: Path) -> bool:
+    """Return whether a run has a checkpoint to resume from, which may be damaged."""
+    return any(checkpoint_path(run, name).exists() for name in ("last", "previous"))
+
+
 def last_good_checkpoint(run: Path) -> tuple[Path, int] | None:
     """Return the newest checkpoint that a run can go on from, and its step.
 

@@ -42,6 +42,7 @@ class SummarizationDataModule(pl.LightningDataModule):
     Attributes:
         splits: the encoded pairs of each role: train (unless streamed), validation and test.
         origin: for each role where its pairs come from, with their SHA-256.
+        kept_tokenizer: that of a run that is resumed, if it must not be prepared again.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class SummarizationDataModule(pl.LightningDataModule):
         self.config = config
         self.given_tokenizer = tokenizer
         self.only_split = split
+        self.kept_tokenizer: Tokenizer | None = None
         self.splits: dict[str, EncodedPairs] = {}
 
     def setup(self, stage: str | None = None) -> None:
@@ -120,6 +122,8 @@ class SummarizationDataModule(pl.LightningDataModule):
                 "sha256": self.streamed.sha256,
                 "streamed": True,
             }
+        if self.kept_tokenizer is not None:
+            return self.kept_tokenizer
         texts = self._training_texts(pairs, self.config.tokenizer.training_pairs)
         sha256 = self.origin["train"]["sha256"]
         return prepare_tokenizer(texts, sha256, self.config.tokenizer, data.cache_dir)

@@ -72,6 +72,7 @@ class Summarizer(pl.LightningModule):
         self.token_ids = tokenizer.get_vocab()
         self.rouge = Rouge(config.evaluation.references)
         self.samples: list[list[str]] = []
+        self.initial_weights: dict[str, Tensor] | None = None  # of the model; None: random ones
 
     def configure_model(self) -> None:
         """Build the model once.
@@ -84,6 +85,8 @@ class Summarizer(pl.LightningModule):
                 vocabulary_size=self.tokenizer.get_vocab_size(),
                 max_positions=self.config.max_positions,
             )
+            if self.initial_weights is not None:
+                self.model.load_state_dict(self.initial_weights)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the resolved config in the checkpoint."""

@@ -4,6 +4,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -261,3 +262,77 @@ def test_a_disk_that_fills_up_is_one_line(small, monkeypatch: pytest.MonkeyPatch
         match="^here: No space left on device; the same command resumes when there is room$",
     ):
         run.train(small("run.folder=here"))
+
+
+PATIENT = (*NINE, "evaluation.patience=2", "trainer.val_check_interval=1")
+SCORES = {1: 20, 2: 30, 3: 25, 4: 40, 5: 39, 6: 40, 7: 50, 8: 60, 9: 70}  # of each step
+
+
+@pytest.fixture
+def scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the step decide the validation score, whatever the summaries are."""
+    validation_step = Summarizer.validation_step
+
+    def scored_step(self: Summarizer, batch: Any, index: int) -> None:
+        score = SCORES[self.trainer.global_step] / 100
+        self.rouge = SimpleNamespace(score=lambda *_: [score] * 4)  # type: ignore[assignment]
+        validation_step(self, batch, index)
+
+    monkeypatch.setattr(Summarizer, "validation_step", scored_step)
+
+
+def ended(folder: Path) -> tuple[int, int, dict[str, Any]]:
+    steps = [
+        torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["global_step"]
+        for name in ("best", "last")
+    ]
+    return steps[0], steps[1], json.loads((folder / "finished").read_text())
+
+
+def test_patience_ends_a_training(
+    small, scored: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Step 3 is one worse validation; 5 and 6 are two, for equal is not better."""
+    run.train(small(*PATIENT, "run.folder=patient"))
+    reason = (
+        "no better validation/rougeL than 40.00 of step 4 in 2 validations (evaluation.patience)"
+    )
+    assert ended(tmp_path / "patient") == (4, 6, {"step": 6, "stopped_early": reason})
+    assert f"step 6: {reason}; the training ends" in capsys.readouterr().out
+    assert json.loads((tmp_path / "patient" / "scores.json").read_text())["step"] == 4
+    run.train(small(*PATIENT, "evaluation.patience=3", "run.folder=more"))
+    assert ended(tmp_path / "more") == (9, 9, {"step": 9})
+
+
+@pytest.mark.parametrize("step", [3, 5])
+def test_patience_is_exact_under_resume(small, scored: None, step: int, tmp_path: Path) -> None:
+    run.train(small(*PATIENT, "run.folder=whole"))
+    cut = small(*PATIENT, "run.folder=cut")
+    stop_at(step, cut)
+    run.train(cut)
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_training_that_ended_early_is_not_continued(
+    small, scored: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was killed before its test summaries."""
+    run.train(small(*PATIENT, "run.folder=whole"))
+    cut = small(*PATIENT, "run.folder=cut")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(run, "score_test", lambda *_: 1 // 0)
+        run.train(cut)
+    with watched(Kill(6, signal.SIGTERM)):  # at a further step
+        run.train(cut)
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_min_steps_goes_before_patience(small, scored: None, tmp_path: Path) -> None:
+    """Also where the run is cut in between; once it has stopped early it does not start again."""
+    changes = *PATIENT, "trainer.min_steps=8"
+    run.train(small(*changes, "run.folder=whole"))
+    cut = small(*changes, "run.folder=cut")
+    stop_at(7, cut)
+    run.train(cut)
+    assert_same(tmp_path / "whole", tmp_path / "cut")
+    assert ended(tmp_path / "cut")[:2] == (8, 8)

@@ -27,22 +27,47 @@ class Checkpoints(Checkpoint):
 
     What is saved is saved where Lightning can go on from it exactly: after a validation, or after
     a batch that none follows; never between the batches of one optimizer step.
+
+    Args:
+        run: the run folder.
+        score: name of the score, of which more is better.
+        signals: that end the training.
+        patience: number of validations in a row without a better score after which the training
+            ends; 0: it never ends early.
+
+    Attributes:
+        best: the best score.
+        stopped_early: why the training ended early; None if it did not.
     """
 
-    def __init__(self, run: Path, score: str, signals: Signals) -> None:
-        """Take the run folder, the name of the score, of which more is better, and the signals."""
-        self.run, self.score, self.signals = run, score, signals
+    def __init__(self, run: Path, score: str, signals: Signals, *, patience: int = 0) -> None:
+        self.run = run
+        self.score = score
+        self.signals = signals
+        self.patience = patience
         self.best: float | None = None
+        self.best_step = 0
+        self.worse_validations = 0
+        self.stopped_early: str | None = None
         self.saved = 0  # the step of last.ckpt
         self.stop = self.due = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best score."""
-        return {"best": self.best}
+        """Return the best score, and how long it has been the best."""
+        return {
+            "best": self.best,
+            "best_step": self.best_step,
+            "worse_validations": self.worse_validations,
+            "stopped_early": self.stopped_early,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the best score back, unless its checkpoint is damaged."""
         self.best = state["best"]
+        if "stopped_early" in state:  # earlier versions did not save these
+            self.best_step = state["best_step"]
+            self.worse_validations = state["worse_validations"]
+            self.stopped_early = state["stopped_early"]
         if self.best is not None:
             try:
                 read_checkpoint(checkpoint_path(self.run, "best"))
@@ -59,6 +84,9 @@ class Checkpoints(Checkpoint):
         self.saved = trainer.global_step
         self.signals.install()
         self.signals.deferred = True
+        # A run that was killed after it had stopped early has only its test summaries left.
+        if self.stopped_early is not None:
+            trainer.should_stop = True
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
@@ -109,10 +137,26 @@ class Checkpoints(Checkpoint):
         score = trainer.callback_metrics[self.score].item()
         if self.best is None or score > self.best:
             self.best = score
+            self.best_step = trainer.global_step
+            self.worse_validations = 0
             trainer.save_checkpoint(
                 checkpoint_path(self.run, "best"), weights_only=False
             )  # the optimizer, too
+        else:
+            self._count_worse_validation(trainer)
         self._save_last(trainer)
+
+    def _count_worse_validation(self, trainer: pl.Trainer) -> None:
+        """Let the training end if its patience is exhausted. The last checkpoint says so."""
+        self.worse_validations += 1
+        if not self.patience or self.worse_validations < self.patience or self.stopped_early:
+            return
+        self.stopped_early = (
+            f"no better {self.score} than {self.best:.2f} of step {self.best_step:,} in "
+            f"{self.patience} validations (evaluation.patience)"
+        )
+        print_line(f"step {trainer.global_step:,}: {self.stopped_early}; the training ends")
+        trainer.should_stop = True
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save the end.
