@@ -118,3 +118,35 @@ def test_tied_embeddings_are_one_matrix(tie: str, matrices: int) -> None:
     }
     assert len(tables) == matrices
     assert (model.output.weight is model.summary_embedding.tokens.weight) == (tie != "none")
+
+
+@pytest.mark.parametrize("architecture", ["transformer", "gpt"])
+def test_stochastic_depth(architecture: str) -> None:
+    """Each block is skipped by whole examples; others are scaled, and generation skips none."""
+    model = make(architecture, "layer_dropout=0.25").eval()
+    plain = make(architecture).eval()
+    inputs = batch()
+    assert torch.equal(model(*inputs).logits_MV, plain(*inputs).logits_MV)
+
+    # One layer of many examples, against the output of its blocks one by one.
+    layer = model.decoder[0].train()
+    layout = BatchLayout.from_lengths([3, 1, 2] * 400)
+    output_ND = torch.randn(layout.num_tokens, 16, dtype=torch.float64)
+    torch.manual_seed(0)
+    changed_ND = layer._skip_examples(output_ND, layout)
+    shares = []
+    for before_TD, after_TD in zip(
+        output_ND.split(layout.lengths), changed_ND.split(layout.lengths), strict=True
+    ):
+        is_kept = bool(after_TD.any())
+        torch.testing.assert_close(after_TD, before_TD / 0.75 if is_kept else before_TD * 0)
+        shares.append(is_kept)
+    assert sum(shares) / len(shares) == pytest.approx(0.75, abs=0.04)
+
+    # All blocks of a layer do so.
+    layer.layer_dropout = 1 - 1e-9
+    x_ND = torch.randn(7, 16, dtype=torch.float64)
+    alone = BatchLayout.from_lengths([3, 4])
+    memory = (x_ND, alone) if architecture == "transformer" else None
+    assert torch.equal(layer(x_ND, alone, memory=memory)[0], x_ND)
+    assert not torch.equal(layer.eval()(x_ND, alone, memory=memory)[0], x_ND)

@@ -6,6 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from headcount.errors import ConfigError
 from headcount.evaluation.rouge import Rouge
 from headcount.generation.hypothesis import Hypothesis
 from headcount.model.ragged import BatchLayout
@@ -86,6 +87,41 @@ def test_coverage_is_a_part_of_the_loss(small) -> None:
     total = summarizer.training_step(data.splits["train"].batch([4, 9, 2]), 0)
     assert logged["train/coverage_loss"] > 0 and "train/token_accuracy" in logged
     torch.testing.assert_close(total, logged["train/loss"] + 2.0 * logged["train/coverage_loss"])
+
+
+def test_r_drop(small) -> None:
+    """The mean of two passes and their divergence: by hand, from equal random numbers."""
+    copying = ["model.copying=true", "model.dropout=0.3", "optimizer.label_smoothing=0.1"]
+    summarizer, data = built(small, *copying, "optimizer.r_drop=3.0")
+    logged: dict[str, torch.Tensor] = {}
+    summarizer.log_dict = lambda figures, batch_size: logged.update(figures)  # type: ignore[method-assign,assignment]
+    summarizer._is_logging_step = lambda: False  # type: ignore[method-assign]
+    summarizer.train()
+    batch = data.splits["train"].batch([4, 9, 2])
+    torch.manual_seed(0)
+    total = summarizer.training_step(batch, 0)
+
+    torch.manual_seed(0)
+    outputs, losses, log_probabilities = [], [], []
+    for _ in range(2):
+        output, targets = summarizer.forward_batch(batch)
+        outputs.append(output)
+        losses.append(output.loss(targets, label_smoothing=0.1))
+        log_probabilities.append(output.log_probabilities())
+    p, q = log_probabilities
+    divergences = [
+        torch.nn.functional.kl_div(a, b, log_target=True, reduction="batchmean")
+        for a, b in ((p, q), (q, p))
+    ]
+    divergence = sum(divergences) / 2
+    assert divergence > 0.001
+    torch.testing.assert_close(logged["train/divergence"], divergence)
+    torch.testing.assert_close(total, sum(losses) / 2 + 3.0 * divergence / 2)
+    torch.testing.assert_close(outputs[0].divergence(outputs[0]), torch.tensor(0.0))
+    total.backward()
+    assert all(p.grad.isfinite().all() for p in summarizer.parameters())
+    with pytest.raises(ConfigError, match="^(command line: )?optimizer.r_drop=1.0 does nothing"):
+        small("optimizer.r_drop=1", "model.dropout=0")
 
 
 def test_weight_decay_is_on_matrices_alone(small) -> None:

@@ -151,6 +151,13 @@ class ModelConfig(Section):
     )
     dropout: float = key(0.1, "dropout of embeddings and residual branches", at_least=0, below=1)
     attention_dropout: float = key(0.0, "dropout of attention weights", at_least=0, below=1)
+    layer_dropout: float = key(
+        0.0,
+        "stochastic depth: probability that an example skips a residual branch of a layer in "
+        "training; recurrent models have none",
+        at_least=0,
+        below=1,
+    )
     tie_embeddings: Tie = key(
         "all",
         "share one embedding matrix: all (document, summary and output), output (the last two), "
@@ -218,6 +225,7 @@ class ModelConfig(Section):
             "norm": ("none",),
             "positions": ("none",),
             "attention_dropout": (0.0,),
+            "layer_dropout": (0.0,),
         }
         return {"encoder_layers": layers, **legal}
 
@@ -383,6 +391,12 @@ class OptimizerConfig(Section):
     )
     label_smoothing: float = key(
         0.1, "probability mass that the loss spreads over the vocabulary", at_least=0, below=1
+    )
+    r_drop: float = key(
+        0.0,
+        "R-Drop: weight of the divergence between two passes with different dropout; 1 to 5 is "
+        "usual, a step costs twice as much; 0 turns it off",
+        at_least=0,
     )
 
 
@@ -609,6 +623,14 @@ class Config(Section):
             raise ConfigError(
                 "trainer.max_steps=-1 does not go with data.streaming=True, which has no end; "
                 "legal: steps"
+            )
+        has_dropout = (
+            self.model.dropout or self.model.attention_dropout or self.model.layer_dropout
+        )
+        if self.optimizer.r_drop and not has_dropout:
+            raise ConfigError(
+                f"optimizer.r_drop={self.optimizer.r_drop} does nothing with "
+                f"model.dropout={self.model.dropout}; legal: 0, or a dropout"
             )
         self._check_generation_length()
 

@@ -102,6 +102,7 @@ class _Builder:
                     norm=config.norm,
                     norm_position=config.norm_position,
                     dropout=config.dropout,
+                    layer_dropout=config.layer_dropout,
                     causal=causal,
                 )
             )

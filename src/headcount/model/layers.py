@@ -65,6 +65,7 @@ class Layer(nn.Module):
         norm: kind of the normalization layers.
         norm_position: before each block or after it.
         dropout: probability that a value of a block's output is dropped.
+        layer_dropout: probability that an example skips a block in training.
         causal: whether self-attention is causal.
     """
 
@@ -77,6 +78,7 @@ class Layer(nn.Module):
         norm: Norm,
         norm_position: NormPosition,
         dropout: float,
+        layer_dropout: float,
         causal: bool,
     ) -> None:
         super().__init__()
@@ -91,6 +93,7 @@ class Layer(nn.Module):
         self.feedforward_norm = NORMS[norm](embedding_size)
         self.feedforward = feedforward
         self.dropout = Dropout(dropout)
+        self.layer_dropout = layer_dropout
 
     def forward(
         self,
@@ -126,7 +129,7 @@ class Layer(nn.Module):
             causal=self.causal,
             return_weights=return_weights and memory is None,
         )
-        x_ND = self._add_and_norm(self.attention_norm, x_ND, attended_ND)
+        x_ND = self._add_and_norm(self.attention_norm, x_ND, attended_ND, layout)
 
         # Cross-attention to the document.
         if memory is not None:
@@ -134,10 +137,10 @@ class Layer(nn.Module):
             attended_ND, weights = self.cross_attention(
                 query_ND, layout, memory, return_weights=return_weights
             )
-            x_ND = self._add_and_norm(self.cross_attention_norm, x_ND, attended_ND)
+            x_ND = self._add_and_norm(self.cross_attention_norm, x_ND, attended_ND, layout)
 
         transformed_ND = self.feedforward(self._pre_norm(self.feedforward_norm, x_ND))
-        return self._add_and_norm(self.feedforward_norm, x_ND, transformed_ND), weights
+        return self._add_and_norm(self.feedforward_norm, x_ND, transformed_ND, layout), weights
 
     def step(
         self, x_BWD: Tensor, state: DecoderState, layer: int, *, return_weights: bool = False
@@ -211,9 +214,21 @@ class Layer(nn.Module):
     def _pre_norm(self, norm: nn.Module, x: Tensor) -> Tensor:
         return norm(x) if self.norm_position == "pre" else x
 
-    def _add_and_norm(self, norm: nn.Module, x: Tensor, output: Tensor) -> Tensor:
-        x = x + self.dropout(output)
+    def _add_and_norm(
+        self, norm: nn.Module, x: Tensor, output: Tensor, layout: BatchLayout | None = None
+    ) -> Tensor:
+        output = self.dropout(output)
+        if self.training and self.layer_dropout and layout is not None:
+            output = self._skip_examples(output, layout)
+        x = x + output
         return x if self.norm_position == "pre" else norm(x)
+
+    def _skip_examples(self, output_ND: Tensor, layout: BatchLayout) -> Tensor:
+        """Stochastic depth (Huang et al. 2016), drawn for each example: drop a block's output with
+        probability ``layer_dropout`` and scale it otherwise, so that its mean stays the same."""
+        kept_B = torch.rand(len(layout.lengths), device=output_ND.device) >= self.layer_dropout
+        scale_B = kept_B.to(output_ND.dtype) / (1 - self.layer_dropout)
+        return output_ND * layout.repeat_per_example(scale_B)[:, None]
 
     def extra_repr(self) -> str:
         """Return the position of the norms, and whether the layer is causal."""

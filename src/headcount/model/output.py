@@ -92,6 +92,18 @@ class ModelOutput:
         )
         return torch.cat([mixture(*example) for example in examples])
 
+    def divergence(self, other: "ModelOutput") -> Tensor:
+        """Return the divergence of two predictions of the same tokens, which R-Drop adds to the
+        loss.
+
+        It is the mean over tokens of (KL(p, q) + KL(q, p)) / 2 = sum (p - q)(log p - log q) / 2
+        (Liang et al. 2021, equation 2).
+        """
+        log_p_MV = self.log_probabilities()
+        log_q_MV = other.log_probabilities()
+        difference_MV = (log_p_MV.exp() - log_q_MV.exp()) * (log_p_MV - log_q_MV)
+        return difference_MV.sum(-1).mean() / 2
+
     def most_likely(self) -> Tensor:
         """Return the most probable tokens, [M]."""
         return (self.logits_MV if self.gate_M is None else self.log_probabilities()).argmax(-1)

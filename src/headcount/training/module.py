@@ -131,15 +131,18 @@ class Summarizer(pl.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the training loss.
 
-        Cross-entropy with label smoothing, plus the weighted coverage loss.
+        Cross-entropy with label smoothing, plus the weighted coverage loss. With R-Drop (Liang et
+        al. 2021) the mean of two passes with different dropout, plus their weighted divergence:
+        half of the paper's loss, so that it keeps its scale.
         """
         output, targets_M = self.forward_batch(batch)
-        loss = output.loss(targets_M, label_smoothing=self.config.optimizer.label_smoothing)
-        metrics = {"train/loss": loss.detach()}
-        if self.config.model.coverage:
-            coverage_loss = output.coverage_loss()
-            loss = loss + self.config.model.coverage * coverage_loss
-            metrics["train/coverage_loss"] = coverage_loss.detach()
+        loss, metrics = self._loss(output, targets_M)
+        if self.config.optimizer.r_drop:
+            second_output, _ = self.forward_batch(batch)
+            second_loss, _ = self._loss(second_output, targets_M)
+            divergence = output.divergence(second_output)
+            loss = (loss + second_loss + self.config.optimizer.r_drop * divergence) / 2
+            metrics["train/divergence"] = divergence.detach()
 
         # With copying the accuracy takes a tenth of a step, so it is computed only when it is
         # logged.
@@ -147,6 +150,16 @@ class Summarizer(pl.LightningModule):
             metrics["train/token_accuracy"] = token_accuracy(output, targets_M)
         self.log_dict(metrics, batch_size=len(targets_M))
         return loss
+
+    def _loss(self, output: ModelOutput, targets_M: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of one pass, and its parts to log."""
+        loss = output.loss(targets_M, label_smoothing=self.config.optimizer.label_smoothing)
+        metrics = {"train/loss": loss.detach()}
+        if self.config.model.coverage:
+            coverage_loss = output.coverage_loss()
+            loss = loss + self.config.model.coverage * coverage_loss
+            metrics["train/coverage_loss"] = coverage_loss.detach()
+        return loss, metrics
 
     def _is_logging_step(self) -> bool:
         every: int = self.config.trainer["log_every_n_steps"] or 0

@@ -8,7 +8,8 @@ GPU, otherwise what this process held, libraries included; ``kv_cache_bytes`` of
 measured on; and from decoding ``decode_ms_per_summary``.
 
 ``training_flops`` are those of matrix products: three times a forward pass (the backward pass
-takes two), summed over the true lengths of all examples that were trained on.
+takes two; R-Drop has two of each), summed over the true lengths of all examples that were trained
+on.
 """
 
 import json
@@ -90,7 +91,8 @@ class TrainingCosts(Callback):
         self.tokens += trainer.world_size * (len(batch.document_ids) + len(batch.summary_ids))
         lengths = zip(batch.document_lengths, batch.summary_lengths, strict=True)
         forward = sum(self.forward_flops(document, summary - 1) for document, summary in lengths)
-        self.flops += trainer.world_size * 3 * forward
+        passes = 2 if self.config.optimizer.r_drop else 1
+        self.flops += trainer.world_size * 3 * passes * forward
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock."""
