@@ -246,6 +246,37 @@ def summarize(
 
 
 @app.command(
+    epilog="Examples:\n\n- `headcount page runs/docstrings-1`\n\n"
+    "- `headcount page runs/docstrings-1 runs/docstrings-2 --out compared.html`\n\n"
+    "- `headcount page runs/docstrings-1 letters.jsonl generation.strategy=beam`"
+)
+def page(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN [RUN] [FILE] [KEY=VALUE...]",
+            help="one or two runs, or exports; text or JSONL instead of test documents; changes",
+        ),
+    ],
+    documents: Annotated[int, typer.Option("--documents", min=1, help="number of documents")] = 20,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="the file; page.html in the first run"),
+    ] = None,
+    heads_off: Annotated[
+        bool, typer.Option(help="generate the summaries without each head, layer and site")
+    ] = True,
+) -> None:
+    """Write one HTML file to look at: documents, summaries, attention, heads switched off.
+
+    It needs no network and opens in any browser.
+    """
+    from headcount.commands.page import page
+
+    page(arguments, documents=documents, out=out, heads_off=heads_off)
+
+
+@app.command(
     epilog="Examples:\n\n- `headcount export runs/docstrings-1 docstrings-4-heads`\n\n"
     "- `headcount summarize docstrings-4-heads notes.txt` then works without the run"
 )

@@ -31,6 +31,8 @@ class RunFile(StrEnum):
     PER_EXAMPLE_METRICS = "per_example_metrics.csv"
     SCORES = "scores.json"
     ATTENTION_PLOT = "cross_attention.png"
+    ATTENTION_PAGE = "attention.html"
+    PAGE = "page.html"
     NOT_FINITE = "not_finite.json"
     WANDB = "wandb"
     WANDB_ID = "wandb_id"

@@ -1,0 +1,145 @@
+"""The command ``page``: one HTML file that shows documents, summaries and attention, offline."""
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from headcount.config.load import load, sort_arguments
+from headcount.config.schema import Config
+from headcount.data.pairs import Pairs
+from headcount.data.sources import load_splits, read_documents
+from headcount.data.tokenizer import load_tokenizer
+from headcount.errors import ConfigError
+from headcount.page.html import write_page
+from headcount.page.payload import (
+    Page,
+    PageRun,
+    choose_examples,
+    make_page,
+    steps_of,
+    take,
+    without_references,
+)
+from headcount.runs.checkpoint import check_unchanged, load_checkpoint
+from headcount.runs.files import write_atomically
+from headcount.runs.folder import RunFile, config_file
+from headcount.terminal import make_console, print_line
+from headcount.training.callbacks.progress import bar
+from headcount.training.module import Summarizer
+
+MAX_RUNS = 2
+
+
+def page(
+    arguments: Sequence[str], *, documents: int, out: Path | None = None, heads_off: bool = True
+) -> None:
+    """Write a page of one or two runs.
+
+    Args:
+        arguments: run folders or exports, at most one file of documents, and ``KEY=VALUE`` changes
+            to the configs of the runs.
+        documents: number of documents: of a fixed random sample of the test split, or the first
+            ones of the file.
+        out: the file to write; None: ``page.html`` in the first run.
+        heads_off: also write the summaries without each head.
+
+    Raises:
+        ConfigError: a run is not complete, or the documents cannot be read.
+    """
+    folders, file, overrides = sort_runs(arguments)
+    runs = [load_page_run(folder, overrides) for folder in folders]
+    pairs = read_pairs(runs, file, documents)
+    total = steps_of(runs, len(pairs), with_heads_off=heads_off)
+    with bar(make_console(stderr=True)) as progress:
+        task = progress.add_task("writing the page", total=total, note="")
+        content = make_page(
+            pairs, runs, with_heads_off=heads_off, after_each=lambda: progress.advance(task)
+        )
+    path = out or folders[0] / RunFile.PAGE
+    save_page(content, path)
+    print_line(f"page: {path} ({path.stat().st_size / 1e6:.1f} MB), opens in any browser")
+
+
+def save_page(content: Page, path: Path) -> None:
+    """Write a page as a file.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    write_atomically(path, write_page(content.content, content.maps))
+
+
+def sort_runs(arguments: Sequence[str]) -> tuple[list[Path], str | None, list[str]]:
+    """Return the run folders among the arguments, the file of documents, if there is one, and the
+    overrides.
+
+    Raises:
+        ConfigError: there is no run, or more than two, or more than one file.
+    """
+    folders = [Path(each) for each in arguments if _is_folder(each)]
+    files, overrides = sort_arguments([each for each in arguments if not _is_folder(each)])
+    if not folders:
+        first = files[0] if files else "page"
+        raise ConfigError(f"{first}: not a run folder; legal: RUN [RUN] [FILE] [KEY=VALUE...]")
+    if len(folders) > MAX_RUNS:
+        raise ConfigError(f"{folders[MAX_RUNS]}: a third run; legal: one or two")
+    if len(files) > 1:
+        raise ConfigError(f"{files[1]}: neither a run folder nor the only file; legal: one file")
+    return folders, files[0] if files else None, overrides
+
+
+def _is_folder(argument: str) -> bool:
+    try:
+        return Path(argument).is_dir()
+    except (OSError, ValueError):  # too long a name, or a NUL in it
+        return False
+
+
+def load_page_run(folder: Path, overrides: Sequence[str]) -> PageRun:
+    """Load the best checkpoint of a run, or an export.
+
+    Raises:
+        ConfigError: there is no checkpoint, or an override changes the trained model.
+    """
+    config = load([config_file(folder)], list(overrides))
+    check_unchanged(folder, config)
+    summarizer = Summarizer(config, load_tokenizer(folder / RunFile.TOKENIZER))
+    summarizer.load_weights(load_checkpoint(folder, "best").get("state_dict", {}))
+    summarizer.to("cuda" if torch.cuda.is_available() else "cpu")
+    return PageRun(name=folder.resolve().name, summarizer=summarizer.eval(), folder=folder)
+
+
+def read_pairs(runs: Sequence[PageRun], file: str | None, documents: int) -> Pairs:
+    """Return the documents of a page.
+
+    Args:
+        runs: the config of the first one says where its test split is.
+        file: text or JSONL; None: the test split.
+        documents: how many.
+
+    Raises:
+        ConfigError: they cannot be read, or there are none.
+    """
+    config = runs[0].summarizer.config
+    if file is None:
+        return _test_pairs(config, documents)
+    written = (
+        (identifier, text)
+        for identifier, text in read_documents(file, list(config.data.document_columns))
+        if text.strip()
+    )
+    found = list(islice(written, documents))
+    if not found:
+        raise ConfigError(f"{file}: no documents in it; legal: text or JSONL with at least one")
+    ids = []
+    for number, (identifier, _) in enumerate(found, start=1):
+        ids.append(f"line {number}" if identifier is None else str(identifier))
+    return without_references(ids, [text for _, text in found])
+
+
+def _test_pairs(config: Config, documents: int) -> Pairs:
+    splits, _ = load_splits(config.data, {"test": config.data.test_split})
+    pairs = splits["test"]
+    return take(pairs, choose_examples(documents, len(pairs)))

@@ -1,0 +1,73 @@
+"""The summaries that a model writes without some of its heads."""
+
+from collections.abc import Callable, Collection, Sequence
+
+from headcount.data.batches import EncodedPairs, by_length
+from headcount.generation.hypothesis import Hypothesis
+from headcount.page.blocks import attention_blocks, heads_off
+from headcount.training.module import Summarizer
+
+
+def generate_without(
+    summarizer: Summarizer, documents: EncodedPairs, heads: Collection[str] = ()
+) -> list[Hypothesis]:
+    """Generate the best summary of each document with some heads switched off.
+
+    Documents longer than the model reads are cut, also where the config has windows.
+
+    Args:
+        summarizer: in evaluation mode.
+        documents: all of them are summarized.
+        heads: names of heads, such as ``cross.0.3``.
+    """
+    found: dict[int, Hypothesis] = {}
+    batch_size = summarizer.config.generation.batch_size
+    with heads_off(summarizer.model, heads):
+        for rows in by_length(documents, range(len(documents)), batch_size):
+            hypotheses = summarizer.generate(documents.batch(rows))
+            for row, of_document in zip(rows, hypotheses, strict=True):
+                found[row] = of_document[0]
+    return [found[row] for row in range(len(documents))]
+
+
+def head_sets(summarizer: Summarizer) -> list[list[str]]:
+    """Return what is switched off on a page: each single head, then each layer of a site with
+    several heads, then each site with several layers."""
+    heads: list[list[str]] = []
+    layers: list[list[str]] = []
+    by_site: dict[str, list[list[str]]] = {}
+    for name, block in attention_blocks(summarizer.model).items():
+        of_layer = [f"{name}.{head}" for head in range(block.num_heads)]
+        heads.extend([head] for head in of_layer)
+        if len(of_layer) > 1:
+            layers.append(of_layer)
+        by_site.setdefault(name.split(".")[0], []).append(of_layer)
+
+    sites = []
+    for of_site in by_site.values():
+        if len(of_site) > 1:
+            sites.append([head for of_layer in of_site for head in of_layer])
+    return [*heads, *layers, *sites]
+
+
+def summaries_without(
+    summarizer: Summarizer,
+    documents: EncodedPairs,
+    sets: Sequence[Sequence[str]],
+    *,
+    after_each: Callable[[], None] = lambda: None,
+) -> list[list[str]]:
+    """Return for each set of heads the summaries of all documents without it.
+
+    Args:
+        summarizer: in evaluation mode.
+        documents: all of them are summarized.
+        sets: names of the heads that are switched off together.
+        after_each: called after each set, to show progress.
+    """
+    summaries = []
+    for heads in sets:
+        hypotheses = generate_without(summarizer, documents, heads)
+        summaries.append([summarizer.text_of(each) for each in hypotheses])
+        after_each()
+    return summaries

@@ -1,0 +1,77 @@
+"""One HTML file: the template with style, scripts and data within it.
+
+Nothing is loaded from anywhere: a Content-Security-Policy in the file forbids it, and lets no
+script or style in but ours, known by their SHA-256. Data is JSON in elements that are no scripts.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+MODULES = (  # in the order of their imports
+    "dom", "words", "state", "maps", "tokens", "panel", "thumbnails", "heads_off", "save", "live",
+    "main",
+)  # fmt: skip
+IMPORT = re.compile(r"^import [^;]*;\n", re.M)
+# Markup, controls, what ends a line of JavaScript, surrogates, the byte-order mark.
+UNSAFE = re.compile("[<>&\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff]")
+EXPORT = re.compile(r"^export ", re.M)
+
+
+def write_page(content: dict[str, Any], maps: dict[str, str], *, live: bool = False) -> str:
+    """Return the HTML of a page.
+
+    Args:
+        content: from ``payload``, as JSON.
+        maps: packed attention weights by a name that ``content`` uses.
+        live: whether the page may ask the server that it comes from.
+    """
+    style = _resource("style.css")
+    script = _script()
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src '{_hash(script)}'",
+            f"style-src '{_hash(style)}'",
+            "img-src data:",
+            "connect-src 'self'" if live else "connect-src 'none'",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+    data = [f'<script type="application/json" id="data">{embed(content)}</script>']
+    for name, text in maps.items():
+        data.append(f'<script type="text/plain" id="{name}">{text}</script>')
+    parts = {"POLICY": policy, "STYLE": style, "SCRIPT": script, "DATA": "\n".join(data)}
+    return re.sub(r"\{\{([A-Z]+)\}\}", lambda match: parts[match[1]], _resource("template.html"))
+
+
+def embed(value: Any) -> str:
+    """Return a value as JSON that can be within an HTML element: no character of it is markup,
+    and none ends a line of JavaScript."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+@cache
+def _resource(name: str) -> str:
+    return files("headcount.page").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _script() -> str:
+    """Return the modules as one script: imports between them are dropped, as are exports."""
+    modules = []
+    for name in MODULES:
+        source = IMPORT.sub("", _resource(f"modules/{name}.js"))
+        modules.append(f"// {name}.js\n{EXPORT.sub('', source)}")
+    return "\n".join(modules)
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode("utf-8")).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"

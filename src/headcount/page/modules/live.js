@@ -1,0 +1,87 @@
+// The served page: texts are sent to the server that it came from, and to nobody else.
+
+import { byId } from './dom.js';
+import { addMaps } from './maps.js';
+import { chooseDocument, content, state, writeFragment } from './state.js';
+import { excerpt } from './words.js';
+
+// The token that `headcount serve --host` asks for, from the address that it printed.
+const TOKEN = new URLSearchParams(location.search).get('token') ?? '';
+
+async function ask(path, body) {
+  let answer;
+  try {
+    answer = await fetch(path, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json', 'X-Token': TOKEN },
+      body: JSON.stringify(body),
+    });
+  } catch {
+    throw new Error('The server does not answer. Is “headcount serve” still running?');
+  }
+  const result = await answer.json().catch(() => ({ error: `The server answered ${answer.status}.` }));
+  if (!answer.ok) throw new Error(result.error);
+  return result;
+}
+
+function settings() {
+  return {
+    strategy: byId('live-strategy').value,
+    num_beams: Number(byId('live-beams').value),
+    max_tokens: Number(byId('live-length').value),
+  };
+}
+
+// Return [summary, ROUGE] of the current document without some heads.
+export async function summarizeWithout(run, heads) {
+  const about = content.documents[state.document];
+  const asked = about.settings === undefined ? {} : { settings: about.settings };
+  return ask('heads-off', { text: about.text, references: about.references, run, heads, ...asked });
+}
+
+// Show the text box; `onNew` is called when a text has been summarized.
+export function startLive(onNew) {
+  if (!content.live) return;
+  const [first] = content.runs;
+  byId('live').hidden = false;
+  byId('live-strategy').value = first.strategy;
+  byId('live-beams').value = first.beams;
+  byId('live-length').value = first.length;
+  byId('live-length').max = first.length;
+  const status = byId('live-status');
+  const submit = byId('live-form').querySelector('[type=submit]');
+
+  byId('live-form').addEventListener('submit', async (event) => {
+    event.preventDefault();
+    const text = byId('live-text').value;
+    if (text.trim() === '') {
+      status.textContent = 'There is no text yet.';
+      return;
+    }
+    submit.disabled = true;
+    status.textContent = 'The model is writing …';
+    const began = performance.now();
+    try {
+      const chosen = settings();
+      const number = content.documents.length;
+      const { runs } = await ask('summarize', { text, settings: chosen });
+      content.documents.push({
+        id: `pasted: ${excerpt(text, 40)}`, references: [], text, settings: chosen,
+        words: text.split(/\s+/u).filter(Boolean).length,
+      });
+      runs.forEach((answer, run) => {
+        const name = `maps-${run}-${number}`;
+        addMaps(name, answer.packed);
+        content.runs[run].documents.push({ ...answer.document, mapsName: name });
+      });
+      chooseDocument(number);
+      writeFragment();
+      status.textContent = `Done in ${((performance.now() - began) / 1000).toFixed(1)} s.`;
+      onNew();
+    } catch (error) {
+      status.textContent = error.message;
+    } finally {
+      submit.disabled = false;
+    }
+  });
+}

@@ -1,0 +1,244 @@
+// One run and one document: the summary, the document, and what is known of the chosen tokens.
+
+import { element } from './dom.js';
+import { addRows, columnOf, largest, loadMaps, toDocument } from './maps.js';
+import { content, documentOf, state, writeFragment } from './state.js';
+import { tokenList } from './tokens.js';
+import { difference, percent, quoted, visible } from './words.js';
+
+const ROUGE = ['ROUGE-1', 'ROUGE-2', 'ROUGE-L'];
+const MOST = 6; // tokens that are listed by name
+
+// Return the panel of a run. `onChange` is called when its choice has changed.
+export async function makePanel(run, onChange) {
+  const about = documentOf(run);
+  const choice = state.runs[run];
+  const maps = await loadMaps(run);
+  let attention = toDocument(maps, choice.layer, choice.head);
+  let pointed = null; // { written: index } or { source: index }
+  let frame = null;
+
+  const written = tokenList(about.written.map((token) => token.text), {
+    label: `Summary by ${content.runs[run].name}, token by token`,
+    several: true,
+    onPoint: (index) => point(index === null ? null : { written: index }),
+    onKeep: (index) => {
+      choice.source = null;
+      choice.tokens = choice.tokens.includes(index)
+        ? choice.tokens.filter((token) => token !== index)
+        : [...choice.tokens, index].sort((a, b) => a - b);
+      changed();
+    },
+    onRelease: release,
+  });
+  const source = tokenList(about.tokens, {
+    label: 'Document, token by token',
+    several: false,
+    onPoint: (index) => point(index === null ? null : { source: index }),
+    onKeep: (index) => {
+      choice.tokens = [];
+      choice.source = choice.source === index ? null : index;
+      changed();
+    },
+    onRelease: release,
+  });
+  about.written.forEach((token, index) => {
+    if (token.copied !== null) {
+      written.items[index].classList.add('measured');
+      written.items[index].style.setProperty('--copied-share', `${Math.round(100 * token.copied)}%`);
+    }
+  });
+
+  const detail = element('div', { class: 'detail', role: 'status' });
+  const scale = element('div', { class: 'scale', 'aria-hidden': 'true' });
+  const node = element('article', { class: 'panel', 'aria-label': content.runs[run].name },
+    summaryCard(), documentCard());
+
+  function point(next) {
+    pointed = next;
+    if (frame === null) frame = requestAnimationFrame(paint);
+  }
+
+  function release() {
+    choice.tokens = [];
+    choice.source = null;
+    changed();
+  }
+
+  function changed() {
+    state.active = run;
+    writeFragment();
+    paint();
+    onChange();
+  }
+
+  // What is pointed at counts; else what is kept. Pointing at a token adds it to those kept.
+  function paint() {
+    frame = null;
+    const column = pointed?.source ?? (pointed ? null : choice.source);
+    let rows = column === null ? choice.tokens : [];
+    if (pointed?.written !== undefined && !rows.includes(pointed.written)) {
+      rows = [...rows, pointed.written];
+    }
+    const used = column === null ? null : columnOf(attention, column);
+    const sum = rows.length ? addRows(attention, rows) : null;
+    const most = Math.max(source.paint(sum), written.paint(used));
+    written.select(rows);
+    source.select(column === null ? [] : [column]);
+    scale.hidden = most === 0;
+    scale.replaceChildren('0', element('span', { class: 'ramp' }), percent(most));
+    if (used !== null) describeSource(column, used);
+    else if (sum !== null) describeWritten(rows, sum);
+    else describeNothing();
+  }
+
+  function describeNothing() {
+    const hint = 'Point at a word of the summary to see where the model looked; click to keep it and '
+      + 'add others. Click a word of the document to see where it was used.';
+    detail.replaceChildren(element('p', { class: 'muted' }, hint));
+  }
+
+  function describeWritten(rows, sum) {
+    const parts = [];
+    if (rows.length === 1) {
+      const token = about.written[rows[0]];
+      const shares = [element('span', {}, 'probability ', element('b', {}, percent(token.probability)))];
+      if (token.copied !== null) {
+        shares.push(
+          element('span', {}, element('i', { class: 'key copied' }), 'copied ', element('b', {}, percent(token.copied))),
+          element('span', {}, element('i', { class: 'key generated' }), 'generated ', element('b', {}, percent(1 - token.copied))),
+        );
+      }
+      parts.push(
+        element('p', { class: 'facts' }, element('strong', {}, quoted(token.text)), ...shares),
+        bars('Instead', token.alternatives.map(([text, value]) => [visible(text), value])),
+      );
+    } else {
+      const texts = rows.map((row) => visible(about.written[row].text)).join(' · ');
+      parts.push(element('p', { class: 'facts' }, element('strong', {}, `${rows.length} tokens added up`), texts));
+    }
+    const best = largest(sum, MOST).filter((index) => sum[index] > 0.001);
+    parts.push(bars('Attended to', best.map((index) => [visible(about.tokens[index]), sum[index] / rows.length])));
+    detail.replaceChildren(...parts);
+  }
+
+  function describeSource(column, used) {
+    const best = largest(used, MOST).filter((index) => used[index] > 0.001);
+    detail.replaceChildren(
+      element('p', { class: 'facts' }, element('strong', {}, quoted(about.tokens[column])), 'in the document'),
+      bars('Attended to by', best.map((index) => [visible(about.written[index].text), used[index]])),
+    );
+  }
+
+  function summaryCard() {
+    const name = content.runs[run].name;
+    const heading = element('h2', {}, 'Summary');
+    const facts = element('p', { class: 'muted' }, `${name} · ${describeRun(content.runs[run])}`);
+    const parts = [heading, facts, written.node];
+    if (content.runs[run].copying) {
+      parts.push(element('p', { class: 'legend muted' },
+        element('i', { class: 'key copied' }), 'copied from the document ',
+        element('i', { class: 'key generated' }), 'generated'));
+    }
+    if (!about.finished) parts.push(element('p', { class: 'muted' }, 'It stopped at its maximum length.'));
+    if (about.rouge !== null) parts.push(scores(about.rouge));
+    for (const reference of content.documents[state.document].references) {
+      parts.push(element('p', { class: 'reference', dir: 'auto' }, element('b', {}, 'Reference '), reference));
+    }
+    if (run > 0) {
+      parts.push(element('p', { class: 'reference', dir: 'auto' }, element('b', {}, `Against ${content.runs[0].name} `),
+        ...marked(documentOf(0).summary, about.summary)));
+    }
+    parts.push(detail);
+    return element('section', { class: 'card summary', 'aria-label': 'Summary' }, ...parts);
+  }
+
+  function documentCard() {
+    const cut = about.isCut ? ', cut at the length that the model reads' : '';
+    return element('section', { class: 'card document', 'aria-label': 'Document' },
+      element('div', { class: 'row' }, element('h2', {}, 'Document'), viewChoice(), scale),
+      element('p', { class: 'muted' }, `${about.tokens.length} tokens${cut}`),
+      source.node);
+  }
+
+  function viewChoice() {
+    const select = element('select', { class: 'view' }, element('option', { value: '' }, 'all layers, mean of heads'));
+    for (const map of maps.filter((each) => each.site === 'cross')) {
+      const group = element('optgroup', { label: `layer ${map.layer + 1}` });
+      if (map.heads > 1) {
+        group.append(element('option', { value: `${map.layer}` }, `layer ${map.layer + 1}, mean of heads`));
+      }
+      for (let head = 0; head < map.heads; head += 1) {
+        group.append(element('option', { value: `${map.layer}.${head}` }, `layer ${map.layer + 1}, head ${head + 1}`));
+      }
+      select.append(group);
+    }
+    select.value = [choice.layer, choice.head].filter((part) => part !== null).join('.');
+    select.addEventListener('change', () => {
+      const [layer, head] = select.value.split('.').filter((part) => part !== '').map(Number);
+      choice.layer = layer ?? null;
+      choice.head = head ?? null;
+      attention = toDocument(maps, choice.layer, choice.head);
+      changed();
+    });
+    return element('label', {}, 'Attention ', select);
+  }
+
+  paint();
+  return {
+    node,
+    update: () => {
+      attention = toDocument(maps, choice.layer, choice.head);
+      node.querySelector('.view').value = [choice.layer, choice.head].filter((part) => part !== null).join('.');
+      paint();
+    },
+    // What a picture of this panel needs.
+    picture: () => {
+      const rows = choice.source === null ? choice.tokens : [];
+      return {
+        name: content.runs[run].name,
+        view: node.querySelector('.view').selectedOptions[0].textContent,
+        written: about.written.map((token) => token.text),
+        chosen: rows,
+        tokens: about.tokens,
+        source: choice.source,
+        heat: rows.length ? addRows(attention, rows) : null,
+        used: choice.source === null ? null : columnOf(attention, choice.source),
+      };
+    },
+  };
+}
+
+function describeRun(run) {
+  const heads = [...new Set(run.blocks.map((block) => block.heads))].join('/');
+  const millions = (run.parameters / 1e6).toFixed(1);
+  return `${run.architecture}, ${heads} heads, ${millions} M parameters`;
+}
+
+export function scores(values) {
+  const list = element('dl', { class: 'scores' });
+  values.forEach((value, index) => {
+    list.append(element('div', {}, element('dt', {}, ROUGE[index]), element('dd', {}, value.toFixed(1))));
+  });
+  return list;
+}
+
+// Return the words of a text with what is different from an earlier one.
+export function marked(before, after) {
+  const nodes = [];
+  for (const part of difference(before, after)) {
+    const name = { same: 'span', removed: 'del', added: 'ins' }[part.kind];
+    nodes.push(element(name, {}, part.word), ' ');
+  }
+  return nodes;
+}
+
+function bars(title, values) {
+  const list = element('ul', { class: 'bars', 'aria-label': title });
+  for (const [text, value] of values) {
+    const bar = element('span', { class: 'bar', 'aria-hidden': 'true' });
+    bar.style.setProperty('--share', `${Math.min(100, 100 * value)}%`);
+    list.append(element('li', {}, element('span', { class: 'name' }, text), bar, element('span', { class: 'value' }, percent(value))));
+  }
+  return element('div', { class: 'group' }, element('p', { class: 'label' }, title), list);
+}

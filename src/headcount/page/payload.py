@@ -1,0 +1,271 @@
+"""What is on a page: the documents, and for each run what its model wrote for them."""
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headcount.data.batches import EncodedPairs
+from headcount.data.pairs import Pairs
+from headcount.escape import printable
+from headcount.evaluation.rouge import ROUGE_TYPES
+from headcount.generation.hypothesis import Hypothesis
+from headcount.page.blocks import attention_blocks
+from headcount.page.explain import Explanation, explain
+from headcount.page.heads_off import generate_without, head_sets, summaries_without
+from headcount.page.maps import pack
+from headcount.training.module import Summarizer
+
+SHOWN_TYPES = ROUGE_TYPES[:3]  # summaries are one line, where ROUGE-Lsum is ROUGE-L
+HEADS_CSV = "heads.csv"  # of ``headcount heads``
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageRun:
+    """A run of a page.
+
+    Attributes:
+        name: as the page shows it.
+        summarizer: its model, in evaluation mode.
+        folder: where ``heads-N/heads.csv`` is looked for; None: nowhere.
+    """
+
+    name: str
+    summarizer: Summarizer
+    folder: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """The content of a page.
+
+    Attributes:
+        content: everything but the attention weights, as JSON.
+        maps: packed attention weights by the name that the content has for them.
+    """
+
+    content: dict[str, Any]
+    maps: dict[str, str]
+
+
+def choose_examples(number: int, examples: int) -> list[int]:
+    """Return the rows of a fixed random sample of a split, in order."""
+    order = np.random.default_rng(0).permutation(examples)
+    return sorted(order[:number].tolist())
+
+
+def take(pairs: Pairs, rows: Sequence[int]) -> Pairs:
+    """Return some rows of a split."""
+    return Pairs(
+        ids=[pairs.ids[row] for row in rows],
+        documents=[pairs.documents[row] for row in rows],
+        references=[pairs.references[row] for row in rows],
+    )
+
+
+def without_references(ids: Sequence[str], documents: Sequence[str]) -> Pairs:
+    """Return documents that have no references."""
+    empty: list[list[str]] = [[""] for _ in documents]
+    return Pairs(ids=list(ids), documents=list(documents), references=empty)
+
+
+def make_page(
+    pairs: Pairs,
+    runs: Sequence[PageRun],
+    *,
+    with_heads_off: bool = True,
+    with_text: bool = False,
+    after_each: Callable[[], None] = lambda: None,
+) -> Page:
+    """Return a page on documents.
+
+    Args:
+        pairs: the documents, with their references or an empty one.
+        runs: one or two.
+        with_heads_off: generate the summaries without each head, each layer and each site.
+        with_text: keep the whole texts, for a page that sends them back to its server.
+        after_each: called after each document, and for each set of heads, to show progress.
+    """
+    documents = []
+    for row in range(len(pairs)):
+        document: dict[str, Any] = {
+            "id": printable(pairs.ids[row]),
+            "references": [printable(text) for text in _references(pairs, row)],
+            "words": len(pairs.documents[row].split()),
+        }
+        if with_text:
+            document["text"] = pairs.documents[row]
+        documents.append(document)
+
+    maps: dict[str, str] = {}
+    described = []
+    for number, run in enumerate(runs):
+        description = describe_run(run)
+        description["documents"] = _describe_documents(
+            pairs, run, number, maps, with_heads_off=with_heads_off, after_each=after_each
+        )
+        described.append(description)
+    return Page(content={"documents": documents, "runs": described}, maps=maps)
+
+
+def steps_of(runs: Sequence[PageRun], documents: int, *, with_heads_off: bool = True) -> int:
+    """Return how often ``make_page`` calls ``after_each``."""
+    steps = 0
+    for run in runs:
+        steps += documents
+        if with_heads_off:
+            steps += len(head_sets(run.summarizer))
+    return steps
+
+
+def describe_run(run: PageRun) -> dict[str, Any]:
+    """Return what a page says of a run: its name, its heads, and what ``headcount heads`` has
+    found on them."""
+    summarizer = run.summarizer
+    model = summarizer.config.model
+    blocks = []
+    for name, block in attention_blocks(summarizer.model).items():
+        blocks.append({"name": name, "heads": block.num_heads})
+    generation = summarizer.config.generation
+    return {
+        "name": printable(run.name),
+        "architecture": model.architecture,
+        "parameters": sum(each.numel() for each in summarizer.model.parameters()),
+        "copying": model.copying,
+        "strategy": generation.strategy,
+        "beams": generation.num_beams,
+        "length": generation.max_tokens,
+        "blocks": blocks,
+        "sets": head_sets(summarizer),
+        "findings": read_findings(run.folder),
+    }
+
+
+def _describe_documents(
+    pairs: Pairs,
+    run: PageRun,
+    number: int,
+    maps: dict[str, str],
+    *,
+    with_heads_off: bool,
+    after_each: Callable[[], None],
+) -> list[dict[str, Any]]:
+    encoded = encode(run.summarizer, pairs)
+    described = []
+    hypotheses = generate_without(run.summarizer, encoded)
+    for row, hypothesis in enumerate(hypotheses):
+        name = f"maps-{number}-{row}"
+        document, maps[name] = describe_document(
+            run.summarizer, encoded, row, hypothesis, name=name
+        )
+        described.append(document)
+        after_each()
+    if not with_heads_off:
+        return described
+
+    sets = head_sets(run.summarizer)
+    without = summaries_without(run.summarizer, encoded, sets, after_each=after_each)
+    for row, document in enumerate(described):
+        references = _references(pairs, row)
+        off = []
+        for summaries in without:
+            score = scores(run.summarizer, summaries[row], references)
+            off.append([printable(summaries[row]), score])
+        document["off"] = off
+    return described
+
+
+def describe_document(
+    summarizer: Summarizer, encoded: EncodedPairs, row: int, hypothesis: Hypothesis, *, name: str
+) -> tuple[dict[str, Any], str]:
+    """Return what a page says of a document and its summary, and the packed weights.
+
+    Args:
+        summarizer: wrote the summary.
+        encoded: the documents.
+        row: of the document.
+        hypothesis: its summary.
+        name: of the weights on the page.
+    """
+    explanation = explain(summarizer, encoded.batch([row]), hypothesis)
+    references = _references(encoded.pairs, row)
+    return {
+        "tokens": explanation.tokens,
+        "isCut": bool(encoded.is_long[row]),
+        "summary": printable(explanation.summary),
+        "finished": explanation.finished,
+        "written": [asdict(token) for token in explanation.written],
+        "rouge": scores(summarizer, explanation.summary, references),
+        "mapsName": name,
+        "maps": _describe_maps(explanation),
+    }, pack(explanation.maps)
+
+
+def _describe_maps(explanation: Explanation) -> list[dict[str, Any]]:
+    described = []
+    for each in explanation.maps:
+        heads, rows, columns = each.weights.shape
+        described.append(
+            {
+                "site": each.site,
+                "layer": each.layer,
+                "block": each.block,
+                "heads": heads,
+                "rows": rows,
+                "columns": columns,
+                "span": each.span,
+                "entropy": each.entropy,
+            }
+        )
+    return described
+
+
+def encode(summarizer: Summarizer, pairs: Pairs) -> EncodedPairs:
+    """Return documents in a model's own tokens."""
+    data = summarizer.config.data
+    return EncodedPairs(
+        pairs, summarizer.tokenizer, data.max_document_tokens, data.max_summary_tokens
+    )
+
+
+def scores(summarizer: Summarizer, summary: str, references: Sequence[str]) -> list[float] | None:
+    """Return the F1 x 100 of SHOWN_TYPES; None without a reference."""
+    if not references:
+        return None
+    values = summarizer.rouge.score(summary, references)
+    return [round(100 * value, 2) for value in values[: len(SHOWN_TYPES)]]
+
+
+def _references(pairs: Pairs, row: int) -> list[str]:
+    return [text for text in pairs.references[row] if text.strip()]
+
+
+def read_findings(folder: Path | None) -> dict[str, dict[str, Any]]:
+    """Return importance and roles of each head, as the newest ``heads-N/heads.csv`` of a run has
+    them; nothing if there is none, or it cannot be read.
+
+    Returns:
+        By the name of a head its ``importance`` and ``roles``.
+    """
+    if folder is None:
+        return {}
+    tables = list(folder.glob(f"heads-*/{HEADS_CSV}"))
+    findings = {}
+    try:
+        newest = max(tables, key=lambda path: path.stat().st_mtime)
+        with newest.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                site = row.get("site") or row["place"]
+                name = f"{site}.{int(row['layer'])}.{int(row['head'])}"
+                findings[name] = {
+                    "importance": float(row["importance"]),
+                    "roles": [role for role in row.get("roles", "").split(" ") if role],
+                }
+        json.dumps(findings, allow_nan=False)
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return findings

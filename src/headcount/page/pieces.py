@@ -1,0 +1,50 @@
+"""The text of each token, such that the pieces joined are the text."""
+
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer
+
+from headcount.data.tokenizer import END, START
+from headcount.escape import printable
+
+UNFINISHED = "\ufffd"  # how a tokenizer decodes the first bytes of a character
+
+
+def pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
+    """Return the printable text of each token within its sequence.
+
+    A character of several tokens belongs to the last one; the others have an empty text. Start and
+    end tokens are ``(start)`` and ``(end)``.
+    """
+    names = _special_names(tokenizer)
+    texts: list[str] = []
+    # Text depends on the token before it (some tokenizers write blanks between words), so each
+    # piece is decoded together with the last complete one.
+    before: list[int] = []
+    pending: list[int] = []
+    for index, token in enumerate(ids):
+        if token in names:
+            texts.append(names[token])
+            before, pending = [], []
+            continue
+        pending.append(token)
+        text = tokenizer.decode([*before, *pending])
+        is_last = index + 1 == len(ids) or ids[index + 1] in names
+        if text.endswith(UNFINISHED) and not is_last and len(pending) < 4:
+            texts.append("")
+            continue
+        texts.append(printable(text[len(tokenizer.decode(before)) :]))
+        before, pending = pending, []
+    return texts
+
+
+def token_name(tokenizer: Tokenizer, token: int) -> str:
+    """Return the printable text of a token by itself."""
+    name = _special_names(tokenizer).get(token)
+    return printable(tokenizer.decode([token])) if name is None else name
+
+
+def _special_names(tokenizer: Tokenizer) -> dict[int | None, str]:
+    start_id = tokenizer.token_to_id(START)
+    end_id = tokenizer.token_to_id(END)
+    return {start_id: "(start)", end_id: "(end)"}

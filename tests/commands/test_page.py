@@ -1,0 +1,70 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from headcount.commands.page import page, sort_runs
+from headcount.commands.summarize import summarize
+from headcount.commands.train import train
+from headcount.config.load import load
+from headcount.errors import ConfigError
+from headcount.runs.folder import config_file
+
+
+def read_page(path: Path) -> dict:
+    return json.loads(re.search(r'id="data">(.*?)</script>', path.read_text())[1])
+
+
+@pytest.fixture
+def run(small, tmp_path: Path, unpictured: None) -> Path:
+    folder = tmp_path / "run=1"
+    train(small(f"run.folder={folder}"))
+    return folder
+
+
+def test_a_page_of_a_run_and_of_a_file(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page([str(run)], documents=3, heads_off=False)
+    content = read_page(run / "page.html")
+    assert f"page: {run / 'page.html'}" in capsys.readouterr().out
+    assert [len(each["documents"]) for each in (content, *content["runs"])] == [3, 3]
+    assert content["runs"][0]["name"] == "run=1" and content["documents"][0]["references"]
+
+    # The summaries of the page are those of the command.
+    Path("in.jsonl").write_text(
+        '{"id": "<b>", "text": "Ada: Good day."}\n\n{"text": "Ben: A pear."}\n'
+    )
+    page(
+        [str(run), "in.jsonl", "generation.strategy=beam"], documents=9, out=tmp_path / "out.html"
+    )
+    content = read_page(tmp_path / "out.html")
+    capsys.readouterr()
+    summarize(run, load([config_file(run)], ["generation.strategy=beam"]), "in.jsonl")
+    expected = [json.loads(line)["summary"] for line in capsys.readouterr().out.splitlines()]
+    assert [each["summary"] for each in content["runs"][0]["documents"]] == expected
+    assert [each["id"] for each in content["documents"]] == ["<b>", "3"]
+
+
+def test_mistakes_are_one_line(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").write_text("\n \n")
+    for arguments, message in (
+        ([], "not a run folder"),
+        (["nothing"], "nothing: not a run folder"),
+        (["x" * 300], "not a run folder"),
+        ([str(run)] * 3, "a third run"),
+        ([str(run), "a.txt", "b.txt"], "b.txt: neither"),
+        ([str(run), "a.txt"], "a.txt: No such file"),
+        ([str(run), "empty.txt"], "no documents in it"),
+        ([str(tmp_path)], "config.yaml"),
+        ([str(run), "model.num_heads=1"], "model.num_heads=1"),
+        ([str(run), "generation.num_beams=0"], "generation.num_beams=0"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            page(arguments, documents=2)
+    assert not (run / "page.html").exists()
+
+
+def test_runs_are_folders_whatever_their_names_hold(run: Path) -> None:
+    assert sort_runs([str(run), "notes.txt", "seed=1"]) == ([run], "notes.txt", ["seed=1"])

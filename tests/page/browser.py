@@ -1,0 +1,79 @@
+"""A browser for tests: whatever Chromium is installed, by Playwright, headless."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+def open_browser() -> Iterator[Any]:
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        pytest.skip("playwright is not installed (pip install headcount[page-test])")
+    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("no Chromium is installed (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        # Without the sandbox, which containers do not allow; only our own pages are opened.
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A page in a browser, with everything that it asked for and complained about.
+
+    Args:
+        browser: from ``open_browser``.
+        address: of the page.
+        phone: in the width of a phone.
+        dark: in dark colours.
+        offline: without network.
+    """
+
+    def __init__(
+        self, browser: Any, address: str | Path, *, phone: bool = False, dark: bool = False,
+        offline: bool = True,
+    ) -> None:  # fmt: skip
+        size = {"width": 390, "height": 844} if phone else {"width": 1280, "height": 900}
+        scheme = "dark" if dark else "light"
+        self.context = browser.new_context(viewport=size, color_scheme=scheme, offline=offline)
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.address = address.as_uri() if isinstance(address, Path) else address
+        self.open()
+
+    def open(self, fragment: str = "") -> None:
+        self.page.goto("about:blank")
+        self.requests.clear()
+        self.page.goto(f"{self.address}{fragment}")
+        self.page.wait_for_selector("html[data-ready]", timeout=20_000)
+
+    def __enter__(self) -> "Visit":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+
+    def script(self, code: str) -> Any:
+        return self.page.evaluate(code)
+
+    def hot(self, where: str) -> list[int]:
+        """Indices of the coloured tokens within an element."""
+        return self.script(
+            f"[...document.querySelectorAll('{where} [data-index]')]"
+            ".filter((item) => item.style.getPropertyValue('--heat')).map((item) => Number(item.dataset.index))"
+        )
+
+    def text(self, selector: str) -> str:
+        return self.page.locator(selector).first.inner_text()

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import torch
+
+from headcount.model.ragged import BatchLayout
+from headcount.page.explain import explain
+from headcount.page.heads_off import generate_without
+from headcount.page.maps import dequantize, pack, unpack
+from headcount.page.payload import encode
+from tests.model.builds import ARCHITECTURES
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("copying", [False, True])
+def test_what_is_shown_is_what_the_model_computes(
+    make_run, architecture: str, copying: bool
+) -> None:
+    run, pairs = make_run(architecture, f"model.copying={copying}")
+    summarizer, encoded = run.summarizer, encode(run.summarizer, pairs)
+    hypothesis = generate_without(summarizer, encoded)[0]
+    batch = encoded.batch([0])
+    found = explain(summarizer, batch, hypothesis)
+
+    # The model, asked directly.
+    end_id, start_id = (summarizer.token_ids[name] for name in ("</s>", "<s>"))
+    written = [*hypothesis.tokens, end_id][: len(found.written)]
+    with torch.inference_mode():
+        output = summarizer.model(
+            batch.document_ids, BatchLayout.from_lengths(batch.document_lengths),
+            torch.tensor([start_id, *written[:-1]]), BatchLayout.from_lengths([len(written)]),
+            return_weights=True,
+        )  # fmt: skip
+    expected = torch.stack([layer[0] for layer in output.weights]).double().numpy()
+
+    # Weights in the file, against return_weights: the rounding of the file and no more.
+    begin = 0
+    levels = unpack(pack(found.maps))
+    cross = []
+    for each in found.maps:
+        stored = dequantize(levels[begin : begin + each.weights.size]).reshape(each.weights.shape)
+        begin += each.weights.size
+        assert (abs(stored - each.weights) <= np.sqrt(each.weights) / 255 + 8e-6).all()
+        if each.site == "cross":
+            cross.append(each.weights)
+    assert begin == len(levels) and np.allclose(np.stack(cross), expected, atol=1e-6)
+    if architecture != "recurrent":
+        layers = {"transformer": (2, 2, 2), "gpt": (1, 2, 2)}[architecture]
+        sites = [each.site for each in found.maps]
+        assert tuple(sites.count(site) for site in ("encoder", "decoder", "cross")) == layers
+
+    # Probabilities, alternatives and shares.
+    probabilities = output.log_probabilities().exp()
+    assert summarizer.text_of(hypothesis) == found.summary
+    assert len(found.tokens) == batch.document_lengths[0] and found.tokens[-1] == "(end)"
+    for index, token in enumerate(found.written):
+        assert token.probability == pytest.approx(
+            probabilities[index, written[index]].item(), abs=1e-4
+        )
+        assert len(token.alternatives) == 4
+        values = [value for _, value in token.alternatives]
+        assert values == sorted(values, reverse=True) and max(values) <= token.probability + 1e-4
+        assert (token.copied is None) != copying
+        if copying:
+            generated = output.logits_MV.softmax(-1)[index, written[index]]
+            expected_share = (
+                1
+                - (1 - output.gate_M.sigmoid()[index])
+                * generated
+                / probabilities[index, written[index]]
+            )
+            assert token.copied == pytest.approx(expected_share.item(), abs=2e-3)
+
+
+def test_a_long_document_is_stored_in_cells(make_run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headcount.page.maps.SELF_ATTENTION_BYTES", 400)
+    run, pairs = make_run()
+    encoded = encode(run.summarizer, pairs)
+    found = explain(
+        run.summarizer, encoded.batch([0]), generate_without(run.summarizer, encoded)[0]
+    )
+    spans = {each.site: each.span for each in found.maps}
+    assert spans["encoder"] > 1 and spans["cross"] == spans["decoder"] == 1
+    encoder = next(each for each in found.maps if each.site == "encoder")
+    assert encoder.weights.shape[1] * encoder.span >= len(found.tokens)
+    assert np.allclose(encoder.weights.sum(-1), 1, atol=1e-5)
+
+
+def test_a_summary_that_was_cut_has_no_end_token(one_run) -> None:
+    summarizer, encoded = one_run
+    hypotheses = generate_without(summarizer, encoded)
+    for row, hypothesis in enumerate(hypotheses):
+        found = explain(summarizer, encoded.batch([row]), hypothesis)
+        assert found.finished == hypothesis.finished
+        assert (found.written[-1].text == "(end)") == hypothesis.finished

@@ -1,0 +1,74 @@
+import json
+import re
+from importlib.resources import files
+
+import pytest
+
+from headcount.page import html
+from headcount.page.html import MODULES, embed, write_page
+
+HOSTILE = [
+    "</script><script>alert(1)</script>", "<!--", "]]>", "<img src=x onerror=alert(1)>", "&lt;",
+    "\u2028\u2029", "\0", "\u202e", "\ud800", "\x85", "{{SCRIPT}}", "'\"`", "\ufeff",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_embedded_data_is_no_markup_and_comes_back(text: str) -> None:
+    embedded = embed({text: [text]})
+    assert not set(embedded) & set("<>&\u2028\u2029\0\ud800\x85") and "\n" not in embedded
+    assert json.loads(embedded) == {text: [text]}
+    page = write_page({"id": text}, {"maps-0-0": "AA=="})
+    assert page.count("</script>") == 3 and page.encode()
+    assert json.loads(re.search(r'id="data">(.*?)</script>', page)[1]) == {"id": text}
+
+
+def test_numbers_that_json_does_not_have_are_refused() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        embed({"x": float("nan")})
+
+
+def test_the_policy_lets_nothing_in() -> None:
+    page = write_page({}, {})
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
+    assert "default-src 'none'" in policy and "connect-src 'none'" in policy
+    assert "unsafe" not in policy and "http" not in policy and "*" not in policy
+    assert "connect-src 'self'" in write_page({}, {}, live=True)
+    outside = re.findall(r"(?:src|href)=\"(?!data:,)|url\(|@import|https?:", page)
+    assert outside in ([], ["http:"]) and page.count("http://www.w3.org/2000/svg") >= 1
+
+
+def test_modules_are_one_script_in_the_order_of_their_imports() -> None:
+    sources = {
+        name: files("headcount.page").joinpath(f"modules/{name}.js").read_text()
+        for name in MODULES
+    }
+    there = {path.name for path in files("headcount.page").joinpath("modules").iterdir()}
+    assert there == {f"{name}.js" for name in MODULES}
+
+    names: list[str] = []
+    for name, source in sources.items():
+        declared = re.findall(
+            r"^(?:export )?(?:async )?(?:function|const|let|class) (\w+)", source, re.M
+        )
+        names += declared
+        for imported, other in re.findall(
+            r"^import \{([^}]*)\} from '\./(\w+)\.js';$", source, re.M
+        ):
+            exported = re.findall(
+                r"^export (?:async )?(?:function|const|let) (\w+)", sources[other], re.M
+            )
+            assert {each.strip() for each in imported.split(",")} <= set(exported), (name, other)
+        assert all(len(line) < 145 for line in source.splitlines()), name
+    assert len(names) == len(set(names)), [each for each in names if names.count(each) > 1]
+    script = html._script()
+    assert "import " not in script and "export " not in script and "</script" not in script.lower()
+    for word in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "DOMParser",
+    ):
+        assert word not in script
