@@ -277,6 +277,38 @@ def page(
 
 
 @app.command(
+    epilog="Examples:\n\n- `headcount serve runs/docstrings-1`\n\n"
+    "- `headcount serve runs/docstrings-1 runs/docstrings-2 --port 8001`\n\n"
+    "- `HEADCOUNT_TOKEN=... headcount serve runs/docstrings-1 --host 0.0.0.0`"
+)
+def serve(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN [RUN] [FILE] [KEY=VALUE...]",
+            help="one or two runs, or exports; text or JSONL instead of test documents; changes",
+        ),
+    ],
+    port: Annotated[int, typer.Option("--port", help="0: any that is free")] = 8000,
+    host: Annotated[
+        str | None,
+        typer.Option("--host", help="listen on this address; others than 127.0.0.1 need a token"),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option("--token", envvar="HEADCOUNT_TOKEN", help="that each request needs"),
+    ] = None,
+    documents: Annotated[
+        int, typer.Option("--documents", min=0, help="number of documents that are there at first")
+    ] = 5,
+) -> None:
+    """Serve the page of a run on this machine, with a text box and any heads off, until Ctrl-C."""
+    from headcount.commands.serve import serve
+
+    serve(arguments, port=port, host=host, token=token, documents=documents)
+
+
+@app.command(
     epilog="Examples:\n\n- `headcount export runs/docstrings-1 docstrings-4-heads`\n\n"
     "- `headcount summarize docstrings-4-heads notes.txt` then works without the run"
 )

@@ -57,7 +57,7 @@ class Visit:
         self.page.goto("about:blank")
         self.requests.clear()
         self.page.goto(f"{self.address}{fragment}")
-        self.page.wait_for_selector("html[data-ready]", timeout=20_000)
+        self.page.wait_for_selector("html[data-ready=true]", timeout=20_000)
 
     def __enter__(self) -> "Visit":
         return self
@@ -67,6 +67,14 @@ class Visit:
 
     def script(self, code: str) -> Any:
         return self.page.evaluate(code)
+
+    def until(self, code: str) -> None:
+        """Wait for an expression; Playwright's own waiting needs eval, which the page forbids."""
+        for _ in range(400):
+            if self.script(code):
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"never: {code}")
 
     def hot(self, where: str) -> list[int]:
         """Indices of the coloured tokens within an element."""

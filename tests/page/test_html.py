@@ -59,7 +59,7 @@ def test_modules_are_one_script_in_the_order_of_their_imports() -> None:
                 r"^export (?:async )?(?:function|const|let) (\w+)", sources[other], re.M
             )
             assert {each.strip() for each in imported.split(",")} <= set(exported), (name, other)
-        assert all(len(line) < 145 for line in source.splitlines()), name
+        assert all(len(line) < 125 for line in source.splitlines()), name
     assert len(names) == len(set(names)), [each for each in names if names.count(each) > 1]
     script = html._script()
     assert "import " not in script and "export " not in script and "</script" not in script.lower()

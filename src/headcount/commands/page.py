@@ -8,8 +8,9 @@ import torch
 
 from headcount.config.load import load, sort_arguments
 from headcount.config.schema import Config
+from headcount.data.documents import read_documents
 from headcount.data.pairs import Pairs
-from headcount.data.sources import load_splits, read_documents
+from headcount.data.sources import load_splits
 from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError
 from headcount.page.html import write_page

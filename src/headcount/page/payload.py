@@ -154,6 +154,8 @@ def _describe_documents(
     with_heads_off: bool,
     after_each: Callable[[], None],
 ) -> list[dict[str, Any]]:
+    if not len(pairs):
+        return []
     encoded = encode(run.summarizer, pairs)
     described = []
     hypotheses = generate_without(run.summarizer, encoded)

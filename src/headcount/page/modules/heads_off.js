@@ -24,7 +24,9 @@ export function showHeadsOff(section) {
   const how = content.live
     ? 'Switch any heads off and the model writes the summary again.'
     : 'What the model writes without one head, a layer, or all heads of a kind.';
-  const unit = about.rouge === null ? 'Numbers count changed words.' : 'Numbers are the change of ROUGE-L on this document.';
+  const unit = about.rouge === null
+    ? 'Numbers count changed words.'
+    : 'Numbers are the change of ROUGE-L on this document.';
   const table = element('div', { class: 'switches', role: 'group', 'aria-label': 'Heads to switch off' });
   const buttons = [];
   for (const site of new Set(content.runs[run].blocks.map((block) => block.name.split('.')[0]))) {
@@ -44,36 +46,36 @@ export function showHeadsOff(section) {
     const blocks = content.runs[run].blocks.filter((block) => block.name.startsWith(`${site}.`));
     const all = headNames(run).filter((name) => name.startsWith(`${site}.`));
     rows.append(element('div', { class: 'switch-row' }, blocks.length > 1
-      ? button(all, SITES[site], `all heads of the ${SITES[site].toLowerCase()}`, 'all')
+      ? button(all, SITES[site], 'All heads: ', 'all')
       : element('span', { class: 'label' }, SITES[site])));
     for (const block of blocks) {
       const heads = all.filter((name) => name.startsWith(`${block.name}.`));
       const layer = Number(block.name.split('.')[1]) + 1;
-      const where = `${SITES[site]}, layer ${layer}`;
       const row = element('div', { class: 'switch-row' });
       row.append(heads.length > 1
-        ? button(heads, `Layer ${layer}`, where, 'layer')
+        ? button(heads, `Layer ${layer}`, `${SITES[site]}, `, 'layer')
         : element('span', { class: 'label' }, `Layer ${layer}`));
-      heads.forEach((name, index) => row.append(button([name], `${index + 1}`, `${where}, head ${index + 1}`, 'head')));
+      heads.forEach((name, index) => {
+        row.append(button([name], `${index + 1}`, `${SITES[site]}, layer ${layer}, head `, 'head'));
+      });
       rows.append(row);
     }
     return rows;
   }
 
-  function button(heads, text, label, kind) {
-    const node = element('button', { type: 'button', class: `switch ${kind}`, 'aria-pressed': 'false' }, text);
+  // A switch for some heads. `before` is what only a screen reader says before its text.
+  function button(heads, text, before, kind) {
+    const node = element('button', { type: 'button', class: `switch ${kind}`, 'aria-pressed': 'false' },
+      element('span', {}, spoken(before), text, spoken(' off ')));
     const found = precomputed(about, run, heads);
-    let effect = '';
     if (found !== null) {
       const [summary, rouge] = found;
-      const isWorse = rouge === null ? summary !== about.summary : rouge[2] < about.rouge[2] - 0.05;
-      const isBetter = rouge !== null && rouge[2] > about.rouge[2] + 0.05;
-      effect = rouge === null ? String(changedWords(about.summary, summary)) : signed(rouge[2] - about.rouge[2]);
-      if (isWorse) node.classList.add('worse');
-      if (isBetter) node.classList.add('better');
+      const change = rouge === null ? 0 : rouge[2] - about.rouge[2];
+      if (change < -0.05 || (rouge === null && summary !== about.summary)) node.classList.add('worse');
+      if (change > 0.05) node.classList.add('better');
+      const effect = rouge === null ? String(changedWords(about.summary, summary)) : signed(change);
       node.append(element('span', { class: 'effect' }, effect));
     }
-    node.setAttribute('aria-label', effect === '' ? `${label} off` : `${label} off, ${effect}`);
     node.addEventListener('click', () => choose(next(heads)));
     buttons.push({ node, heads });
     return node;
@@ -110,24 +112,30 @@ export function showHeadsOff(section) {
       try {
         found = await summarizeWithout(run, asked);
       } catch (error) {
-        found = null;
-        result.replaceChildren(element('p', { class: 'error' }, error.message));
+        if (asked === choice.off) result.replaceChildren(element('p', { class: 'error' }, error.message));
+        return;
       }
-      if (asked !== choice.off || found === null) return;
+      if (asked !== choice.off) return;
     }
     if (found === null) {
-      result.replaceChildren(element('p', { class: 'muted' }, 'This combination is not in the file; “headcount serve” generates any.'));
+      result.replaceChildren(element('p', { class: 'muted' },
+        'This combination is not in the file; “headcount serve” generates any.'));
       return;
     }
     const [summary, rouge] = found;
     const count = changedWords(about.summary, summary);
+    const change = count === 0 ? 'the same summary' : `${count} words changed`;
     const parts = [
-      element('p', { class: 'label' }, `Without ${describe(choice.off)}: ${count === 0 ? 'the same summary' : `${count} words changed`}`),
+      element('p', { class: 'label' }, `Without ${describe(choice.off)}: ${change}`),
       element('p', { class: 'difference', dir: 'auto' }, ...marked(about.summary, summary)),
     ];
     if (rouge !== null) parts.push(scores(rouge));
     result.replaceChildren(...parts);
   }
+}
+
+function spoken(text) {
+  return element('span', { class: 'spoken' }, text);
 }
 
 // Return [summary, ROUGE] without some heads if it is on the page, else null.

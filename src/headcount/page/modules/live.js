@@ -8,15 +8,17 @@ import { excerpt } from './words.js';
 // The token that `headcount serve --host` asks for, from the address that it printed.
 const TOKEN = new URLSearchParams(location.search).get('token') ?? '';
 
-async function ask(path, body) {
+async function ask(path, body, signal) {
   let answer;
   try {
     answer = await fetch(path, {
       method: 'POST',
       headers: { 'Content-Type': 'application/json', 'X-Token': TOKEN },
       body: JSON.stringify(body),
+      signal,
     });
-  } catch {
+  } catch (error) {
+    if (error.name === 'AbortError') throw error;
     throw new Error('The server does not answer. Is “headcount serve” still running?');
   }
   const result = await answer.json().catch(() => ({ error: `The server answered ${answer.status}.` }));
@@ -32,11 +34,17 @@ function settings() {
   };
 }
 
-// Return [summary, ROUGE] of the current document without some heads.
+let earlier = new AbortController();
+
+// Return [summary, ROUGE] of the current document without some heads. An earlier question that is
+// not answered yet is taken back.
 export async function summarizeWithout(run, heads) {
   const about = content.documents[state.document];
   const asked = about.settings === undefined ? {} : { settings: about.settings };
-  return ask('heads-off', { text: about.text, references: about.references, run, heads, ...asked });
+  earlier.abort();
+  earlier = new AbortController();
+  const body = { text: about.text, references: about.references, run, heads, ...asked };
+  return ask('heads-off', body, earlier.signal);
 }
 
 // Show the text box; `onNew` is called when a text has been summarized.

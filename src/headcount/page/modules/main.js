@@ -92,6 +92,7 @@ function startRunChoice() {
 async function show() {
   const isEmpty = content.documents.length === 0;
   for (const name of ['toolbar', 'thumbnails', 'heads-off']) byId(name).hidden = isEmpty;
+  document.documentElement.dataset.ready = String(isEmpty);
   if (isEmpty) return;
   showToolbar();
   panels = await Promise.all(content.runs.map((_, run) => makePanel(run, showRunIfChanged)));

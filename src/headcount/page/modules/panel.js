@@ -32,7 +32,7 @@ export async function makePanel(run, onChange) {
     onRelease: release,
   });
   const source = tokenList(about.tokens, {
-    label: 'Document, token by token',
+    label: `Document as ${content.runs[run].name} reads it, token by token`,
     several: false,
     onPoint: (index) => point(index === null ? null : { source: index }),
     onKeep: (index) => {
@@ -104,10 +104,7 @@ export async function makePanel(run, onChange) {
       const token = about.written[rows[0]];
       const shares = [element('span', {}, 'probability ', element('b', {}, percent(token.probability)))];
       if (token.copied !== null) {
-        shares.push(
-          element('span', {}, element('i', { class: 'key copied' }), 'copied ', element('b', {}, percent(token.copied))),
-          element('span', {}, element('i', { class: 'key generated' }), 'generated ', element('b', {}, percent(1 - token.copied))),
-        );
+        shares.push(share('copied', token.copied), share('generated', 1 - token.copied));
       }
       parts.push(
         element('p', { class: 'facts' }, element('strong', {}, quoted(token.text)), ...shares),
@@ -150,12 +147,12 @@ export async function makePanel(run, onChange) {
         ...marked(documentOf(0).summary, about.summary)));
     }
     parts.push(detail);
-    return element('section', { class: 'card summary', 'aria-label': 'Summary' }, ...parts);
+    return element('section', { class: 'card summary', 'aria-label': `Summary by ${name}` }, ...parts);
   }
 
   function documentCard() {
     const cut = about.isCut ? ', cut at the length that the model reads' : '';
-    return element('section', { class: 'card document', 'aria-label': 'Document' },
+    return element('section', { class: 'card document', 'aria-label': `Document as ${content.runs[run].name} reads it` },
       element('div', { class: 'row' }, element('h2', {}, 'Document'), viewChoice(), scale),
       element('p', { class: 'muted' }, `${about.tokens.length} tokens${cut}`),
       source.node);
@@ -209,6 +206,11 @@ export async function makePanel(run, onChange) {
   };
 }
 
+function share(name, value) {
+  const key = element('i', { class: `key ${name}` });
+  return element('span', {}, key, `${name} `, element('b', {}, percent(value)));
+}
+
 function describeRun(run) {
   const heads = [...new Set(run.blocks.map((block) => block.heads))].join('/');
   const millions = (run.parameters / 1e6).toFixed(1);
@@ -238,7 +240,8 @@ function bars(title, values) {
   for (const [text, value] of values) {
     const bar = element('span', { class: 'bar', 'aria-hidden': 'true' });
     bar.style.setProperty('--share', `${Math.min(100, 100 * value)}%`);
-    list.append(element('li', {}, element('span', { class: 'name' }, text), bar, element('span', { class: 'value' }, percent(value))));
+    const number = element('span', { class: 'value' }, percent(value));
+    list.append(element('li', {}, element('span', { class: 'name' }, text), bar, number));
   }
   return element('div', { class: 'group' }, element('p', { class: 'label' }, title), list);
 }

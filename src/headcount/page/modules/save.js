@@ -60,13 +60,15 @@ function flow(svg, measure, tokens, values, chosen, top) {
       x = MARGIN;
       y += LINE;
     }
+    const box = (colours) => svgElement('rect',
+      { x: x - 1, y: y - 16, width: width + 2, height: 21, rx: 3, ...colours });
     const share = most > 0 ? values[index] / most : 0;
     if (share >= 0.02) {
       const colour = HOT.map((channel) => Math.round(255 + (channel - 255) * share ** 0.7));
-      svg.append(svgElement('rect', { x: x - 1, y: y - 16, width: width + 2, height: 21, rx: 3, fill: `rgb(${colour})` }));
+      svg.append(box({ fill: `rgb(${colour})` }));
     }
     if (chosen.includes(index)) {
-      svg.append(svgElement('rect', { x: x - 1, y: y - 16, width: width + 2, height: 21, rx: 3, fill: 'none', stroke: INK }));
+      svg.append(box({ fill: 'none', stroke: INK }));
     }
     svg.append(svgElement('text', { x, y }, shown));
     x += width;

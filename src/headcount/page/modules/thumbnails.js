@@ -41,7 +41,8 @@ export async function showThumbnails(section, onView) {
     element('div', { class: 'row' },
       element('h2', { id: 'thumbnails-title' }, 'All heads'),
       element('label', {}, 'Sorted by ', sort)),
-    element('p', { class: 'muted' }, 'Rows attend to columns. The number under a head is on how many tokens its attention is spread.'),
+    element('p', { class: 'muted' },
+      'Rows attend to columns. The number under a head is on how many tokens its attention is spread.'),
     element('div', { class: 'glance' }, groups, large),
   );
   enlarge(null);
@@ -63,12 +64,12 @@ export async function showThumbnails(section, onView) {
     const canvas = element('canvas', { 'aria-hidden': 'true' });
     draw(canvas, head.map, head.index, SIDE);
     const about = `layer ${head.map.layer + 1}, head ${head.index + 1}, spread over ${head.entropy.toFixed(1)} tokens`;
-    const roles = head.roles.length ? `, ${head.roles.join(', ')}` : '';
+    const caption = element('span', { class: 'caption', 'aria-hidden': 'true' },
+      `${head.map.layer + 1}.${head.index + 1}`, element('span', { class: 'muted' }, head.entropy.toFixed(1)));
     const item = element('div', {
-      class: 'thumbnail', role: 'option', 'aria-label': about + roles, 'data-head': head.name,
+      class: 'thumbnail', role: 'option', 'data-head': head.name,
       'aria-selected': String(choice.enlarged === head.name),
-    }, canvas, element('span', { class: 'caption' }, `${head.map.layer + 1}.${head.index + 1}`,
-      element('span', { class: 'muted' }, head.entropy.toFixed(1))),
+    }, canvas, caption, element('span', { class: 'spoken' }, about),
     ...head.roles.map((role) => element('span', { class: 'badge' }, role)));
     const choose = () => {
       choice.enlarged = choice.enlarged === head.name ? null : head.name;
@@ -163,7 +164,8 @@ function channels(colour) {
 
 // One head, large: the weight under the pointer, and in words what stands out.
 function picture(map, head, about) {
-  const canvas = element('canvas', { class: 'attention', role: 'img', 'aria-label': `Attention of layer ${map.layer + 1}, head ${head + 1}` });
+  const title = `${TITLES[map.site]}, layer ${map.layer + 1}, head ${head + 1}`;
+  const canvas = element('canvas', { class: 'attention', role: 'img', 'aria-label': title });
   draw(canvas, map, head, 512);
   canvas.style.setProperty('--ratio', `${map.columns} / ${map.rows}`);
   const written = ['(start)', ...about.written.map((token) => token.text)];
@@ -181,7 +183,8 @@ function picture(map, head, about) {
     const column = Math.min(map.columns - 1, Math.floor((event.clientX - box.left) / box.width * map.columns));
     if (row < 0 || column < 0) return;
     const weight = percent(weightAt(map, head, row, column));
-    readout.replaceChildren(element('b', {}, name(rowNames, row)), ' to ', element('b', {}, name(columnNames, column)), ` ${weight}`);
+    const [from, to] = [name(rowNames, row), name(columnNames, column)];
+    readout.replaceChildren(element('b', {}, from), ' to ', element('b', {}, to), ` ${weight}`);
   });
 
   const strongest = [];
@@ -193,10 +196,11 @@ function picture(map, head, about) {
   strongest.sort((a, b) => b.weight - a.weight);
   const list = element('ol', { class: 'strongest' });
   for (const { row, column, weight } of strongest.slice(0, 5)) {
-    list.append(element('li', {}, quoted(name(rowNames, row)), ' to ', quoted(name(columnNames, column)), ` ${percent(weight)}`));
+    const [from, to] = [quoted(name(rowNames, row)), quoted(name(columnNames, column))];
+    list.append(element('li', {}, `${from} to ${to} ${percent(weight)}`));
   }
   const parts = [
-    element('h3', {}, `${TITLES[map.site]}, layer ${map.layer + 1}, head ${head + 1}`),
+    element('h3', {}, title),
     canvas, readout,
     element('p', { class: 'label' }, 'Strongest'), list,
   ];

@@ -1,0 +1,73 @@
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from headcount.commands.serve import serve
+from headcount.commands.train import train
+from headcount.errors import ConfigError
+
+
+@pytest.fixture
+def run(small, tmp_path: Path, unpictured: None) -> Path:
+    train(small(f"run.folder={tmp_path / 'run'}"))
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_prints_its_address_answers_and_stops(run: Path, number: signal.Signals) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "headcount",
+        "serve",
+        str(run),
+        "--port",
+        "0",
+        "--documents",
+        "1",
+    ]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    line = server.stdout.readline()
+    port = int(re.fullmatch(r"http://127\.0\.0\.1:(\d+)/  \(Ctrl-C stops\)\n", line)[1])
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", "/")
+    answer = connection.getresponse()
+    assert answer.status == 200 and b"</html>" in answer.read()
+    os.kill(server.pid, number)
+    out, err = server.communicate(timeout=30)
+    assert err == ""
+    expected = (0, "stopped\n") if number == signal.SIGINT else (-signal.SIGTERM, "")
+    assert (server.returncode, out) == expected
+
+
+def test_mistakes_are_one_line(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as used:
+        port = used.getsockname()[1]
+        for arguments, message in (
+            ({"host": "0.0.0.0"}, "legal: with --token"),
+            ({"token": "short"}, "--token has 5 characters"),
+            ({"host": "0.0.0.0", "token": "short"}, "--token has 5 characters"),
+            ({"port": port}, f"--port {port}: Address already in use"),
+            ({"port": 70_000}, "--port 70000"),
+            (
+                {"host": "no.such.host.invalid", "token": "0123456789abcdef"},
+                "no.such.host.invalid",
+            ),
+        ):
+            with pytest.raises(ConfigError, match=re.escape(message)):
+                serve([str(run)], **{"port": 0, **arguments})
+    with pytest.raises(ConfigError, match="nothing: not a run folder"):
+        serve(["nothing"], port=0)
+    with pytest.raises(ConfigError, match="in.txt: No such file"):
+        serve([str(run), "in.txt"], port=0)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    with pytest.raises(ConfigError, match=re.escape("pip install 'headcount[page]'")):
+        serve([str(run)], port=0)
