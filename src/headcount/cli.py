@@ -204,6 +204,33 @@ def heads(run: Run, args: Overrides = None) -> None:
 
 
 @app.command(
+    epilog="Examples:\n\n- `headcount prune runs/docstrings-1 pruned --keep 18`\n\n"
+    "- `headcount prune runs/docstrings-1 pruned --keep 18 --by random --seed 1`\n\n"
+    "- `headcount summarize pruned notes.txt` then works as with any run"
+)
+def prune(
+    run: Run,
+    to: Annotated[Path, typer.Argument(metavar="DIR", help="the run folder to write, new")],
+    args: Overrides = None,
+    keep: Annotated[
+        int, typer.Option("--keep", metavar="K", help="number of heads to keep")
+    ] = ...,  # type: ignore[assignment] # required
+    by: Annotated[
+        Literal["gradient", "one_off", "confidence", "random"],
+        typer.Option(
+            "--by", help="the order in which heads go; all but random need headcount heads first"
+        ),
+    ] = "one_off",
+    seed: Annotated[int, typer.Option("--seed", help="of a random order")] = 0,
+) -> None:
+    """Remove the least important heads of a finished run for good, and score the smaller model."""
+    config = load_run_config(run, args or [])
+    from headcount.commands.prune import prune_run
+
+    prune_run(run, to, config, keep=keep, by=by, seed=seed)
+
+
+@app.command(
     epilog="Examples:\n\n- `headcount summarize runs/docstrings-1 letter.txt`\n\n"
     "- `cat notes.txt | headcount summarize runs/docstrings-1`\n\n"
     "- `headcount summarize runs/docstrings-1 documents.jsonl > summaries.jsonl`\n\n"

@@ -129,6 +129,11 @@ class ModelConfig(Section):
     cross_kv_heads: int | None = key(
         "${model.num_kv_heads}", "key-value heads of cross-attention", at_least=1
     )
+    head_mask: dict[str, Any] = key(
+        {},
+        "heads that remain of a pruned model: for each site a list of 0 and 1 for each layer; "
+        "headcount prune sets it",
+    )
     encoder_layers: int = key(3, "number of encoder layers; gpt has none", at_least=0)
     decoder_layers: int = key(3, "number of decoder layers", at_least=1)
     feedforward_size: int = key(
@@ -194,6 +199,46 @@ class ModelConfig(Section):
             )
         for site in ATTENTION_SITES[self.architecture]:
             self._check_heads(site)
+        self._check_head_mask()
+
+    def kept_heads(self, site: str, layer: int) -> list[int] | None:
+        """Return which heads of a block remain, by their indices before pruning; None: all."""
+        if site not in self.head_mask:
+            return None
+        return [index for index, kept in enumerate(self.head_mask[site][layer]) if kept]
+
+    def _check_head_mask(self) -> None:
+        """Check that the mask fits the heads and layers, and leaves what the model needs."""
+        sites = ATTENTION_SITES[self.architecture]
+        for site, mask in self.head_mask.items():
+            name = f"model.head_mask.{site}"
+            if site not in sites:
+                raise ConfigError(f"{name}: no site of this model; legal: {', '.join(sites)}")
+            layers = self.layers_of(site)
+            heads = getattr(self, f"{site}_heads")
+            rows = mask if isinstance(mask, list) else []
+            is_legal = len(rows) == layers and all(
+                isinstance(row, list) and len(row) == heads and set(row) <= {0, 1} for row in rows
+            )
+            if not is_legal:
+                raise ConfigError(
+                    f"{name}={mask} does not fit the model; legal: {layers} lists of {heads} "
+                    "numbers, 0 or 1"
+                )
+
+        # Copying and plots use the last attention to the document.
+        last = "cross" if "cross" in sites else "decoder"
+        if last in self.head_mask and not any(self.head_mask[last][-1]):
+            raise ConfigError(
+                f"model.head_mask.{last}: no head is left in the last layer that attends to the "
+                "document; legal: at least one"
+            )
+
+    def layers_of(self, site: str) -> int:
+        """Return the number of attention blocks of a site."""
+        if self.architecture == "recurrent":
+            return 1
+        return self.encoder_layers if site == "encoder" else self.decoder_layers
 
     def _legal_values(self) -> dict[str, tuple[Any, ...]]:
         """Return the legal values of each key that the architecture restricts."""

@@ -1,7 +1,7 @@
 """Additive attention (Bahdanau et al. 2015, section 3.1 and appendix A.1.2), the first form of
 attention."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,8 @@ class AdditiveAttention(nn.Module):
     Args:
         embedding_size: width of states and source tokens.
         num_heads: number of heads, a divisor of embedding_size.
+        kept_heads: of a pruned block, the indices of the heads that remain; None: all. The context
+            vector has the dimensions of those only.
 
     Raises:
         ValueError: num_heads does not divide embedding_size.
@@ -53,18 +55,22 @@ class AdditiveAttention(nn.Module):
 
     head_gates: Tensor | None
 
-    def __init__(self, *, embedding_size: int, num_heads: int = 1) -> None:
+    def __init__(
+        self, *, embedding_size: int, num_heads: int = 1, kept_heads: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
         if embedding_size % num_heads:
             raise ValueError(
                 f"num_heads={num_heads} does not divide embedding_size={embedding_size}"
             )
-        self.embedding_size = embedding_size
-        self.num_heads = num_heads
         self.head_dim = embedding_size // num_heads
-        self.query_projection = nn.Linear(embedding_size, embedding_size, bias=False)
-        self.key_projection = nn.Linear(embedding_size, embedding_size)
-        self.score_HK = nn.Parameter(torch.empty(num_heads, self.head_dim))
+        self.kept_heads = None if kept_heads is None else list(kept_heads)
+        self.embedding_size = embedding_size
+        self.num_heads = num_heads if kept_heads is None else len(kept_heads)
+        self.context_size = self.num_heads * self.head_dim
+        self.query_projection = nn.Linear(embedding_size, self.context_size, bias=False)
+        self.key_projection = nn.Linear(embedding_size, self.context_size)
+        self.score_HK = nn.Parameter(torch.empty(self.num_heads, self.head_dim))
         nn.init.uniform_(self.score_HK, -(self.head_dim**-0.5), self.head_dim**-0.5)
         self.register_buffer("head_gates", None, persistent=False)
         self.edit_heads: Callable[[Tensor], Tensor] | None = None
@@ -74,7 +80,10 @@ class AdditiveAttention(nn.Module):
 
         The values are the tokens themselves.
         """
-        return self._split_heads(self.key_projection(memory_BSD)), self._split_heads(memory_BSD)
+        value_BHSK = self._split_heads(memory_BSD)
+        if self.kept_heads is not None:
+            value_BHSK = value_BHSK[:, self.kept_heads]
+        return self._split_heads(self.key_projection(memory_BSD)), value_BHSK
 
     def step(
         self, x_BWD: Tensor, key_BHSK: Tensor, value_BHSK: Tensor, bias: Tensor | None = None
@@ -88,7 +97,8 @@ class AdditiveAttention(nn.Module):
             bias: added to the scores [B, H, W, S].
 
         Returns:
-            The context vectors [B, W, D] and the weights [B, H, W, S].
+            The context vectors [B, W, H x K], which is [B, W, D] unless pruned, and the weights
+            [B, H, W, S].
         """
         query_BHWK = self._split_heads(self.query_projection(x_BWD))
         attended_BHWK, weights_BHWS = additive_formula(
@@ -102,7 +112,7 @@ class AdditiveAttention(nn.Module):
         return attended_BWHK.flatten(-2), weights_BHWS
 
     def _split_heads(self, x_BSD: Tensor) -> Tensor:
-        return x_BSD.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+        return x_BSD.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
     def extra_repr(self) -> str:
         """Return the numbers that an ablation varies."""

@@ -9,7 +9,8 @@
 """
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -40,6 +41,8 @@ class MultiHeadAttention(nn.Module):
         num_kv_heads: number of key-value heads, each shared by num_heads / num_kv_heads heads;
             None: num_heads.
         head_dim: width of each head; None: embedding_size / num_heads.
+        kept_heads: of a pruned block, the indices of the heads that remain of ``num_heads``; None:
+            all. ``num_heads`` and ``num_kv_heads`` of the block are then those that remain.
         dropout: probability that an attention weight is dropped in training.
         positions: positional encoding within the attention, for self-attention only.
         max_positions: number of positions of the rotation table.
@@ -60,6 +63,7 @@ class MultiHeadAttention(nn.Module):
         num_heads: int,
         num_kv_heads: int | None = None,
         head_dim: int | None = None,
+        kept_heads: Sequence[int] | None = None,
         dropout: float = 0.0,
         positions: Literal["none", "rotary", "alibi"] = "none",
         max_positions: int = 0,
@@ -72,10 +76,15 @@ class MultiHeadAttention(nn.Module):
             )
         if num_heads % num_kv_heads:
             raise ValueError(f"num_kv_heads={num_kv_heads} does not divide num_heads={num_heads}")
+        self.head_dim = embedding_size // num_heads if head_dim is None else head_dim
+        slopes_H = alibi_slopes(num_heads) if positions == "alibi" else None
+        if kept_heads is not None:
+            slopes_H = None if slopes_H is None else slopes_H[list(kept_heads)]
+            num_kv_heads = len(kept_kv_heads(kept_heads, num_heads // num_kv_heads))
+            num_heads = len(kept_heads)
         self.embedding_size = embedding_size
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads
-        self.head_dim = embedding_size // num_heads if head_dim is None else head_dim
         self.dropout = dropout
         self.positions = positions
         if positions == "rotary" and self.head_dim % 2:
@@ -93,12 +102,12 @@ class MultiHeadAttention(nn.Module):
             *self.input_projection.weight.split(self.sizes),
             self.output_projection.weight,
         ):
-            nn.init.xavier_uniform_(weight)
+            if num_heads:
+                nn.init.xavier_uniform_(weight)
         for linear in (self.input_projection, self.output_projection):
             nn.init.zeros_(linear.bias)
 
         rotations = rotation_table(max_positions, self.head_dim) if positions == "rotary" else None
-        slopes_H = alibi_slopes(num_heads) if positions == "alibi" else None
         self.register_buffer("rotations", rotations, persistent=False)
         self.register_buffer("slopes_H", slopes_H, persistent=False)
         self.register_buffer("head_gates", None, persistent=False)
@@ -138,6 +147,13 @@ class MultiHeadAttention(nn.Module):
         if self.positions == "rotary":
             query_NHK = self.rotate(query_NHK, layout.positions_at_end_of(memory_layout))
             key_MJK = self.rotate(key_MJK, memory_layout.positions)
+
+        if self.num_heads == 0:
+            weights_of_none = [
+                query_NHK.new_zeros(0, targets, sources)
+                for targets, sources in zip(layout.lengths, memory_layout.lengths, strict=True)
+            ]
+            return self.project_output(query_NHK), weights_of_none if return_weights else None
 
         x = QKV(query_NHK, key_MJK, value_MJK, layout, memory_layout)
         dropout_p = self.dropout if self.training else 0.0
@@ -233,6 +249,10 @@ class MultiHeadAttention(nn.Module):
             The attended tokens [B, W, D] and, if asked for, the weights [B, H, W, C].
         """
         query_BHWK = query_BWHK.transpose(1, 2)
+        if self.num_heads == 0:
+            documents, width = query_BWHK.shape[:2]
+            weights_of_none = query_BWHK.new_zeros(documents, 0, width, key_BJCK.shape[2])
+            return self.project_output(query_BWHK), weights_of_none if return_weights else None
         if not return_weights:
             attended_BHWK = sdpa(query_BHWK, key_BJCK, value_BJCK, bias=bias_BHWC)
             return self.project_output(attended_BHWK.transpose(1, 2)), None
@@ -252,7 +272,9 @@ class MultiHeadAttention(nn.Module):
         return self.project_output(attended_BHWK.transpose(1, 2)), weights_BHWC
 
     def _split_heads(self, projected: Tensor) -> Tensor:
-        return projected.unflatten(-1, (-1, self.head_dim))
+        # Written out, because a block that has no heads left is zero wide.
+        heads = projected.shape[-1] // self.head_dim
+        return projected.unflatten(-1, (heads, self.head_dim))
 
     def extra_repr(self) -> str:
         """Return the numbers that an ablation varies."""
@@ -261,6 +283,23 @@ class MultiHeadAttention(nn.Module):
             f"num_kv_heads={self.num_kv_heads}, "
             f"head_dim={self.head_dim}, positions={self.positions}"
         )
+
+
+def kept_kv_heads(kept_heads: Sequence[int], group: int) -> list[int]:
+    """Return the key-value heads of a pruned block: for each the index that it had before.
+
+    Key-value heads that no remaining head uses are removed. If the remaining ones would be shared
+    by different numbers of heads, each head gets its own copy.
+
+    Args:
+        kept_heads: indices of the heads that remain.
+        group: number of heads that share a key-value head.
+    """
+    used = [head // group for head in kept_heads]
+    counts = Counter(used)
+    if len(set(counts.values())) <= 1:
+        return sorted(counts)
+    return used
 
 
 class QueryKeyNormAttention(MultiHeadAttention):

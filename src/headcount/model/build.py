@@ -59,6 +59,7 @@ class _Builder:
                 encoder_layers=config.encoder_layers,
                 decoder_layers=config.decoder_layers,
                 num_heads=config.cross_heads,
+                kept_heads=config.kept_heads("cross", 0),
                 dropout=config.dropout,
             )
         return Transformer(
@@ -86,9 +87,9 @@ class _Builder:
         number = config.encoder_layers if site == "encoder" else config.decoder_layers
         has_cross_attention = site == "decoder" and config.architecture == "transformer"
         layers = []
-        for _ in range(number):
-            attention = self._attention(site)
-            cross_attention = self._attention("cross") if has_cross_attention else None
+        for layer in range(number):
+            attention = self._attention(site, layer)
+            cross_attention = self._attention("cross", layer) if has_cross_attention else None
             feedforward = FeedForward(
                 embedding_size=config.embedding_size,
                 feedforward_size=config.feedforward_size,
@@ -108,7 +109,9 @@ class _Builder:
             )
         return layers
 
-    def _attention(self, site: Literal["encoder", "decoder", "cross"]) -> MultiHeadAttention:
+    def _attention(
+        self, site: Literal["encoder", "decoder", "cross"], layer: int
+    ) -> MultiHeadAttention:
         config = self.config
         # Rotary positions and ALiBi belong to self-attention.
         positions: Literal["none", "rotary", "alibi"] = "none"
@@ -118,6 +121,7 @@ class _Builder:
             embedding_size=config.embedding_size,
             num_heads=getattr(config, f"{site}_heads"),
             num_kv_heads=getattr(config, f"{site}_kv_heads"),
+            kept_heads=config.kept_heads(site, layer),
             head_dim=config.head_dim,
             dropout=config.attention_dropout,
             positions=positions,

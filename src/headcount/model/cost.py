@@ -3,7 +3,8 @@ cache.
 
 FLOPs are counted as ``torch.utils.flop_counter.FlopCounterMode`` counts them, which the tests
 hold: two for each multiply and add of a matrix product, causal products in full, nothing for what
-works on each value alone.
+works on each value alone. Of a pruned model they are those of the mean number of heads of a site;
+a recurrent model's are those before pruning.
 
 Letters: H heads, J key-value heads, K head_dim, S document tokens, T summary tokens.
 """
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
-from headcount.config.schema import ModelConfig
+from headcount.config.schema import ATTENTION_SITES, ModelConfig
+from headcount.model.attention import kept_kv_heads
 from headcount.model.build import build_model
 
 FLOAT_BYTES = 4
@@ -25,16 +27,16 @@ class Place:
     Attributes:
         name: encoder, decoder or cross.
         layers: how many there are.
-        num_heads: H of each.
-        num_kv_heads: J of each.
+        num_heads: H of each; of a pruned model the mean over layers.
+        num_kv_heads: J of each; likewise.
         head_dim: K.
         parameters: of all of them.
     """
 
     name: str
     layers: int
-    num_heads: int
-    num_kv_heads: int
+    num_heads: int | float
+    num_kv_heads: int | float
     head_dim: int
     parameters: int
 
@@ -101,48 +103,52 @@ def cost(
         embedding_parameters=sum(embeddings.values()),
         training_flops_per_token=3 * forward / (document_tokens + summary_tokens),
         decoding_flops_per_token=decoding / summary_tokens,
-        cache_bytes_per_document_token=document * FLOAT_BYTES,
-        cache_bytes_per_summary_token=own * FLOAT_BYTES,
+        cache_bytes_per_document_token=round(document * FLOAT_BYTES),
+        cache_bytes_per_summary_token=round(own * FLOAT_BYTES),
     )
 
 
 def _places(config: ModelConfig) -> list[Place]:
-    size, layers = config.embedding_size, config.decoder_layers
-    if config.architecture == "recurrent":
-        heads = config.cross_heads
-        parameters = 2 * size * size + 2 * size
-        return [
-            Place(
-                name="cross",
-                layers=1,
-                num_heads=heads,
-                num_kv_heads=heads,
-                head_dim=size // heads,
-                parameters=parameters,
-            )
-        ]
-    wanted = [
-        ("encoder", config.encoder_layers, config.encoder_heads, config.encoder_kv_heads),
-        ("decoder", layers, config.decoder_heads, config.decoder_kv_heads),
-        ("cross", layers, config.cross_heads, config.cross_kv_heads),
-    ]
+    size = config.embedding_size
     places = []
-    for name, number, heads, kv_heads in (
-        wanted if config.architecture == "transformer" else wanted[1:2]
-    ):
-        kv_heads, width = kv_heads or heads, config.head_dim or size // heads
-        block = (size + 1) * (heads + 2 * kv_heads) * width + (heads * width + 1) * size
+    for site in ATTENTION_SITES[config.architecture]:
+        layers = config.layers_of(site)
+        before = getattr(config, f"{site}_heads")
+        head_dim = config.head_dim or size // before
+        kv_before = getattr(config, f"{site}_kv_heads") or before
+
+        # The heads of each layer, which differ only in a pruned model.
+        heads = []
+        kv_heads = []
+        for layer in range(layers):
+            kept = config.kept_heads(site, layer)
+            heads.append(before if kept is None else len(kept))
+            kv_kept = None if kept is None else kept_kv_heads(kept, before // kv_before)
+            kv_heads.append(kv_before if kv_kept is None else len(kv_kept))
+
+        parameters = 0
+        for of_layer, kv_of_layer in zip(heads, kv_heads, strict=True):
+            if config.architecture == "recurrent":
+                parameters += of_layer * head_dim * (2 * size + 2)
+            else:
+                parameters += (size + 1) * (of_layer + 2 * kv_of_layer) * head_dim
+                parameters += (of_layer * head_dim + 1) * size
         places.append(
             Place(
-                name=name,
-                layers=number,
-                num_heads=heads,
-                num_kv_heads=kv_heads,
-                head_dim=width,
-                parameters=number * block,
+                name=site,
+                layers=layers,
+                num_heads=_mean(heads),
+                num_kv_heads=_mean(kv_heads),
+                head_dim=head_dim,
+                parameters=parameters,
             )
         )
     return places
+
+
+def _mean(numbers: list[int]) -> int | float:
+    """Return the mean, as an integer if all numbers are equal."""
+    return numbers[0] if len(set(numbers)) == 1 else sum(numbers) / len(numbers)
 
 
 @dataclass(frozen=True)
@@ -151,15 +157,15 @@ class _Blocks:
 
     config: ModelConfig
 
-    def queries(self, place: Place, tokens: int) -> int:
+    def queries(self, place: Place, tokens: int) -> float:
         """Project queries and what the heads say."""
         return tokens * 4 * self.config.embedding_size * place.num_heads * place.head_dim
 
-    def memory(self, place: Place, tokens: int) -> int:
+    def memory(self, place: Place, tokens: int) -> float:
         """Project keys and values."""
         return tokens * 4 * self.config.embedding_size * place.num_kv_heads * place.head_dim
 
-    def products(self, place: Place, targets: int, sources: int) -> int:
+    def products(self, place: Place, targets: int, sources: int) -> float:
         """Match queries with keys and mix values."""
         return 4 * targets * sources * place.num_heads * place.head_dim
 
@@ -168,7 +174,7 @@ class _Blocks:
         matrices = 3 if self.config.activation == "swiglu" else 2
         return tokens * 2 * matrices * self.config.embedding_size * self.config.feedforward_size
 
-    def attend(self, place: Place, targets: int, sources: int) -> int:
+    def attend(self, place: Place, targets: int, sources: int) -> float:
         """Attend from tokens to keys and values that are there."""
         return self.queries(place, targets) + self.products(place, targets, sources)
 
@@ -179,7 +185,7 @@ def _output(config: ModelConfig, vocabulary_size: int, tokens: int) -> int:
 
 def forward_flops(
     config: ModelConfig, vocabulary_size: int, document_tokens: int, summary_tokens: int
-) -> int:
+) -> float:
     """Return the FLOPs of one forward pass over an example; training takes three times as many."""
     s, t = document_tokens, summary_tokens
     if config.architecture == "recurrent":
@@ -210,7 +216,7 @@ def forward_flops(
 
 def decoding_flops(
     config: ModelConfig, vocabulary_size: int, document_tokens: int, summary_tokens: int
-) -> int:
+) -> float:
     """Return the FLOPs of reading a document and writing a summary greedily, with what decoding
     caches."""
     s, t = document_tokens, summary_tokens
@@ -234,7 +240,7 @@ def decoding_flops(
     return _read_transformer(config, s) + steps + layers * crossing
 
 
-def _read_transformer(config: ModelConfig, tokens: int) -> int:
+def _read_transformer(config: ModelConfig, tokens: int) -> float:
     blocks, place = _Blocks(config), _places(config)[0]
     layer = (
         blocks.memory(place, tokens)

@@ -8,6 +8,7 @@ The encoder computes no padding: it reads the ragged tokens in time-major order.
 the documents of a batch, not the summaries.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -81,6 +82,7 @@ class Recurrent(SummaryModel[RecurrentState]):
         encoder_layers: number of encoder layers.
         decoder_layers: number of decoder layers; the first one reads token and context vector.
         num_heads: heads of the attention; 1 in the paper.
+        kept_heads: of a pruned model, the indices of the heads that remain; None: all.
         dropout: between layers and before the output.
 
     Raises:
@@ -98,6 +100,7 @@ class Recurrent(SummaryModel[RecurrentState]):
         encoder_layers: int,
         decoder_layers: int,
         num_heads: int,
+        kept_heads: Sequence[int] | None = None,
         dropout: float,
     ) -> None:
         super().__init__(
@@ -119,12 +122,16 @@ class Recurrent(SummaryModel[RecurrentState]):
             dropout=dropout if encoder_layers > 1 else 0.0,
         )
         self.initial_state = nn.Linear(size // 2, decoder_layers * size)
-        self.attention = AdditiveAttention(embedding_size=size, num_heads=num_heads)
+        self.attention = AdditiveAttention(
+            embedding_size=size, num_heads=num_heads, kept_heads=kept_heads
+        )
+        context_size = self.attention.context_size
         cells = [
-            cell_class(2 * size if index == 0 else size, size) for index in range(decoder_layers)
+            cell_class(size + context_size if index == 0 else size, size)
+            for index in range(decoder_layers)
         ]
         self.decoder = cast(list[nn.GRUCell | nn.LSTMCell], nn.ModuleList(cells))
-        self.readout = nn.Linear(3 * size, size)
+        self.readout = nn.Linear(2 * size + context_size, size)
         self.dropout = Dropout(dropout)
 
     def forward(

@@ -45,6 +45,9 @@ class RunFile(StrEnum):
     MEASUREMENTS = "measurements.jsonl"
     FINDINGS = "findings.md"
 
+    # Of a pruned run.
+    PRUNING = "pruning.json"
+
     # Of an export, which has no checkpoints.
     EXPORTED_CONFIG = "config.json"
     WEIGHTS = "model.safetensors"

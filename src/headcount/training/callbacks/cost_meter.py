@@ -92,7 +92,7 @@ class TrainingCosts(Callback):
         lengths = zip(batch.document_lengths, batch.summary_lengths, strict=True)
         forward = sum(self.forward_flops(document, summary - 1) for document, summary in lengths)
         passes = 2 if self.config.optimizer.r_drop else 1
-        self.flops += trainer.world_size * 3 * passes * forward
+        self.flops += trainer.world_size * 3 * passes * round(forward)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock."""

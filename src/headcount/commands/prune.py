@@ -1,0 +1,230 @@
+"""The command ``prune``: a smaller run without the least important heads of another.
+
+The folder it writes is that of a finished run: it can be evaluated, exported, used to summarize,
+analysed again, and trained on with ``model.start_from``.
+"""
+
+import csv
+import json
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+
+from headcount.commands.evaluate import score_test
+from headcount.config.load import as_dict, to_yaml
+from headcount.config.schema import Config
+from headcount.data.batches import Batch, by_length
+from headcount.data.files import digest
+from headcount.data.tokenizer import load_tokenizer
+from headcount.errors import ConfigError, RunError
+from headcount.heads.blocks import Head, heads_of
+from headcount.heads.curve import order_heads, random_order
+from headcount.heads.prune import heads_to_remove, prune
+from headcount.model.cost import Cost, cost
+from headcount.runs.checkpoint import (
+    check_unchanged,
+    checkpoint_path,
+    load_checkpoint,
+    write_checkpoint,
+)
+from headcount.runs.files import write_atomically
+from headcount.runs.folder import RunFile, lock_folder, reject_links
+from headcount.terminal import make_console, say
+from headcount.training.data_module import SummarizationDataModule
+from headcount.training.module import Summarizer
+from headcount.training.signals import Signals
+from headcount.training.trainer import make_trainer
+
+Order = Literal["gradient", "one_off", "confidence", "random"]
+ORDERS: tuple[Order, ...] = get_args(Order)
+COLUMNS = {"gradient": "normalized_importance", "one_off": "zero_loss", "confidence": "confidence"}
+TIMED_DOCUMENTS = 64  # of the test split
+
+
+def prune_run(
+    run: Path, to: Path, config: Config, *, keep: int, by: Order = "one_off", seed: int = 0
+) -> None:
+    """Write a run folder without the least important heads of a run, and score it on the test
+    split.
+
+    Args:
+        run: the run folder, or an export.
+        to: the folder to write, new or empty; that of an interrupted call is completed.
+        config: the run's config.
+        keep: number of heads to keep.
+        by: the order in which heads go. All but ``random`` need an analysis by ``headcount
+            heads``.
+        seed: of a random order.
+
+    Raises:
+        ConfigError: the run or its analysis is missing, too few heads would be left, or the folder
+            is not empty.
+    """
+    reject_links(run)
+    check_unchanged(run, config)
+    console = make_console()
+    best = load_checkpoint(run, "best")
+    summarizer = Summarizer(config, load_tokenizer(run / RunFile.TOKENIZER))
+    summarizer.load_weights(best.get("state_dict", {}))
+    summarizer.eval()
+
+    heads = heads_of(summarizer.model)
+    if not 1 <= keep <= len(heads):
+        raise ConfigError(f"--keep={keep}: the model has {len(heads)} heads; legal: 1 to that")
+    order = random_order(heads, seed) if by == "random" else _measured_order(run, heads, by)
+    removed = heads_to_remove(order, keep)
+    model_config, weights = prune(summarizer.model, config.model, removed)
+    run_config = replace(config.run, folder=str(to.resolve()))
+    pruned_config = replace(config, model=model_config, run=run_config)
+
+    made_of = {
+        "from": str(run.resolve()),
+        "checkpoint": digest(checkpoint_path(run, "best")),
+        "keep": keep,
+        "by": by,
+        "seed": seed if by == "random" else None,
+        "removed": [str(head) for head in heads if head in removed],
+    }
+    data = SummarizationDataModule(pruned_config, summarizer.tokenizer)
+    data.setup()
+    if not _is_made_of(to, made_of):
+        content = {
+            "state_dict": {f"model.{name}": tensor for name, tensor in weights.items()},
+            "config": as_dict(pruned_config),
+            "global_step": best["global_step"],
+        }
+        _write_run(run, to, pruned_config, content, made_of, data)
+
+    with Signals(), ExitStack() as locks:
+        locks.enter_context(lock_folder(to))
+        pruned = Summarizer(pruned_config, summarizer.tokenizer)
+        pruned.load_weights(load_checkpoint(to, "best")["state_dict"])
+        savings = _savings(summarizer, pruned.eval(), data)
+        write_atomically(to / RunFile.PRUNING, json.dumps({**made_of, **savings}, indent=2))
+        trainer = make_trainer(pruned_config, loggers=[], callbacks=[])
+        data.trainer = trainer
+        score_test(trainer, pruned, data, to, to)
+    say(console, f"\n{len(heads)} heads, {keep} of them kept (order: {by})")
+    for name, (before, after) in savings.items():
+        say(console, f"  {name.replace('_', ' ')}: {before:,.6g} -> {after:,.6g}")
+    say(console, f"pruned run: {to}")
+
+
+def _measured_order(run: Path, heads: Sequence[Head], by: str) -> list[Head]:
+    """Return the order of the newest analysis of a run."""
+    tables = sorted(run.glob(f"heads-*/{RunFile.HEADS}"), key=lambda path: path.stat().st_mtime)
+    if not tables:
+        raise ConfigError(
+            f"--by={by}: {run} has no analysis of its heads; legal: headcount heads {run} first, "
+            "or --by random"
+        )
+    try:
+        values = {}
+        with tables[-1].open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                head = Head(site=row["site"], layer=int(row["layer"]), index=int(row["head"]))
+                values[head] = float(row[COLUMNS[by]])
+    except (KeyError, ValueError, TypeError, OSError) as error:
+        raise ConfigError(f"{tables[-1]}: damaged ({error})") from None
+    if set(values) != set(heads):
+        raise ConfigError(f"{tables[-1]}: its heads are not those of the model")
+    return order_heads({head: values[head] for head in heads})
+
+
+def _is_made_of(to: Path, made_of: dict[str, Any]) -> bool:
+    """Return whether a folder is an interrupted call's of the same.
+
+    Raises:
+        ConfigError: it is something else and not empty.
+    """
+    try:
+        found = json.loads((to / RunFile.PRUNING).read_text(encoding="utf-8"))
+        if all(found[key] == value for key, value in made_of.items()):
+            return True
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise ConfigError(f"{to}: exists, and is not an empty folder; legal: a new or empty one")
+    return False
+
+
+def _write_run(
+    run: Path,
+    to: Path,
+    config: Config,
+    content: dict[str, Any],
+    made_of: dict[str, Any],
+    data: SummarizationDataModule,
+) -> None:
+    """Write a run folder completely or not at all."""
+    to = to.resolve()
+    scratch = to.with_name(f".{to.name}.{os.getpid()}")
+    try:
+        scratch.mkdir(parents=True)
+        write_checkpoint(content, checkpoint_path(scratch, "best"))
+        shutil.copyfile(run / RunFile.TOKENIZER, scratch / RunFile.TOKENIZER)
+        write_atomically(scratch / RunFile.CONFIG, to_yaml(config))
+        write_atomically(scratch / RunFile.DATA, json.dumps(data.origin, indent=2))
+        write_atomically(scratch / RunFile.PRUNING, json.dumps(made_of, indent=2))
+        finished = json.dumps({"step": content["global_step"]})
+        write_atomically(scratch / RunFile.FINISHED, finished)
+        if to.exists():
+            to.rmdir()  # it is empty
+        os.replace(scratch, to)
+    except OSError as error:
+        raise RunError(f"{to}: cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _savings(
+    full: Summarizer, pruned: Summarizer, data: SummarizationDataModule
+) -> dict[str, tuple[float, float]]:
+    """Return what a pruned model saves: each number before and after, measured side by side."""
+    before = _cost(full)
+    after = _cost(pruned)
+    split = data.splits["test"]
+    rows = list(range(min(TIMED_DOCUMENTS, len(split))))
+    batches = [split.batch(b) for b in by_length(split, rows, full.config.generation.batch_size)]
+    times: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(3):
+        for is_full in (True, False):
+            times[is_full].append(_milliseconds(full if is_full else pruned, batches, len(rows)))
+    return {
+        "parameters": (before.parameters, after.parameters),
+        "milliseconds_per_summary": (min(times[True]), min(times[False])),
+        "cache_bytes_per_document_token": (
+            before.cache_bytes_per_document_token,
+            after.cache_bytes_per_document_token,
+        ),
+        "cache_bytes_per_summary_token": (
+            before.cache_bytes_per_summary_token,
+            after.cache_bytes_per_summary_token,
+        ),
+    }
+
+
+def _cost(summarizer: Summarizer) -> Cost:
+    config = summarizer.config
+    return cost(
+        config.model,
+        vocabulary_size=summarizer.tokenizer.get_vocab_size(),
+        max_positions=config.max_positions,
+        document_tokens=config.data.max_document_tokens,
+        summary_tokens=config.data.max_summary_tokens,
+    )
+
+
+@torch.inference_mode()
+def _milliseconds(summarizer: Summarizer, batches: list[Batch], documents: int) -> float:
+    started = time.perf_counter()
+    for batch in batches:
+        summarizer.generate_texts(batch, greedy=True)
+    return 1000 * (time.perf_counter() - started) / documents
