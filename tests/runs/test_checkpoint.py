@@ -17,6 +17,7 @@ from headcount.runs.checkpoint import (
     last_good_checkpoint,
     load_checkpoint,
     remove_scratch,
+    selection_key,
     write_checkpoint,
 )
 
@@ -199,3 +200,9 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="damaged, or not a checkpoint"):
         load_checkpoint(tmp_path, "best")
     assert not (tmp_path / "canary").exists()
+
+
+def test_checkpoints_are_selected_by_score_then_by_loss() -> None:
+    assert selection_key(2.0, 9.0) > selection_key(1.0, 1.0)
+    assert selection_key(1.0, 2.0) > selection_key(1.0, 3.0)
+    assert selection_key(1.0, 2.0) == selection_key(1.0, 2.0)

@@ -32,6 +32,15 @@ TIED = "tied"
 LISTED = 8  # sums of one side file; two would do, were no save ever cut
 
 
+def selection_key(score: float, loss: float) -> tuple[float, float]:
+    """Return what validations are compared by to select a checkpoint: the score, then the loss.
+
+    The larger key is the better one. Of equal keys the later validation is selected: a score that
+    stays at zero must not keep the weights of the first validation.
+    """
+    return score, -loss
+
+
 class CheckpointFiles(TorchCheckpointIO):
     """How Lightning writes and reads checkpoints: whole, checked, and with no code in them."""
 

@@ -134,7 +134,9 @@ def test_results_say_what_of_an_inner_axis_was_chosen(tmp_path: Path) -> None:
     )
     for cell in cells:
         score = cell.choice["optimizer.learning_rate"] * (1 if cell.is_reference else -1)
-        (cell.folder / "metrics.csv").write_text(f"step,validation/rougeL\n1,{score}\n")
+        (cell.folder / "metrics.csv").write_text(
+            f"step,validation/rougeL,validation/loss\n1,{score},2\n"
+        )
     study = read_study(load_grid(Path("study")), cells)
     rows = list(csv.DictReader(io.StringIO(as_csv(results_rows(study)))))
     assert [(row["optimizer.learning_rate"], row["chosen"]) for row in rows] == [

@@ -292,14 +292,17 @@ def ended(folder: Path) -> tuple[int, int, dict[str, Any]]:
 def test_patience_ends_a_training(
     small, scored: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Step 3 is one worse validation; 5 and 6 are two, for equal is not better."""
+    """Step 3 is one worse validation; 5 and 6 are two, for equal is not better.
+
+    The checkpoint of step 6 is kept all the same, for its loss is lower.
+    """
     run.train(small(*PATIENT, "run.folder=patient"))
     reason = (
         "no better validation/rougeL than 40.00 of step 4 in 2 validations (evaluation.patience)"
     )
-    assert ended(tmp_path / "patient") == (4, 6, {"step": 6, "stopped_early": reason})
+    assert ended(tmp_path / "patient") == (6, 6, {"step": 6, "stopped_early": reason})
     assert f"step 6: {reason}; the training ends" in capsys.readouterr().out
-    assert json.loads((tmp_path / "patient" / "scores.json").read_text())["step"] == 4
+    assert json.loads((tmp_path / "patient" / "scores.json").read_text())["step"] == 6
     run.train(small(*PATIENT, "evaluation.patience=3", "run.folder=more"))
     assert ended(tmp_path / "more") == (9, 9, {"step": 9})
 
@@ -336,3 +339,58 @@ def test_min_steps_goes_before_patience(small, scored: None, tmp_path: Path) -> 
     run.train(cut)
     assert_same(tmp_path / "whole", tmp_path / "cut")
     assert ended(tmp_path / "cut")[:2] == (8, 8)
+
+
+LOSSES = {3: 5.0, 6: 3.0, 9: 4.0}
+
+
+def fix_validation(
+    monkeypatch: pytest.MonkeyPatch, scores: dict[int, float], losses: dict[int, float]
+) -> None:
+    """Replace what is logged as score and loss of the validation after each step."""
+    log_dict = Summarizer.log_dict
+
+    def log(self: Summarizer, metrics: dict[str, torch.Tensor], **settings: Any) -> None:
+        step = self.trainer.global_step
+        fixed = dict(metrics)
+        for name in metrics:
+            if name == "validation/loss":
+                fixed[name] = torch.tensor(losses[step])
+            elif name == "validation/rougeL":
+                fixed[name] = torch.tensor(scores[step])
+        log_dict(self, fixed, **settings)
+
+    monkeypatch.setattr(Summarizer, "log_dict", log)
+
+
+def best_step(folder: Path) -> int:
+    path = folder / "checkpoints" / "best.ckpt"
+    return torch.load(path, weights_only=True)["global_step"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "losses", "best"),
+    [
+        ({3: 0.0, 6: 0.0, 9: 0.0}, LOSSES, 6),  # equal scores: the lowest loss
+        ({3: 0.0, 6: 0.0, 9: 0.0}, {3: 4.0, 6: 4.0, 9: 4.0}, 9),  # equal both: the latest
+        ({3: 2.0, 6: 1.0, 9: 1.0}, LOSSES, 3),  # the score comes first
+        ({3: 1.0, 6: 2.0, 9: 2.0}, {3: 1.0, 6: 3.0, 9: 3.5}, 6),
+    ],
+)
+@pytest.mark.parametrize("stop", [None, 4, 7])
+def test_ties_fall_to_the_lower_loss_then_to_the_later(
+    small,
+    scores: dict[int, float],
+    losses: dict[int, float],
+    best: int,
+    stop: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also if a run is stopped between the validations that tie."""
+    fix_validation(monkeypatch, scores, losses)
+    config = small(*NINE, "run.folder=here")
+    if stop is not None:
+        stop_at(stop, config)
+    run.train(config)
+    assert best_step(Path("here")) == best
+    assert json.loads(Path("here/scores.json").read_text())["step"] == best

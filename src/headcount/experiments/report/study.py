@@ -27,6 +27,7 @@ from headcount.experiments.report.statistics import (
     compare_family,
     estimate_mean,
 )
+from headcount.runs.checkpoint import selection_key
 from headcount.runs.folder import RunFile
 from headcount.runs.scores import Scored, read_results
 
@@ -186,7 +187,12 @@ def _read_validation(cell: Cell, name: str) -> float:
     criterion = f"validation/{cell.config.evaluation.select_by}"
     with (cell.folder / RunFile.METRICS).open(encoding="utf-8", newline="") as file:
         validations = [row for row in csv.DictReader(file) if row.get(criterion)]
-    return float(max(validations, key=lambda row: float(row[criterion]))[name])
+
+    # Of equal ones ``max`` takes the first; the checkpoint is that of the latest.
+    def key(row: dict[str, str]) -> tuple[float, float]:
+        return selection_key(float(row[criterion]), float(row["validation/loss"]))
+
+    return float(max(reversed(validations), key=key)[name])
 
 
 def _shared_examples(results: Sequence[Result]) -> list[str]:

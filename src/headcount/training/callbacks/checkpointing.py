@@ -1,6 +1,7 @@
 """When a training saves itself, and when it ends before its end."""
 
 import json
+import math
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from headcount.errors import ConfigError, RunError
-from headcount.runs.checkpoint import checkpoint_path, read_checkpoint
+from headcount.runs.checkpoint import checkpoint_path, read_checkpoint, selection_key
 from headcount.runs.files import write_atomically
 from headcount.runs.folder import RunFile
 from headcount.terminal import print_line
@@ -22,7 +23,8 @@ GO_ON, STOP, NOT_FINITE = range(3)  # what processes tell each other; the larges
 
 
 class Checkpoints(Checkpoint):
-    """Keeps ``best`` by a validation score and ``last``; ends the training at a signal and at a
+    """Keeps ``best`` by a validation score (of equal scores by the lower validation loss, then the
+    later one) and ``last``; ends the training at a signal and at a
     loss that is no number.
 
     What is saved is saved where Lightning can go on from it exactly: after a validation, or after
@@ -36,7 +38,7 @@ class Checkpoints(Checkpoint):
             ends; 0: it never ends early.
 
     Attributes:
-        best: the best score.
+        best: the best score with its loss, see ``selection_key``.
         stopped_early: why the training ended early; None if it did not.
     """
 
@@ -45,7 +47,7 @@ class Checkpoints(Checkpoint):
         self.score = score
         self.signals = signals
         self.patience = patience
-        self.best: float | None = None
+        self.best: tuple[float, float] | None = None  # see selection_key
         self.best_step = 0
         self.worse_validations = 0
         self.stopped_early: str | None = None
@@ -53,7 +55,7 @@ class Checkpoints(Checkpoint):
         self.stop = self.due = False
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best score, and how long it has been the best."""
+        """Return the best score with its loss, and how long it has been the best."""
         return {
             "best": self.best,
             "best_step": self.best_step,
@@ -63,7 +65,9 @@ class Checkpoints(Checkpoint):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the best score back, unless its checkpoint is damaged."""
-        self.best = state["best"]
+        best = state["best"]
+        # Earlier versions saved the score alone.
+        self.best = selection_key(best, math.inf) if isinstance(best, float) else best
         if "stopped_early" in state:  # earlier versions did not save these
             self.best_step = state["best_step"]
             self.worse_validations = state["worse_validations"]
@@ -131,28 +135,35 @@ class Checkpoints(Checkpoint):
         """
         if trainer.sanity_checking:
             return
-        if not trainer.callback_metrics["validation/loss"].isfinite():
+        loss = trainer.callback_metrics["validation/loss"]
+        if not loss.isfinite():
             self._refuse(trainer, "validation loss", [])
         self._check_weights(trainer)
+
+        # Only a better score renews the patience.
         score = trainer.callback_metrics[self.score].item()
-        if self.best is None or score > self.best:
-            self.best = score
+        if self.best is None or score > self.best[0]:
             self.best_step = trainer.global_step
             self.worse_validations = 0
+        else:
+            self._count_worse_validation(trainer, self.best[0])
+
+        # Of equal scores the lower loss, then the later validation is kept.
+        candidate = selection_key(score, loss.item())
+        if self.best is None or candidate >= self.best:
+            self.best = candidate
             trainer.save_checkpoint(
                 checkpoint_path(self.run, "best"), weights_only=False
             )  # the optimizer, too
-        else:
-            self._count_worse_validation(trainer)
         self._save_last(trainer)
 
-    def _count_worse_validation(self, trainer: pl.Trainer) -> None:
+    def _count_worse_validation(self, trainer: pl.Trainer, best: float) -> None:
         """Let the training end if its patience is exhausted. The last checkpoint says so."""
         self.worse_validations += 1
         if not self.patience or self.worse_validations < self.patience or self.stopped_early:
             return
         self.stopped_early = (
-            f"no better {self.score} than {self.best:.2f} of step {self.best_step:,} in "
+            f"no better {self.score} than {best:.2f} of step {self.best_step:,} in "
             f"{self.patience} validations (evaluation.patience)"
         )
         print_line(f"step {trainer.global_step:,}: {self.stopped_early}; the training ends")
