@@ -8,7 +8,7 @@ from headcount.config.schema import EvaluationConfig, ReferenceRule
 from headcount.errors import ConfigError
 from headcount.evaluation.bootstrap import differences, holm
 from headcount.evaluation.report import report
-from headcount.evaluation.systems import FIGURES
+from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.runs.scores import read_results, write_results
 
 NUMBERS = range(60)
@@ -34,7 +34,10 @@ def write(
     judged = report(texts, [False] * len(texts), texts, references, evaluation=evaluation, seed=0)
     folder.mkdir(parents=True)
     write_results(folder, judged, [f"id-{n}" for n in numbers], split="test", seed=0, step=1)
-    rows = ({"id": f"id-{n}", "references": r} for n, r in zip(numbers, references, strict=True))
+    rows = (
+        {"id": f"id-{n}", "summary": text, "references": r}
+        for n, text, r in zip(numbers, texts, references, strict=True)
+    )
     (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
@@ -55,7 +58,9 @@ def test_runs_side_by_side_and_their_differences(
         3,
         3,
     ]  # two tables, and the differences
-    values = [read_results(folder).values[:, [FIGURES.index("rouge1")]] for folder in folders]
+    values = [
+        read_results(folder).values[:, [EXAMPLE_METRICS.index("rouge1")]] for folder in folders
+    ]
     drop = values[2].mean() - values[0].mean()
     assert f"{drop:+.2f}" in said and drop < -10
     assert (
@@ -69,7 +74,7 @@ def test_p_values_are_corrected_together(
     folders = [write(tmp_path / name, name) for name in SUMMARIES]
     compare(folders)
     said = capsys.readouterr().out
-    columns = [FIGURES.index(kind) for kind in ("rouge1", "rouge2", "rougeL", "rougeLsum")]
+    columns = [EXAMPLE_METRICS.index(kind) for kind in ("rouge1", "rouge2", "rougeL", "rougeLsum")]
     first, *others = (read_results(folder).values[:, columns] for folder in folders)
     tests = [test for other in others for test in differences(other, first, RESAMPLES)]
     shown = [

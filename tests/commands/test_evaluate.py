@@ -15,7 +15,7 @@ from headcount.commands.evaluate import evaluate
 from headcount.config.load import load
 from headcount.errors import ConfigError
 from headcount.evaluation.report import report
-from headcount.evaluation.systems import FIGURES
+from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.runs.checkpoint import write_checkpoint
 from headcount.runs.partial_predictions import PartialPredictions
 from headcount.training.module import Summarizer
@@ -42,7 +42,7 @@ def test_results_are_those_of_the_predictions(small) -> None:
     assert (scores["signature"], scores["alarms"]) == (again.signature, again.alarms)
     assert list(scores["systems"]) == ["model", *config.evaluation.baselines, "human"]
     for system in again.systems:
-        for name, figure in system.figures.items():
+        for name, figure in system.metrics.items():
             expected = figure and {"mean": figure.mean, "low": figure.low, "high": figure.high}
             assert scores["systems"][system.name][name] == expected
     assert (
@@ -53,7 +53,7 @@ def test_results_are_those_of_the_predictions(small) -> None:
         figures = list(csv.DictReader(file))
     assert [row["id"] for row in figures] == [p["id"] for p in predictions]
     assert [float(row["words"]) for row in figures] == again.systems[0].values[
-        :, FIGURES.index("words")
+        :, EXAMPLE_METRICS.index("words")
     ].tolist()
 
 

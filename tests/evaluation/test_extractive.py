@@ -3,16 +3,19 @@ from itertools import combinations
 
 import pytest
 
-from headcount.evaluation.extractive import choose_oracle, extract, units_of
+from headcount.evaluation.extractive import choose_oracle, count_words, extract, units_of
 from headcount.evaluation.rouge import Rouge
 
 TURNS = "Ada: Hello.\n\nBen: I have  a red kite to sell, and a drum.\nAda: How much is it?\nBen: It is ten.\n"
 
 
+MEAN = Rouge(rule="mean", tokenizer="rouge-score", sentences="split")
+
+
 def take(
     name: str, document: str = TURNS, references: Sequence[str] = ("x",), seed: int = 0
 ) -> str:
-    return extract(name, document, references, unit="line", rule="mean", seed=seed)
+    return extract(name, document, references, unit="line", rouge=MEAN, seed=seed)
 
 
 @pytest.mark.parametrize(
@@ -69,23 +72,45 @@ def test_random_depends_on_seed_and_document_alone() -> None:
 def test_oracle_is_greedy_and_stops_when_nothing_adds() -> None:
     references = ["it is ten for a red kite and a drum"]
     units = units_of(TURNS, "line")
-    assert choose_oracle(units, references, 3, "mean") == [1, 3]
+    assert choose_oracle(units, references, 3, MEAN) == [1, 3]
     assert take("oracle-3", references=references) == f"{units[1]} {units[3]}"
-    assert choose_oracle(units, ["none of it"], 3, "mean") == [3]
-    assert choose_oracle(units, ["..."], 3, "mean") == [] == choose_oracle([], ["a"], 3, "mean")
+    assert choose_oracle(units, ["none of it"], 3, MEAN) == [3]
+    assert choose_oracle(units, ["..."], 3, MEAN) == [] == choose_oracle([], ["a"], 3, MEAN)
 
 
 @pytest.mark.parametrize("rule", ["mean", "max"])
 def test_oracle_of_one_is_the_best_by_the_rule(rule: str) -> None:
+    rouge = Rouge(rule=rule, tokenizer="rouge-score", sentences="split")
     units = ["a b c d", "e f g", "a b e f", "h"]
     references = ["a b c d", "e f g h", "e f g x"]
 
     def value(places: tuple[int, ...]) -> float:
-        return sum(Rouge(rule).score(" ".join(units[place] for place in places), references)[:2])
+        return sum(rouge.score(" ".join(units[place] for place in places), references)[:2])
 
     best = max(combinations(range(4), 1), key=value)
     assert (
-        tuple(choose_oracle(units, references, 1, rule))
+        tuple(choose_oracle(units, references, 1, rouge))
         == best
         == ((1,) if rule == "mean" else (0,))
     )
+
+
+def test_extracts_of_other_scripts() -> None:
+    chinese = "今天天气很好。我去公园！那里有很多人，也有很多花。你呢？"
+    assert take_sentences("lead-1", chinese) == "今天天气很好。"
+    assert take_sentences("longest-1", chinese) == "那里有很多人，也有很多花。"
+    assert take_sentences("lead-2", "Он пришёл. Она ушла. Всё.") == "Он пришёл. Она ушла."
+    assert take_sentences("lead-1", "वह घर गया। फिर सो गया।") == "वह घर गया।"
+    unicode = Rouge(rule="mean", tokenizer="unicode", sentences="split")
+    assert choose_oracle(["Он пришёл.", "Она ушла."], ["Она"], 1, unicode) == [1]
+
+
+def take_sentences(name: str, document: str) -> str:
+    return extract(name, document, ["x"], unit="sentence", rouge=MEAN, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("one two", 2), ("今天 好", 3), ("Он пришёл", 2), ("ok今天", 3), ("", 0)]
+)
+def test_words_are_counted(text: str, words: int) -> None:
+    assert count_words(text) == words

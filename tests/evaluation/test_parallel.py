@@ -15,7 +15,7 @@ def where(number: int, text: str) -> tuple[int, str, int]:
 def test_results_are_in_order_wherever_they_are_made(
     share: int, shared_out: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "SHARE", share)
+    monkeypatch.setattr(parallel, "CHUNK", share)
     numbers = list(range(20))
     results = map_examples(where, numbers, [str(number) for number in numbers])
     assert [result[:2] for result in results] == [(number, str(number)) for number in numbers]
@@ -27,6 +27,15 @@ def test_scores_are_the_same_wherever_they_are_made(monkeypatch: pytest.MonkeyPa
         ["a cat sat", "", "running"] * 4,
         [["the cat sat"], ["x", "y"], ["runs"]] * 4,
     )
-    here = map_examples(Rouge("max").score, summaries, references)
-    monkeypatch.setattr(parallel, "SHARE", 2)
-    assert map_examples(Rouge("max").score, summaries, references) == here
+    here = map_examples(
+        Rouge(rule="max", tokenizer="rouge-score", sentences="split").score, summaries, references
+    )
+    monkeypatch.setattr(parallel, "CHUNK", 2)
+    assert (
+        map_examples(
+            Rouge(rule="max", tokenizer="rouge-score", sentences="split").score,
+            summaries,
+            references,
+        )
+        == here
+    )

@@ -2,7 +2,7 @@ import pytest
 
 from headcount.config.schema import EvaluationConfig
 from headcount.evaluation.report import Report, another_of_each, report
-from headcount.evaluation.rouge import signature
+from headcount.evaluation.signature import signature
 
 TOPICS = [f"topic{number} thing{number} place{number}" for number in range(40)]
 DOCUMENTS = [f"It is about {topic}. They met there. Nothing else was said." for topic in TOPICS]
@@ -30,7 +30,7 @@ def test_a_model_that_reads_raises_no_alarm() -> None:
     judged = judge(READS)
     assert judged.alarms == []
     assert [system.name for system in judged.systems] == ["model", "lead-1", "human"]
-    assert judged.signature == signature(REFERENCES, "mean")
+    assert judged.signature == signature(REFERENCES, EvaluationConfig())
 
 
 def test_shuffled_sources_are_scored_on_request() -> None:
@@ -62,6 +62,16 @@ def test_shuffled_sources_are_scored_on_request() -> None:
             [text + f" it is {text}" for text in READS],
             None,
             "stutter: 33 % of their trigrams repeat, 0 %",
+        ),
+        (
+            [f"{topic.split()[0]} {topic.split()[1]}" for topic in TOPICS],
+            None,
+            "too short: 2 words on average, the references have 6",
+        ),
+        (
+            [f"a summary about {topic.split()[0]}" for topic in TOPICS],
+            None,
+            "below the beginning of the documents: ROUGE-L is 20.00, and 50.00 of lead-1",
         ),
     ],
 )
@@ -112,13 +122,71 @@ def test_each_example_gets_another(count: int) -> None:
     )
 
 
-@pytest.mark.parametrize("summaries", [["They spoke."], ["Они говорили."] * 12])
-def test_what_cannot_be_measured_is_no_alarm(summaries: list[str]) -> None:
-    """One example, or texts of which the scorer sees nothing: whether documents matter is unknown."""
-    number = len(summaries)
-    references = REFERENCES[:1] if number == 1 else [[f"Речь о {n}."] for n in range(number)]
+def test_one_example_raises_no_alarm_about_documents() -> None:
     evaluation = EvaluationConfig(baselines=["lead-1"])
     judged = report(
-        summaries, [False] * number, DOCUMENTS[:number], references, evaluation=evaluation, seed=0
+        ["They spoke."], [False], DOCUMENTS[:1], REFERENCES[:1], evaluation=evaluation, seed=0
     )
-    assert not any("do not depend on the documents" in alarm for alarm in judged.alarms)
+    assert not any("documents" in alarm for alarm in judged.alarms)
+
+
+SCRIPTS = {  # a sentence with a place for a number, and its share of letters that are dropped
+    "Cyrillic": "Она купила книгу {} сегодня",
+    "Greek": "Αγόρασε το βιβλίο {} σήμερα",
+    "Arabic": "اشترت الكتاب {} اليوم",
+    "Devanagari": "उसने किताब {} खरीदी",
+    "Thai": "เธอซื้อหนังสือ {} วันนี้",
+    "Chinese": "她今天买了第{}本书",
+    "Japanese": "彼女は本{}を買った",
+    "Hangul": "그녀는 오늘 책 {} 을 샀다",
+    "Hebrew": "היא קנתה ספר {} היום",
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_dropped_text_is_the_one_alarm(script: str) -> None:
+    """Of other scripts ROUGE sees the numbers only: no alarm may be based on that."""
+    texts = [SCRIPTS[script].format(number) for number in range(40)]
+    documents = [f"{text}. {text}!" for text in texts]
+    evaluation = EvaluationConfig(baselines=["lead-1"])
+
+    def judge_scripts(evaluation: EvaluationConfig) -> Report:
+        # A model that copies the sentence of another document, and the words of its own.
+        return report(
+            texts[1:] + texts[:1],
+            [False] * 40,
+            documents,
+            [[text] for text in texts],
+            evaluation=evaluation,
+            seed=0,
+        )
+
+    [alarm] = judge_scripts(evaluation).alarms
+    assert "evaluation.tokenizer=rouge-score drops them; unicode keeps them" in alarm
+    share = float(alarm.split(" % of the letters")[0].split()[-1])
+    assert share > 75
+    unicode = judge_scripts(EvaluationConfig(baselines=["lead-1"], tokenizer="unicode"))
+    assert not any("drops them" in alarm for alarm in unicode.alarms)
+    assert unicode.systems[0].mean("rouge1") > 50
+
+
+@pytest.mark.parametrize(
+    ("text", "is_alarm"),
+    [
+        ("The naïve waiter of the old and small café on the long street by the river", True),
+        ("Only ASCII words of one line", False),
+        ("Die Größe der Straße", True),
+        ("quoted “text” – with marks… and 🙂", False),
+    ],
+)
+def test_more_than_one_percent_of_dropped_text_is_an_alarm(text: str, is_alarm: bool) -> None:
+    evaluation = EvaluationConfig(baselines=[])
+    judged = report([text], [False], [text], [[text]], evaluation=evaluation, seed=0)
+    assert any("ROUGE does not see" in alarm for alarm in judged.alarms) == is_alarm
+
+
+def test_a_few_dropped_letters_are_no_alarm() -> None:
+    text = "one café in " + "many plain english words " * 10
+    evaluation = EvaluationConfig(baselines=[])
+    judged = report([text], [False], [text], [[text]], evaluation=evaluation, seed=0)
+    assert judged.alarms == []

@@ -2,13 +2,18 @@ from math import isnan
 
 import pytest
 
-from headcount.evaluation.text_statistics import BEYOND_ROUGE, describe, fragment_lengths
+from headcount.evaluation.text_statistics import (
+    TEXT_STATISTICS,
+    describe,
+    fragment_lengths,
+    words_of,
+)
 
 DOCUMENT = "The cat sat on the mat. The dog, it barked!"
 
 
 def figures(summary: str, document: str = DOCUMENT) -> dict[str, float]:
-    return dict(zip(BEYOND_ROUGE, describe(summary, document), strict=True))
+    return dict(zip(TEXT_STATISTICS, describe(summary, document), strict=True))
 
 
 def test_figures_by_hand() -> None:
@@ -81,3 +86,11 @@ def test_nothing_in_an_empty_document() -> None:
         0,
         0,
     )
+
+
+def test_words_of_other_scripts() -> None:
+    """Marks belong to their word; where no blank is between words each character is one."""
+    assert words_of("Он пришёл, हिन्दी में") == ["он", "пришёл", "हिन्दी", "में"]
+    assert words_of("我喜欢 x_1²") == ["我", "喜", "欢", "x_1²"]
+    found = figures("我喜欢茶", "你我喜欢水")
+    assert (found["words"], found["coverage"], found["density"]) == (4, 75, 9 / 4)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headcount.evaluation.systems import FIGURES
+from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.cell import Cell
 from headcount.experiments.cells import make_cells
 from headcount.experiments.grid import load_grid
@@ -56,24 +56,28 @@ def write_run(cell: Cell, score: float, examples: int = 60) -> None:
     rouge1 = (
         score + shared.normal(0, 8, examples) + own.normal(0, 0.3) + own.normal(0, 2, examples)
     )
-    values = np.full((examples, len(FIGURES)), 12.0)
+    values = np.full((examples, len(EXAMPLE_METRICS)), 12.0)
     for metric, share in SHARES.items():
-        values[:, FIGURES.index(metric)] = share * rouge1
+        values[:, EXAMPLE_METRICS.index(metric)] = share * rouge1
     write_values(cell, values)
 
 
 def write_values(cell: Cell, values: np.ndarray) -> None:
-    """Write a finished run folder with these figures, (examples, FIGURES)."""
+    """Write a finished run folder with these figures, (examples, EXAMPLE_METRICS)."""
     cell.folder.mkdir(parents=True, exist_ok=True)
     ids = [f"test-{number}" for number in range(len(values))]
     with (cell.folder / "per_example_metrics.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
-            [["id", *FIGURES], *([name, *row] for name, row in zip(ids, values, strict=True))]
+            [
+                ["id", *EXAMPLE_METRICS],
+                *([name, *row] for name, row in zip(ids, values, strict=True)),
+            ]
         )
     lines = [json.dumps({"id": name, "summary": "a", "references": ["b"]}) + "\n" for name in ids]
     (cell.folder / "predictions.jsonl").write_text("".join(lines))
     model = {
-        name: figure(mean) for name, mean in zip(FIGURES, values.mean(0).tolist(), strict=True)
+        name: figure(mean)
+        for name, mean in zip(EXAMPLE_METRICS, values.mean(0).tolist(), strict=True)
     }
     systems = {"model": model} | {
         name: {metric: figure(share * mean) for metric, share in SHARES.items()}

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from headcount.config.schema import EvaluationConfig
 from headcount.evaluation.rouge import Rouge
 from headcount.generation.consensus import rank_by_expected_utility
 from headcount.generation.hypothesis import Hypothesis
@@ -26,7 +27,10 @@ def candidates(*numbers: int) -> list[Hypothesis]:
 def rouge(hypotheses: Sequence[Hypothesis]) -> Tensor:
     """The mean of ROUGE-1, ROUGE-2 and ROUGE-L of each text against each."""
     texts = [TEXTS[each.tokens[0]] for each in hypotheses]
-    rows = [[sum(Rouge().score(one, [other])[:3]) / 3 for other in texts] for one in texts]
+    rows = [
+        [sum(Rouge.from_config(EvaluationConfig()).score(one, [other])[:3]) / 3 for other in texts]
+        for one in texts
+    ]
     return torch.tensor(rows, dtype=torch.float64)
 
 

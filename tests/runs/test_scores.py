@@ -23,7 +23,10 @@ def write(folder: Path) -> Report:
     judged = report(*texts, REFERENCES, evaluation=evaluation, seed=0)
     folder.mkdir()
     write_results(folder, judged, IDS, split="test", seed=3, step=7)
-    rows = ({"id": i, "references": r} for i, r in zip(IDS, REFERENCES, strict=True))
+    rows = (
+        {"id": i, "summary": text, "references": r}
+        for i, text, r in zip(IDS, texts[0], REFERENCES, strict=True)
+    )
     (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return judged
 

@@ -6,6 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from headcount.config.schema import EvaluationConfig
 from headcount.errors import ConfigError
 from headcount.evaluation.rouge import Rouge
 from headcount.generation.hypothesis import Hypothesis
@@ -272,7 +273,10 @@ def test_minimum_bayes_risk_maximizes_expected_rouge(small) -> None:
         expected = []
         for number, text in enumerate(texts):
             others = texts[:number] + texts[number + 1 :]
-            pairs = [sum(Rouge().score(text, [other])[:3]) / 3 for other in others]
+            pairs = [
+                sum(Rouge.from_config(EvaluationConfig()).score(text, [other])[:3]) / 3
+                for other in others
+            ]
             expected.append(sum(pairs) / len(pairs))
         assert scores[0] == pytest.approx(max(expected))
         assert summaries[0].summary in [

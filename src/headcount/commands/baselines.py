@@ -2,7 +2,7 @@
 
 from headcount.config.schema import Config
 from headcount.data.sources import load_splits
-from headcount.evaluation.rouge import signature
+from headcount.evaluation.signature import signature
 from headcount.evaluation.systems import measure_baselines
 from headcount.evaluation.tables import print_systems
 from headcount.terminal import make_console
@@ -22,6 +22,4 @@ def baselines(config: Config) -> None:
     pairs = splits["test"]
     systems = measure_baselines(pairs.documents, pairs.references, config.evaluation, config.seed)
     title = f"{config.data.path}, {name}: {len(pairs.ids):,} examples"
-    print_systems(
-        make_console(), title, systems, signature(pairs.references, config.evaluation.references)
-    )
+    print_systems(make_console(), title, systems, signature(pairs.references, config.evaluation))

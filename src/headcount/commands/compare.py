@@ -7,8 +7,8 @@ from pathlib import Path
 
 from headcount.errors import ConfigError
 from headcount.evaluation.bootstrap import differences, holm
-from headcount.evaluation.rouge import ROUGE_TYPES
-from headcount.evaluation.systems import FIGURES, System
+from headcount.evaluation.rouge import ROUGE_TITLES, ROUGE_TYPES
+from headcount.evaluation.systems import EXAMPLE_METRICS, System
 from headcount.evaluation.tables import print_differences, print_systems
 from headcount.runs.scores import Scored, read_results
 from headcount.terminal import make_console
@@ -51,7 +51,7 @@ def compare(folders: Sequence[Path]) -> None:
     console = make_console()
     print_systems(console, f"{len(shared):,} of {largest:,} examples", systems, runs[0].signature)
 
-    columns = [FIGURES.index(kind) for kind in ROUGE_TYPES]
+    columns = [EXAMPLE_METRICS.index(kind) for kind in ROUGE_TYPES]
     tests = [
         differences(other[:, columns], values[0][:, columns], RESAMPLES) for other in values[1:]
     ]
@@ -60,7 +60,10 @@ def compare(folders: Sequence[Path]) -> None:
     method = "paired bootstrap, two-sided, Holm-corrected"
     title = f"Minus {systems[0].name}, with 95 % interval and p ({method})"
     print_differences(
-        console, title, [(system.name, row) for system, row in zip(systems[1:], rows, strict=True)]
+        console,
+        title,
+        ROUGE_TITLES.values(),
+        [(system.name, row) for system, row in zip(systems[1:], rows, strict=True)],
     )
 
 

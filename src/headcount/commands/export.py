@@ -21,8 +21,8 @@ from headcount.config.load import EXPORT_FORMAT
 from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError, RunError
 from headcount.escape import markdown, markdown_code
-from headcount.evaluation.rouge import ROUGE_TYPES
-from headcount.evaluation.tables import TITLES
+from headcount.evaluation.corpus_metrics import CORPUS_TITLES
+from headcount.evaluation.rouge import ROUGE_TITLES
 from headcount.runs.checkpoint import TIED, load_checkpoint
 from headcount.runs.folder import MACHINE_TRAINER_ARGS, RunFile, reject_links
 from headcount.terminal import print_line
@@ -234,10 +234,11 @@ def _front_matter(name: str, config: dict[str, Any], scores: dict[str, Any]) -> 
     """Return the YAML header of a model card, which hubs read."""
     data = config["data"]["path"]
     ours = next(iter(scores["systems"].values()))
-    metrics = [
-        {"type": "rouge", "name": title, "value": round(ours[kind]["mean"], 2)}
-        for kind, title in zip(ROUGE_TYPES, TITLES, strict=True)
-    ]
+    metrics = []
+    for kind, title in _titles(scores).items():
+        metric_type = "rouge" if kind in ROUGE_TITLES else kind
+        value = round(ours[kind]["mean"], 2)
+        metrics.append({"type": metric_type, "name": title, "value": value})
     results = {
         "task": {"type": "summarization", "name": "Summarization"},
         "dataset": {"type": data, "name": data, "split": scores["split"]},
@@ -246,17 +247,24 @@ def _front_matter(name: str, config: dict[str, Any], scores: dict[str, Any]) -> 
     header = {
         "library_name": "headcount",
         "pipeline_tag": "summarization",
-        "metrics": ["rouge"],
+        "metrics": list(dict.fromkeys(metric["type"] for metric in metrics)),
         "model-index": [{"name": name, "results": [results]}],
     }
     return yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
 
 
+def _titles(scores: dict[str, Any]) -> dict[str, str]:
+    """Return the titles of the metrics that the model has, by their names."""
+    ours = next(iter(scores["systems"].values()))
+    return {**ROUGE_TITLES, **{name: t for name, t in CORPUS_TITLES.items() if name in ours}}
+
+
 def _score_table(scores: dict[str, Any]) -> str:
+    titles = _titles(scores)
     title = markdown(f"{scores['split']}, {scores['examples']:,} examples")
-    rows = [[title, *TITLES], ["---"] * (len(TITLES) + 1)]
+    rows = [[title, *titles.values()], ["---"] * (len(titles) + 1)]
     for system, metrics in scores["systems"].items():
-        rows.append([markdown(system), *(_interval(metrics.get(kind)) for kind in ROUGE_TYPES)])
+        rows.append([markdown(system), *(_interval(metrics.get(kind)) for kind in titles)])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

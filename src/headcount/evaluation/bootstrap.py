@@ -1,11 +1,11 @@
-"""How sure a mean over examples is (Efron and Tibshirani 1993, chapters 13 and 16), and Holm's
-correction (1979).
+"""Bootstrap intervals and tests of means over examples (Efron and Tibshirani 1993, chapters 13 and
+16), and Holm's correction (1979).
 
 Examples are resampled, so an interval is about other documents of the same kind, not about other
 seeds of a training.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,11 +15,11 @@ RESAMPLES = 1000
 SEED = 0
 PERCENTILES = [2.5, 97.5]
 
-Values = NDArray[np.float64]  # (examples, figures); NaN where an example has no such figure
+Values = NDArray[np.float64]  # (examples, metrics); NaN where an example has no such metric
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figure:
+class Estimate:
     """A mean over examples with the ends of its 95 % bootstrap interval."""
 
     mean: float
@@ -28,9 +28,8 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference(Figure):
-    """A mean difference over examples, and how often one as large would come about if there were
-    none.
+class Difference(Estimate):
+    """A mean difference over examples, and how likely one as large is if there is none.
 
     Attributes:
         p: two-sided, not corrected; at least 1 / (resamples + 1).
@@ -39,67 +38,83 @@ class Difference(Figure):
     p: float
 
 
-def resampled_means(values: Values, resamples: int) -> Values:
-    """Return the means over resamples of the examples, a row a resample.
+def draw_counts(examples: int, resamples: int) -> Iterator[NDArray[np.int64]]:
+    """Yield for each resample how often each example is drawn.
 
-    Always the same ones for as many examples.
+    The draws depend on these two numbers alone.
     """
-    draws = np.random.default_rng(SEED)
+    random = np.random.default_rng(SEED)
+    for _ in range(resamples):
+        drawn = random.integers(0, examples, examples)
+        yield np.bincount(drawn, minlength=examples)
+
+
+def resampled_means(values: Values, resamples: int) -> Values:
+    """Return the means over resamples of the examples, (resamples, metrics)."""
     known = np.isfinite(values)
     sums_and_counts = np.concatenate([np.where(known, values, 0.0), known], axis=1)
     means = np.empty((resamples, values.shape[1]))
-    for row in means:
-        drawn = draws.integers(0, len(values), len(values))
-        sums, counts = np.split(np.bincount(drawn, minlength=len(values)) @ sums_and_counts, 2)
+    for row, drawn in zip(means, draw_counts(len(values), resamples), strict=True):
+        sums, counts = np.split(drawn @ sums_and_counts, 2)
         row[:] = divide(sums, counts)
     return means
 
 
 def divide(sums: Values, counts: Values) -> Values:
-    """Return means, NaN where there is nothing to count."""
+    """Return means, NaN where the count is zero."""
     return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
 
 
-def intervals(values: Values) -> list[Figure | None]:
-    """Return the mean and interval of each column over the examples that have the figure.
+def intervals(values: Values) -> list[Estimate | None]:
+    """Return the mean and interval of each column over the examples that have the metric.
 
     None where none has it.
     """
     resampled = resampled_means(values, RESAMPLES)
-    return [
-        _figure(values[:, column], resampled[:, column])
-        if np.isfinite(values[:, column]).any()
-        else None
-        for column in range(values.shape[1])
-    ]
+    estimates: list[Estimate | None] = []
+    for column in range(values.shape[1]):
+        is_known = np.isfinite(values[:, column]).any()
+        mean = float(np.nanmean(values[:, column])) if is_known else np.nan
+        estimates.append(estimate(mean, resampled[:, column]) if is_known else None)
+    return estimates
+
+
+def estimate(mean: float, resampled: Values) -> Estimate:
+    """Return a score with the 95 % percentile interval of its resamples."""
+    low, high = np.nanpercentile(resampled, PERCENTILES)
+    return Estimate(mean=mean, low=float(low), high=float(high))
 
 
 def differences(values: Values, others: Values, resamples: int) -> list[Difference]:
-    """Test the paired differences ``values - others``, column by column.
-
-    p is the share of resampled means, shifted to a difference of zero, that are as far from it as
-    the one observed (the bootstrap test of Riezler and Maxwell 2005): what sacrebleu reports.
-    """
+    """Test the paired differences ``values - others``, column by column."""
     paired = values - others
     resampled = resampled_means(paired, resamples)
-    tested = []
-    for column in range(paired.shape[1]):
-        figure = _figure(paired[:, column], resampled[:, column])
-        as_far = np.abs(resampled[:, column] - figure.mean) >= abs(figure.mean)
-        p = (1 + int(as_far.sum())) / (1 + len(resampled))
-        tested.append(Difference(mean=figure.mean, low=figure.low, high=figure.high, p=p))
-    return tested
+    return [
+        difference_from_resamples(float(np.nanmean(paired[:, column])), resampled[:, column])
+        for column in range(paired.shape[1])
+    ]
+
+
+def difference_from_resamples(mean: float, resampled: Values) -> Difference:
+    """Return a difference with its interval and p-value.
+
+    p is the share of resampled differences, shifted to a mean of zero, that are as far from it as
+    the one observed (the bootstrap test of Riezler and Maxwell 2005): what sacrebleu reports.
+    """
+    interval = estimate(mean, resampled)
+    as_far = np.abs(resampled - mean) >= abs(mean)
+    p = (1 + int(as_far.sum())) / (1 + len(resampled))
+    return Difference(mean=mean, low=interval.low, high=interval.high, p=p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return the p-values of a family of tests, corrected for their number (Holm 1979)."""
-    corrected, largest = [0.0] * len(p_values), 0.0
-    for rank, test in enumerate(sorted(range(len(p_values)), key=lambda test: p_values[test])):
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
+    by_p = sorted(range(len(p_values)), key=lambda test: p_values[test])
+    for rank, test in enumerate(by_p):
+        # The smallest is multiplied by the number of tests, the next by one less. None may be
+        # smaller than the one before it.
         largest = max(largest, min(1.0, p_values[test] * (len(p_values) - rank)))
         corrected[test] = largest
     return corrected
-
-
-def _figure(values: Values, resampled: Values) -> Figure:
-    low, high = np.nanpercentile(resampled, PERCENTILES)
-    return Figure(mean=float(np.nanmean(values)), low=float(low), high=float(high))

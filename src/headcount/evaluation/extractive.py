@@ -1,16 +1,16 @@
-"""Summaries that take no learning.
+"""Extractive baselines: what a model has to beat, and what no extract of a document can."""
 
-What a model has to beat, and what no extract of a document can.
-"""
-
-import re
 from collections.abc import Sequence
 from random import Random
 
-from headcount.config.schema import ReferenceRule, Unit
-from headcount.evaluation.rouge import F1, Rouge, Text, stems
+import regex
 
-SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z0-9\"'`*(\[])|\n\s*\n")
+from headcount.config.schema import Unit
+from headcount.evaluation.rouge import F1, Rouge, Text
+from headcount.evaluation.sentences import split_paragraphs
+from headcount.evaluation.tokenizers import UNSPACED_CHARACTER
+
+_UNSPACED = regex.compile(UNSPACED_CHARACTER, regex.V1)
 
 
 def units_of(document: str, unit: Unit) -> list[str]:
@@ -18,67 +18,72 @@ def units_of(document: str, unit: Unit) -> list[str]:
 
     Blanks within one are single.
     """
-    units = document.splitlines() if unit == "line" else SENTENCE_END.split(document)
+    units = document.splitlines() if unit == "line" else split_paragraphs(document)
     return [" ".join(text.split()) for text in units if text.strip()]
 
 
 def extract(
-    baseline: str,
-    document: str,
-    references: Sequence[str],
-    *,
-    unit: Unit,
-    rule: ReferenceRule,
-    seed: int,
+    baseline: str, document: str, references: Sequence[str], *, unit: Unit, rouge: Rouge, seed: int
 ) -> str:
     """Return some units of a document, in its order, joined by a blank.
 
     Args:
-        baseline: ``lead-K``, the first K units; ``longest-K``, those of the most words, the first
-            of equals; ``random-K``; or ``oracle-K``, see ``choose_oracle``.
+        baseline: ``lead-K``, the first K units; ``longest-K``, those of the most words, of equals
+            the first; ``random-K``; or ``oracle-K``, see ``choose_oracle``.
         document: to take from.
         references: for the oracle.
         unit: what to take.
-        rule: what several references make of the oracle's score.
+        rouge: the score that the oracle maximizes.
         seed: of ``random-K``, with the document, so that neither order nor number of the documents
             changes it.
     """
     kind, number = baseline.split("-")
-    units, k = units_of(document, unit), int(number)
-    places: Sequence[int] = range(len(units))
+    units = units_of(document, unit)
+    ranked: Sequence[int] = range(len(units))
     if kind == "longest":
-        places = sorted(places, key=lambda place: -len(units[place].split()))
+        ranked = sorted(ranked, key=lambda index: -count_words(units[index]))
     elif kind == "random":
-        places = Random(f"{seed} {document}").sample(places, len(places))
+        ranked = Random(f"{seed} {document}").sample(ranked, len(ranked))
     elif kind == "oracle":
-        places = choose_oracle(units, references, k, rule)
-    return " ".join(units[place] for place in sorted(places[:k]))
+        ranked = choose_oracle(units, references, int(number), rouge)
+
+    chosen = sorted(ranked[: int(number)])
+    return " ".join(units[index] for index in chosen)
+
+
+def count_words(text: str) -> int:
+    """Return the number of words; of scripts without blanks each character is one."""
+    if text.isascii():
+        return len(text.split())
+    return len(_UNSPACED.sub(r" \g<0> ", text).split())
 
 
 def choose_oracle(
-    units: Sequence[str], references: Sequence[str], k: int, rule: ReferenceRule
+    units: Sequence[str], references: Sequence[str], k: int, rouge: Rouge
 ) -> list[int]:
-    """Choose up to k units greedily (as Nallapati et al. 2017, "Extractive Training", make their
-    labels).
+    """Choose up to k units greedily, as Nallapati et al. 2017 ("Extractive Training") make their
+    labels.
 
     Each is the one that adds most to ROUGE-1 F1 + ROUGE-2 F1 of the units chosen, read in the
-    document's order, the first of equals; when none adds, that is all.
-    """
-    rouge, texts, words = (
-        Rouge(rule),
-        [Text.of(reference) for reference in references],
-        [stems(u) for u in units],
-    )
+    document's order, of equals the first. Choosing ends when none adds anything.
 
-    def value(places: list[int]) -> float:
-        summary = Text([[word for place in sorted(places) for word in words[place]]])
-        return float(rouge.score_ngrams(summary, texts)[:, F1].sum())
+    Returns:
+        The indices of the units in the order of choice.
+    """
+    reference_texts = [rouge.read(reference) for reference in references]
+    tokens_of_units = [rouge.tokenize(unit) for unit in units]
+
+    def value(indices: list[int]) -> float:
+        tokens: list[str] = []
+        for index in sorted(indices):
+            tokens.extend(tokens_of_units[index])
+        return float(rouge.score_ngrams(Text([tokens]), reference_texts)[:, F1].sum())
 
     chosen: list[int] = []
     best = 0.0
     for _ in range(k):
-        left = [place for place in range(len(units)) if place not in chosen]
-        values = [value([*chosen, place]) for place in left]
+        left = [index for index in range(len(units)) if index not in chosen]
+        values = [value([*chosen, index]) for index in left]
         if max(values, default=0.0) <= best:
             break
         best = max(values)

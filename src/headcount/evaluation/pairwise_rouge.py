@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headcount.evaluation.rouge import stems
+from headcount.evaluation.tokenizers import Tokenize
 
-Words = tuple[str, ...]  # the stems of a text
+Words = tuple[str, ...]  # the tokens of a text
 
 
-def pairwise_rouge(texts: Sequence[str]) -> NDArray[np.float64]:
+def pairwise_rouge(texts: Sequence[str], tokenize: Tokenize) -> NDArray[np.float64]:
     """Return the mean of the F1 of ROUGE-1, ROUGE-2 and ROUGE-L of each text against each other
     one.
 
@@ -22,11 +22,12 @@ def pairwise_rouge(texts: Sequence[str]) -> NDArray[np.float64]:
 
     Args:
         texts: one line each; equal ones are computed once.
+        tokenize: returns the tokens of a text.
 
     Returns:
         A fraction of 1 for each pair of texts, [n, n].
     """
-    words_of_texts = [tuple(stems(text)) for text in texts]
+    words_of_texts = [tuple(tokenize(text)) for text in texts]
     distinct = list(dict.fromkeys(words_of_texts))
     row_of = {words: row for row, words in enumerate(distinct)}
 

@@ -1,4 +1,4 @@
-"""All that is said about the summaries of a split, from texts alone."""
+"""The evaluation of the summaries of a split, from texts alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from headcount.config.schema import EvaluationConfig
-from headcount.evaluation.alarms import alarms
-from headcount.evaluation.rouge import signature
-from headcount.evaluation.systems import System, measure, measure_baselines
+from headcount.evaluation.alarms import find_alarms
+from headcount.evaluation.signature import signature
+from headcount.evaluation.systems import Scorers, System, measure, measure_baselines
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The figures of a model beside those of baselines.
+    """The metrics of a model beside those of baselines.
 
     Attributes:
         signature: how all of them were scored.
-        systems: the model first, people last.
+        systems: the model first, the human references last.
         alarms: what is wrong with the model's summaries, in plain words.
     """
 
@@ -36,41 +36,47 @@ def report(
     seed: int,
     shuffle_sources: bool = False,
 ) -> Report:
-    """Judge the summaries of a model.
+    """Evaluate the summaries of a model.
 
     Args:
         summaries: one for each example.
-        cut: whether each ended only because it was as long as allowed.
+        cut: whether each ended only because it reached the maximum length.
         documents: what each was written from.
         references: one or more for each example.
         evaluation: the config's section.
         seed: of the random baseline.
-        shuffle_sources: list among the systems what the model scores when each example has
-            another's document. A summary depends on its document alone, so this takes no second
-            decoding: the summaries change places.
+        shuffle_sources: list among the systems the scores of the model when each example has
+            another's document. A summary depends on its document alone, so nothing is generated
+            again: the summaries change places.
     """
-    rule = evaluation.references
+    scorers = Scorers(evaluation)
+    model = measure("model", summaries, documents, references, scorers, cut)
+    baselines = measure_baselines(documents, references, evaluation, seed)
+
+    # Score each summary against the references of another example.
     others = another_of_each(len(summaries))
-    model = measure("model", summaries, documents, references, rule, cut)
     shuffled = measure(
         "shuffled",
-        [summaries[i] for i in others],
-        [documents[i] for i in others],
+        [summaries[other] for other in others],
+        [documents[other] for other in others],
         references,
-        rule,
+        scorers,
     )
-    baselines = measure_baselines(documents, references, evaluation, seed)
+
+    systems = [model, *baselines]
+    if shuffle_sources:
+        systems.insert(1, shuffled)
     return Report(
-        signature=signature(references, rule),
-        systems=[model, *([shuffled] if shuffle_sources else []), *baselines],
-        alarms=list(alarms(model, shuffled, baselines[-1], summaries, references)),
+        signature=signature(references, evaluation),
+        systems=systems,
+        alarms=list(find_alarms(model, shuffled, baselines, summaries, references, evaluation)),
     )
 
 
 def another_of_each(count: int) -> list[int]:
     """Return for each of some examples another one, at random.
 
-    Each has its turn once (a cycle through all).
+    Each is used once: it is a cycle through all examples.
     """
     cycle = np.random.default_rng(0).permutation(count)
     others = np.empty_like(cycle)

@@ -1,53 +1,88 @@
-"""The figures of summaries, whoever wrote them: a model, a baseline, people."""
+"""The metrics of the summaries of a system: a model, a baseline, or human writers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import nan
 
 import numpy as np
 
-from headcount.config.schema import EvaluationConfig, ReferenceRule
-from headcount.evaluation.bootstrap import Figure, Values, divide, intervals
+from headcount.config.schema import EvaluationConfig
+from headcount.evaluation.bootstrap import Estimate, Values, divide, intervals
+from headcount.evaluation.corpus_metrics import (
+    CorpusMetric,
+    Statistics,
+    estimate_corpus_score,
+    make_corpus_metrics,
+)
 from headcount.evaluation.extractive import extract
 from headcount.evaluation.parallel import map_examples
-from headcount.evaluation.rouge import MEASURES, ROUGE_TYPES, Rouge, Text
-from headcount.evaluation.text_statistics import BEYOND_ROUGE, describe
+from headcount.evaluation.rouge import MEASURES, ROUGE_TYPES, Rouge
+from headcount.evaluation.text_statistics import TEXT_STATISTICS, describe
 
-ROUGE = tuple(
+ROUGE_METRICS = tuple(
     kind if measure == "f1" else f"{kind}_{measure}"
     for kind in ROUGE_TYPES
     for measure in MEASURES
 )
-FIGURES = (*ROUGE, *BEYOND_ROUGE, "cut")
+EXAMPLE_METRICS = (*ROUGE_METRICS, *TEXT_STATISTICS, "cut")  # of each example
+
+
+class Scorers:
+    """What examples are scored with.
+
+    Args:
+        evaluation: the config's section.
+    """
+
+    def __init__(self, evaluation: EvaluationConfig) -> None:
+        self.rouge = Rouge.from_config(evaluation)
+        self.corpus = make_corpus_metrics(evaluation)
+
+    def measure(
+        self, summary: str, document: str, references: Sequence[str]
+    ) -> tuple[list[float], list[list[int]]]:
+        """Return EXAMPLE_METRICS without ``cut``, and the statistics of each corpus metric."""
+        scores = [nan] * len(ROUGE_METRICS)
+        if references:
+            texts = [self.rouge.read(reference) for reference in references]
+            rouge = self.rouge.score_texts(self.rouge.read(summary), texts)
+            scores = (100 * rouge).ravel().tolist()
+        statistics = [metric.count(summary, references) for metric in self.corpus.values()]
+        return [*scores, *describe(summary, document)], statistics
 
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """What wrote summaries, and their figures.
+    """What wrote summaries, and how good they are.
 
     Attributes:
-        name: as it stands in tables.
-        values: a row an example, a column each of FIGURES; NaN where there is no such figure.
-            ROUGE is times 100, F1 under the bare name of its type; see ``beyond_rouge`` for the
-            others; ``cut`` is 100 for a summary that ended at the maximum length, else 0.
+        name: its name in tables.
+        values: a row an example, a column each of EXAMPLE_METRICS; NaN where an example has no
+            such metric. ROUGE is times 100, F1 under the bare name of its type; for the others see
+            ``describe``; ``cut`` is 100 for a summary that ended at the maximum length, else 0.
+        corpus: for each corpus metric the metric and its statistics.
     """
 
     name: str
     values: Values
+    corpus: dict[str, tuple[CorpusMetric, Statistics]] = field(default_factory=dict)
 
     @cached_property
-    def figures(self) -> dict[str, Figure | None]:
-        """The mean over examples of each of FIGURES, with its 95 % interval.
+    def metrics(self) -> dict[str, Estimate | None]:
+        """The means of EXAMPLE_METRICS and the scores of the corpus metrics, with 95 % intervals.
 
         None where no example has it.
         """
-        return dict(zip(FIGURES, intervals(self.values), strict=True))
+        estimates = dict(zip(EXAMPLE_METRICS, intervals(self.values), strict=True))
+        for name, (metric, statistics) in self.corpus.items():
+            estimates[name] = estimate_corpus_score(metric, statistics)
+        return estimates
 
     def mean(self, name: str) -> float:
-        """Return the mean of one of FIGURES; NaN where no example has it."""
-        figure = self.figures[name]
-        return nan if figure is None else figure.mean
+        """Return one of the metrics; NaN where no example has it."""
+        estimate = self.metrics[name]
+        return nan if estimate is None else estimate.mean
 
 
 def measure(
@@ -55,7 +90,7 @@ def measure(
     summaries: Sequence[str],
     documents: Sequence[str],
     references: Sequence[Sequence[str]],
-    rule: ReferenceRule,
+    scorers: Scorers,
     cut: Sequence[bool] | None = None,
 ) -> System:
     """Measure summaries.
@@ -64,24 +99,19 @@ def measure(
         name: of what wrote them.
         summaries: one for each example.
         documents: what each was written from.
-        references: what each is scored against; where there is none it has no score.
-        rule: what several references make of a score.
+        references: what each is scored against; an example without any has no score.
+        scorers: what they are scored with.
         cut: whether each ended at the maximum length; None where there is no maximum.
     """
-    rows = map_examples(partial(_measure, Rouge(rule)), summaries, documents, references)
-    ends = [nan] * len(rows) if cut is None else [100.0 * was_cut for was_cut in cut]
-    return System(name=name, values=np.column_stack([np.array(rows), ends]))
+    measured = map_examples(scorers.measure, summaries, documents, references)
+    values = np.array([row for row, _ in measured])
+    is_cut = [nan] * len(measured) if cut is None else [100.0 * was_cut for was_cut in cut]
 
-
-def _measure(rouge: Rouge, summary: str, document: str, references: Sequence[str]) -> list[float]:
-    scores = [nan] * len(ROUGE)
-    if references:
-        scores = (
-            (100 * rouge.score_texts(Text.of(summary), [Text.of(text) for text in references]))
-            .ravel()
-            .tolist()
-        )
-    return [*scores, *describe(summary, document)]
+    corpus = {}
+    for place, (metric_name, metric) in enumerate(scorers.corpus.items()):
+        rows = [statistics[place] for _, statistics in measured]
+        corpus[metric_name] = (metric, np.array(rows, dtype=np.int64))
+    return System(name=name, values=np.column_stack([values, is_cut]), corpus=corpus)
 
 
 def measure_baselines(
@@ -90,41 +120,43 @@ def measure_baselines(
     evaluation: EvaluationConfig,
     seed: int,
 ) -> list[System]:
-    """Measure the configured baselines, and people."""
+    """Measure the configured extractive baselines, and the human references."""
+    scorers = Scorers(evaluation)
     systems = []
     for name in evaluation.baselines:
-        write = partial(extract, name, unit=evaluation.unit, rule=evaluation.references, seed=seed)
+        write = partial(extract, name, unit=evaluation.unit, rouge=scorers.rouge, seed=seed)
         summaries = map_examples(write, documents, references)
-        systems.append(measure(name, summaries, documents, references, evaluation.references))
-    return [*systems, measure_people(documents, references, evaluation.references)]
+        systems.append(measure(name, summaries, documents, references, scorers))
+    return [*systems, measure_human(documents, references, scorers)]
 
 
-def measure_people(
-    documents: Sequence[str], references: Sequence[Sequence[str]], rule: ReferenceRule
+def measure_human(
+    documents: Sequence[str], references: Sequence[Sequence[str]], scorers: Scorers
 ) -> System:
-    """Measure the references themselves, each against the others of its example, and take each
-    example's mean.
+    """Measure the references themselves, each against the others of its example.
 
-    An only reference has no score. Under ``max`` people have one reference fewer to meet than the
+    The metrics of an example are the means over its references, its statistics the sums. An only
+    reference has no score. Under ``max`` the human row has one reference fewer to meet than the
     others have.
     """
-    left_out = [
-        (example, place) for example, texts in enumerate(references) for place in range(len(texts))
-    ]
-    values = measure(
-        "human",
-        [references[example][place] for example, place in left_out],
-        [documents[example] for example, _ in left_out],
-        [
-            [text for other, text in enumerate(references[example]) if other != place]
-            for example, place in left_out
-        ],
-        rule,
-    ).values
-    first = [row for row, (_, place) in enumerate(left_out) if place == 0]
-    known = np.isfinite(values)
-    sums, counts = (
-        np.add.reduceat(part, first)
-        for part in (np.where(known, values, 0.0), known.astype(float))
-    )
-    return System(name="human", values=divide(sums, counts))
+    # Each reference is a summary, with the others of its example as references.
+    summaries: list[str] = []
+    sources: list[str] = []
+    others: list[list[str]] = []
+    first_rows: list[int] = []
+    for document, texts in zip(documents, references, strict=True):
+        first_rows.append(len(summaries))
+        for place, text in enumerate(texts):
+            summaries.append(text)
+            sources.append(document)
+            others.append([*texts[:place], *texts[place + 1 :]])
+    left_out = measure("human", summaries, sources, others, scorers)
+
+    known = np.isfinite(left_out.values)
+    sums = np.add.reduceat(np.where(known, left_out.values, 0.0), first_rows)
+    counts = np.add.reduceat(known.astype(float), first_rows)
+    corpus = {
+        name: (metric, np.add.reduceat(statistics, first_rows))
+        for name, (metric, statistics) in left_out.corpus.items()
+    }
+    return System(name="human", values=divide(sums, counts), corpus=corpus)

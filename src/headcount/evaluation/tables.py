@@ -1,4 +1,4 @@
-"""What the terminal shows of figures."""
+"""Tables of metrics for the terminal."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,14 +6,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from headcount.evaluation.bootstrap import Difference, Figure
+from headcount.evaluation.bootstrap import Difference, Estimate
+from headcount.evaluation.corpus_metrics import CORPUS_TITLES
 from headcount.evaluation.report import Report
-from headcount.evaluation.rouge import ROUGE_TYPES
+from headcount.evaluation.rouge import ROUGE_TITLES
 from headcount.evaluation.systems import System
 from headcount.terminal import say
 
-TITLES = ("ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-Lsum")
-BEYOND = {
+STATISTICS_TITLES = {
     "words": "words",
     "compression": "com-\npression",
     "novel_2grams": "novel\n2-grams",
@@ -26,30 +26,47 @@ BEYOND = {
 
 
 def print_report(console: Console, title: str, report: Report) -> None:
-    """Print what ROUGE sees and what it does not, how it was scored, and what is wrong."""
+    """Print the metrics of all systems, the signature, and what is wrong."""
     print_systems(console, title, report.systems, report.signature)
     for alarm in report.alarms:
         say(console, f"alarm: {alarm}", style="bold red")
 
 
 def print_systems(console: Console, title: str, systems: Sequence[System], signature: str) -> None:
-    """Print the figures of systems, a row each, and how they were scored."""
-    scores, beyond = _table(TITLES), _table(BEYOND.values())
+    """Print the metrics of systems, a row each, and how they were scored."""
+    rouge = _table(ROUGE_TITLES.values())
     for system in systems:
-        scores.add_row(system.name, *(_score(system.figures[kind]) for kind in ROUGE_TYPES))
-        beyond.add_row(system.name, *(_mean(system.figures[name]) for name in BEYOND))
+        rouge.add_row(system.name, *(_interval(system.metrics[name]) for name in ROUGE_TITLES))
     say(console, f"\n{title}; F1 x 100 with 95 % interval", style="bold")
-    console.print(scores)
+    console.print(rouge)
+
+    corpus_metrics = systems[0].corpus
+    if corpus_metrics:
+        corpus = _table(CORPUS_TITLES[name] for name in corpus_metrics)
+        for system in systems:
+            scores = (_interval(system.metrics[name]) for name in corpus_metrics)
+            corpus.add_row(system.name, *scores)
+        say(console, "\nScores of the corpus by sacrebleu, with 95 % interval", style="bold")
+        console.print(corpus)
+
+    statistics = _table(STATISTICS_TITLES.values())
+    for system in systems:
+        statistics.add_row(
+            system.name, *(_mean(system.metrics[name]) for name in STATISTICS_TITLES)
+        )
     say(console, "\nWhat ROUGE does not see; lengths in words, shares in %", style="bold")
-    console.print(beyond)
+    console.print(statistics)
     say(console, f"\n{signature}")
 
 
 def print_differences(
-    console: Console, title: str, rows: Iterable[tuple[str, Sequence[Difference]]]
+    console: Console,
+    title: str,
+    titles: Iterable[str],
+    rows: Iterable[tuple[str, Sequence[Difference]]],
 ) -> None:
-    """Print differences in the F1 of ROUGE_TYPES, a named row of them each."""
-    table = _table(TITLES)
+    """Print differences in some metrics, a named row of them each."""
+    table = _table(titles)
     for name, row in rows:
         table.add_row(
             name, *(f"{d.mean:+.2f}\n[{d.low:+.2f}, {d.high:+.2f}]\np {d.p:.4f}" for d in row)
@@ -66,9 +83,11 @@ def _table(columns: Iterable[str]) -> Table:
     return table
 
 
-def _score(figure: Figure | None) -> str:
-    return "-" if figure is None else f"{figure.mean:.2f}\n[{figure.low:.2f}, {figure.high:.2f}]"
+def _interval(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "-"
+    return f"{estimate.mean:.2f}\n[{estimate.low:.2f}, {estimate.high:.2f}]"
 
 
-def _mean(figure: Figure | None) -> str:
-    return "-" if figure is None else f"{figure.mean:.1f}"
+def _mean(estimate: Estimate | None) -> str:
+    return "-" if estimate is None else f"{estimate.mean:.1f}"

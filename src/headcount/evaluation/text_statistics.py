@@ -1,16 +1,20 @@
-"""What ROUGE does not see: length, novelty, repetition, copying.
+"""What ROUGE does not measure: length, novelty, repetition, copying.
 
-Words are lower-cased runs of word characters. A figure that a summary cannot have, such as the
-novel trigrams of two words, is NaN.
+Words are lower-cased runs of word characters; of scripts without blanks between words each
+character is one. A metric that a summary cannot have, such as the novel trigrams of two words, is
+NaN.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from math import nan
 
+import regex
+
+from headcount.evaluation.tokenizers import UNSPACED, UNSPACED_CHARACTER
+
 SIZES = (1, 2, 3, 4)  # of n-grams
-BEYOND_ROUGE = (
+TEXT_STATISTICS = (
     "words",
     "compression",
     *(f"novel_{n}grams" for n in SIZES),
@@ -19,72 +23,93 @@ BEYOND_ROUGE = (
     "density",
     "empty",
 )
+_WORD = regex.compile(rf"{UNSPACED_CHARACTER}|[[\p{{L}}\p{{N}}\p{{M}}_]--[{UNSPACED}]]+", regex.V1)
 
 
 def describe(summary: str, document: str) -> list[float]:
-    """Return the figures of one summary, in the order of BEYOND_ROUGE.
+    """Return the statistics of one summary.
 
     Returns:
-        ``words``: the length in words. ``compression``: words of the document for each of the
-            summary. ``novel``: % of
-        the distinct n-grams that are nowhere in the document (See et al. 2017, figure 6).
-        ``repeated``: % of the n-grams that stand in the summary before (figure 4). ``coverage``: %
-        of the words that are in fragments of the document. ``density``: length in words of the
-        fragment that a word is in, on average; 0 for one in none (both Grusky et al. 2018).
+        In the order of TEXT_STATISTICS:
+        ``words``: its length in words.
+        ``compression``: words of the document for each of the summary.
+        ``novel``: % of its distinct n-grams that are not in the document (See et al. 2017,
+        figure 6).
+        ``repeated``: % of its n-grams that occur earlier in it (figure 4).
+        ``coverage``: % of its words that are in fragments of the document.
+        ``density``: length in words of the fragment that a word is in, on average; 0 for a word
+        in none (both Grusky et al. 2018).
         ``empty``: 100 for a summary without words, else 0.
     """
-    words, source = _words(summary), _words(document)
-    novel, repeated = [], []
+    words = words_of(summary)
+    document_words = words_of(document)
+
+    novel = []
+    repeated = []
     for n in SIZES:
-        ngrams = _ngrams(words, n)
+        ngrams = ngrams_of(words, n)
         distinct = set(ngrams)
-        novel.append(_percent(len(distinct.difference(_ngrams(source, n))), len(distinct)))
+        new = distinct.difference(ngrams_of(document_words, n))
+        novel.append(_percent(len(new), len(distinct)))
         repeated.append(_percent(len(ngrams) - len(distinct), len(ngrams)))
-    lengths = fragment_lengths(words, source)
-    compression, density = nan, nan
-    if words:
-        compression = len(source) / len(words)
-        density = sum(length**2 for length in lengths) / len(words)
+
+    lengths = fragment_lengths(words, document_words)
     coverage = _percent(sum(lengths), len(words))
-    return [len(words), compression, *novel, *repeated, coverage, density, 0.0 if words else 100.0]
+    compression = nan
+    density = nan
+    if words:
+        compression = len(document_words) / len(words)
+        density = sum(length**2 for length in lengths) / len(words)
+    empty = 0.0 if words else 100.0
+    return [len(words), compression, *novel, *repeated, coverage, density, empty]
 
 
 def fragment_lengths(summary: Sequence[str], document: Sequence[str]) -> list[int]:
     """Return the lengths of the fragments that a summary shares with its document (Grusky et al.
-    2018).
+    2018, figure 3).
 
-    From left to right each is the longest that the paper's procedure meets: after a match it looks
-    on where that ends.
+    From left to right each is the longest that the paper's procedure finds: after a match it
+    continues behind that match in the document.
     """
-    places: defaultdict[str, list[int]] = defaultdict(list)
-    for place, word in enumerate(document):
-        places[word].append(place)
-    lengths, begin = [], 0
+    positions: defaultdict[str, list[int]] = defaultdict(list)
+    for position, word in enumerate(document):
+        positions[word].append(position)
+
+    lengths = []
+    begin = 0
     while begin < len(summary):
-        longest, resume = 0, 0
-        for place in places[summary[begin]]:
-            if place >= resume:
-                length = _common_prefix(summary, begin, document, place)
-                longest, resume = max(longest, length), place + length
+        longest = 0
+        resume = 0
+        for position in positions[summary[begin]]:
+            if position >= resume:
+                length = _common_prefix(summary, begin, document, position)
+                longest = max(longest, length)
+                resume = position + length
         if longest:
             lengths.append(longest)
         begin += max(longest, 1)
     return lengths
 
 
-def _common_prefix(summary: Sequence[str], begin: int, document: Sequence[str], place: int) -> int:
-    most = min(len(summary) - begin, len(document) - place)
-    return next(
-        (length for length in range(most) if summary[begin + length] != document[place + length]),
-        most,
-    )
+def _common_prefix(
+    summary: Sequence[str], begin: int, document: Sequence[str], position: int
+) -> int:
+    """Return how many words are equal from ``begin`` and ``position`` on."""
+    limit = min(len(summary) - begin, len(document) - position)
+    length = 0
+    while length < limit and summary[begin + length] == document[position + length]:
+        length += 1
+    return length
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
+def words_of(text: str) -> list[str]:
+    """Return the words of a text."""
+    words: list[str] = _WORD.findall(text.lower())
+    return words
 
 
-def _ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
+def ngrams_of(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    """Return the n-grams of a sequence of words, in its order."""
     return list(zip(*(words[skip:] for skip in range(n)), strict=False))
 
 

@@ -18,12 +18,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from headcount.config.load import is_file, read_yaml
-from headcount.config.schema import RougeType
+from headcount.config.schema import SelectionMetric
 from headcount.errors import ConfigError, legal_names
 from headcount.runs.folder import KEYS_WITHOUT_EFFECT
 
 Control = Literal["fixed_width", "fixed_head_dim", "matched_parameters", "none"]
-SCORES = [f"validation/{name}" for name in get_args(RougeType)]
+SCORES = [f"validation/{name}" for name in get_args(SelectionMetric)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,27 +17,34 @@ import numpy as np
 from headcount.errors import ConfigError
 from headcount.escape import csv_cell, csv_text
 from headcount.evaluation.bootstrap import Values
+from headcount.evaluation.corpus_metrics import CORPUS_METRICS, Statistics
 from headcount.evaluation.report import Report
-from headcount.evaluation.systems import FIGURES, System
+from headcount.evaluation.systems import EXAMPLE_METRICS, System
 from headcount.runs.files import write_atomically
 from headcount.runs.folder import RunFile
+
+STATISTICS = "_statistics"  # suffix of a column: the statistics of a corpus metric
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """What is read back of an evaluation.
+    """An evaluation that is read back.
 
     Attributes:
         signature: how it was scored.
-        rows: for the id of each example its row in ``values``.
+        rows: for the id of each example its row in ``values`` and ``statistics``.
         values: of the model, see ``System``.
         references: for the id of each example its references.
+        summaries: for the id of each example the model's summary.
+        statistics: for each corpus metric its statistics, see ``CorpusMetric``.
     """
 
     signature: str
     rows: dict[str, int]
     values: Values
     references: dict[str, list[str]]
+    summaries: dict[str, str]
+    statistics: dict[str, Statistics]
 
 
 def write_results(
@@ -53,14 +60,7 @@ def write_results(
         seed: of the run.
         step: training steps of the model.
     """
-    rows = io.StringIO(newline="")
-    writer = csv.writer(rows, lineterminator="\n")
-    writer.writerow(["id", *FIGURES])
-    for identifier, values in zip(ids, report.systems[0].values.tolist(), strict=True):
-        writer.writerow(
-            [csv_cell(identifier), *("" if value != value else value for value in values)]
-        )
-    write_atomically(folder / RunFile.PER_EXAMPLE_METRICS, rows.getvalue())
+    write_atomically(folder / RunFile.PER_EXAMPLE_METRICS, _as_csv(report.systems[0], ids))
     scores = {
         "split": split,
         "examples": len(ids),
@@ -71,6 +71,24 @@ def write_results(
         "systems": {system.name: _plain(system) for system in report.systems},
     }
     write_atomically(folder / RunFile.SCORES, json.dumps(scores, indent=2, ensure_ascii=False))
+
+
+def _as_csv(model: System, ids: Sequence[str]) -> str:
+    """Return the metrics of each example; of a corpus metric its score and its statistics."""
+    header = ["id", *EXAMPLE_METRICS]
+    for name in model.corpus:
+        header.extend([name, f"{name}{STATISTICS}"])
+
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for index, (identifier, values) in enumerate(zip(ids, model.values.tolist(), strict=True)):
+        row = [csv_cell(identifier), *("" if value != value else value for value in values)]
+        for metric, statistics in model.corpus.values():
+            counts = statistics[index].tolist()
+            row.extend([metric.score_example(counts), " ".join(map(str, counts))])
+        writer.writerow(row)
+    return text.getvalue()
 
 
 def read_results(folder: Path) -> Scored:
@@ -90,12 +108,25 @@ def read_results(folder: Path) -> Scored:
             predictions = [json.loads(line) for line in file]
         rows = {csv_text(row["id"]): number for number, row in enumerate(table)}
         references = {prediction["id"]: prediction["references"] for prediction in predictions}
+        summaries = {prediction["id"]: prediction["summary"] for prediction in predictions}
         if not len(table) == len(predictions) == len(rows) == len(rows.keys() & references):
             raise ValueError(
                 "per_example_metrics.csv and predictions.jsonl do not have one row each for an id"
             )
-        values = np.array([[float(row[name] or nan) for name in FIGURES] for row in table])
-        return Scored(signature=signature, rows=rows, values=values, references=references)
+        values = np.array([[float(row[name] or nan) for name in EXAMPLE_METRICS] for row in table])
+        statistics: dict[str, Statistics] = {
+            name: np.array([[int(n) for n in row[f"{name}{STATISTICS}"].split()] for row in table])
+            for name in CORPUS_METRICS
+            if table and f"{name}{STATISTICS}" in table[0]
+        }
+        return Scored(
+            signature=signature,
+            rows=rows,
+            values=values,
+            references=references,
+            summaries=summaries,
+            statistics=statistics,
+        )
     except FileNotFoundError as error:
         missing = Path(error.filename).name
         raise ConfigError(
@@ -107,5 +138,6 @@ def read_results(folder: Path) -> Scored:
 
 def _plain(system: System) -> dict[str, dict[str, float] | None]:
     return {
-        name: None if figure is None else asdict(figure) for name, figure in system.figures.items()
+        name: None if estimate is None else asdict(estimate)
+        for name, estimate in system.metrics.items()
     }

@@ -200,14 +200,14 @@ def how_to_send(folder: Path) -> str | None:
 
 def log_report(loggers: Sequence[Logger], report: Report, step: int) -> None:
     """Log the model's means; in W&B also a table of all systems, the signature and the alarms."""
-    figures = report.systems[0].figures
-    means = {f"test/{name}": figure.mean for name, figure in figures.items() if figure is not None}
+    metrics = report.systems[0].metrics
+    means = {f"test/{name}": found.mean for name, found in metrics.items() if found is not None}
     columns = ["system", "figure", "mean", "low", "high", "signature"]
     rows = [
-        [system.name, name, figure.mean, figure.low, figure.high, report.signature]
+        [system.name, name, found.mean, found.low, found.high, report.signature]
         for system in report.systems
-        for name, figure in system.figures.items()
-        if figure is not None
+        for name, found in system.metrics.items()
+        if found is not None
     ]
     said = {"test/signature": report.signature, "test/alarms": report.alarms}
     for logger in loggers:

@@ -23,6 +23,7 @@ from headcount.config.load import as_dict
 from headcount.config.schema import Config, OptimizerConfig, Schedule
 from headcount.data.tokenizer import END, START, words_of
 from headcount.errors import ConfigError
+from headcount.evaluation.corpus_metrics import make_corpus_metrics
 from headcount.evaluation.pairwise_rouge import pairwise_rouge
 from headcount.evaluation.rouge import ROUGE_TYPES, Rouge
 from headcount.generation.constraints import Words, build_constraints
@@ -70,8 +71,9 @@ class Summarizer(pl.LightningModule):
         self.config = config
         self.tokenizer = tokenizer
         self.token_ids = tokenizer.get_vocab()
-        self.rouge = Rouge(config.evaluation.references)
-        self.samples: list[list[str]] = []
+        self.rouge = Rouge.from_config(config.evaluation)
+        self.corpus_metrics = make_corpus_metrics(config.evaluation)
+        self._forget_validation()
         self.initial_weights: dict[str, Tensor] | None = None  # of the model; None: random ones
 
     def configure_model(self) -> None:
@@ -207,6 +209,8 @@ class Summarizer(pl.LightningModule):
         ):
             references = pairs.references[index]
             scores += torch.tensor(self.rouge.score(summary, references)).double() * 100
+            for name, metric in self.corpus_metrics.items():
+                self.statistics[name] += torch.tensor(metric.count(summary, references))
             self.samples.append([pairs.ids[index], pairs.documents[index], references[0], summary])
         means = scores / len(batch.indices)
         metrics = {
@@ -216,7 +220,12 @@ class Summarizer(pl.LightningModule):
         self.log_dict(metrics, batch_size=len(batch.indices), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
-        """Log validation summaries and the cross-attention of one example to W&B."""
+        """Log the corpus metrics; validation summaries and the cross-attention of one example to
+        W&B."""
+        for name, metric in self.corpus_metrics.items():
+            own = self.statistics[name].to(self.device)
+            sums = self.trainer.strategy.reduce(own, reduce_op="sum")
+            self.log(f"validation/{name}", metric.score(sums.tolist()), sync_dist=True)
         for logger in self.loggers:
             if isinstance(logger, WandbLogger) and self.trainer.is_global_zero:
                 logger.log_table(
@@ -226,7 +235,16 @@ class Summarizer(pl.LightningModule):
                 logger.log_image(
                     "validation/cross_attention", [self.plot_attention(example, greedy=True)]
                 )
-        self.samples.clear()
+        self._forget_validation()
+
+    def _forget_validation(self) -> None:
+        """Start a new collection of validation summaries, and of the sums of the statistics of
+        each corpus metric."""
+        self.samples: list[list[str]] = []
+        self.statistics = {
+            name: torch.zeros(metric.size, dtype=torch.int64)
+            for name, metric in self.corpus_metrics.items()
+        }
 
     @property
     def _data_module(self) -> SummarizationDataModule:
@@ -328,7 +346,8 @@ class Summarizer(pl.LightningModule):
 
     def _mutual_rouge(self, hypotheses: Sequence[Hypothesis]) -> Tensor:
         """Return the ROUGE of each hypothesis against each: the utility of minimum Bayes risk."""
-        return torch.from_numpy(pairwise_rouge([self.text_of(each) for each in hypotheses]))
+        texts = [self.text_of(each) for each in hypotheses]
+        return torch.from_numpy(pairwise_rouge(texts, self.rouge.tokenize))
 
     @cached_property
     def words(self) -> Words:

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headcount.evaluation.systems import FIGURES
+from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.grid import load_grid
 from headcount.experiments.report.findings import (
     describe_findings,
@@ -33,7 +33,9 @@ def study_of(rouge1: dict[int, float], *, seeds: str = "[0, 1, 2]"):  # type: ig
         heads = cell.axes["model.num_heads"]
         if heads in rouge1:
             wobble = 0.0 if heads == 8 else 0.1 * (cell.seed - 1)
-            values = np.repeat(rouge1[heads] + wobble + EVEN * (heads == 8), len(FIGURES), axis=1)
+            values = np.repeat(
+                rouge1[heads] + wobble + EVEN * (heads == 8), len(EXAMPLE_METRICS), axis=1
+            )
             write_values(cell, values)
     return read_study(load_grid(Path("study")), cells)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from headcount.errors import ConfigError
-from headcount.evaluation.systems import FIGURES
+from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.grid import load_grid
 from headcount.experiments.report.statistics import compare_family, estimate_mean
 from headcount.experiments.report.study import Study, read_study
@@ -40,7 +40,7 @@ def test_settings_are_compared_on_the_seeds_and_examples_that_both_have(tmp_path
     study = read(cells)
     assert study.examples == 59 and [row.seeds for row in study.settings] == [[0, 2], [0, 1, 2]]
     column, ids = (
-        FIGURES.index("rouge2"),
+        EXAMPLE_METRICS.index("rouge2"),
         [f"test-{number}" for number in range(60) if number != 7],
     )
 
@@ -84,7 +84,7 @@ def test_one_seed_and_equal_scores_are_told_as_they_are(tmp_path: Path) -> None:
         keep=lambda cell: False,
     )
     for cell in cells:
-        write_values(cell, np.full((4, len(FIGURES)), 7.0))
+        write_values(cell, np.full((4, len(EXAMPLE_METRICS)), 7.0))
     row = read(cells).settings[0]
     assert row.estimates["rouge1"].sd is None
     found = row.comparisons["rouge1"]
@@ -156,6 +156,6 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="num_heads=8,seed=0.*: damaged results"):
         read(cells)
     other = replace(cells[3], folder=tmp_path / "other")
-    write_values(other, np.full((1, len(FIGURES)), 7.0))
+    write_values(other, np.full((1, len(EXAMPLE_METRICS)), 7.0))
     with pytest.raises(ConfigError, match="have 1 test examples in common; legal: at least 2"):
         read([*cells[:3], other])

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headcount.evaluation.systems import FIGURES
+from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.grid import load_grid
 from headcount.experiments.report.study import Study, read_study
 from headcount.experiments.report.tables import (
@@ -28,7 +28,7 @@ def study_of(grid: str = TWO) -> Study:
     cells = write_study(Path("study"), lambda cell: 0, grid=grid, keep=lambda cell: False)
     for cell in cells[:5]:
         heads = cell.axes["model.num_heads"]
-        write_values(cell, np.full((4, len(FIGURES)), heads + 0.5 * cell.seed))
+        write_values(cell, np.full((4, len(EXAMPLE_METRICS)), heads + 0.5 * cell.seed))
     return read_study(load_grid(Path("study")), cells)
 
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from headcount.errors import ConfigError
 from headcount.escape import one_line
-from headcount.evaluation.bootstrap import Figure
+from headcount.evaluation import bootstrap
 from headcount.evaluation.rouge import ROUGE_TYPES
-from headcount.evaluation.systems import FIGURES
+from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.cell import Cell
 from headcount.experiments.grid import Grid
 from headcount.experiments.launch.local import read_state
@@ -108,7 +108,7 @@ class Study:
     results: list[Result]
     unfinished: list[tuple[Cell, State]]
     settings: list[SettingResult]
-    baselines: dict[str, dict[str, Figure]]
+    baselines: dict[str, dict[str, bootstrap.Estimate]]
     signature: str
     examples: int
 
@@ -206,7 +206,7 @@ def _shared_examples(results: Sequence[Result]) -> list[str]:
                 f"{first.scored.signature}; legal: one signature in a study"
             )
 
-    columns = [FIGURES.index(metric) for metric in METRICS]
+    columns = [EXAMPLE_METRICS.index(metric) for metric in METRICS]
     shared = set(first.scored.rows)
     for result in results:
         are_known = np.isfinite(result.scored.values[:, columns])
@@ -244,7 +244,7 @@ def _summarize_setting(
 
 def _scores(results: Sequence[Result], metric: str, ids: Sequence[str]) -> Scores:
     """Return a metric of some trainings, (seeds, examples)."""
-    column = FIGURES.index(metric)
+    column = EXAMPLE_METRICS.index(metric)
     scores = []
     for result in results:
         rows = [result.scored.rows[name] for name in ids]
@@ -285,11 +285,13 @@ def _compare(settings: Sequence[SettingResult], ids: Sequence[str]) -> None:
 
 def _read_baselines(
     systems: dict[str, dict[str, dict[str, float] | None]],
-) -> dict[str, dict[str, Figure]]:
+) -> dict[str, dict[str, bootstrap.Estimate]]:
     """Return the systems that are no model and have all of METRICS."""
     baselines = {}
     for name, scores in systems.items():
-        known = {metric: Figure(**given) for metric in METRICS if (given := scores[metric])}
+        known = {
+            metric: bootstrap.Estimate(**given) for metric in METRICS if (given := scores[metric])
+        }
         if name not in ("model", "shuffled") and len(known) == len(METRICS):
             baselines[one_line(name)] = known
     return baselines

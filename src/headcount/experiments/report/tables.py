@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 
 from headcount.escape import csv_cell, latex, markdown
-from headcount.evaluation.systems import FIGURES
+from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.cell import Cell
 from headcount.experiments.grid import as_text
 from headcount.experiments.report.study import METRICS, SettingResult, Study
@@ -172,7 +172,9 @@ def results_rows(study: Study) -> list[list[object]]:
     titles = ["cell", *axes, *inner, "seed"]
     if inner:
         titles.append("chosen")
-    rows: list[list[object]] = [[*titles, "step", "examples", *FIGURES, *COST_KEYS, "folder"]]
+    rows: list[list[object]] = [
+        [*titles, "step", "examples", *EXAMPLE_METRICS, *COST_KEYS, "folder"]
+    ]
 
     for result in study.results:
         cell = result.cell
@@ -183,7 +185,7 @@ def results_rows(study: Study) -> list[list[object]]:
             row.append(cell.name in selected)
         row += [result.scores["step"], result.scores["examples"]]
         model = result.scores["systems"]["model"]
-        row += [model[name] and model[name]["mean"] for name in FIGURES]
+        row += [model[name] and model[name]["mean"] for name in EXAMPLE_METRICS]
         row += [result.costs.get(key) for key in COST_KEYS]
         row.append(str(cell.folder))
         rows.append([round(value, 4) if isinstance(value, float) else value for value in row])

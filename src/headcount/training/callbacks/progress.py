@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from headcount.evaluation.corpus_metrics import CORPUS_METRICS
 from headcount.evaluation.rouge import ROUGE_TYPES
 from headcount.terminal import say
 
@@ -80,8 +81,11 @@ class TrainingProgress(Callback):
         )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the figures of this validation."""
-        names = ("loss", *ROUGE_TYPES)
+        """Print the metrics of this validation."""
+        corpus = [
+            name for name in CORPUS_METRICS if f"validation/{name}" in trainer.callback_metrics
+        ]
+        names = ("loss", *ROUGE_TYPES, *corpus)
         shown = "  ".join(
             f"{name} {trainer.callback_metrics[f'validation/{name}']:.2f}" for name in names
         )

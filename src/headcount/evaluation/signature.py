@@ -1,0 +1,32 @@
+"""The signature of scores: how they were computed, in the form of sacrebleu's (Post 2018).
+
+Scores are comparable if their signatures are equal.
+"""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from headcount.config.schema import EvaluationConfig
+from headcount.evaluation.bootstrap import RESAMPLES, SEED
+from headcount.evaluation.corpus_metrics import make_corpus_metrics
+
+
+def signature(references: Sequence[Sequence[str]], evaluation: EvaluationConfig) -> str:
+    """Return the signature of ROUGE; those of sacrebleu's metrics follow, after a blank each."""
+    counts = {len(texts) for texts in references}
+    number = min(counts) if len(counts) == 1 else "var"
+    stemmer = "none" if evaluation.tokenizer == "character" else "porter"
+    rouge = "|".join(
+        [
+            f"rouge-score:{version('rouge-score')}",
+            f"nrefs:{number}",
+            f"references:{evaluation.references}",
+            f"tokenizer:{evaluation.tokenizer}",
+            f"stemmer:{stemmer}",
+            f"sentences:{evaluation.sentences}",
+            f"bootstrap:{RESAMPLES}",
+            f"seed:{SEED}",
+        ]
+    )
+    corpus_metrics = make_corpus_metrics(evaluation).values()
+    return " ".join([rouge, *(metric.signature(references) for metric in corpus_metrics)])

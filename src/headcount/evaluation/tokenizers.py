@@ -1,0 +1,118 @@
+"""How a text becomes the tokens that ROUGE compares.
+
+``rouge-score`` is the package's own: what is not a-z or 0-9 is dropped, so that it sees nothing of
+Russian or Chinese and parts of German words. ``unicode`` equals it on ASCII text, digit by digit,
+and keeps the letters, marks and digits of every script. ``character`` takes a token to be one
+letter with its marks, as is common for Chinese and Japanese.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from unicodedata import normalize
+
+import regex
+from nltk.stem.porter import PorterStemmer
+from rouge_score.tokenize import tokenize as tokenize_ascii
+
+from headcount.config.schema import RougeTokenizer
+
+# Scripts without blanks between words: each character with its marks is a token.
+UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"
+UNSPACED_CHARACTER = rf"[[\p{{L}}\p{{N}}]&&[{UNSPACED}]]\p{{M}}*"
+_TOKEN = regex.compile(
+    rf"{UNSPACED_CHARACTER}|(?:[[\p{{L}}\p{{N}}]--[{UNSPACED}]]\p{{M}}*)+", regex.V1
+)
+_CHARACTER = regex.compile(r"[\p{L}\p{N}]\p{M}*")
+_IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}+")  # soft hyphen, joiners
+_ASCII_WORD = regex.compile(r"[a-z0-9]+")
+
+Tokenize = Callable[[str], list[str]]
+
+
+class _Stemmer:
+    """Porter's stemmer with a cache."""
+
+    stem = staticmethod(lru_cache(2**18)(PorterStemmer().stem))
+
+
+def make_tokenizer(name: RougeTokenizer) -> Tokenize:
+    """Return the function that turns a text into tokens."""
+    return {
+        "rouge-score": tokenize_as_package,
+        "unicode": tokenize_words,
+        "character": tokenize_characters,
+    }[name]
+
+
+def tokenize_as_package(text: str) -> list[str]:
+    """Return the stems of the runs of a-z and 0-9, as ``rouge-score`` does."""
+    stems: list[str] = tokenize_ascii(text, _Stemmer)
+    return stems
+
+
+def tokenize_words(text: str) -> list[str]:
+    """Return the words of a text in any script, of scripts without blanks the characters.
+
+    Words are compared without case and in one Unicode form (NFKC). The language is unknown, so
+    Porter's English stemmer sees only words of ASCII letters, and the Turkish dotless i is a
+    letter of its own, whose capital cannot be told from that of i.
+    """
+    if text.isascii():
+        return tokenize_as_package(text)
+    return [_stem(word) for word in _TOKEN.findall(fold(text))]
+
+
+def tokenize_characters(text: str) -> list[str]:
+    """Return the letters and digits of a text, each with its marks."""
+    return _CHARACTER.findall(fold(text))
+
+
+def fold(text: str) -> str:
+    """Return a text without differences of case and of encoding (NFKC casefold).
+
+    What is invisible within a word is removed: soft hyphens, joiners, variation selectors. The dot
+    that lower-casing leaves of the Turkish capital İ is removed, too.
+    """
+    folded = normalize("NFKC", normalize("NFKC", text).casefold())
+    return _IGNORABLE.sub("", folded).replace("i\N{COMBINING DOT ABOVE}", "i")
+
+
+def _stem(word: str) -> str:
+    # ``rouge-score`` stems words of more than three letters.
+    if len(word) > 3 and word.isascii():
+        stem: str = _Stemmer.stem(word)
+        return stem
+    return word
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropped:
+    """What a tokenizer drops of some texts, in %.
+
+    Attributes:
+        words: of their words (see ``tokenize_words``) those of which nothing is in any token.
+        characters: of their letters and digits those that are in no token.
+    """
+
+    words: float
+    characters: float
+
+
+def measure_dropped(texts: Sequence[str], tokenizer: RougeTokenizer) -> Dropped:
+    """Measure how much of some texts a tokenizer drops."""
+    words = dropped_words = characters = dropped_characters = 0
+    for text in texts:
+        for word in _TOKEN.findall(text.lower()):
+            letters = len(_CHARACTER.findall(word))
+            kept = letters
+            if tokenizer == "rouge-score":
+                kept = sum(map(len, _ASCII_WORD.findall(word)))
+            words += 1
+            characters += letters
+            dropped_words += not kept
+            dropped_characters += letters - kept
+    return Dropped(
+        words=100 * dropped_words / max(1, words),
+        characters=100 * dropped_characters / max(1, characters),
+    )

@@ -1,0 +1,33 @@
+from headcount.config.schema import EvaluationConfig
+from headcount.evaluation.signature import signature
+
+
+def test_signature_names_package_version_and_rules() -> None:
+    rest = "tokenizer:rouge-score|stemmer:porter|sentences:split|bootstrap:1000|seed:0"
+    several = EvaluationConfig(references="max")
+    assert (
+        signature([["a", "b"], ["c", "d"]], several)
+        == f"rouge-score:0.1.2|nrefs:2|references:max|{rest}"
+    )
+    assert (
+        signature([["a", "b"], ["c"]], EvaluationConfig())
+        == f"rouge-score:0.1.2|nrefs:var|references:mean|{rest}"
+    )
+
+
+def test_tokenizer_and_sentences_are_in_the_signature() -> None:
+    def of(**changes: str) -> str:
+        return signature([["a"]], EvaluationConfig(**changes))
+
+    assert "|tokenizer:unicode|stemmer:porter|sentences:split|" in of(tokenizer="unicode")
+    assert "|tokenizer:character|stemmer:none|" in of(tokenizer="character")
+    assert "|sentences:newline|" in of(sentences="newline")
+
+
+def test_sacrebleus_signatures_follow() -> None:
+    evaluation = EvaluationConfig(metrics=["rouge", "bleu", "chrf"], bleu_tokenizer="zh")
+    rouge, bleu, chrf = signature([["a", "b"]], evaluation).split(" ")
+    assert rouge == signature([["a", "b"]], EvaluationConfig())
+    assert bleu.startswith("BLEU|nrefs:2|case:mixed|eff:no|tok:zh|smooth:exp|version:2.")
+    assert chrf.startswith("chrF|nrefs:2|case:mixed|eff:yes|nc:6|nw:0|space:no|version:2.")
+    assert "|nrefs:var|" in signature([["a", "b"], ["c"]], evaluation).split(" ")[1]
