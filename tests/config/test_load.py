@@ -121,6 +121,8 @@ MISTAKES = {
     "generation: {num_return_sequences: 2, strategy: beam, long_documents: split}": "generation.num_return_sequences=",
     "evaluation: {baselines: [lead-0]}": "evaluation.baselines=lead-0 is not a baseline; legal: "
     "lead-K, longest-K,",
+    "evaluation: {metrics: [meteor]}": "evaluation.metrics=meteor is not a metric; legal: rouge, "
+    "bleu, chrf",
     "evaluation: {references: best}": "x.yaml: evaluation.references: Invalid value 'best', "
     "expected one of ['mean',",
     "run: {name: ../x}": "run.name=../x is not a folder's name",
