@@ -169,21 +169,30 @@ def baselines(args: Args) -> None:
 
 @app.command(
     epilog="Examples:\n\n- `headcount compare runs/docstrings-1 runs/docstrings-2`\n\n"
-    "- `headcount compare runs/docstrings-1 runs/docstrings-1/evaluation-1 runs/docstrings-2`"
+    "- `headcount compare runs/docstrings-1 runs/docstrings-1/evaluation-1 runs/docstrings-2`\n\n"
+    "- `headcount compare runs/docstrings-1 runs/docstrings-2 --report comparison.md`"
 )
 def compare(
     runs: Annotated[
         list[Path],
         typer.Argument(metavar="RUN RUN...", help="run folders, or evaluations within them"),
     ],
+    report: Annotated[
+        Path | None, typer.Option(help="write where they differ to this file, as Markdown")
+    ] = None,
+    metric: Annotated[
+        str, typer.Option(help="the score of an example that the report is about")
+    ] = "rougeL",
 ) -> None:
     """Compare runs on the same test examples.
 
-    The first run with each of the others, with intervals and p-values.
+    The first run with each of the others, with intervals and p-values. A report has scores by
+    length, copying and word frequency, n-grams that only one run writes, examples that one wins
+    most, the probability of improvement, and how far the summaries agree.
     """
     from headcount.commands.compare import compare
 
-    compare(runs)
+    compare(runs, report=report, metric=metric)
 
 
 @app.command(

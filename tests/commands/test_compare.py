@@ -2,6 +2,8 @@ import json
 from pathlib import Path
 
 import pytest
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 
 from headcount.commands.compare import RESAMPLES, compare
 from headcount.config.schema import EvaluationConfig, ReferenceRule
@@ -26,11 +28,12 @@ def write(
     numbers: range = NUMBERS,
     references: list[list[str]] = REFERENCES,
     rule: ReferenceRule = "mean",
+    evaluation: EvaluationConfig | None = None,
 ) -> Path:
     """Write what an evaluation of some summaries leaves."""
     texts = [SUMMARIES[name][n] for n in numbers]
     references = [references[n] for n in numbers]
-    evaluation = EvaluationConfig(baselines=[], references=rule)
+    evaluation = evaluation or EvaluationConfig(baselines=[], references=rule)
     judged = report(texts, [False] * len(texts), texts, references, evaluation=evaluation, seed=0)
     folder.mkdir(parents=True)
     write_results(folder, judged, [f"id-{n}" for n in numbers], split="test", seed=0, step=1)
@@ -138,3 +141,41 @@ def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path: Path) -> None:
     for said, folders in others.items():
         with pytest.raises(ConfigError, match=f"^[^\n]*{said}[^\n]*$"):
             compare([first, *folders])
+
+
+def test_report_of_a_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [write(tmp_path / name, name) for name in SUMMARIES]
+    compare(folders, report=tmp_path / "report.md", metric="rouge1")
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "## poor and good" in text and "ROUGE-1 by words of the document" in text
+    assert "beats good on an example with probability 0.000" in text
+    assert f"report: {tmp_path / 'report.md'}" in capsys.readouterr().out
+
+    # The differences are those of the terminal.
+    values = [
+        read_results(folder).values[:, [EXAMPLE_METRICS.index("rouge1")]] for folder in folders
+    ]
+    assert f"{values[2].mean() - values[0].mean():+.2f}" in text
+    with pytest.raises(
+        ConfigError, match="--metric bleu is not a metric of these runs; legal: ro"
+    ):
+        compare(folders, metric="bleu")
+
+
+def test_corpus_metrics_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The difference is that of the corpus scores, on the examples that both have."""
+    evaluation = EvaluationConfig(baselines=[], metrics=["bleu", "chrf"])
+    numbers = range(5, 60)
+    first = write(tmp_path / "a", "good", evaluation=evaluation)
+    second = write(tmp_path / "b", "alike", numbers, evaluation=evaluation)
+    compare([first, second], report=tmp_path / "report.md", metric="chrf")
+    printed = capsys.readouterr().out
+    references = [[REFERENCES[n][0] for n in numbers]]
+    for metric in (BLEU(), CHRF()):
+        scores = [
+            metric.corpus_score([SUMMARIES[name][n] for n in numbers], references).score
+            for name in ("good", "alike")
+        ]
+        assert f"{scores[0]:.2f}" in printed and f"{scores[1]:.2f}" in printed
+        assert f"{scores[1] - scores[0]:+.2f}" in printed
+    assert "chrF by words of the document" in (tmp_path / "report.md").read_text()

@@ -1,5 +1,5 @@
 from headcount.config.schema import EvaluationConfig
-from headcount.evaluation.signature import signature
+from headcount.evaluation.signature import rouge_of_signature, signature
 
 
 def test_signature_names_package_version_and_rules() -> None:
@@ -22,6 +22,16 @@ def test_tokenizer_and_sentences_are_in_the_signature() -> None:
     assert "|tokenizer:unicode|stemmer:porter|sentences:split|" in of(tokenizer="unicode")
     assert "|tokenizer:character|stemmer:none|" in of(tokenizer="character")
     assert "|sentences:newline|" in of(sentences="newline")
+
+
+def test_a_signature_gives_the_scorer_back() -> None:
+    evaluation = EvaluationConfig(
+        references="max", tokenizer="unicode", sentences="newline", metrics=["bleu"]
+    )
+    rouge = rouge_of_signature(signature([["a"]], evaluation))
+    assert (rouge.rule, rouge.tokenizer, rouge.sentences) == ("max", "unicode", "newline")
+    earlier = "rouge-score:0.1.2|nrefs:1|references:mean|stemmer:porter|sentences:newline|seed:0"
+    assert rouge_of_signature(earlier).tokenizer == "rouge-score"
 
 
 def test_sacrebleus_signatures_follow() -> None:

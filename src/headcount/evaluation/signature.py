@@ -9,6 +9,22 @@ from importlib.metadata import version
 from headcount.config.schema import EvaluationConfig
 from headcount.evaluation.bootstrap import RESAMPLES, SEED
 from headcount.evaluation.corpus_metrics import make_corpus_metrics
+from headcount.evaluation.rouge import Rouge
+
+
+def rouge_of_signature(signature: str) -> Rouge:
+    """Return the scorer that a signature describes.
+
+    Signatures of earlier versions name no tokenizer; there was but one.
+    """
+    rouge, *_ = signature.split(" ")
+    parts = dict(part.split(":", 1) for part in rouge.split("|"))
+    evaluation = EvaluationConfig(
+        references=parts["references"],  # type: ignore[arg-type] # checked by the config
+        tokenizer=parts.get("tokenizer", "rouge-score"),  # type: ignore[arg-type]
+        sentences=parts["sentences"],  # type: ignore[arg-type]
+    )
+    return Rouge.from_config(evaluation)
 
 
 def signature(references: Sequence[Sequence[str]], evaluation: EvaluationConfig) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from headcount.config.schema import CorpusMetricName
 from headcount.errors import ConfigError
 from headcount.escape import csv_cell, csv_text
 from headcount.evaluation.bootstrap import Values
@@ -44,7 +45,7 @@ class Scored:
     values: Values
     references: dict[str, list[str]]
     summaries: dict[str, str]
-    statistics: dict[str, Statistics]
+    statistics: dict[CorpusMetricName, Statistics]
 
 
 def write_results(
@@ -114,7 +115,7 @@ def read_results(folder: Path) -> Scored:
                 "per_example_metrics.csv and predictions.jsonl do not have one row each for an id"
             )
         values = np.array([[float(row[name] or nan) for name in EXAMPLE_METRICS] for row in table])
-        statistics: dict[str, Statistics] = {
+        statistics: dict[CorpusMetricName, Statistics] = {
             name: np.array([[int(n) for n in row[f"{name}{STATISTICS}"].split()] for row in table])
             for name in CORPUS_METRICS
             if table and f"{name}{STATISTICS}" in table[0]
