@@ -1,5 +1,6 @@
 """Two processes on the CPU share a run: its data, its checkpoints, its folder."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sacrebleu.metrics.chrf import CHRF
 
 from headcount.commands.summarize import summarize
 from headcount.config.load import load, to_yaml
@@ -30,7 +32,7 @@ class Stopped(Exception):
 
 class Recorder(Callback):
     def __init__(self):
-        self.seen = {"train": [], "validation": [], "test": []}
+        self.seen = {"train": [], "validation": [], "test": [], "summaries": []}
 
     def on_train_batch_start(self, trainer, module, batch, *_):
         if trainer.global_step == stop:
@@ -40,6 +42,10 @@ class Recorder(Callback):
 
     def on_validation_batch_start(self, trainer, module, batch, *_):
         self.seen["validation"].append([trainer.global_step, batch.indices])
+
+    def on_validation_epoch_end(self, trainer, module):
+        texts = [row[2:] for row in module.samples]  # reference and summary
+        self.seen["summaries"].append([trainer.global_step, texts])
 
     def write(self, trainer):
         with open(f"{name}-{trainer.global_rank}.json", "w") as file:
@@ -82,7 +88,11 @@ def runs(small, request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, lis
         f"optimizer.name={request.param}",
     ]
     config = small(
-        *two, "model.dropout=0.2", "generation.batch_size=5", "evaluation.validation_examples=9"
+        *two,
+        "model.dropout=0.2",
+        "generation.batch_size=5",
+        "evaluation.validation_examples=9",
+        "evaluation.metrics=[chrf]",
     )
     (tmp_path / "config.yaml").write_text(to_yaml(config))
     (tmp_path / "script.py").write_text(SCRIPT)
@@ -115,6 +125,18 @@ def test_two_processes(runs: dict[str, list[dict[str, Any]]], tmp_path: Path) ->
             assert len(shares[0]) == len(shares[1]) > 0
             rows = [row for share in shares for batch in share for row in batch]
             assert len(rows) == len(set(rows)) == number
+    # BLEU and chrF are scores of all summaries, not means of the processes' scores.
+    with (tmp_path / "whole/metrics.csv").open(newline="") as file:
+        logged = [
+            float(row["validation/chrf"]) for row in csv.DictReader(file) if row["validation/chrf"]
+        ]
+    expected = []
+    for (_, texts), (_, others) in zip(whole[0]["summaries"], whole[1]["summaries"], strict=True):
+        references, summaries = zip(*texts, *others, strict=True)
+        assert len(summaries) == 9
+        expected.append(CHRF().corpus_score(summaries, [references]).score)
+    assert logged == pytest.approx(expected) and max(expected) > 0
+
     predictions = (tmp_path / "whole/predictions.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in predictions] == [f"test-{n}" for n in range(12)]
 
