@@ -2,14 +2,16 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from headcount.commands.page import page, sort_runs
+from headcount.commands.page import page, short_examples, sort_runs
 from headcount.commands.summarize import summarize
 from headcount.commands.train import train
 from headcount.config.load import load
 from headcount.errors import ConfigError
 from headcount.runs.folder import config_file
+from tests.model.builds import ARCHITECTURES
 
 
 def read_page(path: Path) -> dict:
@@ -68,3 +70,30 @@ def test_mistakes_are_one_line(run: Path, tmp_path: Path) -> None:
 
 def test_runs_are_folders_whatever_their_names_hold(run: Path) -> None:
     assert sort_runs([str(run), "notes.txt", "seed=1"]) == ([run], "notes.txt", ["seed=1"])
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_training_ends_with_a_page(
+    architecture: str, small, tmp_path: Path, unpictured: None
+) -> None:
+    train(
+        small(
+            *ARCHITECTURES[architecture], f"run.folder={tmp_path / 'run'}", "tracking.mode=offline"
+        )
+    )
+    content = read_page(tmp_path / "run" / "attention.html")
+    ids = [each["id"] for each in content["documents"]]
+    assert len(ids) == 5 and all(each.startswith("validation-") for each in ids)
+    assert (
+        "off" not in content["runs"][0]["documents"][0] and content["documents"][0]["references"]
+    )
+    [logged] = (tmp_path / "run").glob("wandb/offline-run-*/files/media/html/attention_*.html")
+    assert logged.read_bytes() == (tmp_path / "run" / "attention.html").read_bytes()
+
+
+def test_examples_of_the_page_are_not_long() -> None:
+    lengths = np.array([5000, 10, 600, 20, 512, 30, 40, 513, 50])
+    assert short_examples(lengths) == short_examples(lengths)
+    assert set(short_examples(lengths)) <= {1, 3, 4, 5, 6, 8} and len(short_examples(lengths)) == 5
+    assert short_examples(np.array([9000, 700, 800])) == [0, 1, 2]
+    assert short_examples(np.array([9000, 700, 800, 600, 900, 1000, 5000])) == [1, 2, 3, 4, 5]

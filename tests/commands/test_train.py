@@ -29,7 +29,7 @@ def rows(path: Path) -> list[dict[str, object]]:
 def test_a_run_leaves_all_that_it_promises(small, capsys: pytest.CaptureFixture[str]) -> None:
     plain = as_dict(small("trainer.log_every_n_steps=1"))
     folder = trained(small, "trainer.log_every_n_steps=1")
-    promised = "checkpoints config.yaml cross_attention.png data.json per_example_metrics.csv metrics.csv predictions.jsonl"
+    promised = "attention.html checkpoints config.yaml cross_attention.png data.json per_example_metrics.csv metrics.csv predictions.jsonl"
     assert sorted(p.name for p in folder.iterdir()) == sorted(
         [
             *promised.split(),

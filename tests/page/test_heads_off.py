@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headcount.page.blocks import attention_blocks
-from headcount.page.heads_off import generate_without, head_sets, summaries_without
+from headcount.heads.blocks import attention_blocks
+from headcount.page.heads_off import generate_without, head_sets, heads_off, summaries_without
 from headcount.page.payload import encode
-from tests.model.builds import ARCHITECTURES
+from tests.model.builds import ARCHITECTURES, make
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -56,3 +56,19 @@ def test_documents_keep_their_order_over_batches(make_run) -> None:
     assert [each.tokens for each in in_twos] == [
         each.tokens for each in generate_without(run.summarizer, encoded)
     ]
+
+
+def test_gates_that_were_set_stay_and_come_back_after_an_error() -> None:
+    model = make("transformer").eval()
+    blocks = attention_blocks(model)
+    blocks["cross.0"].head_gates = torch.tensor([1.0, 0.5, 1.0, 1.0])
+    with pytest.raises(RuntimeError), heads_off(model, ["cross.0.0", "cross.0.2"]):
+        assert blocks["cross.0"].head_gates.tolist() == [0.0, 0.5, 0.0, 1.0]
+        assert blocks["cross.1"].head_gates is None
+        raise RuntimeError
+    assert blocks["cross.0"].head_gates.tolist() == [1.0, 0.5, 1.0, 1.0]
+    with (
+        pytest.raises(ValueError, match="cross.9.0 does not exist"),
+        heads_off(model, ["cross.9.0"]),
+    ):
+        pass

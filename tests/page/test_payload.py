@@ -50,11 +50,11 @@ def test_findings_of_the_heads_command(make_run, tmp_path: Path) -> None:
     table = tmp_path / "heads-1" / "heads.csv"
     table.parent.mkdir()
     table.write_text(
-        "place,layer,head,importance,roles\ncross,0,1,0.5,copying\nencoder,0,0,0.1,\n"
+        "site,layer,head,importance,roles\ncross,0,1,0.5,copying previous\nencoder,0,0,0.1,\n"
     )
     found = read_findings(tmp_path)
     assert found == {
-        "cross.0.1": {"importance": 0.5, "roles": ["copying"]},
+        "cross.0.1": {"importance": 0.5, "roles": ["copying", "previous"]},
         "encoder.0.0": {"importance": 0.1, "roles": []},
     }
     run, pairs = make_run()
@@ -71,8 +71,8 @@ def test_findings_of_the_heads_command(make_run, tmp_path: Path) -> None:
     "text",
     [
         "",
-        "place\nx\n",
-        "site,layer,head,importance\ncross,a,0,1\n",
+        "site\nx\n",
+        "site,layer,head,importance,roles\ncross,a,0,1,\n",
         "site,layer,head,importance\ncross,0,0,nan\n",
     ],
 )

@@ -12,7 +12,7 @@ import wandb
 from headcount.config.schema import TrackingConfig
 from headcount.runs import wandb_tracking as tracking
 from headcount.runs.metrics_csv import MetricsFile
-from headcount.runs.wandb_tracking import Tracker, how_to_send, track
+from headcount.runs.wandb_tracking import Tracker, how_to_send, log_page, track
 from tests.training.wandb_server import KEY, WandbServer, serving
 
 PLAIN = {"model": {"num_heads": 4}, "seed": 0}
@@ -198,6 +198,22 @@ def test_a_wandb_folder_that_cannot_be_written_does_not_stop_a_run(
         assert [type(logger) for logger in loggers] == [MetricsFile]
     said = capsys.readouterr().out
     assert "wandb cannot be written (" in said and said.count("\n") == 1
+
+
+def test_a_page_is_logged_as_it_is_and_never_stops_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "attention.html"
+    page.write_text("<!doctype html><p>page</p>")
+    with track(TrackingConfig(mode="offline"), tmp_path, PLAIN) as loggers:
+        log(loggers[1], 3)
+        log_page(loggers, page)
+        [logged] = tmp_path.glob("wandb/offline-run-*/files/media/html/attention_*.html")
+        assert logged.read_text() == page.read_text()
+        log_page(loggers, tmp_path / "not-there.html")
+    said = capsys.readouterr().out
+    assert said.startswith("W&B: ") and said.count("\n") == 1
+    wandb.teardown()
 
 
 def test_a_process_of_wandb_that_dies_does_not_stop_a_run(

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from headcount.config.load import load, sort_arguments
 from headcount.config.schema import Config
+from headcount.data.batches import EncodedPairs
 from headcount.data.documents import read_documents
 from headcount.data.pairs import Pairs
 from headcount.data.sources import load_splits
@@ -31,6 +34,8 @@ from headcount.training.callbacks.progress import bar
 from headcount.training.module import Summarizer
 
 MAX_RUNS = 2
+SHORT_EXAMPLES = 5  # of the page that ends a training
+SHORT_DOCUMENT = 512  # tokens
 
 
 def page(
@@ -61,6 +66,39 @@ def page(
     path = out or folders[0] / RunFile.PAGE
     save_page(content, path)
     print_line(f"page: {path} ({path.stat().st_size / 1e6:.1f} MB), opens in any browser")
+
+
+def write_attention_page(summarizer: Summarizer, split: EncodedPairs, folder: Path) -> Path:
+    """Write the page of a training that has ended: a few examples, without heads off.
+
+    Args:
+        summarizer: with the best weights.
+        split: of the data.
+        folder: the run folder.
+
+    Returns:
+        The file, ``attention.html`` in the run folder.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    rows = short_examples(split.document_lengths)
+    run = PageRun(name=folder.resolve().name, summarizer=summarizer.eval(), folder=folder)
+    path = folder / RunFile.ATTENTION_PAGE
+    save_page(make_page(take(split.pairs, rows), [run], with_heads_off=False), path)
+    return path
+
+
+def short_examples(lengths: NDArray[np.int64]) -> list[int]:
+    """Return the rows of a fixed random sample of the documents that are not long, whose attention
+    takes no gigabytes; or of the shortest ones.
+
+    Args:
+        lengths: tokens of each document.
+    """
+    limit = max(SHORT_DOCUMENT, int(np.sort(lengths)[:SHORT_EXAMPLES][-1]))
+    short = np.flatnonzero(lengths <= limit)
+    return [int(short[row]) for row in choose_examples(SHORT_EXAMPLES, len(short))]
 
 
 def save_page(content: Page, path: Path) -> None:

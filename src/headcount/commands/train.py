@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 
 from headcount.commands.evaluate import score_test
+from headcount.commands.page import write_attention_page
 from headcount.config.load import as_dict, to_yaml
 from headcount.config.paths import user_path
 from headcount.config.schema import Config
@@ -30,7 +31,7 @@ from headcount.runs.checkpoint import (
 from headcount.runs.files import write_atomically
 from headcount.runs.folder import RunFile, create_numbered_folder, find_run, lock_folder
 from headcount.runs.metrics_csv import cut_metrics
-from headcount.runs.wandb_tracking import how_to_send, log_report, track
+from headcount.runs.wandb_tracking import how_to_send, log_page, log_report, track
 from headcount.terminal import make_console, print_line, say
 from headcount.training.callbacks.checkpointing import Checkpoints
 from headcount.training.callbacks.cost_meter import TrainingCosts
@@ -199,6 +200,8 @@ def _train(
         if report is None:
             return
         log_report(loggers, report, trainer.global_step)
+        page = write_attention_page(summarizer, data.splits["validation"], folder)
+        log_page(loggers, page)
 
     end: dict[str, int | str] = {"step": trainer.global_step}
     if checkpoints.stopped_early is not None:

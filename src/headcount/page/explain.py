@@ -8,11 +8,12 @@ import torch
 from headcount.data.batches import Batch
 from headcount.data.tokenizer import END, START
 from headcount.generation.hypothesis import Hypothesis
+from headcount.heads.attention_maps import recorded_weights
+from headcount.heads.blocks import attention_blocks
 from headcount.model.copying import EPSILON, upcast
 from headcount.model.gpt import GPT
 from headcount.model.output import ModelOutput
 from headcount.model.ragged import BatchLayout
-from headcount.page.blocks import attention_blocks, recorded_weights
 from headcount.page.maps import AttentionMap, Weights, cells_of, pool, spread
 from headcount.page.pieces import pieces, token_name
 from headcount.training.module import Summarizer
@@ -79,10 +80,10 @@ def explain(summarizer: Summarizer, batch: Batch, hypothesis: Hypothesis) -> Exp
             BatchLayout.from_lengths([len(inputs)], device),
             return_weights=True,
         )
-    if not weights:
-        weights["cross.0"] = output.weights[0][0]
+    if not weights:  # additive attention returns its weights itself
+        weights["cross.0"] = output.weights[0]
 
-    by_block = {name: each.double().cpu().numpy() for name, each in weights.items()}
+    by_block = {name: each[0].double().cpu().numpy() for name, each in weights.items()}
     if isinstance(summarizer.model, GPT):
         to_document = [layer[0].double().cpu().numpy() for layer in output.weights]
         maps = _decoder_only_maps(by_block, to_document, batch.document_lengths[0])

@@ -1,11 +1,32 @@
 """The summaries that a model writes without some of its heads."""
 
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 
 from headcount.data.batches import EncodedPairs, by_length
 from headcount.generation.hypothesis import Hypothesis
-from headcount.page.blocks import attention_blocks, heads_off
+from headcount.heads.blocks import Model, attention_blocks, gated, gates_without, parse_head
 from headcount.training.module import Summarizer
+
+
+def heads_off(model: Model, heads: Collection[str]) -> AbstractContextManager[None]:
+    """Switch heads off within a ``with`` statement, by gates of zero.
+
+    Args:
+        model: only its blocks with a head that is switched off get other gates.
+        heads: names of its heads.
+
+    Raises:
+        ValueError: it has no such head.
+    """
+    removed = {parse_head(name, model) for name in heads}
+    blocks = attention_blocks(model)
+    gates = {}
+    for name, gates_H in gates_without(model, removed).items():
+        if any(head.block == name for head in removed):
+            before_H = blocks[name].head_gates
+            gates[name] = gates_H if before_H is None else gates_H * before_H
+    return gated(model, gates)
 
 
 def generate_without(

@@ -14,14 +14,14 @@ from headcount.data.pairs import Pairs
 from headcount.escape import printable
 from headcount.evaluation.rouge import ROUGE_TYPES
 from headcount.generation.hypothesis import Hypothesis
-from headcount.page.blocks import attention_blocks
+from headcount.heads.blocks import attention_blocks
 from headcount.page.explain import Explanation, explain
 from headcount.page.heads_off import generate_without, head_sets, summaries_without
 from headcount.page.maps import pack
+from headcount.runs.folder import RunFile
 from headcount.training.module import Summarizer
 
 SHOWN_TYPES = ROUGE_TYPES[:3]  # summaries are one line, where ROUGE-Lsum is ROUGE-L
-HEADS_CSV = "heads.csv"  # of ``headcount heads``
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,19 +255,18 @@ def read_findings(folder: Path | None) -> dict[str, dict[str, Any]]:
     """
     if folder is None:
         return {}
-    tables = list(folder.glob(f"heads-*/{HEADS_CSV}"))
+    tables = list(folder.glob(f"heads-*/{RunFile.HEADS}"))
     findings = {}
     try:
         newest = max(tables, key=lambda path: path.stat().st_mtime)
         with newest.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
-                site = row.get("site") or row["place"]
-                name = f"{site}.{int(row['layer'])}.{int(row['head'])}"
+                name = f"{row['site']}.{int(row['layer'])}.{int(row['head'])}"
                 findings[name] = {
                     "importance": float(row["importance"]),
-                    "roles": [role for role in row.get("roles", "").split(" ") if role],
+                    "roles": row["roles"].split(),
                 }
         json.dumps(findings, allow_nan=False)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
     return findings

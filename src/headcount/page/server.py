@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from headcount.errors import ConfigError
 from headcount.escape import printable
-from headcount.page.blocks import heads_of
+from headcount.heads.blocks import heads_of
 from headcount.page.heads_off import generate_without
 from headcount.page.html import write_page
 from headcount.page.payload import (
@@ -165,7 +165,8 @@ class PageServer:
             raise ConfigError(f"run={number}: no such run; legal: 0 to {len(self.runs) - 1}")
         summarizer = self.runs[number].summarizer
         heads = _texts(asked, "heads")
-        if unknown := set(heads) - set(heads_of(summarizer.model)):
+        legal = {str(head) for head in heads_of(summarizer.model)}
+        if unknown := set(heads) - legal:
             raise ConfigError(f"heads={min(unknown)}: no such head; legal: SITE.LAYER.HEAD")
 
         with _settings(summarizer, asked.get("settings")):

@@ -168,6 +168,19 @@ class Tracker(WandbLogger):
         row = {**metrics, "trainer/global_step": self.step}
         self.attempt(lambda run: run.log(row, step=at, commit=True))
 
+    def log_html(self, name: str, path: Path) -> None:
+        """Log a file of HTML as it is, at the step of the last row."""
+        at = ROWS * self.step + self.row
+        self.row += 1
+
+        def log(run: wandb.Run) -> None:
+            if self.mode == "disabled":  # where W&B would still copy the file, which can fail
+                return
+            row = {name: wandb.Html(path, inject=False), "trainer/global_step": self.step}
+            run.log(row, step=at, commit=True)
+
+        self.attempt(log)
+
     def finish(self, *, exit_code: int) -> None:
         """End the W&B run.
 
@@ -215,6 +228,13 @@ def log_report(loggers: Sequence[Logger], report: Report, step: int) -> None:
         if isinstance(logger, Tracker):
             logger.attempt(lambda run: run.summary.update(said))
             logger.log_table("test/scores", columns=columns, data=rows)
+
+
+def log_page(loggers: Sequence[Logger], path: Path) -> None:
+    """Log the page of a training to W&B."""
+    for logger in loggers:
+        if isinstance(logger, Tracker):
+            logger.log_html("attention", path)
 
 
 def _mode(tracking: TrackingConfig, folder: Path) -> str:

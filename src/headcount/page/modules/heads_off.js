@@ -24,7 +24,7 @@ export function showHeadsOff(section) {
   const how = content.live
     ? 'Switch any heads off and the model writes the summary again.'
     : 'What the model writes without one head, a layer, or all heads of a kind.';
-  const unit = about.rouge === null
+  const numbers = about.rouge === null
     ? 'Numbers count changed words.'
     : 'Numbers are the change of ROUGE-L on this document.';
   const table = element('div', { class: 'switches', role: 'group', 'aria-label': 'Heads to switch off' });
@@ -37,7 +37,7 @@ export function showHeadsOff(section) {
   none.addEventListener('click', () => choose([]));
   section.replaceChildren(
     element('div', { class: 'row' }, heading, none),
-    element('p', { class: 'muted' }, `${how} ${unit}`), table, result,
+    element('p', { class: 'muted' }, content.live ? how : `${how} ${numbers}`), table, result,
   );
   refresh();
 
