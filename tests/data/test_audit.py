@@ -80,8 +80,8 @@ def test_printed_at_first_use_and_kept(
 
 
 def test_95th_percentile_is_by_nearest_rank() -> None:
-    assert Spread.of(list(range(1, 101))) == Spread(median=50.5, p95=95, max=100)
-    assert Spread.of([3]) == Spread(median=3, p95=3, max=3)
+    assert Spread.from_lengths(list(range(1, 101))) == Spread(median=50.5, p95=95, max=100)
+    assert Spread.from_lengths([3]) == Spread(median=3, p95=3, max=3)
 
 
 # median, 95th, max of document words, summary words and document lines; novel 1- to 4-grams;

@@ -40,7 +40,7 @@ def loader(
     stream = Stream(
         source=open_source(data, "train", streaming=True),
         tokenizer=TOKENIZER,
-        layout=Layout.of(TOKENIZER, 64, 32),
+        layout=Layout.from_tokenizer(TOKENIZER, 64, 32),
         budget=200,
         buffer=buffer,
         seed=0,

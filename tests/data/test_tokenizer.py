@@ -7,7 +7,15 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from headcount.config.schema import TokenizerConfig
 from headcount.data import tokenizer as tokenizers
-from headcount.data.tokenizer import END, START, load_tokenizer, prepare_tokenizer, words_of
+from headcount.data.tokenizer import (
+    END,
+    START,
+    adopt_tokenizer,
+    load_tokenizer,
+    prepare_tokenizer,
+    vocabulary_size,
+    words_of,
+)
 from headcount.data.tokens import encode
 from headcount.errors import ConfigError
 
@@ -143,3 +151,120 @@ def test_words_of_other_tokenizers(kind: str) -> None:
     begins, within = words_of(tokenizer)
     assert begins == expected
     assert within == list(range(5))  # a word at the beginning has the same tokens as elsewhere
+
+
+def save(tokenizer: Tokenizer, path: Path, **changes: object) -> str:
+    """Write a tokenizer with words, and return its path."""
+    tokenizer.pre_tokenizer = tokenizer.pre_tokenizer or pre_tokenizers.Whitespace()
+    path.write_text(json.dumps({**json.loads(tokenizer.to_str()), **changes}))
+    return str(path)
+
+
+def added(token: int, content: str) -> dict[str, object]:
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": token, "content": content, "special": True, **flags}
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "more"),
+    [
+        ({"[UNK]": 0, "the": 2, "cat": 3}, []),
+        ({"[UNK]": 0, "the": 1, "cat": 70}, []),
+        ({"[UNK]": 5, "the": 6, "cat": 7}, []),
+        ({"[UNK]": 0, "the": 2, "cat": 3}, [added(4, "[CLS]")]),
+        ({"[UNK]": 0, "the": 2, "cat": 3}, [added(1, START), added(9, END)]),
+        ({"[UNK]": 0, "the": 2, "cat": 4, START: 1, END: 3}, []),
+    ],
+)
+@pytest.mark.parametrize("model", [models.WordLevel, models.WordPiece])
+def test_gaps_in_the_ids(
+    model: type, vocabulary: dict[str, int], more: list[object], tmp_path: Path
+) -> None:
+    """No two tokens share an id, and there is an embedding for each."""
+    path = save(Tokenizer(model(vocabulary, unk_token="[UNK]")), tmp_path / "t.json")
+    state = json.loads(Path(path).read_text())
+    Path(path).write_text(json.dumps({**state, "added_tokens": more}))
+    tokenizer = adopt_tokenizer(path)
+    ids = encode(tokenizer, ["the cat dog"]).to_pylist()[0]
+    assert ids == [vocabulary["the"], vocabulary["cat"], vocabulary["[UNK]"]]
+    start, end = tokenizer.token_to_id(START), tokenizer.token_to_id(END)
+    assert len({start, end, vocabulary["cat"], vocabulary["the"]}) == 4
+    size = vocabulary_size(tokenizer)
+    assert size == max(tokenizer.get_vocab().values()) + 1 > max(*ids, start, end)
+    assert tokenizer.decode([vocabulary["cat"]]) == "cat"
+    assert [len(each) for each in words_of(tokenizer)] == [size, size]
+
+    tokenizer.save(str(tmp_path / "ours.json"))
+    again = load_tokenizer(tmp_path / "ours.json")
+    assert encode(again, ["the cat dog"]).to_pylist()[0] == ids
+    assert again.get_vocab() == tokenizer.get_vocab()
+
+
+def test_an_id_that_no_embedding_has_room_for(tmp_path: Path) -> None:
+    path = save(Tokenizer(models.WordLevel({"a": 10**9}, "a")), tmp_path / "t.json")
+    with pytest.raises(ConfigError, match="tokenizer.path=.*the id 1000000000 is too large"):
+        adopt_tokenizer(path)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        models.WordLevel({"a": 0, "b": 1}),
+        models.WordPiece({"a": 0, "b": 1}),
+        models.Unigram([("a", 0.0), ("b", -1.0)]),
+        models.BPE({"a": 0, "b": 1}, [], unk_token="[UNK]"),
+        models.WordLevel({}, "[UNK]"),
+    ],
+)
+def test_a_text_that_cannot_be_encoded_is_one_line(model: models.Model, tmp_path: Path) -> None:
+    tokenizer = adopt_tokenizer(save(Tokenizer(model), tmp_path / "t.json"))
+    with pytest.raises(ConfigError, match=r"^tokenizer.path: the tokenizer cannot encode a text"):
+        encode(tokenizer, ["a z"])
+    assert len(words_of(tokenizer)[0]) == vocabulary_size(tokenizer)
+
+
+def test_a_tokenizer_that_drops_what_it_does_not_know(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = adopt_tokenizer(save(Tokenizer(models.BPE({"b": 0, "c": 1}, [])), tmp_path / "t"))
+    assert encode(tokenizer, ["b z c"]).to_pylist() == [[0, 1]]
+    assert "it has no unknown token" in capsys.readouterr().out
+    assert len(words_of(tokenizer)[0]) == 4
+    adopt_tokenizer(str(pretrained(tmp_path / "theirs.json")))
+    trained = prepare_tokenizer(TEXTS, "sha", SMALL, str(tmp_path))
+    trained.save(str(tmp_path / "trained.json"))
+    adopt_tokenizer(str(tmp_path / "trained.json"))
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("missing", [[START, END], [END]])
+def test_a_run_has_a_tokenizer_with_its_special_tokens(missing: list[str], tmp_path: Path) -> None:
+    vocabulary = {"[UNK]": 0, "a": 1} | ({} if START in missing else {START: 2})
+    path = save(Tokenizer(models.WordLevel(vocabulary, "[UNK]")), tmp_path / "t.json")
+    with pytest.raises(ConfigError, match=f"it has no token {missing[0]}"):
+        load_tokenizer(Path(path))
+
+
+@pytest.mark.parametrize("words", ["(a+)+b", "(a|a)+b", r"(\w+\s?)+!", "(a*)*c"])
+def test_words_that_backtrack_without_end(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tokenizers, "MAX_TRIAL_SECONDS", 0.2)
+    texts = ["a" * 23 + " x"] * 40 + ["aaa " * 30] * 10
+    config = replace(SMALL, words=words)
+    message = r"^tokenizer.words=.* (backtracks without end|cannot be matched): .*legal: [^\n]*$"
+    with pytest.raises(ConfigError, match=message):
+        prepare_tokenizer(texts, "sha", config, str(tmp_path))
+    assert capfd.readouterr().err == ""
+
+
+def test_words_that_panic_only_in_a_later_text(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    texts = ["fine"] * 300 + ["a" * 40]
+    with pytest.raises(ConfigError, match="cannot be matched: Onig"):
+        prepare_tokenizer(texts, "sha", replace(SMALL, words="(a+)+b"), str(tmp_path))
+    assert capfd.readouterr().err == ""
+    tokenizer = prepare_tokenizer(TEXTS, "sha", replace(SMALL, words="(a+)+b"), str(tmp_path))
+    with pytest.raises(ConfigError, match="cannot be matched: Onig"):
+        encode(tokenizer, ["a" * 40])

@@ -1,11 +1,15 @@
+import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Regex, Tokenizer, normalizers
 
 from headcount.data.batches import EncodedPairs
 from headcount.data.pairs import Pairs
 from headcount.data.tokenizer import END, START
+from headcount.errors import ConfigError
 from headcount.training.data_module import SummarizationDataModule
 
 
@@ -107,3 +111,24 @@ def test_overfitting_sees_the_same_batches_in_every_epoch(small) -> None:
         first = next(iter(loader)).indices
         loader.set_epoch(1)
         assert (next(iter(loader)).indices == first) == is_same
+
+
+def test_texts_of_which_the_tokenizer_leaves_nothing(
+    small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A normalizer may remove all letters of a script, as that of an ASCII model does."""
+    trained = SummarizationDataModule(small())
+    trained.setup()
+    path = tmp_path / "theirs.json"
+    for pattern, said in (("[^\\x00]", "leaves nothing of all 60 documents"), ("Ada.*", None)):
+        theirs = Tokenizer.from_str(trained.tokenizer.to_str())
+        theirs.normalizer = normalizers.Replace(Regex(pattern), "")
+        theirs.save(str(path))
+        data = SummarizationDataModule(small(f"tokenizer.path={path}"))
+        if said:
+            with pytest.raises(ConfigError, match=f"tokenizer.path={path}: {said} of train"):
+                data.setup()
+        else:
+            data.setup()
+    out = capsys.readouterr().out
+    assert re.search(r"train: the tokenizer leaves nothing of 0 documents and \d+ summaries", out)

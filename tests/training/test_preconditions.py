@@ -1,9 +1,12 @@
+import json
 from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
 
-from headcount.training.preconditions import count_steps
+from headcount.errors import ConfigError
+from headcount.training.data_module import SummarizationDataModule
+from headcount.training.preconditions import check_same_data, count_steps
 
 
 @pytest.mark.parametrize(
@@ -21,3 +24,29 @@ def test_steps_are_those_that_lightning_trains(
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = pl.Trainer(**arguments, **quiet, accelerator="cpu", default_root_dir=tmp_path)  # type: ignore[arg-type]
     assert count_steps(trainer, batches=7) == steps
+
+
+def test_the_data_of_a_started_run(small, tmp_path: Path) -> None:
+    config = small()
+    data = SummarizationDataModule(config)
+    data.setup()
+    check_same_data(tmp_path, config, data)
+    record = tmp_path / "data.json"
+    text = json.dumps(data.origin, indent=2)
+    for harmless in (text, f"\ufeff{text}", text.replace("\n", "\r\n")):
+        record.write_text(harmless, encoding="utf-8")
+        check_same_data(tmp_path, config, data)
+    record.write_text(text.replace(data.origin["test"]["sha256"], "0" * 64))
+    with pytest.raises(ConfigError, match="its test split has the SHA-256 .* legal: 0000"):
+        check_same_data(tmp_path, config, data)
+
+
+def test_a_record_of_the_data_that_was_edited_by_hand(small, tmp_path: Path) -> None:
+    config = small()
+    data = SummarizationDataModule(config)
+    data.setup()
+    texts = ["", "{", "[]", "3", "null", "{}", '{"train": 3}', '{"train": {}}', "\x00"]
+    for content in [text.encode() for text in [*texts, "[" * 10**5]] + [b"\xff\xfe{"]:
+        (tmp_path / "data.json").write_bytes(content)
+        with pytest.raises(ConfigError, match=r"^\S*data.json: not the record .*; legal: [^\n]*$"):
+            check_same_data(tmp_path, config, data)

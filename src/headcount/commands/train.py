@@ -20,7 +20,7 @@ from headcount.config.load import as_dict, to_yaml
 from headcount.config.paths import user_path
 from headcount.config.schema import Config
 from headcount.data.cache import DIGESTS
-from headcount.data.tokenizer import load_tokenizer
+from headcount.data.tokenizer import load_tokenizer, vocabulary_size
 from headcount.errors import RunError
 from headcount.runs.checkpoint import (
     checkpoint_path,
@@ -179,7 +179,7 @@ def _train(
         )
         callbacks = [
             TrainingProgress(console),
-            TrainingCosts(folder, config, data.tokenizer.get_vocab_size()),
+            TrainingCosts(folder, config, vocabulary_size(data.tokenizer)),
             SeededSteps(config.seed),
             checkpoints,
             *averaging(config, rank_trainer),
@@ -225,7 +225,7 @@ def _prepare(
     """
     check_same_data(folder, config, data)
     remove_scratch(folder)
-    check_room(folder, config, data.tokenizer.get_vocab_size())
+    check_room(folder, config, vocabulary_size(data.tokenizer))
 
     write_atomically(folder / RunFile.DATA, json.dumps(data.origin, indent=2))
     write_atomically(folder / RunFile.TOKENIZER, data.tokenizer.to_str(pretty=True))

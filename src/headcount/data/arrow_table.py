@@ -1,4 +1,4 @@
-"""Arrow files, written chunk by chunk and read through a memory map.
+"""Arrow files: written chunk by chunk, read through a memory map.
 
 A table may be larger than memory.
 """
@@ -15,14 +15,14 @@ CHUNK = 1000  # rows
 
 
 def write_table(path: Path, schema: pa.Schema, chunks: Iterable[pa.RecordBatch]) -> None:
-    """Write a table; no more than one chunk of it is in memory."""
+    """Write a table. At most one chunk of it is in memory."""
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for chunk in chunks:
             writer.write_batch(chunk)
 
 
 def read_table(path: Path) -> pa.Table:
-    """Open a table; the system reads from disk what is looked at.
+    """Open a table. Its pages are read from disk when they are used.
 
     Raises:
         ConfigError: the file is damaged.
@@ -36,25 +36,30 @@ def read_table(path: Path) -> pa.Table:
 
 
 class Column(Sequence[Any]):
-    """A column of a table as a sequence: a cell becomes a Python object when it is asked for."""
+    """A column of a table as a sequence of Python objects, which are made when they are used.
 
-    def __init__(self, cells: pa.ChunkedArray) -> None:
-        """Take the column."""
-        self.cells = cells
+    Args:
+        values: the column.
+    """
+
+    def __init__(self, values: pa.ChunkedArray) -> None:
+        self.values = values
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return len(self.cells)
+        return len(self.values)
 
     @overload
     def __getitem__(self, row: int) -> Any: ...
     @overload
     def __getitem__(self, row: slice) -> list[Any]: ...
     def __getitem__(self, row: int | slice) -> Any:
-        """Return a cell, or a list of some."""
-        return self.cells[row].to_pylist() if isinstance(row, slice) else self.cells[row].as_py()
+        """Return the value of a row, or a list of those of several rows."""
+        if isinstance(row, slice):
+            return self.values[row].to_pylist()
+        return self.values[row].as_py()
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the cells, a chunk of the table in memory at a time."""
-        for chunk in self.cells.chunks:
+        """Yield the values. One chunk of the table is in memory at a time."""
+        for chunk in self.values.chunks:
             yield from chunk.to_pylist()

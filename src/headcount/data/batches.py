@@ -1,4 +1,4 @@
-"""Ragged batches: the token ids of examples end to end, with their lengths; nothing is padded."""
+"""Ragged batches: the token ids of examples end to end, with their lengths. Nothing is padded."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,11 +19,11 @@ class Batch:
     """Examples end to end.
 
     Attributes:
-        indices: each example's row in its split; windows of one document have the same.
-        document_ids: the documents' tokens, each document closed by the end token.
-        document_lengths: tokens of each document.
-        summary_ids: the summaries' tokens, each from the start token to the end token.
-        summary_lengths: tokens of each summary.
+        indices: the row of each example in its split; windows of one document share it.
+        document_ids: tokens of the documents; the end token closes each.
+        document_lengths: number of tokens of each document.
+        summary_ids: tokens of the summaries, each from the start token to the end token.
+        summary_lengths: number of tokens of each summary.
     """
 
     indices: list[int]
@@ -33,7 +33,7 @@ class Batch:
     summary_lengths: list[int]
 
     def pieces(self, size: int) -> Iterator["Batch"]:
-        """Yield the examples in batches of up to a size."""
+        """Yield the examples in batches of up to ``size`` examples."""
         examples = range(len(self.indices))
         for begin in examples[::size]:
             yield self.select(examples[begin : begin + size])
@@ -61,13 +61,13 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How examples are laid end to end.
+    """How examples are cut and closed.
 
     Attributes:
-        start_id: stands before a summary.
-        end_id: closes a document and a summary.
-        max_document_tokens: longer documents are cut to this, the end token included.
-        max_summary_tokens: longer summaries are cut to this, start and end token included.
+        start_id: the token before a summary.
+        end_id: the token after a document and after a summary.
+        max_document_tokens: longer documents are cut to this, including the end token.
+        max_summary_tokens: longer summaries are cut to this, including start and end token.
     """
 
     start_id: int
@@ -76,52 +76,85 @@ class Layout:
     max_summary_tokens: int
 
     @classmethod
-    def of(
+    def from_tokenizer(
         cls, tokenizer: Tokenizer, max_document_tokens: int, max_summary_tokens: int
     ) -> "Layout":
         """Return the layout with the special tokens of a tokenizer."""
-        start_id, end_id = (tokenizer.get_vocab()[token] for token in (START, END))
+        token_ids = tokenizer.get_vocab()
         return cls(
-            start_id=start_id,
-            end_id=end_id,
+            start_id=token_ids[START],
+            end_id=token_ids[END],
             max_document_tokens=max_document_tokens,
             max_summary_tokens=max_summary_tokens,
         )
 
-    def tokens(self, document: Ids, summary: Ids) -> int:
-        """Return the tokens of an example's two sides once they are cut."""
-        return min(len(document) + 1, self.max_document_tokens) + min(
-            len(summary) + 2, self.max_summary_tokens
-        )
+    def num_tokens(self, document: Ids, summary: Ids) -> int:
+        """Return the number of tokens of an example, both sides together, after cutting."""
+        document_tokens = min(len(document) + 1, self.max_document_tokens)
+        summary_tokens = min(len(summary) + 2, self.max_summary_tokens)
+        return document_tokens + summary_tokens
 
     def windows(self, document: Ids) -> list[Ids]:
-        """Return a document's uncut token ids in as few parts of equal length as are not cut."""
-        return np.array_split(
-            document, max(1, -(-len(document) // (self.max_document_tokens - 1)))
-        )
+        """Return the uncut token ids of a document in windows of about equal length.
+
+        These are as few as possible without a window that would be cut.
+        """
+        window_tokens = self.max_document_tokens - 1
+        number = max(1, -(-len(document) // window_tokens))
+        return np.array_split(document, number)
 
     def batch(
         self, indices: Sequence[int], documents: Sequence[Ids], summaries: Sequence[Ids]
     ) -> Batch:
-        """Lay examples end to end, given their uncut token ids."""
-        start, end = np.array([self.start_id], np.int32), np.array([self.end_id], np.int32)
-        documents = [ids[: self.max_document_tokens - 1] for ids in documents]
-        summaries = [ids[: self.max_summary_tokens - 2] for ids in summaries]
+        """Lay examples end to end.
+
+        Args:
+            indices: the row of each example.
+            documents: their uncut token ids, without special tokens.
+            summaries: likewise.
+        """
+        start = np.array([self.start_id], np.int32)
+        end = np.array([self.end_id], np.int32)
+
+        document_parts: list[Ids] = []
+        document_lengths = []
+        for document in documents:
+            ids = document[: self.max_document_tokens - 1]
+            document_parts += [ids, end]
+            document_lengths.append(len(ids) + 1)
+
+        summary_parts: list[Ids] = []
+        summary_lengths = []
+        for summary in summaries:
+            ids = summary[: self.max_summary_tokens - 2]
+            summary_parts += [start, ids, end]
+            summary_lengths.append(len(ids) + 2)
+
         return Batch(
             indices=np.asarray(indices).tolist(),
-            document_ids=torch.from_numpy(
-                np.concatenate([part for ids in documents for part in (ids, end)])
-            ),
-            document_lengths=[len(ids) + 1 for ids in documents],
-            summary_ids=torch.from_numpy(
-                np.concatenate([part for ids in summaries for part in (start, ids, end)])
-            ),
-            summary_lengths=[len(ids) + 2 for ids in summaries],
+            document_ids=torch.from_numpy(np.concatenate(document_parts)),
+            document_lengths=document_lengths,
+            summary_ids=torch.from_numpy(np.concatenate(summary_parts)),
+            summary_lengths=summary_lengths,
         )
 
 
 class EncodedPairs:
-    """One split as token ids."""
+    """One split as token ids of the documents and their first references.
+
+    Args:
+        pairs: the split.
+        tokenizer: from ``headcount.data.tokenizer``.
+        max_document_tokens: longer documents are cut to this, including the end token.
+        max_summary_tokens: longer summaries are cut to this, including start and end token.
+        tokens: from ``prepare_tokens``; None: the pairs are encoded now, in memory.
+
+    Attributes:
+        lengths: number of tokens of each example, both sides together, after cutting.
+        document_lengths: number of tokens of each document after cutting.
+        is_long: for each example whether its document is cut.
+        cut_documents, cut_summaries: how many are cut.
+    """
 
     def __init__(
         self,
@@ -131,32 +164,21 @@ class EncodedPairs:
         max_summary_tokens: int,
         tokens: pa.Table | None = None,
     ) -> None:
-        """Take the token ids of the documents and their first references.
-
-        Args:
-            pairs: the split.
-            tokenizer: from ``headcount.data.tokenizer``.
-            max_document_tokens: longer documents are cut to this, the end token included.
-            max_summary_tokens: longer summaries are cut to this, start and end token included.
-            tokens: from ``prepare_tokens``; None: they are made now, in memory.
-        """
+        if tokens is None:
+            tokens = pa.Table.from_batches(tokenize(pairs, tokenizer), SCHEMA)
         self.pairs = pairs
-        self.layout = Layout.of(tokenizer, max_document_tokens, max_summary_tokens)
-        tokens = (
-            pa.Table.from_batches(tokenize(pairs, tokenizer), SCHEMA) if tokens is None else tokens
-        )
-        self.documents, self.summaries = (
-            TokenColumn(tokens["document"]),
-            TokenColumn(tokens["summary"]),
-        )
-        uncut_documents, uncut_summaries = self.documents.lengths + 1, self.summaries.lengths + 2
+        self.layout = Layout.from_tokenizer(tokenizer, max_document_tokens, max_summary_tokens)
+        self.documents = TokenColumn(tokens["document"])
+        self.summaries = TokenColumn(tokens["summary"])
+
+        # With the special tokens.
+        uncut_documents = self.documents.lengths + 1
+        uncut_summaries = self.summaries.lengths + 2
         self.is_long = uncut_documents > max_document_tokens
         self.cut_documents = int(self.is_long.sum())
         self.cut_summaries = int((uncut_summaries > max_summary_tokens).sum())
         self.document_lengths = np.minimum(uncut_documents, max_document_tokens)
-        self.lengths = self.document_lengths + np.minimum(
-            uncut_summaries, max_summary_tokens
-        )  # tokens of both sides
+        self.lengths = self.document_lengths + np.minimum(uncut_summaries, max_summary_tokens)
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -165,27 +187,31 @@ class EncodedPairs:
     def batch(self, indices: Sequence[int], *, in_windows: bool = False) -> Batch:
         """Lay examples end to end.
 
-        Long documents are cut, or come in windows one after the other.
+        Args:
+            indices: their rows.
+            in_windows: give a long document in windows instead of cutting it.
         """
-        if in_windows:
-            windows = [
-                (i, window) for i in indices for window in self.layout.windows(self.documents[i])
-            ]
-            summaries = [self.summaries[i] for i, _ in windows]
-            return self.layout.batch(
-                [i for i, _ in windows], [window for _, window in windows], summaries
-            )
-        return self.layout.batch(
-            indices, [self.documents[i] for i in indices], [self.summaries[i] for i in indices]
-        )
+        if not in_windows:
+            documents = [self.documents[index] for index in indices]
+            summaries = [self.summaries[index] for index in indices]
+            return self.layout.batch(indices, documents, summaries)
+
+        index_of_window: list[int] = []
+        windows: list[Ids] = []
+        for index in indices:
+            of_document = self.layout.windows(self.documents[index])
+            windows += of_document
+            index_of_window += [index] * len(of_document)
+        summaries = [self.summaries[index] for index in index_of_window]
+        return self.layout.batch(index_of_window, windows, summaries)
 
     def shortest(self) -> Batch:
-        """Return the example with the shortest document, which a picture has room for."""
+        """Return the example with the shortest document, for which an attention plot has room."""
         return self.batch([int(self.document_lengths.argmin())])
 
 
 def by_length(split: EncodedPairs, examples: Sequence[int], size: int) -> list[list[int]]:
-    """Group examples of similar documents, the longest first, into batches of a size.
+    """Group examples with documents of similar length, the longest first, into batches of a size.
 
     For decoding, which pads.
     """
@@ -194,5 +220,5 @@ def by_length(split: EncodedPairs, examples: Sequence[int], size: int) -> list[l
 
 
 def longest_first(split: EncodedPairs, examples: Sequence[int]) -> list[int]:
-    """Order examples by the length of their documents."""
+    """Order examples by the length of their documents, the longest first."""
     return sorted(examples, key=lambda example: -int(split.document_lengths[example]))

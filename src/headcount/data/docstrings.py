@@ -1,9 +1,9 @@
-"""The embedded data set: summaries that every Python installation already holds.
+"""The embedded data set: docstrings, which every Python installation has.
 
 PEP 257: a docstring is "a summary line just like a one-line docstring, followed by a blank line,
-followed by a more elaborate description". Document = the description, summary = the summary line.
-They are read with ``ast``, nothing is imported or run, from the standard library and from packages
-that ``requirements.txt`` installs.
+followed by a more elaborate description". The description is the document, the summary line is the
+summary. The docstrings are those of the standard library and of packages that
+``requirements.txt`` installs. They are read with ``ast``: nothing is imported or run.
 """
 
 import ast
@@ -27,50 +27,61 @@ from headcount.data.cache import cached
 from headcount.watchdog import worker_pool
 
 # Raise it when the pairs that the code below makes change, so that no stale cache is used.
-FORMAT = 1
+CACHE_VERSION = 1
+
 PACKAGES = (
     "torch", "sympy", "numpy", "matplotlib", "networkx", "pandas", "nltk", "datasets", "wandb",
     "huggingface_hub", "pytorch_lightning", "torchmetrics", "pyarrow", "fsspec", "aiohttp", "PIL",
     "pydantic", "rich", "joblib", "httpx", "omegaconf", "mpmath", "fontTools", "click", "urllib3",
     "requests", "jinja2", "anyio", "google.protobuf", "dill",
 )  # fmt: skip
-DISTRIBUTIONS = {
-    "PIL": "pillow",
-    "google.protobuf": "protobuf",
-}  # where the name differs from the package's
-SKIPPED = {  # folders
+
+# Names of distributions that differ from those of their packages.
+DISTRIBUTIONS = {"PIL": "pillow", "google.protobuf": "protobuf"}
+
+SKIPPED_FOLDERS = {
     "site-packages", "dist-packages", "__pycache__", "test", "tests", "testing", "_vendor",
     "idlelib", "lib2to3",
 }  # fmt: skip
-SPLITS = {
-    "train": 90,
-    "validation": 95,
-    "test": 100,
-}  # upper ends, in hundredths of the source files
+
+# Where each split ends, in percent of the source files.
+SPLIT_ENDS = {"train": 90, "validation": 95, "test": 100}
+
+MIN_DOCUMENT_WORDS = 20
+MIN_SUMMARY_WORDS = 3
+MAX_SUMMARY_WORDS = 30
+MAX_WORKERS = 8
+FILES_PER_TASK = 64
+
+Definition = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def build(cache_dir: str) -> tuple[Path, dict[str, Any]]:
-    """Build the data set, or find it in the cache.
+    """Build the data set, unless it is in the cache.
 
     Args:
         cache_dir: the ``data.cache_dir`` of the config.
 
     Returns:
         The folder of ``train``, ``validation`` and ``test.parquet`` (columns id, document,
-        summary), and its make-up: packages with versions, pairs per split, sha256 of the text.
+        summary), and where it comes from: versions of the packages, number of pairs in each split,
+        SHA-256 of the text.
     """
-    packages = {name: spec for name in PACKAGES if (spec := _spec(name))}
-    versions = {
-        name: importlib.metadata.version(DISTRIBUTIONS.get(name, name)) for name in packages
-    }
+    packages = {}
+    versions = {}
+    for name in PACKAGES:
+        spec = _find_spec(name)
+        if spec:
+            packages[name] = spec
+            versions[name] = importlib.metadata.version(DISTRIBUTIONS.get(name, name))
     versions["python"] = platform.python_version()
 
     def fill(folder: Path) -> None:
-        roots = {
-            name: Path(next(iter(spec.submodule_search_locations)))
-            for name, spec in packages.items()
-        }
+        roots = {}
+        for name, spec in packages.items():
+            roots[name] = Path(next(iter(spec.submodule_search_locations)))
         roots["python"] = Path(sysconfig.get_paths()["stdlib"])
+
         splits = extract(roots)
         text = json.dumps(splits, ensure_ascii=False, sort_keys=True)
         info = {
@@ -82,7 +93,7 @@ def build(cache_dir: str) -> tuple[Path, dict[str, Any]]:
             pq.write_table(pa.Table.from_pylist(rows), folder / f"{split}.parquet")
         (folder / "info.json").write_text(json.dumps(info, indent=2))
 
-    folder = cached(cache_dir, "docstrings", [FORMAT, versions], fill)
+    folder = cached(cache_dir, "docstrings", [CACHE_VERSION, versions], fill)
     return folder, json.loads((folder / "info.json").read_text())
 
 
@@ -96,37 +107,43 @@ def extract(roots: dict[str, Path]) -> dict[str, list[dict[str, str]]]:
         For each split its rows: ``id`` (file, line and name), ``document`` and ``summary``. No
         document occurs twice.
     """
-    files = sorted(
-        (f"{name}/{path.relative_to(root).as_posix()}", path)
-        for name, root in roots.items()
-        for path in _sources(root)
-    )
-    splits: dict[str, list[dict[str, str]]] = {split: [] for split in SPLITS}
+    files = []
+    for name, root in roots.items():
+        for path in _find_sources(root):
+            files.append((f"{name}/{path.relative_to(root).as_posix()}", path))
+    files.sort()
+
+    splits: dict[str, list[dict[str, str]]] = {split: [] for split in SPLIT_ENDS}
     seen: set[str] = set()
-    workers = min(os.cpu_count() or 1, 8)
-    with worker_pool(workers) as pool:
-        found = pool.map(pairs, [path for _, path in files], chunksize=64)
-        for (name, _), rows in zip(
-            files, track(found, "Reading docstrings", len(files)), strict=True
-        ):
-            place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % 100
-            split = next(split for split, end in SPLITS.items() if place < end)
-            for where, document, summary in rows:
+    with worker_pool(min(os.cpu_count() or 1, MAX_WORKERS)) as pool:
+        found = pool.map(pairs, [path for _, path in files], chunksize=FILES_PER_TASK)
+        shown = track(found, "Reading docstrings", len(files))
+        for (file, _), of_file in zip(files, shown, strict=True):
+            rows = splits[_split_of(file)]
+            for place, document, summary in of_file:
                 if document not in seen:
                     seen.add(document)
-                    splits[split].append(
-                        {"id": f"{name}:{where}", "document": document, "summary": summary}
+                    rows.append(
+                        {"id": f"{file}:{place}", "document": document, "summary": summary}
                     )
     return splits
+
+
+def _split_of(file: str) -> str:
+    """Return the split of a source file, which a hash of its name decides."""
+    percent = int.from_bytes(hashlib.sha256(file.encode()).digest()[:4], "big") % 100
+    return next(split for split, end in SPLIT_ENDS.items() if percent < end)
 
 
 def pairs(path: Path) -> list[tuple[str, str, str]]:
     """Read the pairs of one source file.
 
+    A docstring is a pair if its summary line has 3 to 30 words, its description has 20 or more,
+    and the description does not contain the summary.
+
     Returns:
-        For each docstring that has 3-30 words in its summary line, 20 or more in its description,
-        and whose description does not contain the summary: place, document, summary. Nothing for a
-        file that is not Python 3.
+        Place (line and name), document and summary of each; nothing for a file that is not
+        Python 3.
     """
     try:
         with warnings.catch_warnings():
@@ -134,29 +151,42 @@ def pairs(path: Path) -> list[tuple[str, str, str]]:
             tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, OSError, RecursionError):
         return []
+
     rows = []
     for node in _definitions(tree):
         docstring = (ast.get_docstring(node) or "").encode("utf-8", "replace").decode()
-        summary, _, rest = docstring.partition("\n")
-        blank, _, document = rest.partition("\n")
-        summary, document = summary.strip(), document.strip()
-        if blank.strip() or not 3 <= len(summary.split()) <= 30 or len(document.split()) < 20:
-            continue
-        if " ".join(summary.lower().split()).rstrip(".") in " ".join(document.lower().split()):
-            continue
-        where = f"{node.lineno}:{node.name}" if not isinstance(node, ast.Module) else "1"
-        rows.append((where, document, summary))
+        pair = _split_docstring(docstring)
+        if pair:
+            place = "1" if isinstance(node, ast.Module) else f"{node.lineno}:{node.name}"
+            rows.append((place, *pair))
     return rows
 
 
-def _definitions(
-    node: ast.AST,
-) -> Iterator[ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Yield what can hold a docstring.
+def _split_docstring(docstring: str) -> tuple[str, str] | None:
+    """Return document and summary of a docstring, None if it is no pair."""
+    summary, _, rest = docstring.partition("\n")
+    line_between, _, document = rest.partition("\n")
+    summary = summary.strip()
+    document = document.strip()
+    has_length = (
+        MIN_SUMMARY_WORDS <= len(summary.split()) <= MAX_SUMMARY_WORDS
+        and len(document.split()) >= MIN_DOCUMENT_WORDS
+    )
+    if line_between.strip() or not has_length:
+        return None
 
-    Statements alone are visited, which is far less than every node.
+    summary_words = " ".join(summary.lower().split()).rstrip(".")
+    if summary_words in " ".join(document.lower().split()):
+        return None
+    return document, summary
+
+
+def _definitions(node: ast.AST) -> Iterator[Definition]:
+    """Yield the nodes that can have a docstring.
+
+    Only statements are visited, which are far fewer than all nodes.
     """
-    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+    if isinstance(node, Definition):
         yield node
     for block in ("body", "orelse", "handlers", "finalbody"):
         inner = getattr(node, block, None)
@@ -164,14 +194,17 @@ def _definitions(
             yield from _definitions(child)
 
 
-def _spec(name: str) -> Any:
+def _find_spec(name: str) -> Any:
     try:
         return importlib.util.find_spec(name)
     except ModuleNotFoundError:  # the parent of a dotted name
         return None
 
 
-def _sources(root: Path) -> Iterator[Path]:
+def _find_sources(root: Path) -> Iterator[Path]:
     for folder, subfolders, names in os.walk(root):
-        subfolders[:] = sorted(set(subfolders) - SKIPPED)
-        yield from (Path(folder) / name for name in names if name.endswith(".py"))
+        # os.walk descends into what this list holds.
+        subfolders[:] = sorted(set(subfolders) - SKIPPED_FOLDERS)
+        for name in names:
+            if name.endswith(".py"):
+                yield Path(folder) / name

@@ -1,7 +1,4 @@
-"""Loaders.
-
-Training that can go on from any batch, on any process; decoding that covers every example once.
-"""
+"""Loaders: training that resumes at any batch, and decoding that covers every example once."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -20,9 +17,19 @@ from headcount.watchdog import ignore_stop_signals
 class TrainingLoader:
     """The training batches of one process, epoch after epoch.
 
-    Lightning keeps ``state_dict`` in a checkpoint and gives it back on resume; the next batch is
-    then the one that was not handed out yet. The state holds nothing of a process or worker, so
-    that all processes share that of the first.
+    Lightning saves ``state_dict`` in a checkpoint and loads it on resume; the next batch is then
+    the first one that was not handed out. The state does not depend on the process or its workers,
+    so all processes resume from that of the first.
+
+    Args:
+        split: the training split.
+        sampler: the batches of all processes.
+        made_of: what the order depends on, by name; a state with other values is rejected.
+        num_workers: number of processes that prepare batches ahead; 0: none.
+        process: which process this is.
+        processes: number of processes.
+        same_order: whether every epoch has the order of the first one, as when a model is to
+            overfit a few batches.
     """
 
     def __init__(
@@ -36,32 +43,28 @@ class TrainingLoader:
         processes: int = 1,
         same_order: bool = False,
     ) -> None:
-        """Take the examples and their order.
-
-        Args:
-            split: the training split.
-            sampler: its batches, those of all processes.
-            made_of: what the order depends on, by name; a state that was made of anything else is
-                refused.
-            num_workers: processes that make batches ahead; 0: they are made when asked for.
-            process: which process this is.
-            processes: how many there are.
-            same_order: whether every epoch has the order of the first one, as when a model is to
-                overfit a few batches.
-        """
+        self.split = split
+        self.order = sampler
+        self.made_of = {**made_of, "processes": processes}
+        self.num_workers = num_workers
+        self.process = process
+        self.processes = processes
         self.same_order = same_order
-        self.split, self.order, self.made_of = split, sampler, {**made_of, "processes": processes}
-        self.num_workers, self.process, self.processes = num_workers, process, processes
-        self.epoch, self.done, self.skip = 0, 0, 0
-        self.sampler = self  # Lightning calls set_epoch on a loader's sampler
+
+        self.epoch = 0
+        self.done = 0  # batches of this epoch that were handed out
+        self.skip = 0  # batches that the next iteration leaves out
+        self.sampler = self  # Lightning calls set_epoch on the sampler of a loader
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order.
+        """Choose the order of an epoch.
 
-        What a state says to skip is skipped in its own epoch alone, which may have ended.
+        The batches that a loaded state skips belong to its epoch, which may have ended.
         """
         if epoch != self.epoch:
-            self.epoch, self.done, self.skip = epoch, 0, 0
+            self.epoch = epoch
+            self.done = 0
+            self.skip = 0
 
     def __len__(self) -> int:
         """Return the number of batches that each process has in an epoch."""
@@ -69,15 +72,16 @@ class TrainingLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of this epoch that were not handed out before."""
-        self.done, self.skip = self.skip, 0
-        epoch = 0 if self.same_order else self.epoch
-        batches = self.order.batches(epoch)[self.process :: self.processes][self.done :]
-        for batch in _loader(self.split, batches, self.num_workers):
+        self.done = self.skip
+        self.skip = 0
+        order = self.order.batches(0 if self.same_order else self.epoch)
+        mine = order[self.process :: self.processes]
+        for batch in _batch_loader(self.split, mine[self.done :], self.num_workers):
             self.done += 1
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place in the data: an epoch, and how many of its batches were handed out."""
+        """Return the position: the epoch, and how many of its batches were handed out."""
         return {
             "epoch": self.epoch,
             "batches": self.skip or self.done,
@@ -85,26 +89,31 @@ class TrainingLoader:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to a place.
+        """Resume at a position.
 
         Raises:
             ConfigError: the state belongs to another order.
         """
         check_made_of(state["made_of"], self.made_of)
-        self.epoch, self.skip = state["epoch"], state["batches"]
+        self.epoch = state["epoch"]
+        self.skip = state["batches"]
 
 
 def check_made_of(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to look for a place in another order.
+    """Reject a position in another order of the data.
+
+    Args:
+        then: what the order of the started run depends on, by name.
+        now: what the present order depends on.
 
     Raises:
-        ConfigError: the two differ.
+        ConfigError: a value of ``then`` differs.
     """
     for name, value in then.items():
         if name not in now or now[name] != value:
             raise ConfigError(
-                f"{name}={now.get(name)}: the run was started with another, and would not find "
-                f"its place in the data; legal: {value}"
+                f"{name}={now.get(name)}: the run was started with another value, so its position "
+                f"in the data cannot be found; legal: {value}"
             )
 
 
@@ -119,21 +128,21 @@ def decoding_loader(
     done: NDArray[np.bool_] | None = None,
     in_windows: bool = False,
 ) -> DataLoader[Any]:
-    """Return batches of similar documents, the longest first, for decoding.
+    """Return batches of documents of similar length, the longest first, for decoding.
 
-    Every example comes once, on one process; each process has the same number of batches, before
-    any are left out.
+    Each example belongs to one process. All processes have the same number of batches, unless some
+    are left out.
 
     Args:
         split: the split.
-        examples: those of it to decode.
-        size: examples of a batch; with several processes a batch may hold one more.
-        num_workers: processes that make batches ahead.
+        examples: the rows to decode.
+        size: number of examples in a batch; with several processes a batch may have one more.
+        num_workers: number of processes that prepare batches ahead; 0: none.
         process: which process this is.
-        processes: how many there are.
-        done: for each example of the split whether it is decoded; a batch of none but such is left
-            out.
-        in_windows: long documents come in windows, not cut.
+        processes: number of processes.
+        done: for each example of the split whether it is decoded; batches of decoded examples are
+            left out.
+        in_windows: give long documents in windows instead of cutting them.
 
     Raises:
         ConfigError: there are fewer examples than processes.
@@ -143,28 +152,28 @@ def decoding_loader(
             f"trainer.devices={processes}: too many processes to decode {len(examples)} examples"
         )
     mine = longest_first(split, examples)[process::processes]
+    # The process with the fewest examples decides, so that all have the same number of batches.
     number = -(-(len(examples) // processes) // size)
-    batches = [
-        batch
-        for batch in np.array_split(np.array(mine), number)
-        if done is None or not done[batch].all()
-    ]
-    return _loader(split, batches, num_workers, in_windows=in_windows)
+    batches = np.array_split(np.array(mine), number)
+    if done is not None:
+        batches = [batch for batch in batches if not done[batch].all()]
+    return _batch_loader(split, batches, num_workers, in_windows=in_windows)
 
 
-def _loader(
+def _batch_loader(
     split: EncodedPairs, batches: list[Examples], num_workers: int, *, in_windows: bool = False
 ) -> DataLoader[Any]:
-    context = "fork" if num_workers else None  # the mapped files need not be copied
     return DataLoader(
         batches,  # type: ignore[arg-type] # any sequence serves as a data set
         batch_size=None,
         collate_fn=partial(split.batch, in_windows=in_windows),
         num_workers=num_workers,
-        multiprocessing_context=context,
-        worker_init_fn=_become_worker,
+        # A forked worker shares the mapped files.
+        multiprocessing_context="fork" if num_workers else None,
+        worker_init_fn=_init_worker,
     )
 
 
-def _become_worker(worker: int) -> None:
-    ignore_stop_signals()  # here, because torch sets handlers of its own before
+def _init_worker(worker: int) -> None:
+    # Here, because torch installs signal handlers of its own in a worker before.
+    ignore_stop_signals()

@@ -1,4 +1,7 @@
-"""The order of training: batches of up to a budget of tokens, decided by seed and epoch alone."""
+"""The order of training: batches of up to a budget of tokens.
+
+Seed and epoch alone decide it.
+"""
 
 from itertools import pairwise
 
@@ -9,13 +12,30 @@ from headcount.errors import ConfigError
 
 Examples = NDArray[np.int64]
 
+TRIED_EPOCHS = 8  # of which the longest decides the number of batches
+
 
 class TokenBudgetSampler:
     """Batches of up to a budget of tokens, in a random order.
 
     Every epoch has the same number of batches, so that the length of training is known before it
-    begins: what the longest of a few epochs needs, and a multiple of the number of processes. An
-    order that needs more is drawn again; one that needs fewer has its fullest batches halved.
+    begins: the number that the longest of a few epochs needs, rounded up to a multiple of the
+    number of processes. An order that needs more batches is drawn again. If it needs fewer, its
+    fullest batches are halved.
+
+    Args:
+        lengths: number of tokens of each example.
+        budget: maximum number of tokens of a batch; no example may be longer.
+        seed: of the order.
+        pools: number of batches in a pool, within which examples are sorted by length; 0 turns
+            sorting off.
+        processes: number of processes that share the batches of an epoch.
+
+    Attributes:
+        count: number of batches of any epoch, those of all processes together.
+
+    Raises:
+        ConfigError: there are fewer examples than processes.
     """
 
     def __init__(
@@ -27,20 +47,12 @@ class TokenBudgetSampler:
         pools: int = 0,
         processes: int = 1,
     ) -> None:
-        """Find the number of batches.
+        self.lengths = lengths
+        self.budget = budget
+        self.seed = seed
+        self.pools = pools
 
-        Args:
-            lengths: tokens of each example.
-            budget: most tokens of a batch; no example may be longer.
-            seed: of the order.
-            pools: batches of a pool, within which examples are sorted by length; 0 sorts nothing.
-            processes: processes that share the batches of an epoch.
-
-        Raises:
-            ConfigError: there are fewer examples than processes.
-        """
-        self.lengths, self.budget, self.seed, self.pools = lengths, budget, seed, pools
-        needed = max(len(self._cut(epoch, 0)) for epoch in range(8))
+        needed = max(len(self._draw(epoch, 0)) for epoch in range(TRIED_EPOCHS))
         self.count = -(-needed // processes) * processes
         if self.count > len(lengths):
             raise ConfigError(
@@ -53,34 +65,38 @@ class TokenBudgetSampler:
         return self.count
 
     def batches(self, epoch: int) -> list[Examples]:
-        """Return the batches of an epoch, each the examples in it."""
+        """Return the batches of an epoch: the numbers of the examples in each."""
         draw = 0
-        while len(batches := self._cut(epoch, draw)) > self.count:
+        batches = self._draw(epoch, draw)
+        while len(batches) > self.count:
             draw += 1
+            batches = self._draw(epoch, draw)
+
         while len(batches) < self.count:
-            fullest = max(range(len(batches)), key=lambda b: len(batches[b]))
+            fullest = max(range(len(batches)), key=lambda number: len(batches[number]))
             half = len(batches[fullest]) // 2
             batches.append(batches[fullest][half:])
             batches[fullest] = batches[fullest][:half]
         return batches
 
-    def _cut(self, epoch: int, draw: int) -> list[Examples]:
+    def _draw(self, epoch: int, draw: int) -> list[Examples]:
+        """Draw an order of the examples and cut it into batches."""
         random = np.random.default_rng([self.seed, epoch, draw])
         order = random.permutation(len(self.lengths))
         if not self.pools:
             return self._fill(order, self.budget)
+
+        # Sort by length within each pool, then shuffle the batches.
         pools = self._fill(order, self.budget * self.pools)
-        order = np.concatenate(
-            [pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools]
-        )
-        batches = self._fill(order, self.budget)
-        return [batches[b] for b in random.permutation(len(batches))]
+        sorted_pools = [pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools]
+        batches = self._fill(np.concatenate(sorted_pools), self.budget)
+        return [batches[number] for number in random.permutation(len(batches))]
 
     def _fill(self, order: Examples, budget: int) -> list[Examples]:
         """Cut an order into runs of up to a budget of tokens."""
-        ends = np.cumsum(self.lengths[order], dtype=np.int64)
+        total_tokens = np.cumsum(self.lengths[order], dtype=np.int64)
         cuts = [0]
         while cuts[-1] < len(order):
-            before = int(ends[cuts[-1] - 1]) if cuts[-1] else 0
-            cuts.append(int(np.searchsorted(ends, before + budget, side="right")))
+            before = int(total_tokens[cuts[-1] - 1]) if cuts[-1] else 0
+            cuts.append(int(np.searchsorted(total_tokens, before + budget, side="right")))
         return [order[begin:end] for begin, end in pairwise(cuts)]

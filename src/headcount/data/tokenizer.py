@@ -1,42 +1,59 @@
-"""Tokenizers over bytes, trained on the data at hand, or a pretrained one.
+"""Tokenizers: trained over bytes on the data at hand, or that of a pretrained model.
 
 BPE: Sennrich et al. 2016; over bytes: Radford et al. 2019, section 2.2. Unigram: Kudo 2018,
-    section 3.2.
+section 3.2.
 """
 
-from collections.abc import Iterable
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Encoding, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from headcount.config.paths import user_path
 from headcount.config.schema import TokenizerConfig
 from headcount.data.cache import cached
 from headcount.errors import ConfigError
+from headcount.terminal import print_line
 
-FORMAT = 2  # raise it when the training below changes
-PIECES = r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"  # of GPT-2
-START, END = (
-    "<s>",
-    "</s>",
-)  # every special token there is: a summary starts from START; END closes both sides
+CACHE_VERSION = 2  # raise it when the training below changes
+
+# How GPT-2 splits text into pieces, within which BPE merges.
+PIECES = r"'(?:s|t|re|ve|m|ll|d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+
+# The special tokens. A summary starts with START; END closes documents and summaries.
+START = "<s>"
+END = "</s>"
+
+MAX_VOCABULARY = 1_000_000  # ids of a tokenizer; the largest published ones have 262,144
+UNKNOWN_TEXTS = ("𓀀", "ꙮ", "𐎠")  # letters that only a tokenizer over bytes can know
+
+# The regular expression of words is tried on the first texts of training.
+TRIED_TEXTS = 200
+TRIED_CHARACTERS = 100  # matched at a time
+MAX_TRIAL_SECONDS = 20.0  # of CPU time; a usual expression takes 0.1
+LEGAL_WORDS = "legal: a regular expression without a repetition within a repetition"
 
 
 def prepare_tokenizer(
     texts: Iterable[str], sha256: str, config: TokenizerConfig, cache_dir: str
 ) -> Tokenizer:
-    """Return the configured tokenizer, from the cache where the same texts trained the same
-    before.
+    """Return the configured tokenizer, from the cache if it was trained on the same texts before.
 
     Args:
-        texts: what it is trained on; they are read where that is to be done.
-        sha256: what they are known by.
+        texts: what it is trained on; they are only read for that.
+        sha256: digest of the texts.
         config: the ``tokenizer`` section.
         cache_dir: the ``data.cache_dir`` of the config.
 
     Raises:
-        ConfigError: there is no tokenizer at ``tokenizer.path``, or ``tokenizer.words`` cannot be
-            used.
+        ConfigError: there is no usable tokenizer at ``tokenizer.path``, or ``tokenizer.words``
+            cannot be used.
     """
     if config.path is not None:
         return adopt_tokenizer(config.path)
@@ -48,74 +65,162 @@ def prepare_tokenizer(
         tokenizer.save(str(folder / "tokenizer.json"))
 
     key = [
-        FORMAT,
+        CACHE_VERSION,
         sha256,
         config.algorithm,
         config.vocabulary_size,
         config.training_pairs,
         config.words,
     ]
-    return load_tokenizer(cached(cache_dir, "tokenizer", key, build) / "tokenizer.json")
+    folder = cached(cache_dir, "tokenizer", key, build)
+    return load_tokenizer(folder / "tokenizer.json")
+
+
+# Training
 
 
 def train_tokenizer(
     texts: Iterable[str], algorithm: str, vocabulary_size: int, *, words: str | None = None
 ) -> Tokenizer:
-    """Train a tokenizer over bytes; any text can be encoded with it and decoded without loss.
+    """Train a tokenizer over bytes: any text can be encoded, and decoded without loss.
 
     Args:
         texts: what it is trained on.
-        algorithm: bpe or unigram.
-        vocabulary_size: tokens, the 256 bytes included.
-        words: regular expression of what is a word though it has more in it than letters.
+        algorithm: ``bpe`` or ``unigram``.
+        vocabulary_size: number of tokens, including the 256 bytes.
+        words: regular expression of texts that are one word although they have other characters
+            than letters.
 
     Raises:
-        ConfigError: ``words`` is no regular expression to the library.
+        ConfigError: the library cannot use ``words``.
     """
-    model, trainer = {
+    model, trainer_class = {
         "bpe": (models.BPE, trainers.BpeTrainer),
         "unigram": (models.Unigram, trainers.UnigramTrainer),
     }[algorithm]
     tokenizer = Tokenizer(model())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    if words is not None:
-        try:
-            pattern = Regex(f" ?(?:{words})|{PIECES}")
-        except Exception as error:  # the library raises nothing narrower
-            raise ConfigError(
-                f"tokenizer.words={words} is not a regular expression of tokenizers: {error}; "
-                "legal: one of Oniguruma"
-            ) from None
-        pieces = pre_tokenizers.Split(pattern, "isolated")
+    tokenizer.decoder = decoders.ByteLevel()
+
+    if words is None:
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    else:
+        pieces = _split_at_words(words)
         as_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pieces, as_bytes])
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    given = trainer(
+        texts = iter(texts)
+        first_texts = list(islice(texts, TRIED_TEXTS))
+        _try_words(words, pieces, first_texts)
+        texts = chain(first_texts, texts)
+
+    trainer = trainer_class(
         vocab_size=vocabulary_size,
         special_tokens=[START, END],
-        initial_alphabet=alphabet,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, given)
+    with _panic_is_config_error(f"tokenizer.words={words}"), _quiet_panic():
+        tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
 
 
+def _split_at_words(words: str) -> pre_tokenizers.PreTokenizer:
+    try:
+        pattern = Regex(f" ?(?:{words})|{PIECES}")
+    except Exception as error:  # the library raises nothing narrower
+        raise ConfigError(
+            f"tokenizer.words={words} is not a regular expression of tokenizers: {error}; "
+            "legal: one of Oniguruma"
+        ) from None
+    return pre_tokenizers.Split(pattern, "isolated")
+
+
+def _try_words(words: str, pieces: pre_tokenizers.PreTokenizer, texts: Sequence[str]) -> None:
+    """Reject a regular expression that backtracks without end, before it is matched to all texts.
+
+    Nested repetition such as ``(a+)+`` takes time exponential in the length of a word. Matching
+    cannot be interrupted, so short pieces of text are tried first.
+    """
+    began = time.thread_time()
+    with _panic_is_config_error(f"tokenizer.words={words}"), _quiet_panic():
+        for text in texts:
+            for begin in range(0, len(text), TRIED_CHARACTERS):
+                pieces.pre_tokenize_str(text[begin : begin + TRIED_CHARACTERS])
+                if time.thread_time() - began > MAX_TRIAL_SECONDS:
+                    raise ConfigError(
+                        f"tokenizer.words={words} backtracks without end: matching the first "
+                        f"texts took {MAX_TRIAL_SECONDS:g} s; {LEGAL_WORDS}"
+                    )
+
+
+@contextmanager
+def _panic_is_config_error(setting: str) -> Iterator[None]:
+    """Turn a panic of the library's Rust code, which is no ``Exception``, into a ConfigError.
+
+    Args:
+        setting: key and value of what caused it, for the message.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ConfigError(f"{setting} cannot be matched: {error}; {LEGAL_WORDS}") from None
+
+
+@contextmanager
+def _quiet_panic() -> Iterator[None]:
+    """Hold back what is written to standard error, and drop it if the code within panics.
+
+    Rust reports a panic there, with a stack trace, before Python sees it.
+    """
+    try:
+        original = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), 2)
+        try:
+            yield
+        except BaseException as error:
+            if type(error).__name__ == "PanicException":
+                held_back.truncate(0)
+            raise
+        finally:
+            os.dup2(original, 2)
+            held_back.seek(0)
+            os.write(original, held_back.read())
+            os.close(original)
+
+
+# Loading
+
+
 def adopt_tokenizer(path: str) -> Tokenizer:
-    """Load the tokenizer of a pretrained model; what it lacks of START and END is added to it.
+    """Load the tokenizer of a pretrained model. START and END are added if it lacks them.
+
+    Args:
+        path: the ``tokenizer.path`` of a config.
 
     Raises:
         ConfigError: there is no tokenizer at the path.
     """
     try:
-        tokenizer = load_tokenizer(user_path("tokenizer.path", path))
+        tokenizer = _read_tokenizer(user_path("tokenizer.path", path))
     except ConfigError as error:
         raise ConfigError(
             f"tokenizer.path={path}: {error}; legal: the tokenizer.json of a model"
         ) from None
-    tokenizer.no_truncation()  # lengths are ours to limit, and nothing is padded
+
+    # Batches are ragged and cut by data.max_document_tokens and data.max_summary_tokens.
+    tokenizer.no_truncation()
     tokenizer.no_padding()
     tokenizer.add_special_tokens([START, END])
+    if _drops_unknown_text(tokenizer):
+        print_line(
+            f"tokenizer.path={path}: it has no unknown token: characters that are not in its "
+            "vocabulary are dropped"
+        )
     return tokenizer
 
 
@@ -123,31 +228,126 @@ def load_tokenizer(path: Path) -> Tokenizer:
     """Load a tokenizer that was saved with a run.
 
     Raises:
-        ConfigError: there is no tokenizer at the path.
+        ConfigError: there is no tokenizer at the path, or it lacks START or END.
     """
+    tokenizer = _read_tokenizer(path)
+    for token in (START, END):
+        if tokenizer.token_to_id(token) is None:
+            raise ConfigError(f"{path}: not a tokenizer of a run (it has no token {token})")
+    return tokenizer
+
+
+def _read_tokenizer(path: Path) -> Tokenizer:
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_str(_fill_gaps(path.read_text(encoding="utf-8")))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
     except Exception as error:  # the library raises nothing narrower
         raise ConfigError(f"{path}: not a tokenizer ({error})") from None
     tokenizer.encode_special_tokens = True  # "</s>" within a text is text
     return tokenizer
 
 
+def _fill_gaps(text: str) -> str:
+    """Return the JSON of a tokenizer, in which every id below the largest has a token.
+
+    The library gives a new token the number of tokens as its id. If the ids of a vocabulary have
+    gaps, that id belongs to another token already.
+
+    Raises:
+        ConfigError: an id is too large for an embedding of each.
+    """
+    state = json.loads(text)
+    vocabulary = state["model"]["vocab"]
+    if not isinstance(vocabulary, dict) or not vocabulary:
+        return text  # the pieces of Unigram are a list, which has no gaps
+    largest = max(vocabulary.values())
+    if largest >= MAX_VOCABULARY:
+        raise ConfigError(f"the id {largest} is too large; legal: ids below {MAX_VOCABULARY:,}")
+    if largest < len(vocabulary):
+        return text
+
+    # Added tokens keep the ids that the file gives them.
+    taken = set(vocabulary.values())
+    for token in state.get("added_tokens") or []:
+        if token["id"] not in taken and token["content"] not in vocabulary:
+            vocabulary[token["content"]] = token["id"]
+            taken.add(token["id"])
+    for gap in sorted(set(range(max(taken))) - taken):
+        vocabulary[f"<gap {gap}>"] = gap
+    return json.dumps(state)
+
+
+def _drops_unknown_text(tokenizer: Tokenizer) -> bool:
+    """Return whether letters that a tokenizer does not know leave no token."""
+    try:
+        encodings = tokenizer.encode_batch(UNKNOWN_TEXTS, add_special_tokens=False)
+    except Exception:  # it reports them as an error, as does encode_texts
+        return False
+    return not any(encoding.ids for encoding in encodings)
+
+
+# Use
+
+
+def vocabulary_size(tokenizer: Tokenizer) -> int:
+    """Return the number of token ids: the largest one, plus 1.
+
+    Ids may have gaps, so the library's ``get_vocab_size`` may be smaller.
+    """
+    return max(tokenizer.get_vocab().values()) + 1
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
+    """Encode texts in parallel, without special tokens.
+
+    Raises:
+        ConfigError: the tokenizer cannot encode one of them.
+    """
+    with _panic_is_config_error("tokenizer.words or the pre-tokenizer of tokenizer.path"):
+        try:
+            return tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        except Exception as error:  # the library raises nothing narrower
+            raise ConfigError(
+                f"tokenizer.path: the tokenizer cannot encode a text: {error}; legal: a tokenizer "
+                "over bytes, or one with an unknown token"
+            ) from None
+
+
 def words_of(tokenizer: Tokenizer) -> tuple[list[bool], list[int]]:
-    """Say how tokens make words, which are what blanks separate, by what they decode to.
+    """Return how tokens form words, by the text that they decode to.
+
+    Words are separated by blanks.
 
     Returns:
-        For each token whether it begins a word, a blank standing before its text; and the token
-        that has the same text with a blank before it, the token itself where there is none.
+        For each token whether it begins a word, that is, whether a blank comes before its text;
+        and for each token the one that has the same text after a blank, or the token itself if no
+        token has.
     """
-    [*_, letter] = tokenizer.encode("a", add_special_tokens=False).ids
-    before = len(tokenizer.decode([letter]))
+    # Some decoders strip the blank before the first token, so a letter is put before each.
+    letter = _find_letter(tokenizer)
+    begin = len(tokenizer.decode(letter))
     texts = [
-        tokenizer.decode([letter, token])[before:] for token in range(tokenizer.get_vocab_size())
+        tokenizer.decode([*letter, token])[begin:] for token in range(vocabulary_size(tokenizer))
     ]
-    spaced = {
-        text: token for token, text in enumerate(texts) if "\ufffd" not in text
-    }  # a piece of a letter is not it
-    return [text[:1].isspace() for text in texts], [
-        spaced.get(f" {text}", own) for own, text in enumerate(texts)
-    ]
+
+    # A token that is a part of a character has no text of its own.
+    token_of = {text: token for token, text in enumerate(texts) if "\ufffd" not in text}
+    begins_word = [text[:1].isspace() for text in texts]
+    after_blank = [token_of.get(f" {text}", token) for token, text in enumerate(texts)]
+    return begins_word, after_blank
+
+
+def _find_letter(tokenizer: Tokenizer) -> list[int]:
+    """Return the token of a letter; an empty list if the tokenizer has none."""
+    try:
+        ids = tokenizer.encode("a", add_special_tokens=False).ids
+    except Exception:  # no unknown token
+        ids = []
+    if ids:
+        return [ids[-1]]
+    for token in range(vocabulary_size(tokenizer)):
+        text = tokenizer.decode([token])
+        if text and not text[0].isspace() and not text[-1].isspace() and "\ufffd" not in text:
+            return [token]
+    return []

@@ -24,6 +24,7 @@ from headcount.data.sources import load_splits, open_source
 from headcount.data.stream import Stream, StreamLoader, read_pairs
 from headcount.data.tokenizer import prepare_tokenizer
 from headcount.data.tokens import fingerprint, prepare_tokens
+from headcount.errors import ConfigError
 from headcount.terminal import print_line
 
 __all__ = ["Batch", "EncodedPairs", "SummarizationDataModule", "by_length"]
@@ -82,6 +83,7 @@ class SummarizationDataModule(pl.LightningDataModule):
         split = EncodedPairs(
             pairs, self.tokenizer, data.max_document_tokens, data.max_summary_tokens, tokens
         )
+        self._check_not_empty(role, split)
         self.splits[role] = split
         self.origin[role] |= {
             "cut_documents": split.cut_documents,
@@ -96,6 +98,26 @@ class SummarizationDataModule(pl.LightningDataModule):
             print_line(
                 f"{role}: a fixed random sample of {len(self.decoded_examples(role)):,} examples "
                 f"is decoded (trainer.{key}={limit})"
+            )
+
+    def _check_not_empty(self, role: str, split: EncodedPairs) -> None:
+        """Report texts that are empty once they are tokens: a normalizer may drop whole scripts.
+
+        Raises:
+            ConfigError: all documents or all summaries of a split are empty.
+        """
+        documents = int((split.documents.lengths == 0).sum())
+        summaries = int((split.summaries.lengths == 0).sum())
+        for number, texts in ((documents, "documents"), (summaries, "summaries")):
+            if number == len(split):
+                raise ConfigError(
+                    f"tokenizer.path={self.config.tokenizer.path}: leaves nothing of all "
+                    f"{number:,} {texts} of {role}; legal: a tokenizer that knows their characters"
+                )
+        if documents or summaries:
+            print_line(
+                f"{role}: the tokenizer leaves nothing of {documents:,} documents and "
+                f"{summaries:,} summaries"
             )
 
     def audit(self, console: Console, *, always: bool = False) -> Path:
@@ -183,7 +205,9 @@ class SummarizationDataModule(pl.LightningDataModule):
 
     def _stream(self, rank: int, world_size: int) -> Stream:
         data = self.config.data
-        layout = Layout.of(self.tokenizer, data.max_document_tokens, data.max_summary_tokens)
+        layout = Layout.from_tokenizer(
+            self.tokenizer, data.max_document_tokens, data.max_summary_tokens
+        )
         return Stream(
             source=self.streamed,
             tokenizer=self.tokenizer,

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from headcount.config.load import as_dict
 from headcount.config.schema import Config, OptimizerConfig, Schedule
-from headcount.data.tokenizer import END, START, words_of
+from headcount.data.tokenizer import END, START, vocabulary_size, words_of
 from headcount.errors import ConfigError
 from headcount.evaluation.corpus_metrics import make_corpus_metrics
 from headcount.evaluation.pairwise_rouge import pairwise_rouge
@@ -84,7 +84,7 @@ class Summarizer(pl.LightningModule):
         if not hasattr(self, "model"):
             self.model = build_model(
                 self.config.model,
-                vocabulary_size=self.tokenizer.get_vocab_size(),
+                vocabulary_size=vocabulary_size(self.tokenizer),
                 max_positions=self.config.max_positions,
             )
             if self.initial_weights is not None:

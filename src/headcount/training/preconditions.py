@@ -129,21 +129,35 @@ def check_same_data(folder: Path, config: Config, data: SummarizationDataModule)
     """Reject the resume of a run whose data or tokenizer has changed behind its config.
 
     Raises:
-        ConfigError: it has.
+        ConfigError: a split or the tokenizer differs, or ``data.json`` cannot be read.
     """
-    if (folder / RunFile.DATA).exists():
-        before = json.loads((folder / RunFile.DATA).read_text(encoding="utf-8"))
-        for role in ("train", "validation", "test"):
-            if (now := data.origin[role]["sha256"]) != (then := before[role]["sha256"]):
+    record = folder / RunFile.DATA
+    if record.exists():
+        for role, then in _recorded_digests(record).items():
+            now = data.origin[role]["sha256"]
+            if now != then:
                 raise ConfigError(
                     f"data.path={config.data.path}: its {role} split has the SHA-256 {now}, and "
-                    f"{folder} was started "
-                    f"with another; legal: {then}, or --fresh"
+                    f"{folder} was started with another; legal: {then}, or --fresh"
                 )
     path = folder / RunFile.TOKENIZER
     if path.exists() and fingerprint(load_tokenizer(path)) != fingerprint(data.tokenizer):
         raise ConfigError(
             f"tokenizer.path={config.tokenizer.path or 'null'}: the tokenizer is not that with "
-            f"which {folder} was "
-            f"started; legal: the same, or --fresh"
+            f"which {folder} was started; legal: the same, or --fresh"
         )
+
+
+def _recorded_digests(record: Path) -> dict[str, str]:
+    """Return the SHA-256 of each split that a run was started with."""
+    digests: dict[str, str] = {}
+    try:
+        origin = json.loads(record.read_text(encoding="utf-8-sig"))
+        for role in ("train", "validation", "test"):
+            digests[role] = origin[role]["sha256"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ConfigError(
+            f"{record}: not the record of the data that the run wrote; legal: the file as it was, "
+            "or none, and the run resumes without comparing its data"
+        ) from None
+    return digests

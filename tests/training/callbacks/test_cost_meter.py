@@ -8,6 +8,7 @@ import pytest
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
+from headcount.data.tokenizer import vocabulary_size
 from headcount.model.cost import forward_flops
 from headcount.training.callbacks.cost_meter import TrainingCosts, add_costs
 from headcount.training.data_module import SummarizationDataModule
@@ -50,7 +51,7 @@ def fit(small, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[str,
             "headcount.training.callbacks.cost_meter.time",
             SimpleNamespace(perf_counter=lambda: clock.now),
         )
-        costs = TrainingCosts(folder, config, data.tokenizer.get_vocab_size())
+        costs = TrainingCosts(folder, config, vocabulary_size(data.tokenizer))
         trainer = pl.Trainer(
             max_steps=steps, max_epochs=-1, val_check_interval=2, check_val_every_n_epoch=None, num_sanity_val_steps=1,
             accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
