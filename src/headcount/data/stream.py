@@ -30,8 +30,18 @@ ENDLESS = 2**31 - 1
 Example = tuple[int, str, str]  # a number that no other pair of the source has, document, summary
 
 
+@dataclass(frozen=True)
+class WorkerError:
+    """What a worker yields in place of a ConfigError.
+
+    torch would raise the text of the worker's traceback.
+    """
+
+    message: str
+
+
 @dataclass(frozen=True, kw_only=True)
-class Stream(IterableDataset[Batch]):
+class Stream(IterableDataset[Batch | WorkerError]):
     """The batches of one process, without end.
 
     Attributes:
@@ -54,8 +64,20 @@ class Stream(IterableDataset[Batch]):
     process: int = 0
     processes: int = 1
 
-    def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches of this process, or of the worker of it that calls this."""
+    def __iter__(self) -> Iterator[Batch | WorkerError]:
+        """Yield the batches of this process, or of the worker of it that calls this.
+
+        Raises:
+            ConfigError: a row cannot be read. A worker yields a WorkerError instead.
+        """
+        try:
+            yield from self._batches()
+        except ConfigError as error:
+            if get_worker_info() is None:
+                raise
+            yield WorkerError(str(error))
+
+    def _batches(self) -> Iterator[Batch]:
         worker = get_worker_info()
         workers = worker.num_workers if worker else 1
         number = worker.id if worker else 0
@@ -175,18 +197,19 @@ class StreamLoader:
         return ENDLESS
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches that were not handed out before."""
+        """Yield the batches that were not handed out before.
+
+        Raises:
+            ConfigError: a row cannot be read.
+        """
         self.done = self.skip
         self.skip = 0
-        try:
-            for batch in islice(self._batch_loader(), self.done, None):
+        for position, batch in enumerate(self._batch_loader()):
+            if isinstance(batch, WorkerError):
+                raise ConfigError(batch.message)
+            if position >= self.done:
                 self.done += 1
                 yield batch
-        except ConfigError as error:
-            # The message of an error in a worker contains the worker's traceback.
-            last_line = str(error).splitlines()[-1]
-            message = last_line.removeprefix("headcount.errors.ConfigError: ")
-            raise ConfigError(message) from None
 
     def _batch_loader(self) -> DataLoader[Any]:
         return DataLoader(
