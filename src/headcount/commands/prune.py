@@ -22,7 +22,7 @@ from headcount.config.load import as_dict, to_yaml
 from headcount.config.schema import Config
 from headcount.data.batches import Batch, by_length
 from headcount.data.files import digest
-from headcount.data.tokenizer import load_tokenizer
+from headcount.data.tokenizer import load_tokenizer, vocabulary_size
 from headcount.errors import ConfigError, RunError
 from headcount.heads.blocks import Head, heads_of
 from headcount.heads.curve import order_heads, random_order
@@ -215,7 +215,7 @@ def _cost(summarizer: Summarizer) -> Cost:
     config = summarizer.config
     return cost(
         config.model,
-        vocabulary_size=summarizer.tokenizer.get_vocab_size(),
+        vocabulary_size=vocabulary_size(summarizer.tokenizer),
         max_positions=config.max_positions,
         document_tokens=config.data.max_document_tokens,
         summary_tokens=config.data.max_summary_tokens,

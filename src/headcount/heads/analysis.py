@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from headcount.config.schema import Config
 from headcount.data.batches import Batch
-from headcount.data.tokenizer import END, START
+from headcount.data.tokenizer import END, START, vocabulary_size
 from headcount.evaluation.rouge import ROUGE_TYPES
 from headcount.heads.ablation import ABLATIONS, HeadOutputs, ablated, record_outputs
 from headcount.heads.attention_maps import attention_maps, document_part
@@ -283,7 +283,7 @@ def _with_generated_summaries(summarizer: Summarizer, batches: list[Batch]) -> I
 
 def tokenizer_kinds(tokenizer: Tokenizer, words: str | None) -> Vocabulary:
     """Return which tokens of a tokenizer are delimiters, and which ``tokenizer.words`` names."""
-    size = tokenizer.get_vocab_size()
+    size = vocabulary_size(tokenizer)
     special = {token for token in map(tokenizer.token_to_id, (START, END)) if token is not None}
     pattern = re.compile(words) if words else None
 

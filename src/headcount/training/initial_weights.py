@@ -7,7 +7,7 @@ from torch import Tensor
 from headcount.config.load import as_dict, flatten
 from headcount.config.paths import user_path
 from headcount.config.schema import Config
-from headcount.data.tokenizer import load_tokenizer
+from headcount.data.tokenizer import load_tokenizer, vocabulary_size
 from headcount.data.tokens import fingerprint
 from headcount.errors import ConfigError
 from headcount.model.build import build_model
@@ -69,7 +69,7 @@ def _check_shapes(
     with torch.device("meta"):
         model = build_model(
             config.model,
-            vocabulary_size=tokenizer.get_vocab_size(),
+            vocabulary_size=vocabulary_size(tokenizer),
             max_positions=config.max_positions,
         )
     needed = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

@@ -102,7 +102,7 @@ class Summarizer(pl.LightningModule):
         """
         if not hasattr(self, "model"):
             of_model = {name.removeprefix("model."): weight for name, weight in weights.items()}
-            check_weights(of_model, self.config, self.tokenizer.get_vocab_size())
+            check_weights(of_model, self.config, vocabulary_size(self.tokenizer))
         self.configure_model()
         try:
             self.load_state_dict(weights)
