@@ -1,6 +1,8 @@
 import json
 import re
+import tomllib
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +74,24 @@ def test_modules_are_one_script_in_the_order_of_their_imports() -> None:
         "DOMParser",
     ):
         assert word not in script
+
+
+def test_the_package_carries_all_parts_of_the_page() -> None:
+    root = Path(__file__).parents[2]
+    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"][
+        "package-data"
+    ]["headcount"]
+    package = root / "src" / "headcount"
+    carried = {path for pattern in patterns for path in package.glob(pattern)}
+    parts = {
+        path
+        for path in (package / "page").rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert parts and parts <= carried
+
+
+def test_the_style_has_what_keeps_pointing_fluid() -> None:
+    style = files("headcount.page").joinpath("style.css").read_text()
+    # Colouring 500 words must not start 500 transitions, or selectors that read style attributes.
+    assert "transition" not in style and "[style" not in style

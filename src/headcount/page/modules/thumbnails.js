@@ -52,6 +52,7 @@ export async function showThumbnails(section, onView) {
     const layers = new Set(heads.map((head) => head.map.layer));
     const perLayer = heads.length / layers.size;
     if (state.sort === 'position' && Number.isInteger(perLayer)) {
+      list.classList.add('by-position');
       list.style.setProperty('--columns', Math.min(perLayer, 8));
     }
     const items = sorted(heads).map((head) => thumbnail(head, list));
@@ -99,6 +100,7 @@ export async function showThumbnails(section, onView) {
       writeFragment();
     }
     large.replaceChildren();
+    large.parentElement.classList.toggle('open', choice.enlarged !== null);
     if (choice.enlarged === null) return;
     const [site, layer, index] = choice.enlarged.split('.');
     const map = maps.find((each) => each.site === site && each.layer === Number(layer));
