@@ -266,6 +266,17 @@ def test_hostile_texts_stay_texts(browser, make_run, tmp_path: Path) -> None:
             assert [url for url in visit.requests if not url.startswith(("file:", "data:"))] == []
 
 
+def test_layers_without_heads(browser, make_run, tmp_path: Path) -> None:
+    mask = "{encoder: [[false,false],[false,true]], decoder: [[true,false],[false,false]], cross: [[false,false],[true,true]]}"
+    run, pairs = make_run("transformer", f"model.head_mask={mask}")
+    with Visit(browser, write(tmp_path / "page.html", take(pairs, range(2)), run)) as visit:
+        assert visit.page.locator(".thumbnail").count() == 4
+        visit.open("#layer1=1&tokens1=1&map1=cross.1.1")
+        assert visit.hot(".document") == [] and "Strongest" in visit.text(".large")
+        visit.open("#layer1=2&tokens1=1")
+        assert visit.hot(".document") and visit.complaints == []
+
+
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return axe-core's source, from npm; the test is skipped where it cannot be had."""

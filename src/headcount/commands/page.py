@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from headcount.config.load import load, sort_arguments
+from headcount.config.load import sort_arguments
 from headcount.config.schema import Config
 from headcount.data.batches import EncodedPairs
 from headcount.data.documents import read_documents
@@ -28,7 +28,7 @@ from headcount.page.payload import (
 )
 from headcount.runs.checkpoint import check_unchanged, load_checkpoint
 from headcount.runs.files import write_atomically
-from headcount.runs.folder import RunFile, config_file
+from headcount.runs.folder import RunFile, load_run_config
 from headcount.terminal import make_console, print_line
 from headcount.training.callbacks.progress import bar
 from headcount.training.module import Summarizer
@@ -142,7 +142,7 @@ def load_page_run(folder: Path, overrides: Sequence[str]) -> PageRun:
     Raises:
         ConfigError: there is no checkpoint, or an override changes the trained model.
     """
-    config = load([config_file(folder)], list(overrides))
+    config = load_run_config(folder, list(overrides))
     check_unchanged(folder, config)
     summarizer = Summarizer(config, load_tokenizer(folder / RunFile.TOKENIZER))
     summarizer.load_weights(load_checkpoint(folder, "best").get("state_dict", {}))

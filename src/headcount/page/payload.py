@@ -21,7 +21,7 @@ from headcount.page.maps import pack
 from headcount.runs.folder import RunFile
 from headcount.training.module import Summarizer
 
-SHOWN_TYPES = ROUGE_TYPES[:3]  # summaries are one line, where ROUGE-Lsum is ROUGE-L
+SHOWN_TYPES = ROUGE_TYPES[:3]  # ROUGE-1, ROUGE-2 and ROUGE-L
 
 
 @dataclass(frozen=True, kw_only=True)

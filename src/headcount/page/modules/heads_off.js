@@ -45,7 +45,7 @@ export function showHeadsOff(section) {
     const rows = element('div', { class: 'site' });
     const blocks = content.runs[run].blocks.filter((block) => block.name.startsWith(`${site}.`));
     const all = headNames(run).filter((name) => name.startsWith(`${site}.`));
-    rows.append(element('div', { class: 'switch-row' }, blocks.length > 1
+    rows.append(element('div', { class: 'switch-row' }, blocks.length > 1 && all.length > 1
       ? button(all, SITES[site], 'All heads: ', 'all')
       : element('span', { class: 'label' }, SITES[site])));
     for (const block of blocks) {

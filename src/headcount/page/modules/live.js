@@ -1,6 +1,6 @@
 // The served page: texts are sent to the server that it came from, and to nobody else.
 
-import { byId } from './dom.js';
+import { byId, element } from './dom.js';
 import { addMaps } from './maps.js';
 import { chooseDocument, content, state, writeFragment } from './state.js';
 import { excerpt } from './words.js';
@@ -52,7 +52,11 @@ export function startLive(onNew) {
   if (!content.live) return;
   const [first] = content.runs;
   byId('live').hidden = false;
-  byId('live-strategy').value = first.strategy;
+  const strategy = byId('live-strategy');
+  if (![...strategy.options].some((option) => option.value === first.strategy)) {
+    strategy.append(element('option', {}, first.strategy));
+  }
+  strategy.value = first.strategy;
   byId('live-beams').value = first.beams;
   byId('live-length').value = first.length;
   byId('live-length').max = first.length;

@@ -56,7 +56,7 @@ export function toDocument(maps, layer, head) {
       for (let cell = 0; cell < mean.length; cell += 1) mean[cell] += WEIGHTS[map.bytes[begin + cell]];
     }
   }
-  for (let cell = 0; cell < mean.length; cell += 1) mean[cell] /= heads;
+  for (let cell = 0; cell < mean.length; cell += 1) mean[cell] /= Math.max(1, heads);
   return { rows, columns, mean };
 }
 
