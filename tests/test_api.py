@@ -59,6 +59,10 @@ def test_a_finished_run(
     assert expected == capsys.readouterr().out.splitlines()
     assert len(found) == 3 and found[1] == ""
 
+    # An ensemble of equal models is one.
+    twice = headcount.load_run(folder, ["generation.strategy=beam"], others=[folder])
+    assert twice.module.ensemble is not None and twice.summarize(DOCUMENTS) == found
+
     # Every block has a map for each head, whose rows sum to one.
     maps = run.attention(DOCUMENTS[0])
     sites = {

@@ -1,3 +1,4 @@
+import importlib
 import os
 import subprocess
 import sys
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from headcount import cli
+from headcount.config.schema import Config
 from tests.conftest import SMALL, write_data
 
 REPOSITORY = Path(__file__).parent.parent
@@ -90,6 +92,46 @@ def test_a_mistake_is_one_line_and_exit_2(
     out, err = capsys.readouterr()
     assert exit.value.code == 2
     assert out == "" and len(err.splitlines()) == 1 and err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "expected"),
+    [
+        ("evaluate", [], {"others": [], "out": None}),
+        ("evaluate", ["b-1"], {"others": [Path("b-1")], "out": None}),
+        ("evaluate", ["b-1", "a-1", "--out", "c"], {"others": [Path("b-1"), Path("a-1")]}),
+        ("summarize", [], {"others": [], "file": "-"}),
+        ("summarize", ["in.txt"], {"others": [], "file": "in.txt"}),
+        ("summarize", ["b-1", "in.txt"], {"others": [Path("b-1")], "file": "in.txt"}),
+        ("summarize", ["b-1", "a-1"], {"others": [Path("b-1"), Path("a-1")], "file": "-"}),
+    ],
+)
+def test_several_runs_on_the_command_line(
+    command: str,
+    args: list[str],
+    expected: dict[str, object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Folders are runs, and the first gives the config; a file is what to summarize."""
+    for name in ("a-1", "b-1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(f"seed: {len(name)}\n")
+    seen: dict[str, object] = {}
+
+    def take(run: Path, config: Config, file: str = "", **options: object) -> None:
+        seen.update(run=run, config=config, file=file, **options)
+
+    module = importlib.import_module(f"headcount.commands.{command}")
+    monkeypatch.setattr(module, command, take)
+    words = ["headcount", command, "a-1", *args, "generation.max_tokens=7"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as exit:
+        cli.main()
+    assert exit.value.code == 0
+    config = seen["config"]
+    assert isinstance(config, Config) and config.seed == 3 and config.generation.max_tokens == 7
+    assert seen["run"] == Path("a-1") and expected.items() <= seen.items()
 
 
 def test_config_prints_what_it_resolves(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def test_our_commands(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None
         assert files and all(Path(f).is_file() for f in files)
         load(files, [a for a in args if "=" in a])
     elif command == "evaluate":
-        load(["configs/docstrings.yaml"], [a for a in args[1:] if not a.startswith("--")])
+        overrides = [a for a in args[1:] if not a.startswith(("--", "runs/"))]
+        load(["configs/docstrings.yaml"], overrides)
 
 
 def test_both_ways_are_given() -> None:

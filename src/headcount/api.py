@@ -28,10 +28,10 @@ from headcount.config.schema import Config
 from headcount.data.batches import Batch
 from headcount.data.tokenizer import load_tokenizer
 from headcount.model.attention import MultiHeadAttention
-from headcount.runs.checkpoint import check_unchanged, load_checkpoint
 from headcount.runs.folder import RunFile, load_run_config
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.decoding import document_batches, encode_documents, generate_rows
+from headcount.training.ensemble import check_runs, load_runs
 from headcount.training.initial_weights import read_initial_weights
 from headcount.training.module import Summarizer
 
@@ -75,21 +75,27 @@ def build_module(config: Config, data: SummarizationDataModule) -> Summarizer:
     return summarizer
 
 
-def load_run(path: str | Path, overrides: Sequence[str] = ()) -> "LoadedRun":
+def load_run(
+    path: str | Path, overrides: Sequence[str] = (), *, others: Sequence[str | Path] = ()
+) -> "LoadedRun":
     """Load the best checkpoint of a run, or an export, for generation.
 
     Args:
         path: a run folder or an export.
         overrides: ``KEY=VALUE`` each, such as ``generation.strategy=beam``.
+        others: further runs of the same tokenizer; summaries are those of the ensemble, attention
+            maps those of the first run's model.
 
     Raises:
-        ConfigError: there is no checkpoint, or an override changes the trained model.
+        ConfigError: there is no checkpoint, an override changes the trained model, or the runs do
+            not go together.
     """
     folder = Path(path)
     config = load_run_config(folder, list(overrides))
-    check_unchanged(folder, config)
+    runs = [folder, *map(Path, others)]
+    check_runs(runs, config)
     summarizer = Summarizer(config, load_tokenizer(folder / RunFile.TOKENIZER))
-    summarizer.load_weights(load_checkpoint(folder, "best").get("state_dict", {}))
+    load_runs(summarizer, runs)
     return LoadedRun(config=config, module=summarizer.eval())
 
 

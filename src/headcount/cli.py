@@ -131,11 +131,29 @@ def train(
 @app.command(
     epilog="Examples:\n\n- `headcount evaluate runs/docstrings-1`\n\n"
     "- `headcount evaluate runs/docstrings-1 data.test_split=validation`\n\n"
-    "- `headcount evaluate runs/docstrings-1 --shuffle-sources`"
+    "- `headcount evaluate runs/docstrings-1 --shuffle-sources`\n\n"
+    "- `headcount evaluate runs/docstrings-1 runs/docstrings-2 generation.strategy=mbr` writes "
+    "with both models, into runs/docstrings-1.ensemble-1"
 )
 def evaluate(
     run: Run,
-    args: Overrides = None,
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN...] [KEY=VALUE...]",
+            help="further runs of the same tokenizer, an ensemble; then changes to the first "
+            "run's config",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="folder to write into, instead of one within the run or, for several runs, next "
+            "to the first",
+        ),
+    ] = None,
     shuffle_sources: Annotated[
         bool,
         typer.Option(
@@ -143,11 +161,21 @@ def evaluate(
         ),
     ] = False,
 ) -> None:
-    """Generate and score the test summaries of a finished run again, with its best checkpoint."""
-    config = load_run_config(run, args or [])
+    """Generate and score the test summaries of a finished run again, with its best checkpoint.
+
+    Several runs average their next-token distributions.
+    """
+    others, overrides = compose.sort_arguments(args or [])
+    config = load_run_config(run, overrides)
     from headcount.commands.evaluate import evaluate
 
-    evaluate(run, config, shuffle_sources=shuffle_sources)
+    evaluate(
+        run,
+        config,
+        others=[Path(other) for other in others],
+        out=out,
+        shuffle_sources=shuffle_sources,
+    )
 
 
 @app.command(
@@ -246,15 +274,17 @@ def prune(
     "- `headcount summarize runs/docstrings-1 documents.jsonl --out summaries.jsonl` resumes "
     "where it was killed\n\n"
     "- `headcount summarize runs/docstrings-1 documents.jsonl "
-    "generation.strategy=beam generation.num_return_sequences=4`"
+    "generation.strategy=beam generation.num_return_sequences=4`\n\n"
+    "- `headcount summarize runs/docstrings-1 runs/docstrings-2 letter.txt` with both models"
 )
 def summarize(
     run: Run,
     args: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FILE|-] [KEY=VALUE...]",
-            help="text or JSONL, - is standard input; then changes",
+            metavar="[RUN...] [FILE|-] [KEY=VALUE...]",
+            help="further runs of the same tokenizer, an ensemble; text or JSONL, - is standard "
+            "input; then changes to the first run's config",
         ),
     ] = None,
     out: Annotated[
@@ -270,7 +300,9 @@ def summarize(
 
     Text, one a line; or JSONL, an object a line, which comes out as JSONL.
     """
-    files, overrides = compose.sort_arguments(args or [])
+    named, overrides = compose.sort_arguments(args or [])
+    others = [Path(name) for name in named if os.path.isdir(name)]
+    files = [name for name in named if not os.path.isdir(name)]
     if len(files) > 1:
         raise ConfigError(
             f"summarize: {files[1]}: a second file; legal: one, or - for standard input"
@@ -278,7 +310,7 @@ def summarize(
     config = load_run_config(run, overrides)
     from headcount.commands.summarize import summarize
 
-    summarize(run, config, files[0] if files else "-", out=out)
+    summarize(run, config, files[0] if files else "-", others=others, out=out)
 
 
 @app.command(

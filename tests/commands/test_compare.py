@@ -179,3 +179,18 @@ def test_corpus_metrics_are_compared(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert f"{scores[0]:.2f}" in printed and f"{scores[1]:.2f}" in printed
         assert f"{scores[1] - scores[0]:+.2f}" in printed
     assert "chrF by words of the document" in (tmp_path / "report.md").read_text()
+
+
+def test_systems_are_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An evaluation of several models, or by a search that optimizes the metric."""
+    model = write(tmp_path / "a-1", "poor")
+    system = write(tmp_path / "a-1.ensemble-1", "good")
+    scores = json.loads((system / "scores.json").read_text())
+    (system / "scores.json").write_text(json.dumps({**scores, "system": "ensemble of a and b"}))
+    compare([model, system])
+    out = capsys.readouterr().out
+    assert "\n a-1 " in out and out.count("\n a-1.ensemble-1 (system) ") == 3
+    assert "\na-1.ensemble-1 (system): ensemble of a and b\n" in out
+    (system / "scores.json").write_text(json.dumps({**scores, "system": ["a"]}))
+    with pytest.raises(ConfigError, match=r"ensemble-1: damaged results .*system=\['a'\]"):
+        compare([model, system])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from pytorch_lightning.loggers import WandbLogger
 
 from headcount.commands import train as run
@@ -243,3 +244,83 @@ def test_validation_is_scored_by_the_configured_rule(
     )
     run.train(small("evaluation.references=best-by-rouge1"))
     assert set(rules) == {"best-by-rouge1"}
+
+
+def test_several_runs_are_scored_as_a_system(
+    small, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Next to the first run; resumed like an evaluation, by the same runs in the same order."""
+    first, second = trained(small), trained(small, "model.num_heads=4", "seed=1")
+    config = load([str(first / "config.yaml")], ["generation.strategy=sample"])
+    with monkeypatch.context() as patch:
+        patch.setattr("headcount.commands.evaluate.report", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluate(first, config, others=[second])
+    with monkeypatch.context() as patch:
+        patch.setattr(Summarizer, "generate", lambda *_: pytest.fail("generated again"))
+        patch.setattr(Summarizer, "plot_attention", lambda *_: Figure())
+        capsys.readouterr()
+        evaluate(first, config, others=[second])
+    folder = first.with_name(f"{first.name}.ensemble-1")
+    scores = json.loads((folder / "scores.json").read_text())
+    assert list(scores["systems"]) == ["system", *config.evaluation.baselines, "human"]
+    assert scores["system"] == f"ensemble of {first.name} and {second.name}"
+    assert json.loads((folder / "models.json").read_text()) == [
+        f"../{first.name}",
+        f"../{second.name}",
+    ]
+    out = capsys.readouterr().out
+    assert f"\nsystem: {scores['system']}\n" in out and f"evaluation folder: {folder}" in out
+
+    # It writes something else than the first model; the first one twice writes what it writes.
+    evaluate(first, config)
+    evaluate(first, config, others=[first])
+    again = first.with_name(f"{first.name}.ensemble-2")
+    alone, together, twice = (
+        [row["summary"] for row in rows(path / "predictions.jsonl")]
+        for path in (first / "evaluation-1", folder, again)
+    )
+    assert together != alone and twice == alone
+
+
+def test_another_folder_for_an_evaluation(
+    small, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resumed by the same command, finished once, and rejected in one line for anything else."""
+    folder = trained(small)
+    config = load([str(folder / "config.yaml")], [])
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr("headcount.commands.evaluate.report", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            evaluate(folder, config, out=out)
+    assert (out / "parts").exists() and not (out / "scores.json").exists()
+    evaluate(folder, config, out=out)
+    assert (out / "scores.json").read_text() == (folder / "scores.json").read_text()
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(Summarizer, "generate", lambda *_: pytest.fail("generated again"))
+        evaluate(folder, config, out=out)
+    assert capsys.readouterr().out == f"{out}: finished\n"
+
+    beam = load([str(folder / "config.yaml")], ["generation.strategy=beam"])
+    attempts = {
+        "started with generation.strategy=greedy": (beam, [], out),
+        "holds an evaluation of other runs": (config, [folder], out),
+        "holds no evaluation": (config, [], folder),
+    }
+    for message, (changed, others, where) in attempts.items():
+        with pytest.raises(ConfigError, match=f"^--out=[^\n]*{message}; legal: [^\n]*$"):
+            evaluate(folder, changed, others=others, out=where)
+
+
+def test_minimum_bayes_risk_is_named_beside_its_scores(
+    small, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = trained(small)
+    mbr = ["generation.strategy=mbr", "generation.mbr_num_samples=4"]
+    evaluate(folder, load([str(folder / "config.yaml")], mbr))
+    named = "minimum Bayes risk, which optimizes ROUGE, the metric"
+    scores = json.loads((folder / "evaluation-1" / "scores.json").read_text())
+    assert scores["system"] == named and f"\nmodel: {named}\n" in capsys.readouterr().out
+    assert json.loads((folder / "scores.json").read_text())["system"] is None

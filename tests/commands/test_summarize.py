@@ -354,3 +354,29 @@ def test_an_input_that_cannot_be_read_twice(small, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="cannot be read again to resume; legal: a file"):
             summarize(folder, config, file, out=Path("out.jsonl"))
     assert not list(tmp_path.glob("out.jsonl*"))
+
+
+def test_several_runs_summarize_together(
+    small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To standard output and to a file alike; a file of one run is not resumed by two."""
+    first = trained(small)
+    longer = ["trainer.max_steps=30", "trainer.val_check_interval=30"]
+    second = trained(small, "model.num_heads=4", *longer)
+    config = load([str(first / "config.yaml")], ["generation.strategy=mbr"])
+    known = rows(Path(config.data.path) / "test.jsonl")
+    lines = [json.dumps({"id": row["id"], "document": row["document"]}) + "\n" for row in known]
+    (tmp_path / "in.jsonl").write_text("".join(lines))
+
+    def printed(*others: Path) -> list[str]:
+        capsys.readouterr()
+        summarize(first, config, "in.jsonl", others=others)
+        return [json.loads(line)["summary"] for line in capsys.readouterr().out.splitlines()]
+
+    together = printed(second)
+    assert together != printed()
+    assert printed(first) == printed()
+    summarize(first, config, "in.jsonl", others=[second], out=tmp_path / "out.jsonl")
+    assert [row["summary"] for row in rows(tmp_path / "out.jsonl")] == together
+    with pytest.raises(ConfigError, match="out.jsonl: started with checkpoint="):
+        summarize(first, config, "in.jsonl", out=tmp_path / "out.jsonl")

@@ -38,7 +38,7 @@ def banned(logits: torch.Tensor) -> list[set[int]]:
         (6, [set(), set(), set()]),
     ],
 )
-def test_no_run_stands_twice(size: int, expected: list[set[int]]) -> None:
+def test_no_ngram_of_tokens_occurs_twice(size: int, expected: list[set[int]]) -> None:
     found = constrain(NoRepeatNgram(size=size), torch.zeros(1, 3, 8))
     assert banned(found) == expected
 
@@ -46,25 +46,25 @@ def test_no_run_stands_twice(size: int, expected: list[set[int]]) -> None:
 @pytest.mark.parametrize(
     ("text", "size", "expected"),
     [
-        ("a b _a", 1, {"_a"}),  # the word "ab" and the word "a": no other begins like those
-        ("a b _c _a b", 2, {"_c"}),  # after "ab" was "c"
-        ("a b _c _a", 2, set()),  # after "a" was nothing; that it may become "ab" is no matter
+        ("a b _a", 1, {"_a"}),  # the words "ab" and "a"; no word may begin like "a"
+        ("a b _c _a b", 2, {"_c"}),  # "ab c" exists
+        ("a b _c _a", 2, set()),  # nothing follows "a"; that it may become "ab" does not matter
         ("a b _c _a b a", 2, set()),
-        ("d _b _c d _d _b", 2, {"_c"}),  # "cd" is not begun; inside of words anything goes on
+        ("d _b _c d _d _b", 2, {"_c"}),  # "cd" is not begun; within a word every token is allowed
         ("d _b _c d _d _b", 3, {"_c"}),
         ("d _b _c d _d _c d", 3, set()),
-        ("d _b _c _b _c _b", 3, {"_c"}),  # runs may overlap
-        ("e _b _c _e _b", 3, set()),  # no "_e": what stands at the beginning is another word
+        ("d _b _c _b _c _b", 3, {"_c"}),  # n-grams may overlap
+        ("e _b _c _e _b", 3, set()),  # there is no "_e", so the first word is another one
         ("d", 2, set()),
     ],
 )
-def test_no_run_of_words_stands_twice(text: str, size: int, expected: set[str]) -> None:
+def test_no_ngram_of_words_occurs_twice(text: str, size: int, expected: set[str]) -> None:
     tokens = ["</s>", *"abcde", "_a", "_b", "_c", "_d"] + ["_e"] * text.count("_e")
+    within = list(range(len(tokens)))
+    for letter in "abcd":
+        within[tokens.index(letter)] = tokens.index(f"_{letter}")
     words = Words(
-        begins_V=torch.tensor([token[0] == "_" for token in tokens]),
-        within_V=torch.tensor(
-            [tokens.index(f"_{t}") if f"_{t}" in "_a_b_c_d" else i for i, t in enumerate(tokens)]
-        ),
+        begins_V=torch.tensor([token[0] == "_" for token in tokens]), within_V=torch.tensor(within)
     )
     written = torch.tensor([[[tokens.index(token) for token in text.split()]]])
     blocked = constrain(
@@ -75,13 +75,12 @@ def test_no_run_of_words_stands_twice(text: str, size: int, expected: set[str]) 
 
 
 @pytest.mark.parametrize("written", range(6))
-def test_no_early_end(written: int) -> None:
+def test_minimum_length(written: int) -> None:
     found = constrain(
         MinimumLength(min_tokens=4, end_id=0), torch.zeros(1, 3, 8), WRITTEN[:, :, :written]
     )
-    assert (
-        banned(found) == [{0} if written < 3 else set()] * 3
-    )  # the end token is the fourth at the earliest
+    # The end token is the fourth at the earliest.
+    assert banned(found) == [{0} if written < 3 else set()] * 3
 
 
 def test_repetition_costs_log_probability() -> None:
@@ -97,11 +96,11 @@ def test_repetition_costs_log_probability() -> None:
             )
 
 
-def test_nothing_is_forbidden_by_default() -> None:
+def test_no_constraints_by_default() -> None:
     assert build_constraints(GenerationConfig(max_tokens=9), end_id=0) == []
 
 
-def test_a_config_makes_its_constraints() -> None:
+def test_constraints_of_a_config() -> None:
     config = GenerationConfig(
         max_tokens=9, min_tokens=3, no_repeat_ngram_size=2, repetition_penalty=1.5
     )
@@ -112,7 +111,7 @@ def test_a_config_makes_its_constraints() -> None:
     ]
 
 
-def test_what_sampling_draws_from() -> None:
+def test_filtered_distributions() -> None:
     logits = torch.tensor([[0.5, 0.25, 0.15, 0.1], [0.1, 0.2, 0.3, 0.4]]).log()
 
     def kept(temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> list[list[float]]:

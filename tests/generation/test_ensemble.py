@@ -16,17 +16,17 @@ from headcount.generation.generate import generate
 from headcount.generation.hypothesis import Hypothesis
 from headcount.model.base import NextTokenModel, SummaryModel
 from headcount.model.ragged import BatchLayout
-from tests.generation.test_generate import (
+from tests.generation.brute_force import (
     RULES,
     SEARCH,
-    SEEDS,
-    WORDS,
     brute_force,
     search_by,
     shared_tokens,
     text_of,
     tiny,
 )
+from tests.generation.brute_force import VOCABULARY as TINY_VOCABULARY
+from tests.generation.test_generate import SEEDS
 from tests.model.builds import ARCHITECTURES, DOCUMENTS, VOCABULARY, batch, ids, make
 
 STRATEGIES: dict[str, dict[str, Any]] = {
@@ -135,7 +135,7 @@ def test_a_wide_beam_is_exhaustive(rule: str, members: tuple[str, str]) -> None:
     models = [tiny(members[0]), tiny(members[1], "copying=true", "num_heads=2")]
     search = replace(SEARCH, num_beams=130, **RULES[rule])
     lengths = [7, 3]
-    documents = ids(lengths) % WORDS
+    documents = ids(lengths) % TINY_VOCABULARY
     found = search_by(Ensemble(models), documents, BatchLayout.from_lengths(lengths), search)
     for document, hypotheses in zip(documents.split(lengths), found, strict=True):
         expected = brute_force(models, document, search)

@@ -40,7 +40,8 @@ def compare(
     too.
 
     Args:
-        folders: two or more, each a run's or an evaluation's.
+        folders: two or more, each a run's or an evaluation's. An evaluation of an ensemble or by
+            minimum Bayes risk is marked as a system.
         report: file to write a report to, as Markdown.
         metric: the score of an example that the report is about.
 
@@ -61,9 +62,14 @@ def compare(
         )
     for folder, run in zip(folders, runs, strict=True):
         _check_alike(run, runs[0], shared, f"{folder} and {folders[0]}")
-    systems = [
-        _read_system(name, run, shared) for name, run in zip(_names(folders), runs, strict=True)
-    ]
+    systems = []
+    descriptions = []
+    for name, run in zip(_names(folders), runs, strict=True):
+        # What is no single model, or optimizes the metric, is marked.
+        if run.system is not None:
+            name = f"{name} (system)"
+            descriptions.append(f"{name}: {run.system}")
+        systems.append(_read_system(name, run, shared))
     legal = [*ROUGE_TYPES, *systems[0].corpus]
     if metric not in legal:
         raise ConfigError(
@@ -74,6 +80,8 @@ def compare(
     largest = max(len(run.rows) for run in runs)
     console = make_console()
     print_systems(console, f"{len(shared):,} of {largest:,} examples", systems, runs[0].signature)
+    for description in descriptions:
+        say(console, description)
 
     # Test the differences from the first, all as one family.
     tests = [_differences(system, systems[0]) for system in systems[1:]]

@@ -4,6 +4,7 @@ An evaluation writes the summaries, their metrics for each example, all scores w
 alarms, the time of a summary, and a plot of the cross-attention; see ``RunFile``.
 """
 
+import glob
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
@@ -15,51 +16,65 @@ import pytorch_lightning as pl
 
 from headcount.config.load import to_yaml
 from headcount.config.schema import Config
-from headcount.data.files import digest
 from headcount.data.loader import decoding_loader
 from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError
 from headcount.evaluation.report import Report, report
 from headcount.evaluation.tables import print_report
-from headcount.runs.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
 from headcount.runs.files import write_atomically
-from headcount.runs.folder import (
-    RunFile,
-    create_numbered_folder,
-    differences,
-    lock_folder,
-    reject_links,
-)
+from headcount.runs.folder import RunFile, create_numbered_folder, differences, lock_folder
 from headcount.runs.partial_predictions import PartialPredictions
 from headcount.runs.scores import write_results
 from headcount.terminal import make_console, print_line, say
 from headcount.training.callbacks.cost_meter import add_costs
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.decoding import GeneratedRow, generate_rows, place, resume, summary_bar
+from headcount.training.ensemble import (
+    check_runs,
+    describe_system,
+    digest_checkpoints,
+    load_runs,
+    relative_names,
+)
 from headcount.training.module import GeneratedSummary, Summarizer, describe_long_documents
 from headcount.training.processes import silence_other_ranks, start_other_ranks
 from headcount.training.signals import Signals
 from headcount.training.trainer import make_trainer
 
 
-def evaluate(run: Path, config: Config, *, shuffle_sources: bool = False) -> None:
-    """Generate and score the test summaries of a run again, in a folder ``RUN/evaluation-N``.
+def evaluate(
+    run: Path,
+    config: Config,
+    *,
+    others: Sequence[Path] = (),
+    out: Path | None = None,
+    shuffle_sources: bool = False,
+) -> None:
+    """Generate and score the test summaries of a run again, or those of several runs as an
+    ensemble.
 
-    Resumes an interrupted evaluation of the same config; otherwise starts a new folder.
+    The folder is ``RUN/evaluation-N``; for an ensemble ``RUN.ensemble-N``, next to the first run.
+    Resumes an interrupted evaluation of the same config and runs; otherwise starts a new folder.
 
     Args:
         run: the run folder.
-        config: the run's config, with changes.
+        config: the run's config, with changes. Its data is used.
+        others: further runs, whose next-token distributions are averaged with the first one's.
+        out: another folder to write into.
         shuffle_sources: also score summaries of other documents; a model that reads its documents
             scores higher than that.
 
     Raises:
-        ConfigError: the run is not complete, a setting of its model is changed, or its data is not
-            available.
+        ConfigError: a run is not complete, a setting of its model is changed, the runs do not go
+            together, the data is not available, or ``out`` holds something else.
         SystemExit: with 128 + the signal that stopped the evaluation.
     """
-    reject_links(run)
-    check_unchanged(run, config)
+    runs = [run, *others]
+    check_runs(runs, config)
+    if out is not None and _is_finished(out, config, runs):
+        print_line(f"{out}: finished")
+        return
+
     console = make_console()
     with Signals(), ExitStack() as locks:
         trainer = make_trainer(config, loggers=[], callbacks=[])
@@ -68,20 +83,57 @@ def evaluate(run: Path, config: Config, *, shuffle_sources: bool = False) -> Non
         data.trainer = trainer
         data.setup()
 
-        locked = _lock_evaluation(run, config, locks) if trainer.is_global_zero else None
+        locked = None
+        if trainer.is_global_zero:
+            locked = _lock_evaluation(runs, config, out, locks)
         folder = start_other_ranks(trainer, locked)
         if trainer.is_global_zero:
             write_atomically(folder / RunFile.CONFIG, to_yaml(config))
+            if others or out is not None:
+                _write_models(folder, runs)
         summarizer = Summarizer(config, data.tokenizer)
-        score_test(trainer, summarizer, data, run, folder, shuffle_sources=shuffle_sources)
+        score_test(trainer, summarizer, data, runs, folder, shuffle_sources=shuffle_sources)
     say(console, f"\nevaluation folder: {folder}")
 
 
-def _lock_evaluation(run: Path, config: Config, locks: ExitStack) -> Path:
-    """Lock and return the folder of an interrupted evaluation of the same config, or a new one."""
-    for config_file in run.glob(f"evaluation-*/{RunFile.CONFIG}"):
+def _is_finished(out: Path, config: Config, runs: Sequence[Path]) -> bool:
+    """Return whether a folder holds the finished evaluation of these runs by this config.
+
+    Raises:
+        ConfigError: it holds something else than this evaluation, finished or not.
+    """
+    barely_started = {RunFile.LOCK, RunFile.CONFIG, RunFile.MODELS}
+    if not out.is_dir() or {path.name for path in out.iterdir()} <= barely_started:
+        return False
+    if not (out / RunFile.MODELS).is_file():
+        raise ConfigError(f"--out={out}: holds no evaluation; legal: a new or an empty folder")
+    if not _is_of_runs(out, runs):
+        raise ConfigError(f"--out={out}: holds an evaluation of other runs; legal: a new folder")
+    if changes := differences(out, config):
+        raise ConfigError(f"--out={out}: started with {changes[0]}; legal: a new folder")
+    return (out / RunFile.SCORES).exists()
+
+
+def _lock_evaluation(
+    runs: Sequence[Path], config: Config, out: Path | None, locks: ExitStack
+) -> Path:
+    """Lock and return the folder of an interrupted evaluation of the same config and runs, or a
+    new one."""
+    if out is not None:
+        locks.enter_context(lock_folder(out))
+        return out
+
+    parent = runs[0]
+    name = "evaluation"
+    if len(runs) > 1:
+        first = runs[0].resolve()
+        parent = first.parent
+        name = f"{first.name}.ensemble"
+    for config_file in parent.glob(f"{glob.escape(name)}-*/{RunFile.CONFIG}"):
         folder = config_file.parent
         if (folder / RunFile.SCORES).exists() or differences(folder, config):
+            continue
+        if len(runs) > 1 and not _is_of_runs(folder, runs):
             continue
         # A ConfigError means that another process works on it.
         with suppress(ConfigError), ExitStack() as own_locks:
@@ -90,38 +142,51 @@ def _lock_evaluation(run: Path, config: Config, locks: ExitStack) -> Path:
             if not (folder / RunFile.SCORES).exists():
                 locks.push(own_locks.pop_all())
                 return folder
-    folder = create_numbered_folder(run, "evaluation")
+    folder = create_numbered_folder(parent, name)
     locks.enter_context(lock_folder(folder))
     return folder
+
+
+def _write_models(folder: Path, runs: Sequence[Path]) -> None:
+    """Write which runs an evaluation is of, as seen from its folder."""
+    write_atomically(folder / RunFile.MODELS, json.dumps(relative_names(runs, folder), indent=2))
+
+
+def _is_of_runs(folder: Path, runs: Sequence[Path]) -> bool:
+    """Return whether an evaluation is of these runs, in this order."""
+    try:
+        names = json.loads((folder / RunFile.MODELS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(names == relative_names(runs, folder))
 
 
 def score_test(
     trainer: pl.Trainer,
     summarizer: Summarizer,
     data: SummarizationDataModule,
-    run: Path,
+    runs: Sequence[Path],
     folder: Path,
     *,
     shuffle_sources: bool = False,
 ) -> Report | None:
-    """Generate the test summaries with a run's best checkpoint, score them, write and print all.
+    """Generate the test summaries with the best weights, score them, write and print all.
 
     Summaries of an interrupted call of the same are not generated again.
 
     Args:
         trainer: its device, precision and processes are used.
-        summarizer: gets the weights of the checkpoint.
+        summarizer: gets the best weights of the runs.
         data: its test split is used.
-        run: the folder with the checkpoint.
+        runs: the folder with the checkpoint; several generate as an ensemble.
         folder: to write into.
         shuffle_sources: see ``evaluate``.
 
     Returns:
         The report; None on all processes but the first.
     """
-    best = load_checkpoint(run, "best")
-    summarizer.load_weights(best.get("state_dict", {}))
-    checkpoint = digest(checkpoint_path(run, "best"))
+    step = load_runs(summarizer, runs)
+    checkpoint = digest_checkpoints(runs)
     partial = _generate(
         trainer, summarizer, data, checkpoint, folder / RunFile.PARTIAL_PREDICTIONS
     )
@@ -152,13 +217,17 @@ def score_test(
         evaluation=config.evaluation,
         seed=config.seed,
         shuffle_sources=shuffle_sources,
+        name="model" if len(runs) == 1 else "system",
     )
     name = config.data.test_split or "test"
-    write_results(folder, scored, ids, split=name, seed=config.seed, step=best["global_step"])
+    system = describe_system(runs, config)
+    write_results(folder, scored, ids, split=name, seed=config.seed, step=step, system=system)
 
     # Print the scores and five samples.
     console = make_console()
     print_report(console, f"{config.data.path}, {name}: {len(ids):,} examples", scored)
+    if system is not None:
+        say(console, f"{scored.systems[0].name}: {system}")
     for each in summaries[:: max(1, len(summaries) // 5)][:5]:
         reference = split.pairs.references[each.row][0]
         say(console, f"\n{split.pairs.ids[each.row]}", style="bold")
@@ -182,7 +251,7 @@ def _generate(
         trainer: its device, precision and processes are used.
         summarizer: with the weights of the checkpoint.
         data: its test split is used.
-        checkpoint: digest of the checkpoint; summaries of another one are not used.
+        checkpoint: digest of the best weights; summaries of others are not used.
         folder: of the partial predictions.
     """
     split = data.splits["test"]

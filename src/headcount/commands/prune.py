@@ -110,7 +110,7 @@ def prune_run(
         write_atomically(to / RunFile.PRUNING, json.dumps({**made_of, **savings}, indent=2))
         trainer = make_trainer(pruned_config, loggers=[], callbacks=[])
         data.trainer = trainer
-        score_test(trainer, pruned, data, to, to)
+        score_test(trainer, pruned, data, [to], to)
     say(console, f"\n{len(heads)} heads, {keep} of them kept (order: {by})")
     for name, (before, after) in savings.items():
         say(console, f"  {name.replace('_', ' ')}: {before:,.6g} -> {after:,.6g}")

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -20,7 +20,6 @@ from headcount.data.files import digest
 from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError, RunError
 from headcount.escape import json_line
-from headcount.runs.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
 from headcount.runs.files import write_atomically
 from headcount.runs.folder import RunFile, lock_folder
 from headcount.runs.partial_predictions import MADE_OF, PartialPredictions, read_made_of
@@ -33,6 +32,7 @@ from headcount.training.decoding import (
     resume,
     summary_bar,
 )
+from headcount.training.ensemble import check_runs, digest_checkpoints, load_runs
 from headcount.training.module import Summarizer, describe_long_documents
 from headcount.training.processes import silence_other_ranks, start_other_ranks
 from headcount.training.trainer import make_trainer
@@ -56,7 +56,9 @@ class Document:
     text: str
 
 
-def summarize(run: Path, config: Config, file: str, *, out: Path | None = None) -> None:
+def summarize(
+    run: Path, config: Config, file: str, *, others: Sequence[Path] = (), out: Path | None = None
+) -> None:
     """Summarize new documents, to standard output or to a file.
 
     The output file appears when it is complete. Until then its rows are in ``OUT.parts``, and the
@@ -69,6 +71,7 @@ def summarize(run: Path, config: Config, file: str, *, out: Path | None = None) 
         file: text, a document a line; or JSONL, an object a line; ``-`` is standard input. For
             JSONL the output is JSONL, with ``generation.num_return_sequences`` summaries and their
             scores if that is more than one.
+        others: further runs, whose next-token distributions are averaged with the first one's.
         out: the JSONL file to write, in the order of the documents; None: standard output.
 
     Raises:
@@ -76,15 +79,16 @@ def summarize(run: Path, config: Config, file: str, *, out: Path | None = None) 
             read, or the output file exists and depends on something else.
         RunError: the disk is full, or the input changed while it was read.
     """
-    check_unchanged(run, config)
+    runs = [run, *others]
+    check_runs(runs, config)
     summarizer = Summarizer(config, load_tokenizer(run / RunFile.TOKENIZER))
-    summarizer.load_weights(load_checkpoint(run, "best").get("state_dict", {}))
+    load_runs(summarizer, runs)
     summarizer.eval()
     if out is None:
         _print_summaries(summarizer, file)
     else:
         _check_paths(file, out)
-        _write_file(summarizer, Path(file), out, digest(checkpoint_path(run, "best")))
+        _write_file(summarizer, Path(file), out, digest_checkpoints(runs))
 
 
 # To standard output

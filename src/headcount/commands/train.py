@@ -196,7 +196,7 @@ def _train(
             best = checkpoint_path(folder, "best")
             trainer.save_checkpoint(best, weights_only=False)  # with the optimizer
 
-        report = score_test(trainer, summarizer, data, folder, folder)
+        report = score_test(trainer, summarizer, data, [folder], folder)
         if report is None:
             return
         log_report(loggers, report, trainer.global_step)

@@ -35,6 +35,7 @@ def report(
     evaluation: EvaluationConfig,
     seed: int,
     shuffle_sources: bool = False,
+    name: str = "model",
 ) -> Report:
     """Evaluate the summaries of a model.
 
@@ -48,9 +49,10 @@ def report(
         shuffle_sources: list among the systems the scores of the model when each example has
             another's document. A summary depends on its document alone, so nothing is generated
             again: the summaries change places.
+        name: of the row: ``model``, or ``system`` if several models wrote the summaries.
     """
     scorers = Scorers(evaluation)
-    model = measure("model", summaries, documents, references, scorers, cut)
+    model = measure(name, summaries, documents, references, scorers, cut)
     baselines = measure_baselines(documents, references, evaluation, seed)
 
     # Score each summary against the references of another example.

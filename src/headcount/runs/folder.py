@@ -21,6 +21,7 @@ class RunFile(StrEnum):
     """The files and folders of a run folder. The names are written nowhere else."""
 
     CONFIG = "config.yaml"
+    MODELS = "models.json"  # of an evaluation that is in no run folder: the runs it is of
     DATA = "data.json"
     TOKENIZER = "tokenizer.json"
     CHECKPOINTS = "checkpoints"
@@ -204,7 +205,7 @@ def lock_folder(folder: Path, *, fresh: bool = False) -> Iterator[None]:
     """Lock a run folder for this process, and create it if it does not exist.
 
     The operating system releases the lock when the process ends, however it ends. On exit the
-    folder is deleted if nothing but ``config.yaml`` was written.
+    folder is deleted if nothing but ``config.yaml`` and ``models.json`` was written.
 
     Args:
         folder: the run folder.
@@ -239,11 +240,9 @@ def lock_folder(folder: Path, *, fresh: bool = False) -> Iterator[None]:
     finally:
         # The folder may have been moved meanwhile.
         with suppress(OSError):
-            if is_new and {path.name for path in folder.iterdir()} <= {
-                RunFile.LOCK,
-                RunFile.CONFIG,
-            }:
-                for name in (RunFile.CONFIG, RunFile.LOCK):
+            unimportant = (RunFile.CONFIG, RunFile.MODELS, RunFile.LOCK)
+            if is_new and {path.name for path in folder.iterdir()} <= set(unimportant):
+                for name in unimportant:
                     (folder / name).unlink(missing_ok=True)
                 folder.rmdir()
         lock.release()

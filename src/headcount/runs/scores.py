@@ -38,6 +38,8 @@ class Scored:
         references: for the id of each example its references.
         summaries: for the id of each example the model's summary.
         statistics: for each corpus metric its statistics, see ``CorpusMetric``.
+        system: what generated the summaries; None for one model whose search does not optimize
+            the metric.
     """
 
     signature: str
@@ -46,10 +48,18 @@ class Scored:
     references: dict[str, list[str]]
     summaries: dict[str, str]
     statistics: dict[CorpusMetricName, Statistics]
+    system: str | None = None
 
 
 def write_results(
-    folder: Path, report: Report, ids: Sequence[str], *, split: str, seed: int, step: int
+    folder: Path,
+    report: Report,
+    ids: Sequence[str],
+    *,
+    split: str,
+    seed: int,
+    step: int,
+    system: str | None = None,
 ) -> None:
     """Write ``scores.json`` and ``per_example_metrics.csv``.
 
@@ -59,7 +69,8 @@ def write_results(
         ids: of the examples.
         split: name of the split.
         seed: of the run.
-        step: training steps of the model.
+        step: training steps of the model, of several the first.
+        system: see ``Scored``.
     """
     write_atomically(folder / RunFile.PER_EXAMPLE_METRICS, _as_csv(report.systems[0], ids))
     scores = {
@@ -67,6 +78,7 @@ def write_results(
         "examples": len(ids),
         "seed": seed,
         "step": step,
+        "system": system,
         "signature": report.signature,
         "alarms": report.alarms,
         "systems": {system.name: _plain(system) for system in report.systems},
@@ -102,7 +114,10 @@ def read_results(folder: Path) -> Scored:
         ConfigError: the folder has no results, or they are damaged.
     """
     try:
-        signature = json.loads((folder / RunFile.SCORES).read_text(encoding="utf-8"))["signature"]
+        scores = json.loads((folder / RunFile.SCORES).read_text(encoding="utf-8"))
+        system = scores.get("system")
+        if not isinstance(system, str | None):
+            raise TypeError(f"system={system} in scores.json")
         with (folder / RunFile.PER_EXAMPLE_METRICS).open(encoding="utf-8", newline="") as file:
             table = list(csv.DictReader(file))
         with (folder / RunFile.PREDICTIONS).open(encoding="utf-8") as file:
@@ -121,19 +136,20 @@ def read_results(folder: Path) -> Scored:
             if table and f"{name}{STATISTICS}" in table[0]
         }
         return Scored(
-            signature=signature,
+            signature=scores["signature"],
             rows=rows,
             values=values,
             references=references,
             summaries=summaries,
             statistics=statistics,
+            system=system,
         )
     except FileNotFoundError as error:
         missing = Path(error.filename).name
         raise ConfigError(
             f"{folder}: no {missing} in it; legal: a folder that train or evaluate has made"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{folder}: damaged results ({type(error).__name__}: {error})") from None
 
 

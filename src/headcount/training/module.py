@@ -27,8 +27,10 @@ from headcount.evaluation.corpus_metrics import make_corpus_metrics
 from headcount.evaluation.pairwise_rouge import pairwise_rouge
 from headcount.evaluation.rouge import ROUGE_TYPES, Rouge
 from headcount.generation.constraints import Words, build_constraints
+from headcount.generation.ensemble import Ensemble
 from headcount.generation.generate import generate
 from headcount.generation.hypothesis import Hypothesis
+from headcount.model.base import SummaryModel
 from headcount.model.build import build_model
 from headcount.model.output import ModelOutput
 from headcount.model.ragged import BatchLayout
@@ -75,6 +77,7 @@ class Summarizer(pl.LightningModule):
         self.corpus_metrics = make_corpus_metrics(config.evaluation)
         self._forget_validation()
         self.initial_weights: dict[str, Tensor] | None = None  # of the model; None: random ones
+        self.ensemble: Ensemble | None = None
 
     def configure_model(self) -> None:
         """Build the model once.
@@ -112,6 +115,18 @@ class Summarizer(pl.LightningModule):
                 f"these weights are not of the model that the config describes: {reason}"
             ) from None
         self.to(getattr(torch, self.config.generation.precision))
+
+    def join(self, models: Sequence[SummaryModel[Any]]) -> None:
+        """Generate in an ensemble of this model and others.
+
+        Everything but generation remains this model's: the attention plot shows its attention to
+        what the ensemble has generated.
+
+        Args:
+            models: trained with the same tokenizer.
+        """
+        self.joined = torch.nn.ModuleList(models)  # moves to the device with the model
+        self.ensemble = Ensemble([self.model, *models])
 
     # Training
 
@@ -323,7 +338,7 @@ class Summarizer(pl.LightningModule):
         words = self.words.to(self.device) if config.no_repeat_ngram_size else None
         end_id = self.token_ids[END]
         return generate(
-            self.model,
+            self.model if self.ensemble is None else self.ensemble,
             batch.document_ids.to(self.device),
             BatchLayout.from_lengths(batch.document_lengths, self.device),
             config,
