@@ -20,6 +20,7 @@ def test_all_are_found() -> None:
         "head_place",
         "kv_heads",
         "architectures",
+        "recipe",
     }
 
 
