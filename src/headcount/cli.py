@@ -226,18 +226,31 @@ def compare(
 @app.command(
     epilog="Examples:\n\n- `headcount heads runs/docstrings-1`\n\n"
     "- `headcount heads runs/docstrings-1 heads.documents=500 heads.points=9`\n\n"
-    "- `headcount heads runs/docstrings-1 heads.split=test`"
+    "- `headcount heads runs/docstrings-1 heads.split=test`\n\n"
+    "- `headcount heads runs/docstrings-1 runs/docstrings-2 runs/docstrings-3` compares seeds"
 )
-def heads(run: Run, args: Overrides = None) -> None:
+def heads(
+    run: Run,
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RUN...] [KEY=VALUE...]", help="further runs; then changes"),
+    ] = None,
+) -> None:
     """Measure which heads of a finished run matter, and what they attend to.
 
     Importance, ablation of each head, roles and pruning curves, with tables, pictures and findings
-    in RUN/heads-N. The same command resumes an interrupted analysis.
+    in RUN/heads-N. The same command resumes an interrupted analysis. Several runs, such as the
+    seeds of one model, are also compared.
     """
-    config = load_run_config(run, args or [])
-    from headcount.commands.heads import analyse_heads
+    others, overrides = compose.sort_arguments(args or [])
+    runs = [run, *map(Path, others)]
+    configs = {each: load_run_config(each, overrides) for each in runs}
+    from headcount.commands.heads import analyse_heads, compare_heads
 
-    analyse_heads(run, config)
+    if len(configs) == 1:
+        analyse_heads(run, configs[run])
+    else:
+        compare_heads(configs)
 
 
 @app.command(

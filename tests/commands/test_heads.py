@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from headcount.commands.export import export
-from headcount.commands.heads import analyse_heads, sample_rows
+from headcount.commands.heads import analyse_heads, compare_heads, sample_rows
 from headcount.config.load import load
 from headcount.errors import ConfigError
 from headcount.heads import analysis as analysis_module
@@ -105,3 +105,12 @@ def test_measurements_state_what_they_depend_on(small, unpictured) -> None:
         made_of = json.loads(next(lines))["made_of"]
     assert made_of["settings"]["heads.documents"] == 5
     assert made_of["checkpoint"] and made_of["documents"]
+
+
+def test_several_runs_are_compared(small, unpictured, capsys) -> None:
+    runs = [trained(small), trained(small, "seed=1")]
+    folder = compare_heads({run: run_config(run) for run in runs})
+    assert folder == runs[0] / "heads-comparison-1"
+    assert "sorted importances" in (folder / "comparison.md").read_text()
+    assert "2 runs compared" in capsys.readouterr().out
+    assert all((run / "heads-1" / "findings.md").exists() for run in runs)

@@ -5,7 +5,7 @@ settings is read again, not repeated.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from headcount.data.files import digest
 from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError
 from headcount.escape import markdown_prose
+from headcount.heads.across import across_findings, across_markdown, compare_runs, draw_profiles
 from headcount.heads.analysis import Analysis, analyse, count_measurements
 from headcount.heads.attention_maps import attention_maps
 from headcount.heads.findings import findings
@@ -92,6 +93,35 @@ def analyse_heads(run: Path, config: Config) -> tuple[Path, Analysis]:
         say(console, f"\n- {sentence}")
     say(console, f"\nanalysis: {folder}")
     return folder, analysis
+
+
+def compare_heads(configs: Mapping[Path, Config]) -> Path:
+    """Analyse the heads of several runs and compare their profiles.
+
+    Args:
+        configs: for each run folder or export its config. The comparison is written into the first
+            one.
+
+    Returns:
+        The folder of the comparison.
+    """
+    analyses = {}
+    for run, config in configs.items():
+        _, analyses[str(run)] = analyse_heads(run, config)
+    comparison = compare_runs(analyses)
+    sentences = across_findings(comparison)
+
+    folder = create_numbered_folder(next(iter(configs)), "heads-comparison")
+    save_plot(draw_profiles(comparison), folder, "profiles")
+    said = "".join(f"- {markdown_prose(sentence)}\n" for sentence in sentences)
+    write_atomically(folder / "comparison.md", f"{said}\n{across_markdown(comparison)}")
+
+    console = make_console()
+    say(console, f"\n{len(analyses)} runs compared", style="bold")
+    for sentence in sentences:
+        say(console, f"\n- {sentence}")
+    say(console, f"\ncomparison: {folder}")
+    return folder
 
 
 def sample_rows(examples: int, documents: int) -> list[int]:
