@@ -2,10 +2,12 @@ import numpy as np
 import pytest
 
 from headcount.page.maps import (
+    STEPS,
     AttentionMap,
     cells_of,
     dequantize,
     pack,
+    pack_small,
     pool,
     quantize,
     spread,
@@ -13,15 +15,30 @@ from headcount.page.maps import (
 )
 
 
-def test_rounding_is_to_the_nearest_level_and_its_error_is_as_stated() -> None:
+@pytest.mark.parametrize("step", STEPS)
+def test_rounding_is_to_the_nearest_level_and_its_error_is_as_stated(step: int) -> None:
     weights = np.random.default_rng(0).random(20_000) ** 4
     weights[:3] = 0, 1, 1 + 1e-9
-    levels = quantize(weights)
+    levels = quantize(weights, step)
     errors = abs(dequantize(levels) - weights.clip(0, 1))
-    assert (errors <= np.sqrt(weights) / 255 + 8e-6).all() and errors.max() < 0.004
-    every = (np.arange(256) / 255) ** 2
-    assert np.array_equal(errors, abs(every[:, None] - weights.clip(0, 1)).min(0))
+    assert (errors <= step * np.sqrt(weights) / 255 + step**2 * 8e-6).all()
+    assert errors.max() < 0.004 * step
+    every = (np.arange(0, 256, step) / 255) ** 2
+    assert np.allclose(errors, abs(every[:, None] - weights.clip(0, 1)).min(0), rtol=0, atol=1e-15)
     assert levels[:2].tolist() == [0, 255]
+
+
+def test_large_maps_are_rounded_further_and_small_ones_are_not() -> None:
+    draw = np.random.default_rng(0)
+    weights = draw.dirichlet(np.ones(500), (32, 60))
+    large = AttentionMap(site="cross", layer=0, block="cross.0", weights=weights, entropy=[])
+    packed, step = pack_small([large])
+    assert step > 1 and len(packed) < len(pack([large])) / 2
+    assert np.array_equal(unpack(packed), quantize(weights, step).ravel())
+    small = AttentionMap(
+        site="cross", layer=0, block="cross.0", weights=weights[:2, :5], entropy=[]
+    )
+    assert pack_small([small]) == (pack([small]), 1)
 
 
 def test_spread_is_one_for_a_single_token_and_all_for_uniform_attention() -> None:

@@ -2,7 +2,9 @@
 
 A weight w is stored as the nearest of (k / 255) squared, k from 0 to 255. Small weights keep more
 digits than large ones: the error is at most sqrt(w) / 255 + 8e-6, which is 0.4 percentage points
-for a weight of one and 0.04 for a weight of one hundredth.
+for a weight of one and 0.04 for a weight of one hundredth. Where the weights of a document would
+take too much of the file, k is a multiple of a step of up to 15, and the error that many times as
+large.
 """
 
 import base64
@@ -15,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEVELS = 255
+STEPS = (1, 3, 5, 15)  # divisors of LEVELS
+MAX_PACKED = 200_000  # characters of one document
 SELF_ATTENTION_BYTES = 2**16  # of one document's maps of document tokens to document tokens
 
 Weights = NDArray[np.float64]
@@ -73,13 +77,14 @@ def pool(weights: Weights, span: int) -> Weights:
     return pooled
 
 
-def quantize(weights: Weights) -> NDArray[np.uint8]:
-    """Return weights as bytes k, the nearest of (k / 255) squared."""
-    scaled = weights.clip(0, 1) * LEVELS**2
+def quantize(weights: Weights, step: int = 1) -> NDArray[np.uint8]:
+    """Return weights as bytes k, the nearest of (k / 255) squared with k a multiple of a step."""
+    levels = LEVELS // step
+    scaled = weights.clip(0, 1) * levels**2
     floor = np.floor(np.sqrt(scaled))
     # The nearest of two squares, not of two roots.
     is_nearer = scaled - floor**2 > (floor + 1) ** 2 - scaled
-    return (floor + is_nearer).clip(0, LEVELS).astype(np.uint8)
+    return ((floor + is_nearer).clip(0, levels) * step).astype(np.uint8)
 
 
 def dequantize(levels: NDArray[np.uint8]) -> Weights:
@@ -88,11 +93,21 @@ def dequantize(levels: NDArray[np.uint8]) -> Weights:
     return weights
 
 
-def pack(maps: Sequence[AttentionMap]) -> str:
+def pack(maps: Sequence[AttentionMap], step: int = 1) -> str:
     """Return the weights of maps, one after the other, as base64 of raw DEFLATE."""
-    content = b"".join(quantize(each.weights).tobytes() for each in maps)
+    content = b"".join(quantize(each.weights, step).tobytes() for each in maps)
     compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     return base64.b64encode(compressor.compress(content) + compressor.flush()).decode("ascii")
+
+
+def pack_small(maps: Sequence[AttentionMap]) -> tuple[str, int]:
+    """Return packed weights, and the step of STEPS that their rounding needed to fit into
+    MAX_PACKED; the last one if none did."""
+    for step in STEPS:
+        packed = pack(maps, step)
+        if len(packed) <= MAX_PACKED:
+            break
+    return packed, step
 
 
 def unpack(text: str) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from headcount.generation.hypothesis import Hypothesis
 from headcount.heads.blocks import attention_blocks
 from headcount.page.explain import Explanation, explain
 from headcount.page.heads_off import generate_without, head_sets, summaries_without
-from headcount.page.maps import pack
+from headcount.page.maps import pack_small
 from headcount.runs.folder import RunFile
 from headcount.training.module import Summarizer
 
@@ -194,6 +194,7 @@ def describe_document(
         name: of the weights on the page.
     """
     explanation = explain(summarizer, encoded.batch([row]), hypothesis)
+    packed, step = pack_small(explanation.maps)
     references = _references(encoded.pairs, row)
     return {
         "tokens": explanation.tokens,
@@ -203,8 +204,9 @@ def describe_document(
         "written": [asdict(token) for token in explanation.written],
         "rouge": scores(summarizer, explanation.summary, references),
         "mapsName": name,
+        "step": step,
         "maps": _describe_maps(explanation),
-    }, pack(explanation.maps)
+    }, packed
 
 
 def _describe_maps(explanation: Explanation) -> list[dict[str, Any]]:

@@ -152,9 +152,10 @@ export async function makePanel(run, onChange) {
 
   function documentCard() {
     const cut = about.isCut ? ', cut at the length that the model reads' : '';
+    const rounding = about.step > 1 ? `, attention rounded to (k/${255 / about.step})²` : '';
     return element('section', { class: 'card document', 'aria-label': `Document as ${content.runs[run].name} reads it` },
       element('div', { class: 'row' }, element('h2', {}, 'Document'), viewChoice(), scale),
-      element('p', { class: 'muted' }, `${about.tokens.length} tokens${cut}`),
+      element('p', { class: 'muted' }, `${about.tokens.length} tokens${cut}${rounding}`),
       source.node);
   }
 
