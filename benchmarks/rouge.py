@@ -11,11 +11,11 @@ from pydoc_data.topics import topics
 
 from rouge_score.rouge_scorer import RougeScorer
 
-from headcount.evaluation.parallel import SHARE, map_examples
+from headcount.evaluation.parallel import CHUNK, map_examples
 from headcount.evaluation.rouge import F1, ROUGE_TYPES, Rouge
 
 WORDS = 50
-FEW, MANY = 1500, 15 * SHARE  # pairs for the package, and for all cores
+FEW, MANY = 1500, 15 * CHUNK  # pairs for the package, and for all cores
 
 
 def make_pairs(number: int) -> tuple[list[str], list[str]]:

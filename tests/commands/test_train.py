@@ -242,3 +242,21 @@ def rows_of_metrics(folder: Path) -> list[str]:
 def test_half_precision_trains(precision: str, small) -> None:
     folder = trained(small, f"trainer.precision={precision}")
     assert (folder / "finished").exists()
+
+
+@pytest.mark.usefixtures("unpictured")
+def test_text_that_rouge_does_not_see_is_reported_first(
+    small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the training, and among the alarms at its end."""
+    config = small("evaluation.baselines=[]", "trainer.max_steps=2")
+    for split in ("validation", "test"):
+        lines = [
+            json.dumps({"document": f"Покупка номер {n}. Спасибо.", "summary": f"Купили {n}."})
+            for n in range(6)
+        ]
+        (tmp_path / "data" / f"{split}.jsonl").write_text("\n".join(lines) + "\n")
+    run.train(config)
+    printed = capsys.readouterr().out
+    assert printed.index("unicode keeps them") < printed.index("step 2: ")
+    assert printed.count("unicode keeps them") == 2

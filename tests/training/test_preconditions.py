@@ -1,12 +1,13 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
 
 from headcount.errors import ConfigError
 from headcount.training.data_module import SummarizationDataModule
-from headcount.training.preconditions import check_same_data, count_steps
+from headcount.training.preconditions import check_same_data, count_steps, report_dropped_text
 
 
 @pytest.mark.parametrize(
@@ -50,3 +51,22 @@ def test_a_record_of_the_data_that_was_edited_by_hand(small, tmp_path: Path) -> 
         (tmp_path / "data.json").write_bytes(content)
         with pytest.raises(ConfigError, match=r"^\S*data.json: not the record .*; legal: [^\n]*$"):
             check_same_data(tmp_path, config, data)
+
+
+@pytest.mark.parametrize(
+    ("summary", "tokenizer", "is_reported"),
+    [
+        ("Она купила книгу.", "rouge-score", True),
+        ("Она купила книгу.", "unicode", False),
+        ("She bought a book.", "rouge-score", False),
+    ],
+)
+def test_text_that_rouge_does_not_see_is_reported_before_the_training(
+    small, summary: str, tokenizer: str, is_reported: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = small(f"evaluation.tokenizer={tokenizer}")
+    pairs = SimpleNamespace(references=[[summary]] * 3)
+    data = SimpleNamespace(splits={"validation": SimpleNamespace(pairs=pairs)})
+    report_dropped_text(config, data)  # type: ignore[arg-type]
+    line = "ROUGE does not see 100.0 % of the words and 100.0 % of the letters"
+    assert (line in capsys.readouterr().out) == is_reported

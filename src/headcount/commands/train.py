@@ -42,7 +42,12 @@ from headcount.training.data_module import SummarizationDataModule
 from headcount.training.initial_weights import read_initial_weights
 from headcount.training.module import Summarizer
 from headcount.training.optimizers import check_optimizer
-from headcount.training.preconditions import check_batches, check_room, check_same_data
+from headcount.training.preconditions import (
+    check_batches,
+    check_room,
+    check_same_data,
+    report_dropped_text,
+)
 from headcount.training.processes import check_same_config, silence_other_ranks, start_other_ranks
 from headcount.training.signals import Signals
 from headcount.training.trainer import make_trainer, rejections_as_config_errors
@@ -148,6 +153,7 @@ def _train(
         data.kept_tokenizer = load_tokenizer(locked / RunFile.TOKENIZER)
     data.setup()
     check_batches(config, data, rank_trainer)
+    report_dropped_text(config, data)
     summarizer = Summarizer(config, data.tokenizer)
     if not is_resumed:
         summarizer.initial_weights = read_initial_weights(config, data.tokenizer)

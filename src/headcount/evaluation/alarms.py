@@ -38,7 +38,8 @@ def find_alarms(
     """
     human = baselines[-1]
     dropped = _measure_dropped(references, evaluation)
-    yield from _dropped_text(dropped, evaluation)
+    if alarm := _describe_dropped(dropped, evaluation):
+        yield alarm
     yield from _degenerate(summaries, references)
     # Below this share ROUGE is about the few words that it sees, and so would be these alarms.
     if dropped.characters < BLIND:
@@ -48,6 +49,13 @@ def find_alarms(
     yield from _repetition(model, human)
 
 
+def find_dropped_text(
+    references: Sequence[Sequence[str]], evaluation: EvaluationConfig
+) -> str | None:
+    """Return the alarm that ROUGE does not see the references; None if it sees them."""
+    return _describe_dropped(_measure_dropped(references, evaluation), evaluation)
+
+
 def _measure_dropped(references: Sequence[Sequence[str]], evaluation: EvaluationConfig) -> Dropped:
     texts: list[str] = []
     for of_example in references:
@@ -55,13 +63,14 @@ def _measure_dropped(references: Sequence[Sequence[str]], evaluation: Evaluation
     return measure_dropped(texts, evaluation.tokenizer)
 
 
-def _dropped_text(dropped: Dropped, evaluation: EvaluationConfig) -> Iterator[str]:
-    if max(dropped.words, dropped.characters) > DROPPED:
-        yield (
-            f"ROUGE does not see {dropped.words:.1f} % of the words and "
-            f"{dropped.characters:.1f} % of the letters and digits of the references: "
-            f"evaluation.tokenizer={evaluation.tokenizer} drops them; unicode keeps them"
-        )
+def _describe_dropped(dropped: Dropped, evaluation: EvaluationConfig) -> str | None:
+    if max(dropped.words, dropped.characters) <= DROPPED:
+        return None
+    return (
+        f"ROUGE does not see {dropped.words:.1f} % of the words and "
+        f"{dropped.characters:.1f} % of the letters and digits of the references: "
+        f"evaluation.tokenizer={evaluation.tokenizer} drops them; unicode keeps them"
+    )
 
 
 def _degenerate(summaries: Sequence[str], references: Sequence[Sequence[str]]) -> Iterator[str]:

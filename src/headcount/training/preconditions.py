@@ -14,6 +14,7 @@ from headcount.config.schema import Config
 from headcount.data.tokenizer import load_tokenizer
 from headcount.data.tokens import fingerprint
 from headcount.errors import ConfigError
+from headcount.evaluation.alarms import find_dropped_text
 from headcount.model.cost import cost
 from headcount.runs.folder import RunFile
 from headcount.terminal import print_line
@@ -75,6 +76,14 @@ def check_batches(config: Config, data: SummarizationDataModule, trainer: pl.Tra
             f"optimizer.warmup_steps={warmup}: this training has {steps:,} steps, so the learning "
             f"rate stays below optimizer.learning_rate={config.optimizer.learning_rate}"
         )
+
+
+def report_dropped_text(config: Config, data: SummarizationDataModule) -> None:
+    """Print a line if ROUGE does not see the validation summaries: another tokenizer has to be
+    chosen before the training, which selects its checkpoint by these scores."""
+    references = data.splits["validation"].pairs.references
+    if alarm := find_dropped_text(references, config.evaluation):
+        print_line(alarm)
 
 
 def count_steps(trainer: pl.Trainer, batches: int) -> int | None:

@@ -369,15 +369,15 @@ def best_step(folder: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("scores", "losses", "best"),
+    ("scores", "losses", "best", "stop"),
     [
-        ({3: 0.0, 6: 0.0, 9: 0.0}, LOSSES, 6),  # equal scores: the lowest loss
-        ({3: 0.0, 6: 0.0, 9: 0.0}, {3: 4.0, 6: 4.0, 9: 4.0}, 9),  # equal both: the latest
-        ({3: 2.0, 6: 1.0, 9: 1.0}, LOSSES, 3),  # the score comes first
-        ({3: 1.0, 6: 2.0, 9: 2.0}, {3: 1.0, 6: 3.0, 9: 3.5}, 6),
+        ({3: 0.0, 6: 0.0, 9: 0.0}, LOSSES, 6, None),  # equal scores: the lowest loss
+        ({3: 0.0, 6: 0.0, 9: 0.0}, LOSSES, 6, 7),
+        ({3: 0.0, 6: 0.0, 9: 0.0}, {3: 4.0, 6: 4.0, 9: 4.0}, 9, 4),  # equal both: the latest
+        ({3: 2.0, 6: 1.0, 9: 1.0}, LOSSES, 3, None),  # the score comes first
+        ({3: 1.0, 6: 2.0, 9: 2.0}, {3: 1.0, 6: 3.0, 9: 3.5}, 6, None),
     ],
 )
-@pytest.mark.parametrize("stop", [None, 4, 7])
 def test_ties_fall_to_the_lower_loss_then_to_the_later(
     small,
     scores: dict[int, float],
