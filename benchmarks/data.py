@@ -47,7 +47,8 @@ TINY = [
 def dialogsum(cache_dir: str, *changes: str) -> Config:
     """Load the recipe of DialogSum on local files."""
     where = [f"data.path={os.environ['HEADCOUNT_DATA']}/dialogsum", f"data.cache_dir={cache_dir}"]
-    return load([str(ROOT / "configs" / "dialogsum.yaml")], [*where, *changes])
+    configs = [str(ROOT / "configs" / name) for name in ("data/dialogsum.yaml", "dialogsum.yaml")]
+    return load(configs, [*where, *changes])
 
 
 class AttentionPairs(TorchDispatchMode):

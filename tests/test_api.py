@@ -40,6 +40,18 @@ def test_train_with_a_plain_trainer(small, tmp_path: Path) -> None:
     assert trainer.global_step == 3 and "validation/rougeL" in trainer.callback_metrics
 
 
+def test_data_sets_from_python(small) -> None:
+    from datasets import Dataset, DatasetDict
+
+    rows = [{"document": f"Ada {n}.", "summary": "Ben."} for n in range(9)]
+    sets = DatasetDict(
+        {split: Dataset.from_list(rows) for split in ("train", "validation", "dev")}
+    )
+    data = headcount.build_data(small("data.test_split=dev", "data.path=not/there"), sets)
+    assert list(data.splits["test"].pairs.documents) == [row["document"] for row in rows]
+    assert data.origin["path"] == "Python" and data.origin["test"]["split"] == "dev"
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_finished_run(
     architecture: str, small, tmp_path: Path, capsys: pytest.CaptureFixture[str]

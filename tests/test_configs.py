@@ -23,9 +23,11 @@ DEFAULT, SMOKE = CONFIGS / "docstrings.yaml", CONFIGS / "smoke.yaml"
 
 
 def with_its_base(file: Path) -> list[str]:
-    """An overlay is one that names no data; it is laid over the default."""
-    alone = "path" in yaml.safe_load(file.read_text()).get("data", {})
-    return [str(file)] if alone else [str(DEFAULT), str(file)]
+    """A recipe comes after its preset of data; an overlay, which names no data, over the default."""
+    path = yaml.safe_load(file.read_text()).get("data", {}).get("path")
+    if path == "???":
+        return [str(CONFIGS / "data" / file.name), str(file)]
+    return [str(file)] if path else [str(DEFAULT), str(file)]
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from headcount.config.load import load
 from headcount.config.schema import Config
 from headcount.data.batches import Batch
+from headcount.data.sources import Datasets
 from headcount.data.tokenizer import load_tokenizer
 from headcount.model.attention import MultiHeadAttention
 from headcount.runs.folder import RunFile, load_run_config
@@ -49,13 +50,18 @@ def load_config(*files: str | Path, overrides: Sequence[str] = ()) -> Config:
     return load([str(file) for file in files], list(overrides))
 
 
-def build_data(config: Config) -> SummarizationDataModule:
+def build_data(config: Config, datasets: Datasets | None = None) -> SummarizationDataModule:
     """Return the data of a config, prepared: its splits, tokenizer and loaders.
+
+    Args:
+        config: of the run.
+        datasets: data sets of ``datasets`` by the names of their splits, such as a
+            ``DatasetDict``, instead of ``data.path``.
 
     Raises:
         ConfigError: the data cannot be read.
     """
-    data = SummarizationDataModule(config)
+    data = SummarizationDataModule(config, datasets=datasets)
     data.setup()
     return data
 

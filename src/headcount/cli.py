@@ -109,7 +109,7 @@ def _load(args: list[str]) -> Config:
 @app.command(
     epilog="Examples:\n\n- `headcount train configs/docstrings.yaml`\n\n"
     "- `headcount train configs/docstrings.yaml model.num_heads=8 seed=1`\n\n"
-    "- `headcount train configs/dialogsum.yaml configs/trainer/gpu.yaml data.path=dialogsum/`\n\n"
+    "- `headcount train configs/data/dialogsum.yaml configs/dialogsum.yaml data.path=DIR`\n\n"
     "- `headcount train configs/docstrings.yaml configs/smoke.yaml` tries everything in a minute"
 )
 def train(
@@ -180,9 +180,9 @@ def evaluate(
 
 @app.command(
     epilog="Examples:\n\n- `headcount baselines configs/docstrings.yaml`\n\n"
-    "- `headcount baselines configs/dialogsum.yaml data.path=dialogsum/ "
+    "- `headcount baselines configs/data/dialogsum.yaml data.path=dialogsum/ "
     "evaluation.references=max`\n\n"
-    "- `headcount baselines configs/scitldr.yaml 'evaluation.baselines=[lead-2,oracle-2]'`"
+    "- `headcount baselines configs/data/scitldr.yaml 'evaluation.baselines=[lead-2,oracle-2]'`"
 )
 def baselines(args: Args) -> None:
     """Score the extractive baselines and the human row on the test split.
@@ -407,7 +407,7 @@ def export(
 
 
 @app.command(
-    epilog="Examples:\n\n- `headcount data configs/dialogsum.yaml`\n\n"
+    epilog="Examples:\n\n- `headcount data configs/data/dialogsum.yaml`\n\n"
     "- `headcount data configs/data/xsum.yaml tokenizer.vocabulary_size=16000`\n\n"
     "- `headcount data configs/docstrings.yaml data.path=all.jsonl data.validation_split=null "
     "data.test_split=null`"

@@ -57,7 +57,9 @@ def test_published_figures(
         f"data.path={os.environ['HEADCOUNT_DATA']}/{name}",
         f"data.cache_dir={tmp_path / 'cache'}",
     ]
-    baselines(load([str(CONFIGS / f"{name}.yaml")], [*where, f"evaluation.references={rule}"]))
+    baselines(
+        load([str(CONFIGS / "data" / f"{name}.yaml")], [*where, f"evaluation.references={rule}"])
+    )
     rows = printed(capsys.readouterr().out)
     for baseline, expected in PUBLISHED[name, rule].items():
         assert rows[baseline][:3] == pytest.approx(expected, abs=0.05), baseline

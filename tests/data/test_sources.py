@@ -25,6 +25,9 @@ def data(tmp_path: Path) -> DataConfig:
     ).data
 
 
+THREE = {"train": "train", "validation": "validation", "test": "test"}
+
+
 def write(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / "data").mkdir(exist_ok=True)
     (tmp_path / "data" / name).write_text(text)
@@ -276,7 +279,7 @@ def test_prepared_once_by_content(
     first, origin = load_splits(data, {"test": "test"})
     (tmp_path / "data" / "test.jsonl").rename(tmp_path / "data" / "dev.jsonl")
     with monkeypatch.context() as patch:
-        patch.setattr(source, "write_pairs", lambda *_: pytest.fail("prepared again"))
+        patch.setattr(source, "write_pairs", lambda *_, **__: pytest.fail("prepared again"))
         again = load_splits(
             replace(data, batch_tokens=8192, max_document_tokens=64), {"test": "dev"}
         )
@@ -435,3 +438,116 @@ def test_columns_are_those_of_all_rows(data: DataConfig, tmp_path: Path) -> None
         load_splits(
             replace(data, document_columns=["text"], reference_columns=["third"]), {"test": "test"}
         )
+
+
+def hub_dialogsum(tmp_path: Path) -> None:
+    """Write splits with the columns of DialogSum on the hub: a row for each reference in test."""
+    (tmp_path / "data").mkdir()
+    for split, references in (("train", 1), ("validation", 1), ("test", 3)):
+        rows = [
+            {
+                "id": f"{split}_{number}_{reference}" if references > 1 else f"{split}_{number}",
+                "dialogue": f"#Person1#: {split} {number}?\n#Person2#: Yes.",
+                "summary": f"summary {reference} of {number}",
+                "topic": "talk",
+            }
+            for number in range(4)
+            for reference in range(references)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data" / f"{split}.parquet")
+
+
+@pytest.mark.parametrize("group_by", ["document", "dialogue"])
+def test_rows_of_one_document_become_one_example(
+    group_by: str, data: DataConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub_dialogsum(tmp_path)
+    config = replace(data, document_columns=["dialogue"], group_by=group_by)
+    splits, origin = load_splits(config, THREE)
+    assert [len(pairs) for pairs in splits.values()] == [4, 4, 4]
+    assert list(splits["test"].ids) == [f"test_{number}_0" for number in range(4)]
+    assert list(splits["test"].references) == [
+        [f"summary {reference} of {number}" for reference in range(3)] for number in range(4)
+    ]
+    assert origin["test"]["rows"] == 12 and origin["test"]["pairs"] == 4
+    out = capsys.readouterr().out
+    assert "test: 12 rows are 4 examples" in out and f"data.group_by={group_by}" in out
+    assert "train" not in out
+
+    # Another cache entry than that of the rows as they are.
+    assert len(load_splits(replace(config, group_by=None), THREE)[0]["test"]) == 12
+
+
+def test_rows_are_grouped_wherever_they_are(data: DataConfig, tmp_path: Path) -> None:
+    rows = [
+        {"key": "x", "document": "a", "summary": ["1", "2"]},
+        {"key": "y", "document": "b", "summary": "3"},
+        {"key": None, "document": "c", "summary": "4"},
+        {"key": "x", "document": " a", "summary": "5", "more": "6"},
+        {"key": None, "document": "d", "summary": "7"},
+        {"key": "x", "document": "a", "summary": ""},
+    ]
+    write_rows(tmp_path, "test.jsonl", rows)
+    config = replace(data, group_by="key", reference_columns=["more"])
+    pairs = load_splits(config, {"test": "test"})[0]["test"]
+    assert list(pairs.documents) == ["a", "b", "c", "d"]
+    assert list(pairs.references) == [["1", "2", "5", "6"], ["3"], ["4"], ["7"]]
+    assert list(pairs.ids) == ["0", "1", "2", "4"]
+
+
+def test_ids_are_unique_after_grouping(data: DataConfig, tmp_path: Path) -> None:
+    rows = [
+        {"id": name, "document": document, "summary": "s"}
+        for name, document in (("x", "a"), ("x", "a"), ("x", "b"), ("y", "c"))
+    ]
+    write_rows(tmp_path, "test.jsonl", rows)
+    splits, origin = load_splits(replace(data, group_by="document"), {"test": "test"})
+    assert list(splits["test"].ids) == ["x", "x#2", "y"]
+    assert origin["test"]["repeated_ids"] == 1
+    with pytest.raises(
+        ConfigError, match="test.jsonl:3: data.group_by=id: its document is not that of .*:1"
+    ):
+        load_splits(replace(data, group_by="id"), {"test": "test"})
+
+
+def test_training_reads_each_row(data: DataConfig, tmp_path: Path) -> None:
+    """Rows of one document are as many summaries to learn from, unless a split is carved out."""
+    rows = [{"document": f"d{n // 2}", "summary": f"s{n}"} for n in range(20)]
+    write_rows(tmp_path, "train.jsonl", rows)
+    config = replace(data, group_by="document", validation_split=None, carved_examples=3)
+    assert len(load_splits(config, {"train": "train"})[0]["train"]) == 7
+    whole = replace(config, validation_split="validation", test_split="test")
+    assert len(load_splits(whole, {"train": "train"})[0]["train"]) == 20
+    splits, _ = load_splits(config, {"train": "train", "validation": None})
+    carved = set(splits["validation"].documents)
+    assert len(carved) == 3 and carved.isdisjoint(splits["train"].documents)
+    assert all(len(references) == 2 for references in splits["validation"].references)
+
+
+def test_a_column_to_group_by_that_does_not_exist(data: DataConfig, tmp_path: Path) -> None:
+    write_rows(tmp_path, "test.jsonl", [{"document": "a", "summary": "b"}])
+    with pytest.raises(ConfigError, match="data.group_by=key: not in test of .*document, summary"):
+        load_splits(replace(data, group_by="key"), {"test": "test"})
+
+
+def test_data_sets_from_python(data: DataConfig) -> None:
+    from datasets import Dataset
+
+    rows = [{"document": f"d{n}", "summary": "s"} for n in range(5)]
+    datasets = {split: Dataset.from_list(rows) for split in ("train", "validation", "test")}
+    splits, origin = load_splits(data, THREE, datasets)
+    assert list(splits["test"].documents) == ["d0", "d1", "d2", "d3", "d4"]
+    assert origin["path"] == "Python"
+    changed = {**datasets, "test": datasets["test"].select([3])}
+    assert list(load_splits(data, THREE, changed)[0]["test"].documents) == ["d3"]
+    carved = replace(data, validation_split=None, test_split=None, carved_examples=1)
+    splits, _ = load_splits(
+        carved, {"train": "train", "validation": None, "test": None}, {"train": datasets["train"]}
+    )
+    assert [len(pairs) for pairs in splits.values()] == [3, 1, 1]
+    with pytest.raises(
+        ConfigError, match="data.test_split=dev: .* legal: test, train, validation"
+    ):
+        load_splits(replace(data, test_split="dev"), {"test": "dev"}, datasets)
+    with pytest.raises(ConfigError, match="there is: document, summary"):
+        load_splits(replace(data, document_columns=["text"]), {"test": "test"}, datasets)

@@ -192,6 +192,11 @@ def test_gaps_in_the_ids(
     size = vocabulary_size(tokenizer)
     assert size == max(tokenizer.get_vocab().values()) + 1 > max(*ids, start, end)
     assert tokenizer.decode([vocabulary["cat"]]) == "cat"
+    known = {*vocabulary.values(), *(token["id"] for token in more)}  # type: ignore[index]
+    gaps = sorted(set(range(size)) - known - {start, end})
+    assert tokenizer.decode([vocabulary["cat"], *gaps]) == "cat"
+    of_gaps = encode(tokenizer, [f"the <gap {gap}>" for gap in gaps]).to_pylist()
+    assert all(set(ids_of_text).isdisjoint(gaps) for ids_of_text in of_gaps)
     assert [len(each) for each in words_of(tokenizer)] == [size, size]
 
     tokenizer.save(str(tmp_path / "ours.json"))

@@ -89,10 +89,12 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
     # A config that somebody else wrote must not read the environment, where keys and passwords
     # are.
     OmegaConf.clear_resolver("oc.env")
-    stems = "-".join(Path(file).stem for file in files)
+    # A preset and the recipe for it have one name.
+    stems = "-".join(dict.fromkeys(Path(file).stem for file in files))
     name = re.sub(r"[^\w.-]", "_", stems).lstrip(".-")[:100] or "run"
     merged = OmegaConf.merge(_structured(Config), {"run": {"name": name}})
     origins: dict[str, str] = {}
+    required: dict[str, str] = {}  # keys that are ??? in a file, and that file
     for file in [*files, None] if overrides else files:
         where = file or said
         if odd := next(
@@ -110,6 +112,8 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
                 raise ConfigError(
                     f"{where}: format_version={version} is not known here; legal: {EXPORT_FORMAT}"
                 )
+            for name in _remove_required(given):
+                required.setdefault(name, where)
             names = list(_check_keys(OmegaConf.to_container(given), Config, where))
             merged = OmegaConf.merge(merged, given)
         except FileNotFoundError:
@@ -126,6 +130,13 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
         ) as error:
             raise _one_line(error, where) from None
         origins.update(dict.fromkeys(names, where))
+    missing = [name for name in required if name not in origins]
+    if missing:
+        where = required[missing[0]]
+        raise ConfigError(
+            f"{where}: {', '.join(missing)} must be set by another file, or on the command line; "
+            f"legal: a preset such as configs/data/{Path(where).name}, or {missing[0]}=VALUE"
+        )
     try:
         config = OmegaConf.to_object(merged)
     except (OmegaConfBaseException, ConfigError) as error:
@@ -136,6 +147,20 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
         ) from None
     assert isinstance(config, Config)
     return config
+
+
+def _remove_required(given: Any) -> list[str]:
+    """Remove the keys whose value is ``???`` from a file's settings, and return their names."""
+    names: list[str] = []
+    settings: Any = OmegaConf.to_container(given)
+    if not isinstance(settings, dict):
+        return names
+    for section, keys in settings.items():
+        for key, value in keys.items() if isinstance(keys, dict) else ():
+            if value == "???":
+                del given[section][key]
+                names.append(f"{section}.{key}")
+    return names
 
 
 TEXT_TYPES = (str, str | None, list[str])

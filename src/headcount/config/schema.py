@@ -328,6 +328,11 @@ class DataConfig(Section):
     reference_columns: list[str] = key(
         [], "columns with further references; those that exist are used"
     )
+    group_by: str | None = key(
+        None,
+        "column; rows with the same value are one validation or test example with several "
+        "references; document: rows with the same document",
+    )
     train_split: str = key("train", "name of the training split")
     validation_split: str | None = key(
         "validation", "name of the validation split; null: carved out of the training split"

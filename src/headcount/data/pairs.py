@@ -47,7 +47,12 @@ class Pairs:
     @classmethod
     def open(cls, folder: Path) -> "Pairs":
         """Open the pairs that ``write_pairs`` wrote."""
-        table = read_table(folder / "pairs.arrow")
+        return cls.from_table(folder / "pairs.arrow")
+
+    @classmethod
+    def from_table(cls, path: Path) -> "Pairs":
+        """Open a table of pairs."""
+        table = read_table(path)
         return cls(
             ids=Column(table["id"]),
             documents=Column(table["document"]),
@@ -158,7 +163,12 @@ class Columns:
 # The table
 
 
-def write_pairs(folder: Path, rows: Iterable[Row], columns: Columns) -> None:
+DOCUMENT = "document"  # as the column to group by: the document, whatever its column
+
+
+def write_pairs(
+    folder: Path, rows: Iterable[Row], columns: Columns, *, group_by: str | None = None
+) -> None:
     """Convert rows to ``pairs.arrow``, and describe them in ``info.json``.
 
     A row without a document or without a reference is dropped. Results are paired by id, so ids
@@ -167,6 +177,7 @@ def write_pairs(folder: Path, rows: Iterable[Row], columns: Columns) -> None:
     - ``rows`` and ``pairs``: their numbers; ``columns``: those that were read;
     - ``dropped``: place and reason of each dropped row;
     - ``mended``: places of rows that were not UTF-8; ``nul``: places of rows that contain a NUL;
+    - ``grouped``: number of pairs before they were grouped, if they were;
     - ``repeated_ids``: how many ids had to be changed;
     - ``sha256``: of all texts.
 
@@ -174,12 +185,20 @@ def write_pairs(folder: Path, rows: Iterable[Row], columns: Columns) -> None:
         folder: an existing folder.
         rows: the rows with their places.
         columns: which columns hold document and references.
+        group_by: column; rows with the same value become one pair with the references of all of
+            them, with the id of the first one. ``document``: rows with the same document.
 
     Raises:
-        ConfigError: a row cannot be converted. The message names its place.
+        ConfigError: a row cannot be converted, or its document is not that of its group. The
+            message names its place.
     """
-    writer = _PairWriter(columns)
-    write_table(folder / "pairs.arrow", SCHEMA, _chunks(writer.convert(rows)))
+    writer = _PairWriter(columns, group_by)
+    pairs = writer.convert(rows)
+    if group_by is not None:
+        pairs = _merge_groups(folder, pairs, writer)
+    write_table(folder / "pairs.arrow", SCHEMA, _chunks(writer.record(pairs)))
+    if group_by is not None:
+        writer.info["grouped"] = len(writer.group_of)
     writer.info["columns"] = {**columns.__dict__, "references": list(writer.reference_columns)}
     writer.info["repeated_ids"] = _number_repeated_ids(folder, writer.id_hashes())
     writer.info["sha256"] = writer.content.hexdigest()
@@ -189,8 +208,11 @@ def write_pairs(folder: Path, rows: Iterable[Row], columns: Columns) -> None:
 class _PairWriter:
     """Converts rows to pairs and collects what ``info.json`` says about them."""
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: Columns, group_by: str | None) -> None:
         self.columns = columns
+        self.group_by = group_by
+        self.group_of = array("Q")  # the group of each converted pair
+        self._groups: dict[bytes, tuple[int, bytes, str]] = {}  # number, document, first place
         self.info: dict[str, Any] = {
             "rows": 0,
             "pairs": 0,
@@ -231,10 +253,61 @@ class _PairWriter:
 
             # A row without an id has its number, counted from 0.
             identifier = identifier or str(info["rows"] - 1)
-            info["pairs"] += 1
+            if self.group_by is not None:
+                self.group_of.append(self._find_group(place, row, document))
+            yield identifier, document, references
+
+    def _find_group(self, place: str, row: dict[str, Any], document: str) -> int:
+        """Return the number of a row's group. A row without a value is a group of its own."""
+        content = hashlib.blake2b(document.encode(), digest_size=16).digest()
+        key = content
+        if self.group_by not in (DOCUMENT, self.columns.document):
+            value = clean_text(value_of(row, str(self.group_by)), str(self.group_by))
+            key = hashlib.blake2b((value or place).encode(), digest_size=16).digest()
+
+        number, first_content, first_place = self._groups.setdefault(
+            key, (len(self._groups), content, place)
+        )
+        if content != first_content:
+            raise ConfigError(
+                f"{place}: data.group_by={self.group_by}: its document is not that of "
+                f"{first_place}; legal: a column with one document for each value, or {DOCUMENT}"
+            )
+        return number
+
+    def record(self, pairs: Iterable[Pair]) -> Iterator[Pair]:
+        """Pass pairs through to the table: count them, and digest ids and texts."""
+        for identifier, document, references in pairs:
+            self.info["pairs"] += 1
             self._id_hashes.append(_hash_id(identifier))
             self.content.update("\0".join([document, *references, ""]).encode())
             yield identifier, document, references
+
+
+def _merge_groups(folder: Path, pairs: Iterable[Pair], writer: _PairWriter) -> Iterator[Pair]:
+    """Yield one pair for each group, where its first pair is.
+
+    The rows of a group may lie anywhere, so all pairs are written to a temporary table first. Only
+    the references of groups of several pairs are in memory.
+    """
+    path = folder / "ungrouped.arrow"
+    write_table(path, SCHEMA, _chunks(iter(pairs)))
+    ungrouped = Pairs.from_table(path)
+    sizes = np.bincount(np.frombuffer(writer.group_of, np.uint64).astype(np.int64))
+
+    references_of: dict[int, list[str]] = {}
+    for group, references in zip(writer.group_of, ungrouped.references, strict=True):
+        if sizes[group] > 1:
+            references_of.setdefault(group, []).extend(references)
+
+    # Groups are numbered in the order of their first pairs.
+    written = 0
+    for group, pair in zip(writer.group_of, _iterate(ungrouped), strict=True):
+        if group == written:
+            identifier, document, references = pair
+            yield identifier, document, references_of.get(group, references)
+            written += 1
+    path.unlink()
 
 
 def _one_line(identifier: str) -> str:

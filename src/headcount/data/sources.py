@@ -6,8 +6,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,15 @@ from headcount.config.schema import DataConfig
 from headcount.data import docstrings, files, readers
 from headcount.data.cache import cached, remembered_digest
 from headcount.data.hub import load_from_hub
-from headcount.data.pairs import Columns, Pairs, column_names, value_of, write_pairs, write_subset
+from headcount.data.pairs import (
+    DOCUMENT,
+    Columns,
+    Pairs,
+    column_names,
+    value_of,
+    write_pairs,
+    write_subset,
+)
 from headcount.data.readers import Row
 from headcount.errors import ConfigError
 from headcount.terminal import print_line
@@ -30,6 +38,9 @@ CACHE_VERSION = 4
 SAMPLED_ROWS = 1000  # the columns are chosen by the first rows
 BATCH_ROWS = 1000  # rows of a hub data set that are in memory at a time
 NAMED_ROWS = 3  # dropped rows that a message names
+FROM_PYTHON = "Python"  # what is recorded as the path of data sets that a script passes
+
+Datasets = Mapping[str, Any]  # datasets.Dataset by the name of the split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +106,18 @@ class Source:
         Raises:
             ConfigError: the split has no rows, or none of the configured columns.
         """
-        first_rows = [row for _, row in islice(self.rows([]), SAMPLED_ROWS)]
-        if not first_rows:
-            raise ConfigError(f"data.path={self.config.path}: {self.split} has no rows")
+        first_rows = self._first_rows()
         return Columns(
             document=self._choose("document_columns", first_rows),
             summary=self._choose("summary_columns", first_rows),
             references=list(self.config.reference_columns),
         )
+
+    def _first_rows(self) -> list[dict[str, Any]]:
+        first_rows = [row for _, row in islice(self.rows([]), SAMPLED_ROWS)]
+        if not first_rows:
+            raise ConfigError(f"data.path={self.config.path}: {self.split} has no rows")
+        return first_rows
 
     def _choose(self, key: str, first_rows: list[dict[str, Any]]) -> str:
         """Return the first of the configured columns that any of the rows has."""
@@ -110,19 +125,18 @@ class Source:
         for name in accepted:
             if any(_has_column(row, name) for row in first_rows):
                 return name
-
-        existing: dict[str, None] = {}
-        for row in first_rows:
-            existing.update(dict.fromkeys(column_names(row)))
         raise ConfigError(
             f"data.{key}={accepted}: none of them in {self.split} of {self.config.path}; "
-            f"there is: {', '.join(existing)}"
+            f"there is: {_existing_columns(first_rows)}"
         )
 
-    def prepare(self) -> Path:
+    def prepare(self, *, grouped: bool = False) -> Path:
         """Return the cached folder of the pairs, which ``write_pairs`` fills.
 
-        Dropped rows and renamed ids are printed.
+        Dropped and grouped rows and renamed ids are printed.
+
+        Args:
+            grouped: whether ``data.group_by`` applies to this split.
 
         Raises:
             ConfigError: a column is missing, a line is broken, or no row has both a document and a
@@ -130,11 +144,19 @@ class Source:
         """
         columns = self.columns()
         wanted = columns.names()
+        key: list[Any] = [CACHE_VERSION, self.key, wanted]
+        group_by = self.config.group_by if grouped else None
+        if group_by is not None:
+            key.append({"group_by": group_by})
+            if group_by != DOCUMENT:
+                self._check_group_by(group_by)
+                wanted = [*wanted, group_by]
+
         folder = cached(
             self.config.cache_dir,
             "pairs",
-            [CACHE_VERSION, self.key, wanted],
-            lambda folder: write_pairs(folder, self.rows(wanted), columns),
+            key,
+            lambda folder: write_pairs(folder, self.rows(wanted), columns, group_by=group_by),
         )
         info = read_info(folder)
         self._print_info(info)
@@ -144,6 +166,14 @@ class Source:
                 "summary"
             )
         return folder
+
+    def _check_group_by(self, group_by: str) -> None:
+        first_rows = self._first_rows()
+        if not any(_has_column(row, group_by) for row in first_rows):
+            raise ConfigError(
+                f"data.group_by={group_by}: not in {self.split} of {self.config.path}; legal: "
+                f"{DOCUMENT}, or one of {_existing_columns(first_rows)}"
+            )
 
     def _print_info(self, info: dict[str, Any]) -> None:
         name = f"{self.config.path}: {self.split}"
@@ -156,6 +186,11 @@ class Source:
                 f"{name}: dropped {len(dropped)} of {info['rows']} rows: document or summary "
                 f"empty or null ({places})"
             )
+        if info.get("grouped", info["pairs"]) > info["pairs"]:
+            print_line(
+                f"{name}: {info['grouped']} rows are {info['pairs']} examples with several "
+                f"references (data.group_by={self.config.group_by})"
+            )
         if info["repeated_ids"]:
             print_line(
                 f"{name}: {info['repeated_ids']} of {info['pairs']} ids were taken before; they "
@@ -167,13 +202,22 @@ def _has_column(row: dict[str, Any], name: str) -> bool:
     return name in row or value_of(row, name) is not None
 
 
+def _existing_columns(rows: list[dict[str, Any]]) -> str:
+    existing: dict[str, None] = {}
+    for row in rows:
+        existing.update(dict.fromkeys(column_names(row)))
+    return ", ".join(existing)
+
+
 def read_info(folder: Path) -> dict[str, Any]:
     """Return what ``write_pairs`` recorded about its pairs."""
     info: dict[str, Any] = json.loads((folder / "info.json").read_text())
     return info
 
 
-def open_source(config: DataConfig, split: str, *, streaming: bool = False) -> Source:
+def open_source(
+    config: DataConfig, split: str, datasets: Datasets | None = None, *, streaming: bool = False
+) -> Source:
     """Find a split. It is known by its content.
 
     A streamed file may be large, so its digest is stored and used until the file changes.
@@ -181,11 +225,14 @@ def open_source(config: DataConfig, split: str, *, streaming: bool = False) -> S
     Args:
         config: the ``data`` section.
         split: the name of the split.
+        datasets: data sets of ``datasets`` by split, instead of ``data.path``.
         streaming: whether the split is streamed.
 
     Raises:
         ConfigError: the split does not exist, or cannot be reached.
     """
+    if datasets is not None:
+        return _source_of_dataset(config, split, datasets)
     if config.path == "docstrings":
         path = docstrings.build(config.cache_dir)[0]
     else:
@@ -211,12 +258,36 @@ def _check_split_name(config: DataConfig, split: str) -> None:
     path = Path(split)
     leads_out = path.is_absolute() or ".." in path.parts
     if leads_out or not path.parts or "\0" in split:
-        roles = [each for each in ("train", "validation", "test") if _split(config, each) == split]
-        keys = " and ".join(f"data.{role}_split" for role in roles)
         raise ConfigError(
-            f"{keys or 'split'}={split}: not the name of a split; legal: a name within the folder "
-            "data.path"
+            f"{_keys_of(config, split)}={split}: not the name of a split; legal: a name within "
+            "the folder data.path"
         )
+
+
+def _keys_of(config: DataConfig, split: str) -> str:
+    """Return the keys that name a split, for a message."""
+    roles = [role for role in ("train", "validation", "test") if _split(config, role) == split]
+    return " and ".join(f"data.{role}_split" for role in roles) or "split"
+
+
+def _source_of_dataset(config: DataConfig, split: str, datasets: Datasets) -> Source:
+    if split not in datasets:
+        raise ConfigError(
+            f"{_keys_of(config, split)}={split}: not among the data sets; legal: "
+            f"{', '.join(sorted(datasets))}"
+        )
+    dataset = datasets[split]
+    if not hasattr(dataset, "_fingerprint"):
+        raise ConfigError(
+            f"{split}: a {type(dataset).__name__} has no fingerprint; legal: a datasets.Dataset"
+        )
+    return Source(
+        config=replace(config, path=FROM_PYTHON),
+        split=split,
+        key=[dataset._fingerprint],
+        files=[],
+        dataset=dataset,
+    )
 
 
 def _split(config: DataConfig, role: str) -> str | None:
@@ -225,7 +296,7 @@ def _split(config: DataConfig, role: str) -> str | None:
 
 
 def load_splits(
-    config: DataConfig, roles: dict[str, str | None]
+    config: DataConfig, roles: dict[str, str | None], datasets: Datasets | None = None
 ) -> tuple[dict[str, Pairs], dict[str, Any]]:
     """Load some splits of the configured data set.
 
@@ -233,6 +304,7 @@ def load_splits(
         config: the ``data`` section.
         roles: for each role (train, validation, test) the name of its split; None: carved out of
             the training split.
+        datasets: data sets of ``datasets`` by split, instead of ``data.path``.
 
     Returns:
         For each role its pairs; and the origin of the data: source, number of pairs and dropped
@@ -246,7 +318,9 @@ def load_splits(
         "name": config.name,
         "revision": config.revision,
     }
-    if config.path == "docstrings":
+    if datasets is not None:
+        origin = {"path": FROM_PYTHON}
+    elif config.path == "docstrings":
         origin["docstrings"] = docstrings.build(config.cache_dir)[1]
     else:
         _check_number_of_splits(config, roles)
@@ -255,7 +329,10 @@ def load_splits(
     reference_columns: set[str] = set()
     for role, split in roles.items():
         # What was read from the source: dropped rows and columns are those of the whole split.
-        folder = open_source(config, split or config.train_split).prepare()
+        # A training split keeps a row for each reference, unless a split is carved out of it: no
+        # document may be on both sides then.
+        source = open_source(config, split or config.train_split, datasets)
+        folder = source.prepare(grouped=role != "train" or bool(_carved_roles(config)))
         info = read_info(folder)
         reference_columns.update(info["columns"]["references"])
 
@@ -292,13 +369,17 @@ def _check_number_of_splits(config: DataConfig, roles: dict[str, str | None]) ->
         )
 
 
+def _carved_roles(config: DataConfig) -> list[str]:
+    return [role for role in ("validation", "test") if _split(config, role) is None]
+
+
 def _carve(config: DataConfig, folder: Path, role: str) -> Path:
     """Return the folder of the pairs that a role gets of a split.
 
     Splits that are null in the config are carved out of the training split: a permutation by
     ``data.carving_seed`` begins with the examples of the carved splits, and training has the rest.
     """
-    carved = [each for each in ("validation", "test") if _split(config, each) is None]
+    carved = _carved_roles(config)
     if not carved or role not in ("train", *carved):
         return folder
 

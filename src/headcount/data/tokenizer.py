@@ -249,7 +249,9 @@ def _read_tokenizer(path: Path) -> Tokenizer:
 
 
 def _fill_gaps(text: str) -> str:
-    """Return the JSON of a tokenizer, in which every id below the largest has a token.
+    """Return the JSON of a tokenizer in which every id below the largest has a token.
+
+    The new tokens are special: no text is encoded to them, and they are decoded to nothing.
 
     The library gives a new token the number of tokens as its id. If the ids of a vocabulary have
     gaps, that id belongs to another token already.
@@ -258,7 +260,8 @@ def _fill_gaps(text: str) -> str:
         ConfigError: an id is too large for an embedding of each.
     """
     state = json.loads(text)
-    vocabulary = state["model"]["vocab"]
+    model = state.get("model") if isinstance(state, dict) else None
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
     if not isinstance(vocabulary, dict) or not vocabulary:
         return text  # the pieces of Unigram are a list, which has no gaps
     largest = max(vocabulary.values())
@@ -268,13 +271,18 @@ def _fill_gaps(text: str) -> str:
         return text
 
     # Added tokens keep the ids that the file gives them.
+    added_tokens = list(state.get("added_tokens") or [])
     taken = set(vocabulary.values())
-    for token in state.get("added_tokens") or []:
+    for token in added_tokens:
         if token["id"] not in taken and token["content"] not in vocabulary:
             vocabulary[token["content"]] = token["id"]
             taken.add(token["id"])
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     for gap in sorted(set(range(max(taken))) - taken):
-        vocabulary[f"<gap {gap}>"] = gap
+        name = f"<gap {gap}>"
+        vocabulary[name] = gap
+        added_tokens.append({"id": gap, "content": name, "special": True, **flags})
+    state["added_tokens"] = added_tokens
     return json.dumps(state)
 
 

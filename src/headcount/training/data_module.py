@@ -20,7 +20,7 @@ from headcount.data.batches import Batch, EncodedPairs, Layout, by_length
 from headcount.data.loader import TrainingLoader, decoding_loader
 from headcount.data.pairs import Pairs
 from headcount.data.sampler import TokenBudgetSampler
-from headcount.data.sources import load_splits, open_source
+from headcount.data.sources import Datasets, load_splits, open_source
 from headcount.data.stream import Stream, StreamLoader, read_pairs
 from headcount.data.tokenizer import prepare_tokenizer
 from headcount.data.tokens import fingerprint, prepare_tokens
@@ -39,6 +39,7 @@ class SummarizationDataModule(pl.LightningDataModule):
         config: of the run.
         tokenizer: that of a finished run; None: train one on the training split.
         split: validation or test, the only one that is loaded with a given tokenizer.
+        datasets: data sets of ``datasets`` by the names of their splits, instead of ``data.path``.
 
     Attributes:
         splits: the encoded pairs of each role: train (unless streamed), validation and test.
@@ -47,9 +48,15 @@ class SummarizationDataModule(pl.LightningDataModule):
     """
 
     def __init__(
-        self, config: Config, tokenizer: Tokenizer | None = None, *, split: str = "test"
+        self,
+        config: Config,
+        tokenizer: Tokenizer | None = None,
+        *,
+        split: str = "test",
+        datasets: Datasets | None = None,
     ) -> None:
         super().__init__()
+        self.datasets = datasets
         self.config = config
         self.given_tokenizer = tokenizer
         self.only_split = split
@@ -72,7 +79,7 @@ class SummarizationDataModule(pl.LightningDataModule):
         if data.streaming:
             roles.pop("train", None)
 
-        pairs, self.origin = load_splits(data, roles)
+        pairs, self.origin = load_splits(data, roles, self.datasets)
         self.tokenizer = self.given_tokenizer or self._prepare_tokenizer(pairs)
         for role, split in pairs.items():
             self._encode(role, split)
@@ -138,7 +145,7 @@ class SummarizationDataModule(pl.LightningDataModule):
         """Return the tokenizer of the first training pairs, from the cache if it is there."""
         data = self.config.data
         if data.streaming:
-            self.streamed = open_source(data, data.train_split, streaming=True)
+            self.streamed = open_source(data, data.train_split, self.datasets, streaming=True)
             self.origin["train"] = {
                 "split": self.streamed.split,
                 "sha256": self.streamed.sha256,
