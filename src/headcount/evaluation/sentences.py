@@ -10,17 +10,19 @@ from collections.abc import Iterator
 import regex
 
 # Signs that end a sentence whether or not a blank follows: 。！？ । ॥ ؟ ۔ ። ។ ။ and others.
-_SIGN = r"[\p{Sentence_Break=STerm}\u0F0D\u0F0E--[!?]]"
+_SIGN = r"[\p{Sentence_Break=STerm}\u037E\u0F0D\u0F0E--[!?]]"
 _CLOSER = r"""["'”’»›)\]」』】》〉）]"""
-# A possible end: signs, closing marks, blanks. Greek asks with a semicolon. Thai and Lao have no
-# sign that ends a sentence, but put a blank there. All repetitions are possessive, so that the
+# A possible end: signs, closing marks, blanks. Greek asks with a semicolon. A full-width stop may
+# also be a decimal point. Thai and Lao have no sign that ends a sentence, but put a blank there.
+# All repetitions are possessive, so that the
 # search takes linear time.
 _END = regex.compile(
-    rf"(?P<stop>(?:{_SIGN}|[.!?…]|(?<=\p{{Greek}});)++)(?P<closers>{_CLOSER}*+)(?P<blanks>\s*+)"
+    rf"(?P<stop>(?:{_SIGN}|[.!?…]|．(?!\p{{N}})|(?<=\p{{Greek}});)++)"
+    rf"(?P<closers>{_CLOSER}*+)(?P<blanks>\s*+)"
     r"|(?<=[\p{Thai}\p{Lao}])\s++(?=[\p{Thai}\p{Lao}])",
     regex.V1,
 )
-_HAS_SIGN = regex.compile(_SIGN, regex.V1)
+_HAS_SIGN = regex.compile(rf"{_SIGN}|．", regex.V1)
 _CAPITAL = regex.compile(r"[\p{Lu}\p{Lt}]")
 # What a sentence begins with after . ! ? …: a capital, a letter of a script without capitals, a
 # number, or an opening mark.
