@@ -1,11 +1,16 @@
+from multiprocessing.reduction import ForkingPickler
+from pickle import loads
+
 import pytest
+import torch
+from torch.utils.data._utils import worker
 
 from headcount.data.batches import EncodedPairs
-from headcount.data.loader import TrainingLoader, decoding_loader
+from headcount.data.loader import TrainingLoader, check_workers, decoding_loader
 from headcount.data.pairs import Pairs
 from headcount.data.sampler import TokenBudgetSampler
 from headcount.data.tokenizer import train_tokenizer
-from headcount.errors import ConfigError
+from headcount.errors import ConfigError, RunError
 
 TEXTS = [f"document {n} " * (n % 5 + 1) for n in range(40)]
 PAIRS = Pairs(ids=TEXTS, documents=TEXTS, references=[["a summary"]] * len(TEXTS))
@@ -108,3 +113,33 @@ def test_fewer_examples_to_decode_than_processes() -> None:
         ConfigError, match="trainer.devices=3: too many processes to decode 2 examples"
     ):
         decoding_loader(SPLIT, [0, 1], 8, process=0, processes=3)
+
+
+def test_a_worker_sends_its_batches_without_shared_memory(monkeypatch) -> None:
+    """It drops a batch that finds no room in /dev/shm, and the training would wait for it."""
+    batch = SPLIT.batch([3, 0])
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("unable to allocate shared memory")
+
+    monkeypatch.setattr("torch.UntypedStorage._share_fd_cpu_", fail)
+    monkeypatch.setattr(worker, "_worker_info", object())
+    received = loads(ForkingPickler.dumps(batch))
+    assert type(received) is type(batch) and received.indices == [3, 0]
+    assert torch.equal(received.document_ids, batch.document_ids)
+    assert torch.equal(received.summary_ids, batch.summary_ids)
+    assert received.document_ids.dtype == batch.document_ids.dtype
+
+
+def test_workers_without_room_for_their_semaphores_are_one_line(monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("multiprocessing.context.BaseContext.Lock", fail)
+    check_workers(0)
+    with pytest.raises(RunError) as found:
+        next(iter(loader(num_workers=2)))
+    assert str(found.value) == (
+        "data.num_workers=2: the workers cannot be started (No space left on device); they need a "
+        "little room in /dev/shm"
+    )

@@ -1,6 +1,8 @@
 import io
 from pathlib import Path
 
+import pytest
+import torch
 from rich.console import Console
 
 from headcount.experiments.cell import Cell
@@ -36,3 +38,19 @@ def test_a_plan_says_what_a_study_takes_and_starts_nothing(small_study: list[Cel
         and "3 cells; about 0:0" in printed.getvalue()
     )
     assert list(Path("runs/study").iterdir()) == [small_study[0].folder]
+
+
+@pytest.mark.parametrize("number", ["1,2", "", "x", "0", "-1", "99999999999999999999"])
+def test_openmp_variables_of_any_kind(
+    number: str, small_study: list[Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", number)
+    threads = torch.get_num_threads()
+    printed = io.StringIO()
+    try:
+        print_plan(
+            load_grid(Path("study")), small_study[:1], workers=1, console=Console(file=printed)
+        )
+    finally:
+        torch.set_num_threads(threads)
+    assert "about 0:0" in printed.getvalue()

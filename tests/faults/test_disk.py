@@ -8,15 +8,19 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytorch_lightning.callbacks import Callback
 
 from headcount import cli
-from headcount.errors import RunError
+from headcount.commands import train as run
+from headcount.errors import ConfigError, RunError
 from headcount.runs.checkpoint import checkpoint_path, last_good_checkpoint, load_checkpoint
 from tests.faults.forks import PLACES, Do, Forks, kill, overrides, train
 from tests.training.stopping import assert_same
@@ -96,6 +100,149 @@ def test_temporary_files_are_on_another_disk_which_is_full(
         "TMPDIR is on another file system, and full",
         "the run finishes; checkpoints are written beside their place",
     )
+
+
+def remount(folder: Path, *, writable: bool) -> None:
+    """Lay a read-only view over a folder, or take it away."""
+    commands = [["umount", str(folder)]]
+    if not writable:
+        commands = [
+            ["mount", "--bind", str(folder), str(folder)],
+            ["mount", "-o", "remount,bind,ro", str(folder)],
+        ]
+    for command in commands:
+        subprocess.run(command, check=True)
+
+
+def _spoil_at(arguments: list[str], when: str, spoil: Callable[[], None], said: Path) -> None:
+    """Train, with a folder that is spoilt at the start, at a step, or when the summaries begin."""
+    score_test = run.score_test
+
+    def spoil_and_score(*given: Any) -> Any:
+        spoil()
+        return score_test(*given)
+
+    callbacks = []
+    if when == "at the start":
+        spoil()
+    elif when == "at a step":
+        callbacks = [Do(7, PLACES[1], spoil)]
+    else:
+        run.score_test = spoil_and_score  # type: ignore[assignment]
+    try:
+        train(arguments, *callbacks)
+    except (ConfigError, RunError) as error:
+        said.write_text(str(error))
+        raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
+
+
+@pytest.mark.parametrize("kind", ["read-only", "full"])
+def test_the_run_folder_becomes_read_only_or_full(
+    kind: str, forks: Forks, fault, some, disk: Path, tmp_path: Path
+) -> None:
+    forks.train("whole")
+    said = tmp_path / "said"
+    for when in some(["at the start", "at a step", "when the summaries begin"]):
+        spoil = (
+            partial(fill, disk, 0) if kind == "full" else partial(remount, disk, writable=False)
+        )
+        [code] = forks.run(_spoil_at, overrides(str(disk / "cut")), when, spoil, said)
+        assert code in (1, 2), when
+        assert str(disk) in said.read_text() and "\n" not in said.read_text()
+        if kind == "full":
+            (disk / "ballast").unlink()
+        else:
+            remount(disk, writable=True)
+        forks.train(disk / "cut")
+        assert_same(tmp_path / "whole", disk / "cut")
+        shutil.rmtree(disk / "cut")
+        fault(
+            f"the run folder becomes {kind} {when}",
+            "one line with the file; afterwards the same command goes on to the same end",
+        )
+
+
+SMALL_SHARED_MEMORY = """
+mount -t tmpfs -o size={size} none /dev/shm || exit 77
+exec "$@"
+"""
+
+
+@pytest.mark.parametrize(
+    ("size", "code", "happens"),
+    [
+        ("4k", 1, "exit 1, one line names /dev/shm; nothing waits"),
+        ("512k", 0, "the run finishes; weights, metrics and summaries are the same"),
+    ],
+)
+def test_shared_memory_is_full(
+    size: str, code: int, happens: str, forks: Forks, fault, tmp_path: Path
+) -> None:
+    """The batches of loader workers would not fit; nor, in the smallest, would their semaphores."""
+    forks.train("whole")
+    (tmp_path / "empty.yaml").write_text("{}")
+    script = SMALL_SHARED_MEMORY.format(size=size)
+    command = ["unshare", "-m", "bash", "-c", script, "bash", sys.executable, "-m", "headcount"]
+    arguments = ["train", "empty.yaml", *overrides("cut", "data.num_workers=2")]
+    if shutil.which("unshare") is None:
+        pytest.skip("a /dev/shm of its own cannot be mounted here")
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=120)
+    if done.returncode == 77 or "unshare failed" in done.stderr:
+        pytest.skip("a /dev/shm of its own cannot be mounted here")
+    assert done.returncode == code and "Traceback" not in done.stderr, done.stderr
+    if code:
+        assert "data.num_workers=2: the workers cannot be started" in done.stderr
+        assert "/dev/shm" in done.stderr and not (tmp_path / "cut").exists()
+    else:
+        assert_same(tmp_path / "whole", tmp_path / "cut")
+    fault(f"/dev/shm of {size} with two loader workers", happens)
+
+
+def _rename(arguments: list[str], step: int, old: Path, new: Path, number: int) -> None:
+    def rename() -> None:
+        old.rename(new)
+        if number:
+            kill(number)
+
+    train(arguments, Do(step, PLACES[1], rename))
+
+
+def test_a_run_folder_is_renamed_while_it_trains(
+    forks: Forks, fault, some, tmp_path: Path
+) -> None:
+    forks.train("whole")
+    old, new = tmp_path / "old", tmp_path / "new"
+    for step, number in some([(step, n) for step in (2, 6, 11) for n in (0, signal.SIGTERM)]):
+        codes = forks.run(_rename, overrides(str(old)), step, old, new, number)
+        assert codes == [128 + number if number else 0]
+        assert not old.exists()
+        if number:
+            forks.train(new)
+        assert_same(tmp_path / "whole", new)
+        shutil.rmtree(new)
+        fault(
+            "a run folder is renamed while its run trains" + ", then SIGTERM" * bool(number),
+            "the run follows it; weights, metrics and summaries are the same to the last bit",
+        )
+
+
+def test_the_last_checkpoint_is_that_of_another_run(
+    forks: Forks, fault, some, tmp_path: Path
+) -> None:
+    forks.train("whole")
+    for change in some(["seed=1", "model.dropout=0.3", "optimizer.learning_rate=0.01"]):
+        forks.train("other", change)
+        assert forks.stop("cut", 8, PLACES[1], signal.SIGKILL) == [-signal.SIGKILL]
+        for name in ("last.ckpt", "last.ckpt.sha256"):
+            shutil.copy(Path("other/checkpoints") / name, Path("cut/checkpoints") / name)
+        forks.train("cut")
+        assert_same(tmp_path / "whole", tmp_path / "cut")
+        shutil.rmtree("cut")
+        shutil.rmtree("other")
+        fault(
+            "last.ckpt is that of another run, with its digest",
+            "it is named and put aside; the run goes on from the one before it",
+        )
 
 
 def damages(whole: bytes) -> dict[str, list[bytes]]:

@@ -1,17 +1,22 @@
 import errno
 import os
+import shutil
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import yaml
 
 from headcount.config.load import as_dict, load, to_yaml
 from headcount.errors import ConfigError, RunError
-from headcount.runs.files import write_atomically
+from headcount.runs.files import describe_os_error, write_atomically
 from headcount.runs.folder import (
     create_numbered_folder,
     find_run,
+    follow,
     has_effect,
     lock_folder,
     reject_links,
@@ -166,3 +171,88 @@ def test_a_home_directory_is_expanded(tmp_path: Path, monkeypatch: pytest.Monkey
         ConfigError, match=r"^run.folder=~nosuchuser: the home directory is unknown"
     ):
         find_run(load([], ["run.folder=~nosuchuser"]))
+
+
+def test_a_folder_is_followed_when_it_is_renamed(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "run"
+    assert follow(folder) == folder
+    with lock_folder(folder):
+        assert follow(folder) == folder
+        folder.rename(tmp_path / "runs" / "renamed")
+        assert follow(folder) == tmp_path / "runs" / "renamed"
+        folder.mkdir()  # somebody else's
+        (tmp_path / "runs").rename(tmp_path / "moved")
+        assert follow(folder) == tmp_path / "moved" / "renamed"
+        (tmp_path / "moved" / "renamed" / "data.json").touch()
+    assert names(tmp_path / "moved" / "renamed") == [".lock", "data.json"]
+
+
+def test_a_deleted_folder_is_not_made_again(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with lock_folder(folder):
+        shutil.rmtree(folder)
+        with pytest.raises(RunError, match=r"run: it was deleted or moved away while this run"):
+            follow(folder)
+    assert not folder.exists()
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A directory that everyone may write into, unlike those of pytest."""
+    with TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        yield Path(folder)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take another identity")
+def test_folders_of_others_in_a_shared_directory_are_passed_over(shared: Path) -> None:
+    config = load([], [f"run.directory={shared}", "run.name=a"])
+    for number in (1, 2, 3):
+        folder = shared / f"a-{number}"
+        folder.mkdir()
+        write_atomically(folder / "config.yaml", to_yaml(config))
+    (shared / "a-1").chmod(0o000)
+    (shared / "a-3" / "config.yaml").chmod(0o000)
+    with as_nobody():
+        assert find_run(config) is None
+        assert create_numbered_folder(shared, "a").name == "a-4"
+        with pytest.raises(ConfigError, match=r"^run.folder=\S*a-1: cannot be read: Permission"):
+            find_run(load([], [f"run.folder={shared / 'a-1'}"]))
+
+    (shared / "a-2" / "finished").touch()
+    with as_nobody():
+        assert find_run(config) == shared / "a-2"
+
+
+def test_errors_of_the_environment_name_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "data.json"))
+    assert describe_os_error(inside, tmp_path) == f"{tmp_path}/data.json: Permission denied"
+    assert describe_os_error(FileNotFoundError(2, "No such file", "/etc/x"), tmp_path) is None
+    assert describe_os_error(OSError(errno.EIO, "Input/output error"), tmp_path) is None
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+    end = "No space left on device; the same command resumes when there is room"
+    usage = shutil.disk_usage(tmp_path)
+    for is_full, place in ((True, "/dev/shm"), (False, tmp_path)):
+        free = 0 if is_full else 2**30
+        monkeypatch.setattr(
+            shutil,
+            "disk_usage",
+            lambda path, free=free: usage._replace(
+                free=free if str(path) == "/dev/shm" else 2**30
+            ),
+        )
+        assert describe_os_error(full, tmp_path) == f"{place}: {end}"
+    full.filename = "/elsewhere"
+    assert describe_os_error(full, tmp_path) == f"/elsewhere: {end}"

@@ -1,6 +1,8 @@
 import csv
 from pathlib import Path
 
+import pytest
+
 from headcount.runs.metrics_csv import MetricsFile, cut_metrics
 
 
@@ -32,3 +34,53 @@ def test_nothing_was_logged(tmp_path: Path) -> None:
     cut_metrics(tmp_path, 3)
     MetricsFile(tmp_path).save()
     assert not list(tmp_path.iterdir())
+
+
+WRITTEN = "best,step,train/loss\n,0,1.5\n2,1,0.5\n,2,0.25\n"
+CUT = "best,step,train/loss\n,0,1.5\n2,1,0.5\n"
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        WRITTEN.replace(",0,", ",0.0,").replace(",1,", ",1.0,").replace(",2,", ",2.0,"),
+        WRITTEN.replace(",1,", ",1e0,"),
+        "\ufeff" + WRITTEN,
+        WRITTEN.replace("\n", "\r\n"),
+        WRITTEN.replace(",", ";"),
+        WRITTEN.replace(",", "\t"),
+        "\ufeff" + WRITTEN.replace(",", ";").replace(".", ",").replace("\n", "\r\n"),
+        WRITTEN.replace("\n", "\n\n"),
+    ],
+)
+def test_a_file_that_a_spreadsheet_saved_is_read(edited: str, tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text(edited, encoding="utf-8", newline="")
+    cut_metrics(tmp_path, 2)
+    assert (tmp_path / "metrics.csv").read_text() == CUT
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        WRITTEN.replace("step", "stop").encode(),
+        WRITTEN.replace(",1,", ",one,").encode(),
+        WRITTEN.replace(",1,", ",1.5,").encode(),
+        WRITTEN.replace(",1,", ",nan,").encode(),
+        WRITTEN.replace(",1,", ",,").encode(),
+        WRITTEN.replace("0.5", "0.5,7").encode(),
+        WRITTEN.encode() + b'"\n',
+        WRITTEN.encode("utf-16"),
+        b"\xff\xfe\n",
+    ],
+)
+def test_a_damaged_file_is_put_aside(
+    edited: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(edited)
+    cut_metrics(tmp_path, 2)
+    assert not path.exists() and (tmp_path / "metrics.csv.damaged").read_bytes() == edited
+    said = capsys.readouterr().out
+    assert said.startswith(f"{path}: damaged (") and said.count("\n") == 1
+    MetricsFile(tmp_path).log_metrics({"train/loss": 0.25}, 2)
+    assert path.read_text() == "step,train/loss\n2,0.25\n"

@@ -301,3 +301,42 @@ def test_wandb_disabled_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("WANDB_DISABLED", "true")
     with tracking.track(TrackingConfig(), tmp_path, {}) as loggers:
         assert len(loggers) == 1 and not (tmp_path / "wandb").exists()
+
+
+@pytest.fixture
+def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """W&B's settings file of the current folder, as ``wandb offline`` writes it."""
+    wandb.teardown()
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(tracking, "INIT_TIMEOUT", 2)
+    (tmp_path / "wandb").mkdir()
+    yield tmp_path / "wandb" / "settings"
+    wandb.teardown()
+
+
+@pytest.mark.parametrize(("mode", "loggers"), [("offline", 2), ("dryrun", 2), ("disabled", 1)])
+def test_modes_that_wandb_itself_was_told_are_honoured(
+    mode: str, loggers: int, settings_file: Path, tmp_path: Path, capsys
+) -> None:
+    settings_file.write_text(f"[default]\nmode = {mode}\n")
+    with track(TrackingConfig(), tmp_path / "run", PLAIN) as started:
+        assert len(started) == loggers
+        if loggers == 2:
+            assert isinstance(started[1], Tracker) and started[1].mode == "offline"
+    assert "no key" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"garbage", b"\xff\xfe", b"[default]\nmode = nonsense\n", b"[default]\nproject = a/b\n"],
+)
+def test_no_settings_file_of_wandb_stops_a_run(
+    content: bytes, settings_file: Path, tmp_path: Path
+) -> None:
+    settings_file.write_bytes(content)
+    with track(TrackingConfig(), tmp_path / "run", PLAIN) as started:
+        for logger in started:
+            logger.log_metrics({"train/loss": 1.0}, 1)
+    assert "1.0" in (tmp_path / "run" / "metrics.csv").read_text()

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,22 @@ def test_two_processes(runs: dict[str, list[dict[str, Any]]], tmp_path: Path) ->
     assert [json.loads(line)["id"] for line in (tmp_path / "out.jsonl").open()] == [
         f"train-{n}" for n in range(60)
     ]
+
+
+def test_the_second_process_ends_with_the_first_while_they_start(small, tmp_path: Path) -> None:
+    """Killed with SIGKILL, the first cannot tell it; it would wait for half an hour."""
+    (tmp_path / "config.yaml").write_text(to_yaml(small("trainer.devices=2")))
+    command = [sys.executable, "-m", "headcount", "train", "config.yaml"]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    children = Path(f"/proc/{first.pid}/task/{first.pid}/children")
+    try:
+        while not (started := children.read_text().split()):
+            assert first.poll() is None
+            time.sleep(0.01)
+    finally:
+        first.kill()
+        first.wait()
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{number}").exists() for number in started):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -4,7 +4,6 @@
 first, so that the same command finds the run again, and ``finished`` last.
 """
 
-import errno
 import json
 import shutil
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -23,18 +22,19 @@ from headcount.data.cache import DIGESTS
 from headcount.data.tokenizer import load_tokenizer, vocabulary_size
 from headcount.errors import RunError
 from headcount.runs.checkpoint import (
+    check_best,
     checkpoint_path,
     has_checkpoint,
     last_good_checkpoint,
     remove_scratch,
 )
-from headcount.runs.files import write_atomically
-from headcount.runs.folder import RunFile, create_numbered_folder, find_run, lock_folder
+from headcount.runs.files import describe_os_error, write_atomically
+from headcount.runs.folder import RunFile, create_numbered_folder, find_run, follow, lock_folder
 from headcount.runs.metrics_csv import cut_metrics
 from headcount.runs.wandb_tracking import how_to_send, log_page, log_report, track
 from headcount.terminal import make_console, print_line, say
 from headcount.training.callbacks.checkpointing import Checkpoints
-from headcount.training.callbacks.cost_meter import TrainingCosts
+from headcount.training.callbacks.cost_meter import TrainingCosts, read_costs
 from headcount.training.callbacks.progress import TrainingProgress
 from headcount.training.callbacks.step_seeding import SeededSteps
 from headcount.training.callbacks.weight_averaging import averaging
@@ -68,7 +68,7 @@ def train(config: Config, *, fresh: bool = False) -> None:
     Raises:
         ConfigError: something that the config asks for is not available, from the data to an
             argument of the Trainer; or the run folder belongs to another config, or is in use.
-        RunError: the loss is not finite, or the disk is full.
+        RunError: the loss is not finite, the disk is full, or the run folder cannot be used.
         SystemExit: with 128 + the signal that stopped the run.
     """
     # This trainer only says which rank this is. It is made first, so that a wrong argument is
@@ -96,11 +96,10 @@ def train(config: Config, *, fresh: bool = False) -> None:
         try:
             _train(config, rank_trainer, folder, signals, fresh=fresh)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            reason = folder and describe_os_error(error, folder)
+            if reason is None:
                 raise
-            raise RunError(
-                f"{folder}: {error.strerror}; the same command resumes when there is room"
-            ) from error
+            raise RunError(reason) from error
 
 
 def _new_run_folder(config: Config) -> Path:
@@ -152,7 +151,7 @@ def _train(
     if locked is not None and is_resumed and config.model.start_from:
         data.kept_tokenizer = load_tokenizer(locked / RunFile.TOKENIZER)
     data.setup()
-    check_batches(config, data, rank_trainer)
+    steps = check_batches(config, data, rank_trainer)
     report_dropped_text(config, data)
     summarizer = Summarizer(config, data.tokenizer)
     if not is_resumed:
@@ -170,7 +169,7 @@ def _train(
     checkpoint: tuple[Path, int] | None = None
     tracking: AbstractContextManager[list[Logger]] = nullcontext([])
     if rank_trainer.is_global_zero:
-        checkpoint = _prepare(folder, config, data)
+        checkpoint = _prepare(folder, config, data, steps)
         tracking = track(config.tracking, folder, as_dict(config))
     checkpoint = rank_trainer.strategy.broadcast(checkpoint)
     if is_resumed and checkpoint is None:  # all of them were damaged
@@ -194,6 +193,7 @@ def _train(
         with rejections_as_config_errors():
             path = checkpoint and checkpoint[0]
             trainer.fit(summarizer, data, ckpt_path=path, weights_only=True)
+        folder = _follow_together(trainer, folder)
         if checkpoints.best is None:
             say(
                 console,
@@ -218,20 +218,42 @@ def _train(
         say(console, f"to send this run to your W&B account: {command}")
 
 
+def _follow_together(trainer: pl.Trainer, folder: Path) -> Path:
+    """Return, on every rank, where the run folder is now."""
+    now: Path = trainer.strategy.broadcast(follow(folder))
+    if now != folder:
+        say(console, f"{folder}: the run folder was moved to {now}; the run continues there")
+    return now
+
+
 def _prepare(
-    folder: Path, config: Config, data: SummarizationDataModule
+    folder: Path, config: Config, data: SummarizationDataModule, steps: int | None
 ) -> tuple[Path, int] | None:
     """Prepare a run folder for training.
+
+    Args:
+        folder: the locked run folder.
+        config: of the run.
+        data: prepared.
+        steps: of the whole training; None: only time limits it.
 
     Returns:
         The checkpoint to resume from and its step; None at the beginning of a run.
 
     Raises:
-        ConfigError: the data is not what the run was started with, or the disk is full.
+        ConfigError: the data is not what the run was started with, or the disk has no room for the
+            checkpoints that are still to be written.
     """
     check_same_data(folder, config, data)
     remove_scratch(folder)
-    check_room(folder, config, vocabulary_size(data.tokenizer))
+    read_costs(folder)  # a damaged file is put aside now, not at the end of the training
+    check_best(folder, config)
+    checkpoint = last_good_checkpoint(folder, config)
+
+    # A run that only has to generate its summaries writes no more checkpoints.
+    is_trained = checkpoint is not None and steps is not None and checkpoint[1] >= steps
+    if not is_trained or not checkpoint_path(folder, "best").exists():
+        check_room(folder, config, vocabulary_size(data.tokenizer))
 
     write_atomically(folder / RunFile.DATA, json.dumps(data.origin, indent=2))
     write_atomically(folder / RunFile.TOKENIZER, data.tokenizer.to_str(pretty=True))
@@ -239,7 +261,6 @@ def _prepare(
     shutil.copytree(audit, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(DIGESTS))
 
     # Rows that were logged after the checkpoint are logged again.
-    checkpoint = last_good_checkpoint(folder)
     cut_metrics(folder, checkpoint[1] if checkpoint else 0)
     if checkpoint:
         path, step = checkpoint

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from headcount.data.pairs import Pairs
 from headcount.data.tokenizer import END, START
@@ -31,6 +33,23 @@ class Batch:
     document_lengths: list[int]
     summary_ids: Tensor
     summary_lengths: list[int]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled: from a loader worker arrays, which travel through its pipe.
+
+        Tensors would travel through /dev/shm. If that is full, the worker drops the batch with a
+        message, and the training waits for it forever.
+        """
+        state = dict(self.__dict__)
+        if get_worker_info() is not None:
+            state["document_ids"] = self.document_ids.numpy()
+            state["summary_ids"] = self.summary_ids.numpy()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.document_ids = torch.as_tensor(self.document_ids)
+        self.summary_ids = torch.as_tensor(self.summary_ids)
 
     def pieces(self, size: int) -> Iterator["Batch"]:
         """Yield the examples in batches of up to ``size`` examples."""

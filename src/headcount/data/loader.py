@@ -1,7 +1,9 @@
 """Loaders: training that resumes at any batch, and decoding that covers every example once."""
 
+import gc
 from collections.abc import Iterator, Mapping
 from functools import partial
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from headcount.data.batches import Batch, EncodedPairs, longest_first
 from headcount.data.sampler import Examples, TokenBudgetSampler
-from headcount.errors import ConfigError
+from headcount.errors import ConfigError, RunError
 from headcount.watchdog import ignore_stop_signals
 
 
@@ -163,7 +165,7 @@ def decoding_loader(
 def _batch_loader(
     split: EncodedPairs, batches: list[Examples], num_workers: int, *, in_windows: bool = False
 ) -> DataLoader[Any]:
-    return DataLoader(
+    return WorkerLoader(
         batches,  # type: ignore[arg-type] # any sequence serves as a data set
         batch_size=None,
         collate_fn=partial(split.batch, in_windows=in_windows),
@@ -172,6 +174,53 @@ def _batch_loader(
         multiprocessing_context="fork" if num_workers else None,
         worker_init_fn=_init_worker,
     )
+
+
+class WorkerLoader(DataLoader[Any]):
+    """A DataLoader that says in one line why its workers cannot be started."""
+
+    def __iter__(self) -> Any:
+        """Start the workers, if there are any, and yield their batches."""
+        check_workers(self.num_workers)
+        return super().__iter__()
+
+
+def check_workers(number: int, *, loaders: int = 1) -> None:
+    """Check that loader workers can be started: their queues need semaphores in /dev/shm.
+
+    Args:
+        number: of workers of a loader.
+        loaders: that have workers at the same time.
+
+    Raises:
+        RunError: there is no room for the semaphores.
+    """
+    if not number:
+        return
+    # Three for the queue of each worker, three for that of their results, and an event.
+    needed = loaders * (3 * number + 8)
+    reason = _try_semaphores(needed)
+    if reason is not None:
+        # Those of earlier epochs and validations may still wait for the garbage collector.
+        gc.collect()
+        reason = _try_semaphores(needed)
+    if reason is not None:
+        raise RunError(
+            f"data.num_workers={number}: the workers cannot be started ({reason}); they need a "
+            "little room in /dev/shm"
+        )
+
+
+def _try_semaphores(number: int) -> str | None:
+    """Return why a number of semaphores cannot be made; None if they can."""
+    context = get_context("fork")
+    semaphores = []
+    try:
+        for _ in range(number):
+            semaphores.append(context.Lock())
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return None
 
 
 def _init_worker(worker: int) -> None:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from headcount.data.arrow_table import CHUNK
 from headcount.data.batches import Batch, Layout
-from headcount.data.loader import check_made_of
+from headcount.data.loader import WorkerLoader, check_made_of
 from headcount.data.sources import Source
 from headcount.data.tokens import Ids, encode, split_by_text
 from headcount.errors import ConfigError
@@ -212,7 +212,7 @@ class StreamLoader:
                 yield batch
 
     def _batch_loader(self) -> DataLoader[Any]:
-        return DataLoader(
+        return WorkerLoader(
             self.stream,
             batch_size=None,
             num_workers=self.num_workers,

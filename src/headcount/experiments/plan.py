@@ -13,9 +13,19 @@ from headcount.config.schema import Config
 from headcount.experiments.cell import Cell
 from headcount.experiments.controls import count_cost
 from headcount.experiments.grid import Grid
-from headcount.experiments.launch.local import divide_machine, read_state
+from headcount.experiments.launch.local import count_cores, divide_machine, read_state
 from headcount.model.build import build_model
 from headcount.model.ragged import BatchLayout
+
+
+def _set_threads(number: str) -> None:
+    """Set torch's threads as OpenMP would.
+
+    A list has one number per level, and nonsense is ignored.
+    """
+    first = number.partition(",")[0].strip()
+    if first.isdecimal() and int(first):
+        torch.set_num_threads(min(int(first), count_cores()))
 
 
 def print_plan(grid: Grid, cells: Sequence[Cell], *, workers: int, console: Console) -> None:
@@ -28,7 +38,7 @@ def print_plan(grid: Grid, cells: Sequence[Cell], *, workers: int, console: Cons
         console: where to print.
     """
     [environment, *_] = divide_machine(workers)
-    torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
+    _set_threads(environment["OMP_NUM_THREADS"])
     table = Table(title=f"{grid.name}, control {grid.control}")
     table.add_column("cell", overflow="fold")
     for column in ("state", "parameters", "training FLOPs", "time"):

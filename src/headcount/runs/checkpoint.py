@@ -1,9 +1,10 @@
-"""Checkpoints of a run folder: ``best`` by validation; ``last`` and the one before it, from which
-a run goes on. An export has ``best`` alone.
+"""Checkpoints of a run: ``best`` by validation score, ``last``, and ``previous`` before it.
 
-Each is written beside its place, brought to the disk, read back, and only then put there. Its
-SHA-256 stands in a file beside it, above those of the ones before it, so that a run killed between
-the two has a checkpoint that is listed.
+A run resumes from ``last``, or from ``previous`` if that is damaged. An export has only ``best``.
+
+A checkpoint is written to a scratch file, flushed to disk, read back and then renamed. Its SHA-256
+is the first line of a side file, followed by those of its predecessors. The side file is written
+before the rename: whatever a killed run leaves at the checkpoint's name is listed in it.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import json
 import os
 import shutil
 from contextlib import suppress
-from io import BufferedWriter
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,14 @@ from safetensors import safe_open
 from headcount.config.load import as_dict, changed, flatten
 from headcount.config.schema import Config
 from headcount.errors import ConfigError, RunError
-from headcount.runs.files import write_atomically
-from headcount.runs.folder import RunFile
-from headcount.terminal import print_line
+from headcount.runs.files import put_aside, write_atomically
+from headcount.runs.folder import RunFile, config_differences, follow
 
-# in its metadata: for the names of weights that are stored once the names that they are stored
-# under
+# Key of an export's metadata: shared weights are stored once, and this maps their other names to
+# the stored one.
 TIED = "tied"
-LISTED = 8  # sums of one side file; two would do, were no save ever cut
+# Digests in a side file. Two would be enough if no save were ever interrupted.
+MAX_DIGESTS = 8
 
 
 def selection_key(score: float, loss: float) -> tuple[float, float]:
@@ -42,7 +43,7 @@ def selection_key(score: float, loss: float) -> tuple[float, float]:
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """How Lightning writes and reads checkpoints: whole, checked, and with no code in them."""
+    """Lets Lightning write and read checkpoints with the functions below."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -58,10 +59,12 @@ class CheckpointFiles(TorchCheckpointIO):
 
 
 class _Summing:
-    """A file that sums what is written into it."""
+    """A file that computes the SHA-256 of what is written into it."""
 
     def __init__(self, file: BufferedWriter) -> None:
-        self.file, self.sum, self.flush = file, hashlib.sha256(), file.flush
+        self.file = file
+        self.flush = file.flush
+        self.sum = hashlib.sha256()
 
     def write(self, data: bytes) -> int:
         self.sum.update(data)
@@ -69,30 +72,27 @@ class _Summing:
 
 
 def write_checkpoint(content: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint; what ``last.ckpt`` was becomes ``previous.ckpt``.
+    """Write a checkpoint. An earlier ``last.ckpt`` becomes ``previous.ckpt``.
 
     Raises:
-        RunError: it cannot be written; all that was there is as it was.
+        RunError: it cannot be written; the earlier checkpoints are unchanged.
     """
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("wb") as file:
-            summed = _Summing(file)
-            torch.save(content, summed)  # type: ignore[arg-type] # no more of a file is needed
-            file.flush()
-            os.fsync(file.fileno())
-        written = summed.sum.hexdigest()
+        written = _write_scratch(content, scratch)
         with scratch.open("rb") as file_back:
             if hashlib.file_digest(file_back, "sha256").hexdigest() != written:
                 raise OSError("it reads back as something else")
+
         if path.name == "last.ckpt" and path.exists():
-            _put(path, path.with_name("previous.ckpt"), _sums(path))
+            _put(path, path.with_name("previous.ckpt"), _digests(path))
         _put(scratch, path, [written])
-    except Exception as error:  # a full disk shows itself in many ways
+    except Exception as error:  # a full disk appears as many kinds of errors
         with suppress(OSError):
             scratch.unlink()
-        free = shutil.disk_usage(next(each for each in path.parents if os.path.exists(each))).free
+        existing = next(each for each in path.parents if os.path.exists(each))
+        free = shutil.disk_usage(existing).free
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(
             f"{path}: cannot be written ({why}); {free:,} bytes are free on its disk; the "
@@ -100,10 +100,20 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
         ) from error
 
 
-def _put(source: Path, path: Path, sums: list[str]) -> None:
-    write_atomically(
-        _side_file(path), "".join(f"{each}\n" for each in [*sums, *_sums(path)][:LISTED])
-    )
+def _write_scratch(content: dict[str, Any], scratch: Path) -> str:
+    """Write a file, flush it to disk, and return its SHA-256."""
+    with scratch.open("wb") as file:
+        summing = _Summing(file)
+        torch.save(content, summing)  # type: ignore[arg-type] # it needs no more of a file
+        file.flush()
+        os.fsync(file.fileno())
+    return summing.sum.hexdigest()
+
+
+def _put(source: Path, path: Path, digests: list[str]) -> None:
+    """List the digests of a file at its new name, then rename it."""
+    listed = [*digests, *_digests(path)][:MAX_DIGESTS]
+    write_atomically(_side_file(path), "".join(f"{each}\n" for each in listed))
     os.replace(source, path)
 
 
@@ -111,7 +121,7 @@ def _side_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def _sums(path: Path) -> list[str]:
+def _digests(path: Path) -> list[str]:
     side = _side_file(path)
     return side.read_text(encoding="utf-8").split() if side.is_file() else []
 
@@ -124,19 +134,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as file:
-            listed = _sums(path)
-            # a bare copy has no list
-            if listed and hashlib.file_digest(file, "sha256").hexdigest() not in listed:
-                raise ConfigError(
-                    f"{path}: damaged, or not a checkpoint (its SHA-256 is not in "
-                    f"{path.name}.sha256)"
-                )
-            file.seek(0)
-            if path.name == RunFile.WEIGHTS:
-                return _read_export(path.parent)
-            content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-            if "global_step" not in content:
-                raise ConfigError(f"{path}: damaged, or not a checkpoint (it has no global_step)")
+            return _read_open(file, path)
     except FileNotFoundError:
         raise ConfigError(
             f"{path.parents[1]}: not a run folder with a checkpoint ({path} is missing)"
@@ -147,11 +145,28 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path}: damaged, or not a checkpoint ({type(error).__name__})"
         ) from None
+
+
+def _read_open(file: BufferedReader, path: Path) -> dict[str, Any]:
+    # A checkpoint that was copied without its side file has no digest.
+    digests = _digests(path)
+    if digests and hashlib.file_digest(file, "sha256").hexdigest() not in digests:
+        raise ConfigError(
+            f"{path}: damaged, or not a checkpoint (its SHA-256 is not in {path.name}.sha256)"
+        )
+    file.seek(0)
+    if path.name == RunFile.WEIGHTS:
+        return _read_export(path.parent)
+
+    content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    if "global_step" not in content:
+        raise ConfigError(f"{path}: damaged, or not a checkpoint (it has no global_step)")
     return content
 
 
 def checkpoint_path(run: Path, name: str) -> Path:
     """Return where a checkpoint of a run is: ``best``, ``last`` or ``previous``."""
+    run = follow(run)
     if name == "best" and (run / RunFile.WEIGHTS).is_file():
         return run / RunFile.WEIGHTS
     return run / RunFile.CHECKPOINTS / f"{name}.ckpt"
@@ -167,29 +182,64 @@ def has_checkpoint(run: Path) -> bool:
     return any(checkpoint_path(run, name).exists() for name in ("last", "previous"))
 
 
-def last_good_checkpoint(run: Path) -> tuple[Path, int] | None:
-    """Return the newest checkpoint that a run can go on from, and its step.
+def last_good_checkpoint(run: Path, config: Config | None = None) -> tuple[Path, int] | None:
+    """Return the newest checkpoint that a run can resume from, and its step; None without any.
 
-    A damaged one is named and put aside.
+    A damaged one, or one of another run, is put aside.
+
+    Args:
+        run: the run folder.
+        config: of the run; None: the configs in the checkpoints are not compared with it.
     """
-    for path in checkpoint_path(run, "last"), checkpoint_path(run, "previous"):
-        if path.exists():
-            try:
-                return path, read_checkpoint(path)["global_step"]
-            except ConfigError as error:
-                print_line(f"{error}; it is put aside, and the one before it is used")
-                os.replace(path, path.with_name(f"{path.name}.damaged"))
+    for name in ("last", "previous"):
+        path = checkpoint_path(run, name)
+        content = _read_or_put_aside(path, config)
+        if content is not None:
+            return path, content["global_step"]
     return None
 
 
+def check_best(run: Path, config: Config) -> None:
+    """Put the best checkpoint aside if it is damaged, or that of another run."""
+    _read_or_put_aside(checkpoint_path(run, "best"), config)
+
+
+def _read_or_put_aside(path: Path, config: Config | None) -> dict[str, Any] | None:
+    """Return a checkpoint of a run; None if there is none that can be used."""
+    if not path.exists():
+        return None
+    try:
+        content = read_checkpoint(path)
+        if config is not None:
+            _check_same_run(content, path, config)
+    except ConfigError as error:
+        put_aside(path, str(error).removeprefix(f"{path}: "))
+        return None
+    return content
+
+
+def _check_same_run(content: dict[str, Any], path: Path, config: Config) -> None:
+    """Check that a checkpoint was written by a run of a config.
+
+    Raises:
+        ConfigError: it was written by another run; the settings that differ.
+    """
+    try:
+        others = config_differences(content["config"], config)
+    except (KeyError, AttributeError):
+        raise ConfigError(f"{path}: not a checkpoint of this version (no config)") from None
+    if others:
+        raise ConfigError(f"{path}: a checkpoint of another run, with {', '.join(others)}")
+
+
 def remove_scratch(run: Path) -> None:
-    """Remove what a run that was killed in the middle of a save left."""
+    """Remove what a run left that was killed in the middle of a save."""
     for scratch in (run / RunFile.CHECKPOINTS).glob(".*"):
         scratch.unlink()
 
 
 def _read_export(folder: Path) -> dict[str, Any]:
-    """Read an export as what its checkpoint has of it."""
+    """Return what an export holds of a checkpoint: weights, config and step."""
     with safe_open(folder / RunFile.WEIGHTS, framework="pt") as file:
         metadata = file.metadata()
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is not a dict
@@ -203,10 +253,10 @@ def _read_export(folder: Path) -> dict[str, Any]:
 
 
 def check_unchanged(run: Path, config: Config) -> None:
-    """Refuse a config that has another model, tokenizer or lengths than the run was trained with.
+    """Check that model, tokenizer and lengths of a config are those that a run was trained with.
 
     Raises:
-        ConfigError: it has; the key, its value and the run's.
+        ConfigError: one of them differs; the message names the key, its value and the run's.
     """
     try:
         then = flatten(load_checkpoint(run, "best")["config"])
@@ -220,7 +270,7 @@ def check_unchanged(run: Path, config: Config) -> None:
             ("model.", "tokenizer.", "data.max_document_tokens", "data.max_summary_tokens")
         ):
             continue
-        # a key that is new in the schema is no difference by itself
+        # A key that is new in the schema is no difference by itself.
         if name not in then and name not in set_now:
             continue
         if now != then.get(name):

@@ -1,11 +1,17 @@
 """Files that are written completely or not at all."""
 
+import errno
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import gettempdir
 
 from headcount.errors import RunError
+from headcount.terminal import print_line
+
+MIN_ROOM = 2**20  # bytes; a place with less is full
 
 
 @contextmanager
@@ -38,3 +44,44 @@ def write_atomically(path: Path, text: str | Iterator[str]) -> None:
     finally:
         with suppress(OSError):
             scratch.unlink()
+
+
+def put_aside(path: Path, reason: str) -> None:
+    """Rename a damaged file to ``NAME.damaged``, and say so.
+
+    Args:
+        path: the file; the run continues without it.
+        reason: what is wrong with it.
+
+    Raises:
+        RunError: it cannot be renamed.
+    """
+    aside = path.with_name(f"{path.name}.damaged")
+    with name_unwritable(aside):
+        os.replace(path, aside)
+    print_line(f"{path}: {reason}; it is put aside as {aside.name}")
+
+
+def describe_os_error(error: OSError, folder: Path) -> str | None:
+    """Return one line on an error of a run that its environment caused; None for any other.
+
+    Args:
+        error: what a run ended with.
+        folder: the run folder.
+    """
+    reason = error.strerror or type(error).__name__
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        # The error of a semaphore or of a shared array does not name its place.
+        place = error.filename or _full_place(folder)
+        return f"{place}: {reason}; the same command resumes when there is room"
+    if error.filename is not None and Path(os.fsdecode(error.filename)).is_relative_to(folder):
+        return f"{os.fsdecode(error.filename)}: {reason}"
+    return None
+
+
+def _full_place(folder: Path) -> Path:
+    """Return the place that has no room: shared memory, the temporary folder, or a run folder."""
+    for place in (Path("/dev/shm"), Path(gettempdir())):
+        if place.is_dir() and shutil.disk_usage(place).free < MIN_ROOM:
+            return place
+    return folder

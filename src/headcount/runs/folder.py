@@ -1,5 +1,7 @@
 """Run folders: the names of their files, finding the folder of a config, and locking it."""
 
+import fcntl
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -7,6 +9,7 @@ from enum import StrEnum
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
@@ -14,7 +17,7 @@ from filelock import FileLock, Timeout
 from headcount.config.load import as_dict, changed, flatten, load
 from headcount.config.paths import user_path
 from headcount.config.schema import Config
-from headcount.errors import ConfigError
+from headcount.errors import ConfigError, RunError
 
 
 class RunFile(StrEnum):
@@ -124,13 +127,21 @@ def find_run(config: Config) -> Path | None:
             folder of its name with the same config.
 
     Raises:
-        ConfigError: ``run.folder`` holds another run, or something else.
+        ConfigError: ``run.folder`` holds another run or something else, or cannot be read.
     """
     if config.run.folder is None:
         return _find_numbered_run(config)
+
     folder = user_path("run.folder", config.run.folder)
-    if not (folder / RunFile.CONFIG).is_file():
-        _reject_other_content(folder)
+    try:
+        is_run = (folder / RunFile.CONFIG).is_file()
+        if not is_run:
+            _reject_other_content(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"run.folder={folder}: cannot be read: {error.strerror}; legal: a folder of your own"
+        ) from None
+    if not is_run:
         return None
     if others := differences(folder, config):
         raise ConfigError(
@@ -147,9 +158,17 @@ def _find_numbered_run(config: Config) -> Path | None:
         match = pattern.fullmatch(folder.name)
         if match:
             numbered.append((int(match[1]), folder))
+
     for _, folder in sorted(numbered, reverse=True):
-        if (folder / RunFile.CONFIG).is_file() and not differences(folder, config):
-            return folder
+        # In a shared directory some folders belong to others and cannot be read.
+        with suppress(OSError):
+            if not (folder / RunFile.CONFIG).is_file() or differences(folder, config):
+                continue
+            # A finished run of somebody else's can be looked at; an unfinished one not resumed.
+            effective = os.access in os.supports_effective_ids
+            is_writable = os.access(folder, os.W_OK, effective_ids=effective)
+            if is_writable or (folder / RunFile.FINISHED).exists():
+                return folder
     return None
 
 
@@ -171,14 +190,28 @@ def differences(folder: Path, config: Config) -> list[str]:
     A key that is new in the schema is no difference if the config has its default.
     """
     try:
-        before = flatten(yaml.safe_load((folder / RunFile.CONFIG).read_text(encoding="utf-8")))
+        before = yaml.safe_load((folder / RunFile.CONFIG).read_text(encoding="utf-8"))
+        return config_differences(before, config)
     except (OSError, ValueError, yaml.YAMLError, AttributeError, RecursionError):
         return ["a config.yaml that cannot be read"]
+
+
+def config_differences(before: dict[str, Any], config: Config) -> list[str]:
+    """Return the settings of an earlier config that differ, see ``differences``.
+
+    Args:
+        before: the earlier config, as nested mappings.
+        config: the present one.
+
+    Raises:
+        AttributeError: the earlier one is no mapping.
+    """
+    then = flatten(before)
     now = flatten(as_dict(config))
     found = []
-    for key in sorted(before.keys() | changed(config).keys()):
-        if before.get(key) != now.get(key) and has_effect(key, config):
-            value = "null" if before.get(key) is None else before[key]
+    for key in sorted(then.keys() | changed(config).keys()):
+        if then.get(key) != now.get(key) and has_effect(key, config):
+            value = "null" if then.get(key) is None else then[key]
             found.append(f"{key}={value}")
     return found
 
@@ -227,6 +260,7 @@ def lock_folder(folder: Path, *, fresh: bool = False) -> Iterator[None]:
         with TemporaryFile(dir=folder):
             pass
         is_new = {path.name for path in folder.iterdir()} <= {RunFile.LOCK}
+        _handles[folder] = os.open(folder, os.O_RDONLY)
     except Timeout:
         raise ConfigError(
             f"{folder}: another process is at work here; legal: when it has ended"
@@ -238,14 +272,55 @@ def lock_folder(folder: Path, *, fresh: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        # The folder may have been moved meanwhile.
-        with suppress(OSError):
-            unimportant = (RunFile.CONFIG, RunFile.MODELS, RunFile.LOCK)
-            if is_new and {path.name for path in folder.iterdir()} <= set(unimportant):
-                for name in unimportant:
-                    (folder / name).unlink(missing_ok=True)
-                folder.rmdir()
+        if is_new:
+            _remove_if_unused(folder)
+        os.close(_handles.pop(folder))
         lock.release()
+
+
+def _remove_if_unused(folder: Path) -> None:
+    """Remove a new folder in which nothing but its config was written."""
+    with suppress(OSError, RunError):
+        folder = follow(folder)
+        unimportant = (RunFile.CONFIG, RunFile.MODELS, RunFile.LOCK)
+        if {path.name for path in folder.iterdir()} <= set(unimportant):
+            for name in unimportant:
+                (folder / name).unlink(missing_ok=True)
+            folder.rmdir()
+
+
+# An open handle of each folder that this process has locked, by the path that it was locked under.
+_handles: dict[Path, int] = {}
+
+
+def follow(folder: Path) -> Path:
+    """Return where a folder is now that this process has locked; it may have been renamed.
+
+    What a run writes must not go to a new folder at the old place, where nobody looks for it and
+    where it would be in the way of the next run.
+
+    Args:
+        folder: the path under which it was locked. Any other is returned as it is.
+
+    Raises:
+        RunError: the folder was deleted, or moved to another disk.
+    """
+    handle = _handles.get(folder)
+    if handle is None:
+        return folder
+    is_mine = os.fstat(handle)
+    for path in (folder, _path_of_handle(handle)):
+        with suppress(OSError):
+            if os.path.samestat(is_mine, path.stat()):
+                return path
+    raise RunError(f"{folder}: it was deleted or moved away while this run was at work in it")
+
+
+def _path_of_handle(handle: int) -> Path:
+    get_path = getattr(fcntl, "F_GETPATH", None)
+    if get_path is not None:  # macOS
+        return Path(os.fsdecode(fcntl.fcntl(handle, get_path, bytes(1024)).rstrip(b"\0")))
+    return Path(os.readlink(f"/proc/self/fd/{handle}"))
 
 
 def _move_aside(folder: Path) -> None:

@@ -1,81 +1,128 @@
-"""``metrics.csv``: what a run has logged, a row a step.
+"""``metrics.csv``: what a run has logged, one row per logged step.
 
-The system has each before the training goes on, so that a kill loses none; the disk has them at
-every checkpoint.
+A row is handed to the operating system before training continues, so that a killed process loses
+none. It is flushed to disk with every checkpoint.
 """
 
 import csv
 import io
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
-from headcount.runs.files import name_unwritable, write_atomically
-from headcount.runs.folder import RunFile
+from headcount.runs.files import name_unwritable, put_aside, write_atomically
+from headcount.runs.folder import RunFile, follow
 
 
 class MetricsFile(Logger):
     """Appends to the ``metrics.csv`` of a run.
 
-    A figure that is new gives all rows one more column.
+    A new metric adds a column to all rows.
+
+    Args:
+        folder: the run folder; earlier rows in it stay.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Take the run folder; rows that are there stay."""
         super().__init__()
-        self.path = folder / RunFile.METRICS
+        self.folder = folder
         self.columns = read_rows(self.path)[0]
 
     @property
+    def path(self) -> Path:
+        """Where the file is now."""
+        return follow(self.folder) / RunFile.METRICS
+
+    @property
     def name(self) -> str | None:
-        """None: the folder says it."""
+        """None: the run folder has the name."""
         return None
 
     @property
     def version(self) -> int | str | None:
-        """None: a folder has one."""
+        """None: a run folder has one version."""
         return None
 
     def log_hyperparams(self, *_: Any) -> None:
         """Do nothing: the config is in ``config.yaml``."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write a row."""
+        """Append a row."""
+        path = self.path
         row = {"step": step, **metrics}
-        if new := row.keys() - set(self.columns):
-            self.columns = sorted([*self.columns, *new])
-            _write_rows(self.path, self.columns, read_rows(self.path)[1])
-        with name_unwritable(self.path), self.path.open("a", encoding="utf-8", newline="") as file:
+        new_columns = row.keys() - set(self.columns)
+        if new_columns:
+            self.columns = sorted([*self.columns, *new_columns])
+            _write_rows(path, self.columns, read_rows(path)[1])
+        with name_unwritable(path), path.open("a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
 
     def save(self) -> None:
-        """Make sure that the rows outlast the machine, too."""
-        if self.path.exists():
-            with name_unwritable(self.path), self.path.open("rb") as file:
+        """Flush the rows to disk."""
+        path = self.path
+        if path.exists():
+            with name_unwritable(path), path.open("rb") as file:
                 os.fsync(file.fileno())
 
 
 def cut_metrics(folder: Path, step: int) -> None:
-    """Drop the rows of a run that were logged from a step on, which will be logged again."""
+    """Drop the rows that were logged from a step on; a resumed run logs them again.
+
+    A file that a spreadsheet has saved is read, too: with another separator, decimal commas, a
+    byte-order mark, or steps like ``1.0``. What is no table of steps is put aside.
+
+    Args:
+        folder: the run folder.
+        step: that of the checkpoint which the run resumes from.
+    """
     path = folder / RunFile.METRICS
-    if path.exists():
+    if not path.exists():
+        return
+    try:
         columns, rows = read_rows(path)
-        _write_rows(path, columns, [row for row in rows if int(row["step"]) < step])
+        kept = []
+        for row in rows:
+            logged_at = float(row["step"])
+            if not logged_at.is_integer() or len(row) != len(columns):
+                raise ValueError(f"{row['step']} is not a step")
+            if logged_at < step:
+                kept.append({**row, "step": str(int(logged_at))})
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        put_aside(path, f"damaged ({type(error).__name__}: {error})")
+        return
+    _write_rows(path, columns, kept)
 
 
 def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Return columns and rows of a file, none where it is missing; a last line that was not
-    written to its end is left.
+    """Read the file; a missing one has no rows, and an incomplete last line is left out.
 
     Returns:
-        The names of the columns, and the rows by them.
+        The names of the columns, and each row by these names.
+
+    Raises:
+        ValueError: it is not text.
     """
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    table = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1]))
-    return list(table.fieldnames or []), list(table)
+    text = text.removeprefix("\ufeff")
+    text = text[: text.rfind("\n") + 1]
+    header = text.partition("\n")[0]
+    separator = next((each for each in (";", "\t") if each in header and "," not in header), ",")
+    table = csv.DictReader(io.StringIO(text), delimiter=separator)
+    rows = list(table)
+    if separator != ",":
+        for row in rows:
+            row.update({name: _with_point(cell) for name, cell in row.items()})
+    return list(table.fieldnames or []), rows
+
+
+def _with_point(cell: Any) -> Any:
+    """Return a number with a decimal comma as one with a point, and anything else as it is."""
+    is_number = isinstance(cell, str) and re.fullmatch(r"-?\d+,\d+([eE][-+]?\d+)?", cell)
+    return cell.replace(",", ".") if is_number else cell
 
 
 def _write_rows(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:

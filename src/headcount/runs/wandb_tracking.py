@@ -237,13 +237,28 @@ def log_page(loggers: Sequence[Logger], path: Path) -> None:
             logger.log_html("attention", path)
 
 
+def _users_mode() -> str:
+    """Return the mode that a user has set for W&B itself.
+
+    By the variables WANDB_DISABLED and WANDB_MODE, or by ``wandb offline`` and ``wandb disabled``,
+    which write it into a settings file.
+    """
+    if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on"):
+        return "disabled"
+    if mode := os.environ.get("WANDB_MODE"):
+        return mode
+    try:
+        return str(wandb.setup().settings.mode)
+    except Exception:  # whatever is wrong with the file, the run goes its way without it
+        return "auto"
+
+
 def _mode(tracking: TrackingConfig, folder: Path) -> str:
-    """Return whether a run is to be online, offline or disabled, after saying why it is not what
-    it could be."""
-    asked: str = tracking.mode
-    if asked == "auto":
-        is_disabled = os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on")
-        asked = "disabled" if is_disabled else os.environ.get("WANDB_MODE", "auto")
+    """Return whether a run is to be online, offline or disabled.
+
+    Says why, if that is less than what was asked for.
+    """
+    asked = _users_mode() if tracking.mode == "auto" else tracking.mode
     mode = {"disabled": "disabled", "offline": "offline", "dryrun": "offline"}.get(asked, "online")
     if mode == "disabled":
         return mode

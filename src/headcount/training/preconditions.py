@@ -11,6 +11,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 
 from headcount.config.schema import Config
+from headcount.data.loader import check_workers
 from headcount.data.tokenizer import load_tokenizer
 from headcount.data.tokens import fingerprint
 from headcount.errors import ConfigError
@@ -25,7 +26,9 @@ AVERAGE_BYTES = 4  # where the weights are averaged, these are beside the averag
 CHECKPOINTS = 4  # best, last, previous and the one being written
 
 
-def check_batches(config: Config, data: SummarizationDataModule, trainer: pl.Trainer) -> None:
+def check_batches(
+    config: Config, data: SummarizationDataModule, trainer: pl.Trainer
+) -> int | None:
     """Check intervals and shares of an epoch, now that its number of batches is known.
 
     Lightning rejects them only after the run has been prepared. A warm-up that training never
@@ -36,9 +39,15 @@ def check_batches(config: Config, data: SummarizationDataModule, trainer: pl.Tra
         data: prepared; its loaders are those of the trainer's rank.
         trainer: the Trainer of the config.
 
+    Returns:
+        The number of optimizer steps of the whole training; None if only time limits it.
+
     Raises:
         ConfigError: an epoch has too few batches, or a split too few examples for the ranks.
+        RunError: the loader workers cannot be started.
     """
+    # Training and validation have a loader each, and a new one before the old one is gone.
+    check_workers(config.data.num_workers, loaders=4)
     batches = len(data.train_dataloader())
     if trainer.limit_val_batches:
         data.val_dataloader()
@@ -76,6 +85,7 @@ def check_batches(config: Config, data: SummarizationDataModule, trainer: pl.Tra
             f"optimizer.warmup_steps={warmup}: this training has {steps:,} steps, so the learning "
             f"rate stays below optimizer.learning_rate={config.optimizer.learning_rate}"
         )
+    return steps
 
 
 def report_dropped_text(config: Config, data: SummarizationDataModule) -> None:
@@ -101,15 +111,15 @@ def count_steps(trainer: pl.Trainer, batches: int) -> int | None:
 
 
 def check_room(folder: Path, config: Config, vocabulary_size: int) -> None:
-    """Refuse to train where the disk cannot take the checkpoints.
+    """Check that the disk has room for the checkpoints of a training.
 
     Args:
-        folder: the run folder; the checkpoints in it have their room.
-        config: the run's.
-        vocabulary_size: that of the tokenizer.
+        folder: the run folder; checkpoints that are in it have their room.
+        config: of the run.
+        vocabulary_size: of the tokenizer.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: the disk has less.
     """
     parameters = cost(
         config.model,
@@ -119,23 +129,23 @@ def check_room(folder: Path, config: Config, vocabulary_size: int) -> None:
         summary_tokens=config.data.max_summary_tokens,
     ).parameters
     number = CHECKPOINTS - len(list((folder / RunFile.CHECKPOINTS).glob("*.ckpt")))
-    each = PARAMETER_BYTES + (AVERAGE_BYTES if config.optimizer.ema_decay else 0)
-    needed, free = number * each * parameters, shutil.disk_usage(folder).free
-    if free < needed:
-        key = (
-            f"run.folder={config.run.folder}"
-            if config.run.folder
-            else f"run.directory={config.run.directory}"
-        )
-        raise ConfigError(
-            f"{key}: {free / 1e9:,.2f} GB are free on its disk, {number} checkpoints of "
-            f"{parameters:,} parameters need "
-            f"{needed / 1e9:,.2f} GB; legal: a place with as much"
-        )
+    parameter_bytes = PARAMETER_BYTES + (AVERAGE_BYTES if config.optimizer.ema_decay else 0)
+    needed = number * parameter_bytes * parameters
+    free = shutil.disk_usage(folder).free
+    if free >= needed:
+        return
+
+    key = f"run.directory={config.run.directory}"
+    if config.run.folder:
+        key = f"run.folder={config.run.folder}"
+    raise ConfigError(
+        f"{key}: {free / 1e9:,.2f} GB are free on its disk, {number} checkpoints of "
+        f"{parameters:,} parameters need {needed / 1e9:,.2f} GB; legal: a place with as much"
+    )
 
 
 def check_same_data(folder: Path, config: Config, data: SummarizationDataModule) -> None:
-    """Reject the resume of a run whose data or tokenizer has changed behind its config.
+    """Check that data and tokenizer are those that the run in a folder was started with.
 
     Raises:
         ConfigError: a split or the tokenizer differs, or ``data.json`` cannot be read.

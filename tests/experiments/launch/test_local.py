@@ -170,6 +170,32 @@ def test_a_signal_is_passed_on(number: signal.Signals, cells: list[Cell]) -> Non
     assert run(cells)[0] == 0 and begun().total() == 6
 
 
+def test_a_launcher_that_fails_leaves_no_training(
+    cells: list[Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the log of a cell cannot be opened because its name is too long."""
+    Path("hold").touch()
+    started: list[launch.Training] = []
+    start = launch.start_training
+
+    def fail_at_the_second(*arguments: object) -> object:
+        if started:
+            wait_until(lambda: begun().total() == 1)
+            raise OSError(36, "File name too long")
+        started.append(start(*arguments))  # type: ignore[arg-type]
+        return started[0]
+
+    monkeypatch.setattr(launch, "start_training", fail_at_the_second)
+    with pytest.raises(OSError, match="File name too long"):
+        run(cells)
+    assert started[0].process.poll() == 143
+    with pytest.raises(OSError):  # its lock is closed, so that the next launch resumes the cell
+        os.fstat(started[0].lock)
+
+    monkeypatch.undo()
+    Path("hold").unlink()
+
+
 def test_progress_is_read_while_it_is_written(cells: list[Cell]) -> None:
     cell = cells[0]
     assert read_progress(cell) == (0, None)

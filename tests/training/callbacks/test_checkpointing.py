@@ -52,6 +52,17 @@ class Kill(Callback):
             os.kill(os.getpid(), self.number)
 
 
+class Rename(Callback):
+    """Renames the run folder in the middle of a step."""
+
+    def __init__(self, step: int, old: Path, new: Path) -> None:
+        self.step, self.old, self.new = step, old, new
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == self.step and self.old.exists():
+            self.old.rename(self.new)
+
+
 EACH, TWO = ["trainer.accumulate_grad_batches=1"], ["trainer.accumulate_grad_batches=2"]
 
 
@@ -394,3 +405,89 @@ def test_ties_fall_to_the_lower_loss_then_to_the_later(
     run.train(config)
     assert best_step(Path("here")) == best
     assert json.loads(Path("here/scores.json").read_text())["step"] == best
+
+
+def test_a_run_folder_that_is_renamed_is_followed(
+    small, whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    with watched(Rename(4, old, new)):
+        run.train(small(*NINE, f"run.folder={old}"))
+    assert (
+        f"{old}: the run folder was moved to {new}; the run continues" in capsys.readouterr().out
+    )
+    assert not old.exists()
+    assert_same(whole(), new)
+
+
+def test_a_signal_saves_in_the_renamed_folder(
+    small, whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    with pytest.raises(SystemExit) as ended, watched(Rename(4, old, new), Kill(4, signal.SIGTERM)):
+        run.train(small(*NINE, f"run.folder={old}"))
+    assert ended.value.code == 143 and not old.exists()
+    assert f"the command with run.folder={new} resumes from there" in capsys.readouterr().out
+    assert torch.load(new / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 5
+    run.train(small(*NINE, f"run.folder={new}"))
+    assert_same(whole(), new)
+
+
+def test_a_deleted_run_folder_ends_the_run_in_one_line(small, tmp_path: Path) -> None:
+    class Delete(Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+            shutil.rmtree(tmp_path / "cut", ignore_errors=True)
+
+    with pytest.raises(RunError, match=r"cut: it was deleted or moved away"), watched(Delete()):
+        run.train(small(*NINE, f"run.folder={tmp_path / 'cut'}"))
+    assert not (tmp_path / "cut").exists()
+
+
+@pytest.mark.parametrize("name", ["last", "best"])
+def test_a_checkpoint_of_another_run_is_put_aside(
+    name: str, small, whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its digest is right; the config in it is not that of the run."""
+    cut, other = tmp_path / "cut", tmp_path / "other"
+    stop_at(7, small(*NINE, f"run.folder={cut}"))
+    run.train(small(*NINE, "trainer.max_steps=6", f"run.folder={other}"))
+    for file in (f"{name}.ckpt", f"{name}.ckpt.sha256"):
+        shutil.copy(other / "checkpoints" / file, cut / "checkpoints" / file)
+    capsys.readouterr()
+    run.train(small(*NINE, f"run.folder={cut}"))
+    line = f"{name}.ckpt: a checkpoint of another run, with trainer.max_steps=6; it is put aside"
+    assert line in capsys.readouterr().out
+    if name == "last":
+        assert_same(whole(), cut)
+
+
+def test_a_run_that_only_has_to_write_needs_no_room(small, tmp_path: Path, monkeypatch) -> None:
+    config = small(*NINE, f"run.folder={tmp_path / 'run'}")
+    run.train(config)
+    (tmp_path / "run" / "finished").unlink()
+    usage = shutil.disk_usage(tmp_path)._replace(free=10)
+    monkeypatch.setattr("headcount.training.preconditions.shutil.disk_usage", lambda _: usage)
+    (tmp_path / "run" / "checkpoints" / "previous.ckpt").unlink()
+    run.train(config)
+    assert (tmp_path / "run" / "finished").exists()
+    with pytest.raises(ConfigError, match="are free on its disk"):
+        run.train(small(*NINE, f"run.folder={tmp_path / 'new'}"))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b"3"])
+def test_damaged_files_are_found_at_the_start(
+    content: bytes, small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = small(*NINE, f"run.folder={tmp_path / 'cut'}")
+    stop_at(7, config)
+    (tmp_path / "cut" / "costs.json").write_bytes(content)
+    run.train(config)
+    said = capsys.readouterr().out
+    assert "costs.json: damaged (" in said and said.index("damaged") < said.index("resumes from")
+    costs = json.loads((tmp_path / "cut" / "costs.json").read_text())
+    assert costs["training_tokens"] > 0 and costs["decode_ms_per_summary"] > 0
+
+    (tmp_path / "cut" / "finished").unlink()
+    (tmp_path / "cut" / "data.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"^\S*data.json: not the record of the data"):
+        run.train(config)

@@ -1,8 +1,9 @@
-"""When a training saves itself, and when it ends before its end."""
+"""When a training saves its checkpoints, and when it ends early."""
 
 import json
 import math
 import signal
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +14,39 @@ from pytorch_lightning.callbacks import Checkpoint
 from headcount.errors import ConfigError, RunError
 from headcount.runs.checkpoint import checkpoint_path, read_checkpoint, selection_key
 from headcount.runs.files import write_atomically
-from headcount.runs.folder import RunFile
+from headcount.runs.folder import RunFile, follow
 from headcount.terminal import print_line
 from headcount.training.lightning_private import is_accumulating, validation_follows
 from headcount.training.processes import gather
 from headcount.training.signals import Signals
 
-GO_ON, STOP, NOT_FINITE = range(3)  # what processes tell each other; the largest counts
+
+class State(IntEnum):
+    """What each rank reports after a batch. The largest value counts for all."""
+
+    CONTINUE = 0
+    STOP = 1
+    NOT_FINITE = 2
 
 
 class Checkpoints(Checkpoint):
-    """Keeps ``best`` by a validation score (of equal scores by the lower validation loss, then the
-    later one) and ``last``; ends the training at a signal and at a
-    loss that is no number.
+    """Saves ``best`` by a validation score and ``last``; ends the training at a signal.
 
-    What is saved is saved where Lightning can go on from it exactly: after a validation, or after
-    a batch that none follows; never between the batches of one optimizer step.
+    Of equal scores the lower validation loss is the better one, then the later validation. A loss
+    or a weight that is not finite ends the training before it is saved.
+
+    A checkpoint is saved only where Lightning can resume exactly: after a validation, or after a
+    batch that no validation follows, and never between the batches of one optimizer step.
 
     Args:
         run: the run folder.
-        score: name of the score, of which more is better.
+        score: name of the validation score; higher is better.
         signals: that end the training.
         patience: number of validations in a row without a better score after which the training
             ends; 0: it never ends early.
 
     Attributes:
-        best: the best score with its loss, see ``selection_key``.
+        best: the best score with its loss, see ``selection_key``; None before any validation.
         stopped_early: why the training ended early; None if it did not.
     """
 
@@ -47,12 +55,13 @@ class Checkpoints(Checkpoint):
         self.score = score
         self.signals = signals
         self.patience = patience
-        self.best: tuple[float, float] | None = None  # see selection_key
+        self.best: tuple[float, float] | None = None
         self.best_step = 0
         self.worse_validations = 0
         self.stopped_early: str | None = None
-        self.saved = 0  # the step of last.ckpt
-        self.stop = self.due = False
+        self.saved_step = 0  # of last.ckpt
+        self.is_stopping = False
+        self.is_due = False  # a save was put off to the end of the optimizer step
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best score with its loss, and how long it has been the best."""
@@ -64,28 +73,27 @@ class Checkpoints(Checkpoint):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the best score back, unless its checkpoint is damaged."""
+        """Restore the best score, unless its checkpoint is damaged."""
         best = state["best"]
-        # Earlier versions saved the score alone.
+        # Earlier versions saved the score alone, and none of the others.
         self.best = selection_key(best, math.inf) if isinstance(best, float) else best
-        if "stopped_early" in state:  # earlier versions did not save these
+        if "stopped_early" in state:
             self.best_step = state["best_step"]
             self.worse_validations = state["worse_validations"]
             self.stopped_early = state["stopped_early"]
-        if self.best is not None:
-            try:
-                read_checkpoint(checkpoint_path(self.run, "best"))
-            except ConfigError as error:
-                print_line(f"{error}; the best from here on takes its place")
-                self.best = None
+
+        if self.best is None:
+            return
+        try:
+            read_checkpoint(checkpoint_path(self.run, "best"))
+        except ConfigError as error:
+            print_line(f"{error}; the best from here on takes its place")
+            self.best = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look after the signals from here on.
-
-        What an earlier start could not go on from is past.
-        """
-        (self.run / RunFile.NOT_FINITE).unlink(missing_ok=True)
-        self.saved = trainer.global_step
+        """Defer signals to the ends of batches; forget where an earlier start failed."""
+        (follow(self.run) / RunFile.NOT_FINITE).unlink(missing_ok=True)
+        self.saved_step = trainer.global_step
         self.signals.install()
         self.signals.deferred = True
         # A run that was killed after it had stopped early has only its test summaries left.
@@ -95,11 +103,8 @@ class Checkpoints(Checkpoint):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """End the training if it is to end.
-
-        What was logged at the step before is in the files by now.
-        """
-        if self.stop and self.saved == trainer.global_step:
+        """End the training if it is to end: by now the metrics of the last step are logged."""
+        if self.is_stopping and self.saved_step == trainer.global_step:
             self._end(trainer)
 
     def on_train_batch_end(
@@ -110,25 +115,32 @@ class Checkpoints(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Look at the loss and for signals; save if one came.
+        """Check the loss and the signals of all ranks, and save if one of them has to stop.
 
         Raises:
             RunError: the loss is not finite.
         """
-        finite = bool(outputs["loss"].isfinite())
-        mine = NOT_FINITE if not finite else STOP if self.signals.received else GO_ON
-        told = torch.tensor(mine, device=trainer.strategy.root_device)
-        found = int(trainer.strategy.reduce(told, reduce_op="max"))
-        if found == NOT_FINITE:
-            self._refuse(trainer, "loss", [] if finite else batch.indices)
-        self.stop = self.stop or found == STOP
-        # Lightning does not make up for a validation that was due when it was saved; that one
-        # saves, too
-        if (self.stop or self.due) and not validation_follows(trainer):
+        is_finite = bool(outputs["loss"].isfinite())
+        state = self._agree(trainer, is_finite=is_finite)
+        if state == State.NOT_FINITE:
+            self._fail(trainer, "loss", [] if is_finite else batch.indices)
+        self.is_stopping = self.is_stopping or state == State.STOP
+
+        # If a validation follows, it has to come first: Lightning does not make up for one that
+        # was due when the checkpoint was saved. It ends with a checkpoint of its own.
+        if (self.is_stopping or self.is_due) and not validation_follows(trainer):
             self._save_last(trainer)
 
+    def _agree(self, trainer: pl.Trainer, *, is_finite: bool) -> int:
+        """Return the largest state of all ranks."""
+        mine = State.STOP if self.signals.received else State.CONTINUE
+        if not is_finite:
+            mine = State.NOT_FINITE
+        state = torch.tensor(mine, device=trainer.strategy.root_device)
+        return int(trainer.strategy.reduce(state, reduce_op="max"))
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save, and keep the best.
+        """Save ``last``, and ``best`` if the score is the best so far.
 
         Raises:
             RunError: the loss or a weight is not finite, as after a step whose gradients were not.
@@ -137,7 +149,7 @@ class Checkpoints(Checkpoint):
             return
         loss = trainer.callback_metrics["validation/loss"]
         if not loss.isfinite():
-            self._refuse(trainer, "validation loss", [])
+            self._fail(trainer, "validation loss", [])
         self._check_weights(trainer)
 
         # Only a better score renews the patience.
@@ -152,9 +164,7 @@ class Checkpoints(Checkpoint):
         candidate = selection_key(score, loss.item())
         if self.best is None or candidate >= self.best:
             self.best = candidate
-            trainer.save_checkpoint(
-                checkpoint_path(self.run, "best"), weights_only=False
-            )  # the optimizer, too
+            self._save(trainer, "best")
         self._save_last(trainer)
 
     def _count_worse_validation(self, trainer: pl.Trainer, best: float) -> None:
@@ -170,51 +180,60 @@ class Checkpoints(Checkpoint):
         trainer.should_stop = True
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the end.
+        """Save the end of the training.
 
         Raises:
-            RunError: the last step has made weights that are no numbers.
+            RunError: the weights of the last step are not finite.
         """
-        if self.saved != trainer.global_step:
+        if self.saved_step != trainer.global_step:
             self._save_last(trainer)
         self.signals.deferred = False
-        if self.stop or self.signals.received:
+        if self.is_stopping or self.signals.received:
             self._end(trainer)
 
     def _save_last(self, trainer: pl.Trainer) -> None:
-        self.due = is_accumulating(trainer)  # the gradients of half a step are in no checkpoint
-        if not self.due:
-            self._check_weights(trainer)
-            for logger in trainer.loggers:
-                logger.save()
-            trainer.save_checkpoint(
-                checkpoint_path(self.run, "last"), weights_only=False
-            )  # the optimizer, too
-            self.saved = trainer.global_step
+        # The gradients of half an optimizer step are in no checkpoint.
+        self.is_due = is_accumulating(trainer)
+        if self.is_due:
+            return
+        self._check_weights(trainer)
+        for logger in trainer.loggers:
+            logger.save()
+        self._save(trainer, "last")
+        self.saved_step = trainer.global_step
+
+    def _save(self, trainer: pl.Trainer, name: str) -> None:
+        path = checkpoint_path(self.run, name)
+        trainer.save_checkpoint(path, weights_only=False)  # with the state of the optimizer
 
     def _check_weights(self, trainer: pl.Trainer) -> None:
-        if not torch.nn.utils.get_total_norm(trainer.lightning_module.parameters()).isfinite():
-            self._refuse(trainer, "norm of the weights", [])
+        norm = torch.nn.utils.get_total_norm(trainer.lightning_module.parameters())
+        if not norm.isfinite():
+            self._fail(trainer, "norm of the weights", [])
 
     def _end(self, trainer: pl.Trainer) -> None:
         name = signal.Signals(self.signals.exit_code - 128).name
-        print_line(
-            f"{name}: ended at step {trainer.global_step:,}; the same command resumes from there"
-        )
+        now = follow(self.run)
+        how = "the same command resumes from there"
+        if now != self.run:
+            how = f"the run folder was moved: the command with run.folder={now} resumes from there"
+        print_line(f"{name}: ended at step {trainer.global_step:,}; {how}")
         raise SystemExit(self.signals.exit_code)
 
-    def _refuse(self, trainer: pl.Trainer, what: str, rows: list[int]) -> None:
-        data = trainer.datamodule.splits.get("train")  # type: ignore[attr-defined] # Lightning sets it untyped
-        mine = [str(row) if data is None else data.pairs.ids[row] for row in rows]
-        ids = gather(trainer, mine)
+    def _fail(self, trainer: pl.Trainer, what: str, rows: list[int]) -> None:
+        """End the run because a number is not finite; name the examples of the batch."""
+        data = trainer.datamodule.splits.get("train")  # type: ignore[attr-defined] # untyped in Lightning
+        names = [str(row) if data is None else data.pairs.ids[row] for row in rows]
+        ids = gather(trainer, names)
         if not trainer.is_global_zero:
             raise SystemExit(1)
-        file, named = self.run / RunFile.NOT_FINITE, ""
+
+        named = ""
         if ids:
+            file = follow(self.run) / RunFile.NOT_FINITE
             write_atomically(file, json.dumps({"step": trainer.global_step, "ids": ids}, indent=2))
             named = f"; {file.name} in it names the {len(ids)} examples"
         raise RunError(
             f"{self.run}: the {what} of step {trainer.global_step:,} is not finite{named}; the "
-            "checkpoints are older "
-            "and whole; a lower optimizer.learning_rate may help"
+            "checkpoints are older and whole; a lower optimizer.learning_rate may help"
         )

@@ -26,8 +26,8 @@ from pytorch_lightning.callbacks import Callback
 
 from headcount.config.schema import Config
 from headcount.model.cost import cost, forward_flops
-from headcount.runs.files import write_atomically
-from headcount.runs.folder import RunFile
+from headcount.runs.files import put_aside, write_atomically
+from headcount.runs.folder import RunFile, follow
 
 
 class TrainingCosts(Callback):
@@ -157,13 +157,26 @@ def _name(device: torch.device) -> str:
 
 
 def add_costs(folder: Path, costs: dict[str, float | str]) -> None:
-    """Add to the ``costs.json`` of a folder, or make it; a key that is there already gets its new
-    value.
+    """Add to the ``costs.json`` of a folder; a key that it already has gets the new value.
 
     Args:
-        folder: a run folder, or an evaluation's within one.
-        costs: by the keys above.
+        folder: a run folder, or that of an evaluation within one.
+        costs: by the keys in the module's docstring.
     """
-    path = folder / RunFile.COSTS
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    write_atomically(path, json.dumps(known | costs, indent=2))
+    known = read_costs(folder)
+    write_atomically(follow(folder) / RunFile.COSTS, json.dumps(known | costs, indent=2))
+
+
+def read_costs(folder: Path) -> dict[str, float | str]:
+    """Return the costs that a folder has so far; a damaged file is put aside."""
+    path = follow(folder) / RunFile.COSTS
+    if not path.exists():
+        return {}
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(known, dict):
+            raise ValueError("not a mapping")
+    except (OSError, ValueError) as error:
+        put_aside(path, f"damaged ({type(error).__name__}: {error})")
+        return {}
+    return known
