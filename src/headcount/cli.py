@@ -281,7 +281,8 @@ def prune(
 
 
 @app.command(
-    epilog="Examples:\n\n- `headcount summarize runs/docstrings-1 letter.txt`\n\n"
+    epilog="Examples:\n\n- `headcount summarize runs/docstrings-1` is a prompt\n\n"
+    "- `headcount summarize runs/docstrings-1 letter.txt --whole`\n\n"
     "- `cat notes.txt | headcount summarize runs/docstrings-1`\n\n"
     "- `headcount summarize runs/docstrings-1 documents.jsonl > summaries.jsonl`\n\n"
     "- `headcount summarize runs/docstrings-1 documents.jsonl --out summaries.jsonl` resumes "
@@ -296,8 +297,8 @@ def summarize(
         list[str] | None,
         typer.Argument(
             metavar="[RUN...] [FILE|-] [KEY=VALUE...]",
-            help="further runs of the same tokenizer, an ensemble; text or JSONL, - is standard "
-            "input; then changes to the first run's config",
+            help="further runs of the same tokenizer, an ensemble; text, JSON, CSV, TSV, Parquet "
+            "or Arrow, - is standard input; then changes to the first run's config",
         ),
     ] = None,
     out: Annotated[
@@ -308,10 +309,14 @@ def summarize(
             help="JSONL to write; the same command resumes an interrupted one",
         ),
     ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="a file of text is one document, not one a line")
+    ] = False,
 ) -> None:
     """Summarize new documents.
 
-    Text, one a line; or JSONL, an object a line, which comes out as JSONL.
+    Of text, a document a line, the output is a summary a line; of rows it is JSONL. Without a file
+    on a terminal it is a prompt.
     """
     named, overrides = compose.sort_arguments(args or [])
     others = [Path(name) for name in named if os.path.isdir(name)]
@@ -323,7 +328,7 @@ def summarize(
     config = load_run_config(run, overrides)
     from headcount.commands.summarize import summarize
 
-    summarize(run, config, files[0] if files else "-", others=others, out=out)
+    summarize(run, config, files[0] if files else "-", others=others, out=out, is_whole=whole)
 
 
 @app.command(

@@ -1,7 +1,5 @@
-"""What goes to the terminal.
-
-Every text is made printable, whatever it holds and whatever the terminal takes.
-"""
+"""Output to the terminal. Every text is made printable, whatever it contains and whatever encoding
+the terminal has."""
 
 import sys
 from collections.abc import Iterable
@@ -14,16 +12,14 @@ from headcount.escape import printable
 
 
 class SafeConsole(Console):
-    """A console of Rich that shows texts as they are.
-
-    No markup, and control characters written out.
-    """
+    """A console of Rich that prints control characters as escapes."""
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
         """Yield the segments of what is printed, their texts made printable."""
         for segment in super().render(renderable, options):
+            # Segments of Rich's own control codes move the cursor of a progress bar.
             if segment.control or segment.text.isprintable():
                 yield segment
             else:
@@ -33,11 +29,11 @@ class SafeConsole(Console):
 def make_console(
     file: IO[str] | None = None, *, stderr: bool = False, width: int | None = None
 ) -> SafeConsole:
-    """Return a console.
+    """Return a console that takes texts literally, without markup.
 
     Args:
-        file: where to; None: standard output.
-        stderr: to standard error.
+        file: where to print; None: standard output.
+        stderr: print to standard error.
         width: in columns; None: that of the terminal.
     """
     return SafeConsole(
@@ -46,23 +42,21 @@ def make_console(
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """Print a text on a console as it is, however long its lines."""
+    """Print a text on a console, without breaking long lines."""
     console.print(
         printable(text), style=style, highlight=False, markup=False, emoji=False, soft_wrap=True
     )
 
 
 def print_line(text: str, *, file: IO[str] | None = None, end: str = "\n") -> None:
-    """Print a text as it is, however long its lines, at once."""
+    """Print a text without breaking long lines, and flush it."""
     print(printable(text), file=file or sys.stdout, end=end, flush=True)
 
 
 def escape_unencodable() -> None:
-    """Let standard output and error write out what their encoding does not have, instead of
-    failing.
+    """Let standard output and error escape characters that their encoding lacks.
 
-    With ``PYTHONIOENCODING=ascii``, or a locale without UTF-8, a character such as an accent would
-    end a run.
+    With ``PYTHONIOENCODING=ascii``, or a locale without UTF-8, an accent would end a run.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):

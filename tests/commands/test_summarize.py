@@ -1,6 +1,11 @@
+import io
 import json
 import os
+import pty
+import select
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,12 +26,12 @@ DOCUMENT = "Ada: Good day.\nBen: I would like a pear."
 @pytest.mark.parametrize("stdin", [False, True])
 def test_summarize_text_a_document_a_line(
     stdin: bool,
-    small,
+    finished_run: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder = trained(small)
+    folder = finished_run
     config = load([str(folder / "config.yaml")], [])
     (tmp_path / "in.txt").write_text("Ada: Good day.\n\nBen: I would like a pear. 🙂\n")
     capsys.readouterr()
@@ -40,9 +45,11 @@ def test_summarize_text_a_document_a_line(
     assert json.loads(capsys.readouterr().out)["summary"] == lines[2]
 
 
-def test_summarize_jsonl(small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_summarize_jsonl(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The summary of a test document is that of the run, whatever stands beside it."""
-    folder = trained(small)
+    folder = finished_run
     config = load([str(folder / "config.yaml")], [])
     known = rows(Path(config.data.path) / "test.jsonl")
     lines = [{"id": r["id"], "document": r["document"]} for r in known] + [
@@ -59,12 +66,14 @@ def test_summarize_jsonl(small, tmp_path: Path, capsys: pytest.CaptureFixture[st
     ]
 
 
-def test_summarize_as_told(small, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_summarize_as_told(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Several hypotheses with their scores, the best first.
 
     A key that shaped the model is refused.
     """
-    folder = trained(small)
+    folder = finished_run
     config = load(
         [str(folder / "config.yaml")],
         ["generation.strategy=beam", "generation.num_return_sequences=3"],
@@ -83,9 +92,9 @@ def test_summarize_as_told(small, tmp_path: Path, capsys: pytest.CaptureFixture[
         summarize(folder, config, "in.jsonl")
 
 
-@pytest.mark.parametrize("line", ['{"document": "a"', '{"other": "a"}', '{"document": 3}', "[1]"])
-def test_summarize_names_the_broken_line(line: str, small, tmp_path: Path) -> None:
-    folder = trained(small)
+@pytest.mark.parametrize("line", ['{"document": "a"', '{"other": "a"}', '{"document": {}}', "[1]"])
+def test_summarize_names_the_broken_line(line: str, finished_run: Path, tmp_path: Path) -> None:
+    folder = finished_run
     config = load([str(folder / "config.yaml")], [])
     (tmp_path / "in.jsonl").write_text(f'{{"document": "fine"}}\n{line}\n')
     with pytest.raises(ConfigError, match="^in.jsonl:2: "):
@@ -93,8 +102,8 @@ def test_summarize_names_the_broken_line(line: str, small, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a checkpoint"])
-def test_a_damaged_checkpoint_is_named(damage: bytes, small, tmp_path: Path) -> None:
-    folder = trained(small)
+def test_a_damaged_checkpoint_is_named(damage: bytes, finished_run: Path, tmp_path: Path) -> None:
+    folder = finished_run
     (folder / "checkpoints" / "best.ckpt").write_bytes(damage)
     config = load([str(folder / "config.yaml")], [])
     with pytest.raises(ConfigError, match=r"best.ckpt: damaged, or not a checkpoint"):
@@ -153,9 +162,9 @@ def test_a_kill_at_any_batch_loses_and_repeats_nothing(
 
 
 def test_a_file_of_something_else_is_refused(
-    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = trained(small)
+    folder = finished_run
     config = load([str(folder / "config.yaml")], [])
     (tmp_path / "in.txt").write_text("Ada: Good day.\n\nBen: Good day.\n")
     out = Path("out.jsonl")
@@ -181,10 +190,12 @@ def test_a_file_of_something_else_is_refused(
     refused("started with documents=")
 
 
-def test_a_broken_line_is_found_before_anything_is_written(small, tmp_path: Path) -> None:
-    folder = trained(small)
+def test_a_broken_line_is_found_before_anything_is_written(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    folder = finished_run
     config = load([str(folder / "config.yaml")], [])
-    (tmp_path / "in.jsonl").write_text('{"document": "fine"}\n{"document": 3}\n')
+    (tmp_path / "in.jsonl").write_text('{"document": "fine"}\n{"document": {}}\n')
     with pytest.raises(ConfigError, match="^in.jsonl:2: "):
         summarize(folder, config, "in.jsonl", out=Path("out.jsonl"))
     assert not list(tmp_path.glob("out.jsonl*"))
@@ -226,10 +237,10 @@ ODD = {
 
 @pytest.mark.parametrize("knob", ["truncate", "split"])
 def test_odd_documents(
-    knob: str, small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    knob: str, finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each has its line, as text and as JSONL."""
-    folder = trained(small)
+    folder = finished_run
     odd = ODD | ({"long": "word " * 500} if knob == "split" else {})
     config = load(
         [str(folder / "config.yaml")],
@@ -252,9 +263,9 @@ def test_odd_documents(
 
 @pytest.mark.parametrize("file", ["in.txt", "in.jsonl"])
 def test_nothing_to_summarize(
-    file: str, small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    file: str, finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = trained(small)
+    folder = finished_run
     config = load([str(folder / "config.yaml")], [])
     (tmp_path / file).write_text("")
     capsys.readouterr()
@@ -269,16 +280,18 @@ def test_nothing_to_summarize(
 
 
 def test_documents_are_read_as_they_are_needed(
-    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that a file of any size can be summarized."""
-    folder = trained(small)
+    folder = finished_run
     config = load([str(folder / "config.yaml")], ["generation.batch_size=2"])
     (tmp_path / "in.txt").write_text("Ada: Good day.\n" * 100)
     read, seen = [], []
     documents, write = module.read_documents, Summarizer.generate
     monkeypatch.setattr(
-        module, "read_documents", lambda *a: (read.append(1) or each for each in documents(*a))
+        module,
+        "read_documents",
+        lambda *a, **k: (read.append(1) or each for each in documents(*a, **k)),
     )
     monkeypatch.setattr(
         Summarizer, "generate", lambda self, batch: (seen.append(len(read)), write(self, batch))[1]
@@ -319,9 +332,9 @@ def test_an_input_that_changes_while_it_is_read(
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff", b"\0" * 50])
-def test_a_damaged_stamp(damage: bytes, small, tmp_path: Path) -> None:
+def test_a_damaged_stamp(damage: bytes, finished_run: Path, tmp_path: Path) -> None:
     """Beside a finished file it is named; beside parts they are generated again."""
-    folder = trained(small)
+    folder = finished_run
     config = load([str(folder / "config.yaml")], [])
     (tmp_path / "in.txt").write_text("Ada: Good day.\n")
     parts = tmp_path / "out.jsonl.parts"
@@ -336,8 +349,8 @@ def test_a_damaged_stamp(damage: bytes, small, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("out", [".", "..", "", "/", "folder", "folder/"])
-def test_an_output_that_is_a_folder(out: str, small, tmp_path: Path) -> None:
-    folder = trained(small)
+def test_an_output_that_is_a_folder(out: str, finished_run: Path, tmp_path: Path) -> None:
+    folder = finished_run
     (tmp_path / "folder").mkdir()
     (tmp_path / "in.txt").write_text("Ada: Good day.\n")
     config = load([str(folder / "config.yaml")], [])
@@ -345,9 +358,9 @@ def test_an_output_that_is_a_folder(out: str, small, tmp_path: Path) -> None:
         summarize(folder, config, "in.txt", out=Path(out))
 
 
-def test_an_input_that_cannot_be_read_twice(small, tmp_path: Path) -> None:
+def test_an_input_that_cannot_be_read_twice(finished_run: Path, tmp_path: Path) -> None:
     """A pipe would be empty at the second reading, and the file of summaries with it."""
-    folder = trained(small)
+    folder = finished_run
     os.mkfifo(tmp_path / "pipe")
     config = load([str(folder / "config.yaml")], [])
     for file in ("pipe", "-", "/dev/null"):
@@ -380,3 +393,131 @@ def test_several_runs_summarize_together(
     assert [row["summary"] for row in rows(tmp_path / "out.jsonl")] == together
     with pytest.raises(ConfigError, match="out.jsonl: started with checkpoint="):
         summarize(first, config, "in.jsonl", out=tmp_path / "out.jsonl")
+
+
+def test_several_summaries_of_text(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line each: number of the document, score, summary. JSONL has the same."""
+    overrides = ["generation.strategy=beam", "generation.num_return_sequences=3"]
+    config = load([str(finished_run / "config.yaml")], overrides)
+    texts = ["Ada: Good day.", "", "Ben: I would like a pear."]
+    (tmp_path / "in.txt").write_text("".join(f"{text}\n" for text in texts))
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in texts))
+    capsys.readouterr()
+    summarize(finished_run, config, "in.txt")
+    cells = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [cell[0] for cell in cells] == ["1", "1", "1", "2", "3", "3", "3"]
+    assert cells[3][2] == ""
+    summarize(finished_run, config, "in.jsonl")
+    expected = []
+    for line in map(json.loads, capsys.readouterr().out.splitlines()):
+        expected += [[f"{s['score']:.4f}", s["summary"]] for s in line["summaries"]]
+    assert [cell[1:] for cell in cells] == expected
+
+
+def test_a_file_as_one_document(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load([str(finished_run / "config.yaml")], [])
+    (tmp_path / "in.txt").write_text(DOCUMENT + "\n")
+    (tmp_path / "in.jsonl").write_text(json.dumps({"document": DOCUMENT}))
+    capsys.readouterr()
+    summarize(finished_run, config, "in.jsonl")
+    expected = json.loads(capsys.readouterr().out)["summary"]
+    summarize(finished_run, config, "in.txt", is_whole=True)
+    assert capsys.readouterr().out == f"{expected}\n"
+    out = Path("out.jsonl")
+    summarize(finished_run, config, "in.txt", out=out, is_whole=True)
+    assert [row["summary"] for row in rows(out)] == [expected]
+    with pytest.raises(ConfigError, match="started with whole=True, not False"):
+        summarize(finished_run, config, "in.txt", out=out)
+
+
+def test_bytes_that_are_not_utf8_are_reported(
+    finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load([str(finished_run / "config.yaml")], [])
+    (tmp_path / "in.txt").write_bytes("one\nna\u00efve\ntwo\n".encode("latin-1"))
+    message = "1 of 3 documents contain bytes that are not UTF-8\n"
+    capsys.readouterr()
+    summarize(finished_run, config, "in.txt")
+    assert capsys.readouterr().err.endswith(message)
+    summarize(finished_run, config, "in.txt", out=Path("out.jsonl"))
+    assert message in capsys.readouterr().out
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_prompt_answers_each_line_at_once(
+    finished_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load([str(finished_run / "config.yaml")], [])
+    texts = ["Ada: Good day.", "", "Ben: na\udcefve. " * 9]
+    Path("in.txt").write_text("\n".join(texts), errors="surrogateescape")
+    capsys.readouterr()
+    summarize(finished_run, config, "in.txt")
+    expected = capsys.readouterr().out.splitlines()
+    lines = iter(texts)
+    answers = []
+
+    def type_line(prompt: str) -> str:
+        answers.append(capsys.readouterr().out)
+        try:
+            return next(lines)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("builtins.input", type_line)
+    summarize(finished_run, config, "-")
+    assert answers == ["", *(f"{summary}\n" for summary in expected)]
+
+
+def test_a_terminal_as_one_document(
+    finished_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read to its end, without a prompt."""
+    config = load([str(finished_run / "config.yaml")], [])
+    terminal = Terminal()
+    terminal.buffer = io.BufferedReader(io.BytesIO(b"Ada: Good day.\nBen: Good day.\n"))
+    monkeypatch.setattr("sys.stdin", terminal)
+    capsys.readouterr()
+    summarize(finished_run, config, "-", is_whole=True)
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_prompt_on_a_terminal(finished_run: Path) -> None:
+    """It takes lines longer than the 4,096 bytes that a terminal passes on by itself."""
+    long = "Ben: I would like a pear. " * 200
+    Path("in.txt").write_text(f"Ada: Good day.\n{long}\n")
+    command = [sys.executable, "-m", "headcount", "summarize", "run"]
+    expected = subprocess.run([*command, "in.txt"], capture_output=True, text=True).stdout
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+
+    def read_until(text: str) -> str:
+        read = ""
+        while text not in read:
+            assert select.select([ours], [], [], 600)[0], read
+            read += os.read(ours, 65536).decode(errors="replace")
+        return read
+
+    first, second = expected.splitlines()
+    read_until("> ")
+    os.write(ours, b"Ada: Good day.\n")
+    assert first[:60] in read_until("\n> ")
+    for begin in range(0, len(long), 500):
+        os.write(ours, long[begin : begin + 500].encode())
+        while select.select([ours], [], [], 0.05)[0]:
+            os.read(ours, 65536)
+    os.write(ours, b"\n")
+    assert second[:60] in read_until("\n> ")
+    os.write(ours, b"\x04")
+    assert process.wait(600) == 0
+    os.close(ours)

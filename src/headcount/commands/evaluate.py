@@ -6,7 +6,7 @@ alarms, the time of a summary, and a plot of the cross-attention; see ``RunFile`
 
 import glob
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -204,7 +204,8 @@ def score_test(
     split = data.splits["test"]
     ids = [split.pairs.ids[each.row] for each in summaries]
     references = [split.pairs.references[each.row] for each in summaries]
-    _write_predictions(folder, ids, summaries, references)
+    documents = [split.pairs.documents[each.row] for each in summaries]
+    _write_predictions(folder, ids, documents, summaries, references)
     summarizer.plot_attention(split.shortest()).savefig(folder / RunFile.ATTENTION_PLOT)
 
     # Score them.
@@ -212,7 +213,7 @@ def score_test(
     scored = report(
         [each.summary for each in summaries],
         [each.truncated for each in summaries],
-        [split.pairs.documents[each.row] for each in summaries],
+        documents,
         references,
         evaluation=config.evaluation,
         seed=config.seed,
@@ -289,16 +290,21 @@ def _partial_row(row: GeneratedRow) -> dict[str, Any]:
 def _write_predictions(
     folder: Path,
     ids: Sequence[str],
+    documents: Sequence[str],
     summaries: Sequence[GeneratedSummary],
     references: Sequence[Sequence[str]],
 ) -> None:
-    lines = []
-    for identifier, each, texts in zip(ids, summaries, references, strict=True):
-        row = {
-            "id": identifier,
-            "summary": each.summary,
-            "truncated": each.truncated,
-            "references": texts,
-        }
-        lines.append(json.dumps(row, ensure_ascii=False) + "\n")
-    write_atomically(folder / RunFile.PREDICTIONS, iter(lines))
+    def lines() -> Iterator[str]:
+        for identifier, document, each, texts in zip(
+            ids, documents, summaries, references, strict=True
+        ):
+            row = {
+                "id": identifier,
+                "summary": each.summary,
+                "truncated": each.truncated,
+                "references": texts,
+                "document": document,
+            }
+            yield json.dumps(row, ensure_ascii=False) + "\n"
+
+    write_atomically(folder / RunFile.PREDICTIONS, lines())

@@ -1,60 +1,60 @@
-"""Print a model as a table: heads and parameters by place, and what it costs."""
+"""The command ``model``: the model of a config as a table."""
 
 from rich.console import Console
 from rich.table import Table
 
 from headcount.config.schema import Config
-from headcount.model.cost import cost
+from headcount.model.cost import Cost, cost
 from headcount.terminal import make_console
 
 
 def describe(config: Config, console: Console | None = None) -> None:
-    """Print the heads, parameters, FLOPs and cache of the model that a config describes.
+    """Print heads and parameters by attention site, parameters, FLOPs and cache of a model.
 
-    FLOPs are those of the longest document and summary that the config allows; the vocabulary is
-    as large as it may be.
+    FLOPs are those of the longest document and summary that the config allows. The vocabulary has
+    its maximum size.
 
     Args:
         config: the checked config.
         console: where to print; None: the terminal.
     """
     console = console or make_console()
-    documents, summaries = config.data.max_document_tokens, config.data.max_summary_tokens
-    found = cost(
-        config.model,
+    model = config.model
+    document_tokens = config.data.max_document_tokens
+    summary_tokens = config.data.max_summary_tokens
+    costs = cost(
+        model,
         vocabulary_size=config.tokenizer.vocabulary_size,
         max_positions=config.max_positions,
-        document_tokens=documents,
-        summary_tokens=summaries,
+        document_tokens=document_tokens,
+        summary_tokens=summary_tokens,
     )
-    model = config.model
-    blocks = Table(
-        "attention", title=f"{model.architecture}, embedding_size {model.embedding_size}"
-    )
+    title = f"{model.architecture}, embedding_size {model.embedding_size}"
+    console.print(_attention_table(costs, title))
+    caption = f"FLOPs of {document_tokens:,} document and {summary_tokens:,} summary tokens"
+    console.print(_totals_table(costs, caption))
+
+
+def _attention_table(costs: Cost, title: str) -> Table:
+    table = Table("attention", title=title)
     for column in ("layers", "heads", "kv heads", "head_dim", "parameters"):
-        blocks.add_column(column, justify="right")
-    for place in found.places:
-        numbers = (
-            place.layers,
-            place.num_heads,
-            place.num_kv_heads,
-            place.head_dim,
-            place.parameters,
-        )
-        blocks.add_row(place.name, *(f"{number:,}" for number in numbers))
-    console.print(blocks)
-    totals = Table(
-        show_header=False,
-        caption=f"FLOPs of {documents:,} document and {summaries:,} summary tokens",
-    )
-    totals.add_column()
-    totals.add_column(justify="right")
-    rest = found.parameters - found.embedding_parameters
-    totals.add_row("parameters", f"{found.parameters:,}")
-    totals.add_row("  in embeddings and output", f"{found.embedding_parameters:,}")
-    totals.add_row("  elsewhere", f"{rest:,}")
-    totals.add_row("training FLOPs a token", f"{found.training_flops_per_token:,.0f}")
-    totals.add_row("decoding FLOPs a summary token", f"{found.decoding_flops_per_token:,.0f}")
-    totals.add_row("cache bytes a document token", f"{found.cache_bytes_per_document_token:,}")
-    totals.add_row("cache bytes a summary token", f"{found.cache_bytes_per_summary_token:,}")
-    console.print(totals)
+        table.add_column(column, justify="right")
+    for site in costs.places:
+        numbers = (site.layers, site.num_heads, site.num_kv_heads, site.head_dim, site.parameters)
+        table.add_row(site.name, *(f"{number:,}" for number in numbers))
+    return table
+
+
+def _totals_table(costs: Cost, caption: str) -> Table:
+    table = Table(show_header=False, caption=caption)
+    table.add_column()
+    table.add_column(justify="right")
+    other_parameters = costs.parameters - costs.embedding_parameters
+    table.add_row("parameters", f"{costs.parameters:,}")
+    table.add_row("  in embeddings and output", f"{costs.embedding_parameters:,}")
+    table.add_row("  elsewhere", f"{other_parameters:,}")
+    table.add_row("training FLOPs a token", f"{costs.training_flops_per_token:,.0f}")
+    table.add_row("decoding FLOPs a summary token", f"{costs.decoding_flops_per_token:,.0f}")
+    table.add_row("cache bytes a document token", f"{costs.cache_bytes_per_document_token:,}")
+    table.add_row("cache bytes a summary token", f"{costs.cache_bytes_per_summary_token:,}")
+    return table

@@ -1,11 +1,14 @@
-"""The command ``summarize``: summarize new documents, to standard output or to a file."""
+"""The command ``summarize``: summarize new documents, to standard output or to a file.
+
+Without a file on a terminal it is a prompt that answers each line at once.
+"""
 
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from numpy.typing import NDArray
 from headcount.config.schema import Config
 from headcount.data.documents import read_documents
 from headcount.data.files import digest
+from headcount.data.pairs import REPLACEMENT, clean_text
 from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError, RunError
 from headcount.escape import json_line
@@ -56,8 +60,36 @@ class Document:
     text: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """Where documents come from; see ``read_documents``."""
+
+    file: str
+    columns: list[str]
+    is_whole: bool
+
+    def read(self) -> Iterator[Document]:
+        documents = read_documents(self.file, self.columns, is_whole=self.is_whole)
+        for row, (identifier, text) in enumerate(documents):
+            yield Document(row=row, identifier=identifier, text=text)
+
+    def digest(self) -> str:
+        try:
+            return digest(Path(self.file))
+        except OSError as error:
+            raise ConfigError(
+                f"{self.file}: {error.strerror}; legal: a file, or - for standard input"
+            ) from None
+
+
 def summarize(
-    run: Path, config: Config, file: str, *, others: Sequence[Path] = (), out: Path | None = None
+    run: Path,
+    config: Config,
+    file: str,
+    *,
+    others: Sequence[Path] = (),
+    out: Path | None = None,
+    is_whole: bool = False,
 ) -> None:
     """Summarize new documents, to standard output or to a file.
 
@@ -68,11 +100,12 @@ def summarize(
     Args:
         run: the run folder or export.
         config: the run's config, with changes.
-        file: text, a document a line; or JSONL, an object a line; ``-`` is standard input. For
-            JSONL the output is JSONL, with ``generation.num_return_sequences`` summaries and their
-            scores if that is more than one.
+        file: text, a document a line, or rows; see ``headcount.data.documents``. ``-`` is standard
+            input. For rows the output is JSONL. If ``generation.num_return_sequences`` is more
+            than one, all summaries are output with their scores.
         others: further runs, whose next-token distributions are averaged with the first one's.
         out: the JSONL file to write, in the order of the documents; None: standard output.
+        is_whole: summarize a file of text as one document.
 
     Raises:
         ConfigError: the run is not complete, a setting of its model is changed, a line cannot be
@@ -84,40 +117,86 @@ def summarize(
     summarizer = Summarizer(config, load_tokenizer(run / RunFile.TOKENIZER))
     load_runs(summarizer, runs)
     summarizer.eval()
-    if out is None:
-        _print_summaries(summarizer, file)
-    else:
+    source = _Source(file=file, columns=config.data.document_columns, is_whole=is_whole)
+    if out is not None:
         _check_paths(file, out)
-        _write_file(summarizer, Path(file), out, digest_checkpoints(runs))
+        _write_file(summarizer, source, out, digest_checkpoints(runs))
+    elif file == "-" and sys.stdin.isatty() and not is_whole:
+        _answer_lines(summarizer)
+    else:
+        _print_summaries(summarizer, source)
 
 
 # To standard output
 
 
-def _print_summaries(summarizer: Summarizer, file: str) -> None:
-    summarizer.to("cuda" if torch.cuda.is_available() else "cpu")
-    documents = _read(summarizer.config, file)
+def _answer_lines(summarizer: Summarizer) -> None:
+    """Summarize each line that is typed at the prompt."""
+    _move_to_accelerator(summarizer)
+    with suppress(ImportError):
+        import readline  # noqa: F401  without it a terminal cuts lines at 4,096 bytes
+    if hasattr(sys.stdin, "reconfigure"):
+        sys.stdin.reconfigure(errors="surrogateescape")
+    print_line("a document a line; Ctrl-D ends", file=sys.stderr)
+    prompt = "> " if sys.stdout.isatty() else ""
+    for row in count():
+        try:
+            line = input(prompt)
+        except (EOFError, KeyboardInterrupt):
+            print_line("", file=sys.stderr)
+            return
+        document = Document(row=row, identifier=None, text=clean_text(line, "text"))
+        for batch in _generate(summarizer, [document]):
+            _print_row(document, batch[0]["out"])
+
+
+def _print_summaries(summarizer: Summarizer, source: _Source) -> None:
+    _move_to_accelerator(summarizer)
     number = 0
     number_of_long = 0
+    number_of_repaired = 0
     console = make_console(stderr=True)
     with summary_bar(console, None, visible=not sys.stdout.isatty()) as advance:
-        for chunk in _chunks(summarizer.config, documents):
+        for chunk in _chunks(summarizer.config, source.read()):
             rows = {row["row"]: row for batch in _generate(summarizer, chunk) for row in batch}
             for document in chunk:
                 _print_row(document, rows[document.row]["out"])
                 number_of_long += rows[document.row]["long"]
+                number_of_repaired += REPLACEMENT in document.text
             number += len(chunk)
             advance(len(chunk))
-    if message := describe_long_documents(summarizer.config, number_of_long, number):
-        print_line(message, file=sys.stderr)
+    for message in (
+        describe_long_documents(summarizer.config, number_of_long, number),
+        _describe_repaired_documents(number_of_repaired, number),
+    ):
+        if message:
+            print_line(message, file=sys.stderr)
+
+
+def _move_to_accelerator(summarizer: Summarizer) -> None:
+    summarizer.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _print_row(document: Document, out: dict[str, Any]) -> None:
-    """Print a summary: of a line of text as text, of anything else as JSON."""
-    if document.identifier is None:
+    """Print the summaries of a line of text as text, those of a row as JSON.
+
+    Several summaries of a text are a line each: number of the document, score and summary, with
+    tabs between them.
+    """
+    if document.identifier is not None:
+        print_line(json_line(out))
+    elif "summaries" not in out:
         print_line(out["summary"])
     else:
-        print_line(json_line(out))
+        for each in out["summaries"]:
+            print_line(f"{out['id']}\t{each['score']:.4f}\t{each['summary']}")
+
+
+def _describe_repaired_documents(number: int, documents: int) -> str:
+    """Return a message on documents that were not UTF-8; an empty text if there were none."""
+    if not number:
+        return ""
+    return f"{number:,} of {documents:,} documents contain bytes that are not UTF-8"
 
 
 # To a file
@@ -134,13 +213,17 @@ def _check_paths(file: str, out: Path) -> None:
         )
 
 
-def _write_file(summarizer: Summarizer, file: Path, out: Path, checkpoint: str) -> None:
+def _write_file(summarizer: Summarizer, source: _Source, out: Path, checkpoint: str) -> None:
     config = summarizer.config
     folder = out.with_name(f"{out.name}.parts")
-    made_of = _made_of(config, file, checkpoint)
+    made_of = _made_of(config, source, checkpoint)
     # A broken line is found here, before anything is written.
-    count = sum(1 for _ in _read(config, str(file)))
-    if _is_finished(out, folder, made_of, count):
+    number = 0
+    number_of_repaired = 0
+    for document in source.read():
+        number += 1
+        number_of_repaired += REPLACEMENT in document.text
+    if _is_finished(out, folder, made_of, number):
         return
 
     trainer = make_trainer(config, loggers=[], callbacks=[])
@@ -149,23 +232,26 @@ def _write_file(summarizer: Summarizer, file: Path, out: Path, checkpoint: str) 
         if trainer.is_global_zero:
             locks.enter_context(lock_folder(folder))
             # Another process may have finished it before this one got the lock.
-            if _is_finished(out, folder, made_of, count):
+            if _is_finished(out, folder, made_of, number):
                 return
         start_other_ranks(trainer, folder)
-        partial = resume(trainer, folder, count, made_of)
-        _generate_remaining(trainer, summarizer, file, partial)
+        partial = resume(trainer, folder, number, made_of)
+        _generate_remaining(trainer, summarizer, source, partial)
         trainer.strategy.barrier()
         if trainer.is_global_zero:
             partial.read()
-            _check_input_unchanged(file, made_of, partial)
+            _check_input_unchanged(source, made_of, partial)
             _finish(config, partial, out, made_of)
+            if message := _describe_repaired_documents(number_of_repaired, number):
+                print_line(message)
 
 
-def _made_of(config: Config, file: Path, checkpoint: str) -> dict[str, Any]:
+def _made_of(config: Config, source: _Source, checkpoint: str) -> dict[str, Any]:
     """Return what the output file depends on, by name."""
     made_of = {
         "checkpoint": checkpoint,
-        "documents": _digest(file),
+        "documents": source.digest(),
+        "whole": source.is_whole,
         "seed": config.seed,
         "data.document_columns": list(config.data.document_columns),
     }
@@ -175,16 +261,7 @@ def _made_of(config: Config, file: Path, checkpoint: str) -> dict[str, Any]:
     return made_of
 
 
-def _digest(file: Path) -> str:
-    try:
-        return digest(file)
-    except OSError as error:
-        raise ConfigError(
-            f"{file}: {error.strerror}; legal: a file, or - for standard input"
-        ) from None
-
-
-def _is_finished(out: Path, folder: Path, made_of: Mapping[str, Any], count: int) -> bool:
+def _is_finished(out: Path, folder: Path, made_of: Mapping[str, Any], number: int) -> bool:
     """Return whether the output file is complete, and print it if so.
 
     Raises:
@@ -210,18 +287,18 @@ def _is_finished(out: Path, folder: Path, made_of: Mapping[str, Any], count: int
                 f"legal: {legal}"
             )
     if out.exists():
-        print_line(f"{out}: finished, {count:,} summaries")
+        print_line(f"{out}: finished, {number:,} summaries")
     return out.exists()
 
 
 def _generate_remaining(
-    trainer: pl.Trainer, summarizer: Summarizer, file: Path, partial: PartialPredictions
+    trainer: pl.Trainer, summarizer: Summarizer, source: _Source, partial: PartialPredictions
 ) -> None:
     """Generate the missing rows of this process, which gets every n-th chunk of documents."""
     place(summarizer, trainer)
     config = summarizer.config
     # If the file has grown, there is no room for more rows.
-    documents = islice(_read(config, str(file)), len(partial.done))
+    documents = islice(source.read(), len(partial.done))
     remaining = -(-int((~partial.done).sum()) // trainer.world_size)
     console = make_console(stderr=True)
     with summary_bar(console, remaining, visible=trainer.is_global_zero) as advance:
@@ -235,17 +312,19 @@ def _generate_remaining(
 
 
 def _check_input_unchanged(
-    file: Path, made_of: Mapping[str, Any], partial: PartialPredictions
+    source: _Source, made_of: Mapping[str, Any], partial: PartialPredictions
 ) -> None:
     """Check that the input is what it was at the start.
 
     Raises:
         RunError: it is not, so the rows belong to no file that exists. They are deleted.
     """
-    if partial.done.all() and _digest(file) == made_of["documents"]:
+    if partial.done.all() and source.digest() == made_of["documents"]:
         return
     partial.remove()
-    raise RunError(f"{file}: changed while it was summarized; the same command starts again")
+    raise RunError(
+        f"{source.file}: changed while it was summarized; the same command starts again"
+    )
 
 
 def _finish(
@@ -255,21 +334,15 @@ def _finish(
     stamp = out.with_name(f"{out.name}.{MADE_OF}")
     write_atomically(stamp, json.dumps(made_of, indent=2))
     write_atomically(out, (json.dumps(row["out"], ensure_ascii=False) + "\n" for row in partial))
-    count = len(partial.done)
+    number = len(partial.done)
     number_of_long = sum(row["long"] for row in partial)
-    if message := describe_long_documents(config, number_of_long, count):
+    if message := describe_long_documents(config, number_of_long, number):
         print_line(message)
     partial.remove()
-    print_line(f"{out}: {count:,} summaries")
+    print_line(f"{out}: {number:,} summaries")
 
 
 # Both
-
-
-def _read(config: Config, file: str) -> Iterator[Document]:
-    documents = read_documents(file, config.data.document_columns)
-    for row, (identifier, text) in enumerate(documents):
-        yield Document(row=row, identifier=identifier, text=text)
 
 
 def _chunks(config: Config, documents: Iterable[Document]) -> Iterator[list[Document]]:

@@ -99,6 +99,19 @@ def clean_text(value: Any, column: str) -> str:
     return _replace_surrogates(_to_text(value, column))[0]
 
 
+def document_text(value: Any, column: str) -> tuple[str, bool]:
+    """Return a document as text, empty if it is missing, and whether it had to be repaired.
+
+    The parts of a list are joined by line breaks.
+
+    Raises:
+        ConfigError: the value is neither text nor number nor a list of those.
+    """
+    if isinstance(value, list):
+        value = "\n".join(_to_text(part, column) for part in value)
+    return _replace_surrogates(_to_text(value, column))
+
+
 def _to_text(value: Any, column: str) -> str:
     """Return a value as text; an empty one for a missing value."""
     if isinstance(value, dict | list | bytes):
@@ -144,10 +157,7 @@ class Columns:
         Raises:
             ConfigError: a value is neither text nor number nor a list of those.
         """
-        value = value_of(row, self.document)
-        if isinstance(value, list):
-            value = "\n".join(_to_text(part, self.document) for part in value)
-        document, is_repaired = _replace_surrogates(_to_text(value, self.document))
+        document, is_repaired = document_text(value_of(row, self.document), self.document)
 
         references = []
         for name in (self.summary, *self.references):

@@ -35,8 +35,13 @@ SIGNATURES = {
     b"ARROW1": "Arrow",
     b"\xff\xfe": "text in UTF-16",
     b"\xfe\xff": "text in UTF-16",
+    b"%PDF-": "PDF",
+    b"\xd0\xcf\x11\xe0": "a document of an office program",
+    b"\x89PNG": "a picture",
+    b"7z\xbc\xaf": "a 7z archive",
 } | {f"BZh{level}1AY&SY".encode(): "compressed with bzip2" for level in range(1, 10)}
-LONGEST_SIGNATURE = max(len(signature) for signature in SIGNATURES)
+SAMPLED_BYTES = 4096  # by which text is told from binary data
+ODD_CHARACTERS = {"\ufffd"} | set(map(chr, range(32))) - set("\t\n\v\f\r\x1b")
 
 
 def read(files: Sequence[Path], wanted: Sequence[str]) -> Iterator[Row]:
@@ -165,36 +170,63 @@ def open_text(file: Path) -> Iterator[io.BufferedReader]:
     Raises:
         ConfigError: the file is no text, or its compressed content is damaged.
     """
-    with file.open("rb") as raw:
-        content: Any = raw
-        is_gzip = raw.peek(len(GZIP)).startswith(GZIP)
-        if is_gzip:
-            content = io.BufferedReader(gzip.GzipFile(fileobj=raw))
-        try:
-            _check_is_text(file, content.peek(LONGEST_SIGNATURE))
-            yield content
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise _unreadable(file, "gzip", error) from None
+    with file.open("rb") as raw, decompress(file, raw) as content:
+        if not content.peek(1):
+            raise ConfigError(f"{file}: the file is empty")
+        yield content
+
+
+@contextmanager
+def decompress(file: Path, raw: Any) -> Iterator[io.BufferedReader]:
+    """Return the content of an open file of text, decompressed if it is gzip.
+
+    Args:
+        file: its path, for messages.
+        raw: the file, open for reading bytes with a buffer.
+
+    Raises:
+        ConfigError: the file is no text, or its compressed content is damaged.
+    """
+    content = raw
+    is_gzip = raw.peek(len(GZIP)).startswith(GZIP)
+    if is_gzip:
+        content = io.BufferedReader(gzip.GzipFile(fileobj=raw))
+    try:
+        _check_is_text(file, content.peek(SAMPLED_BYTES))
+        yield content
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise _unreadable(file, "gzip", error) from None
 
 
 def _check_is_text(file: Path, begin: bytes) -> None:
-    if not begin:
-        raise ConfigError(f"{file}: the file is empty")
-    for signature, kind in SIGNATURES.items():
+    kind = ""
+    for signature, name in SIGNATURES.items():
         if begin.startswith(signature):
-            raise ConfigError(
-                f"{file}: this is {kind}; legal: text in UTF-8, which may be compressed with gzip"
-            )
+            kind = name
+    # Text in UTF-16 without a byte order mark has a NUL in every other byte. Most characters of
+    # other encodings and of binary data are not UTF-8.
+    sample = begin[:SAMPLED_BYTES].decode("utf-8", "replace")
+    odd = sum(character in ODD_CHARACTERS for character in sample)
+    if not kind and 4 * odd > len(sample):
+        kind = "text in another encoding, or no text at all"
+    if kind:
+        raise ConfigError(
+            f"{file}: this is {kind}; legal: text in UTF-8, which may be compressed with gzip"
+        )
 
 
 def _json(file: Path) -> Iterator[Row]:
-    """Yield the rows of JSON: an object a line, or one array of objects."""
     with open_text(file) as content:
-        begin = content.peek(BUFFER_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
-        if begin.startswith(b"["):
-            yield from _json_array(file, content.read())
-        else:
-            yield from _json_lines(file, content)
+        yield from json_rows(file, content)
+
+
+def json_rows(file: Path, content: io.BufferedReader) -> Iterator[Row]:
+    """Yield the rows of JSON: an object a line, or one array of objects."""
+    begin = content.peek(BUFFER_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if begin.startswith(b"["):
+        yield from _json_array(file, content.read())
+    else:
+        yield from _json_lines(file, content)
 
 
 def _json_array(file: Path, content: bytes) -> Iterator[Row]:
@@ -210,9 +242,9 @@ def _json_array(file: Path, content: bytes) -> Iterator[Row]:
 
 def _json_lines(file: Path, lines: io.BufferedReader) -> Iterator[Row]:
     for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
         text = line.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+        if not text.strip():
+            continue
         try:
             row = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -231,32 +263,35 @@ def _check_is_object(file: Path, number: int, row: Any, *, legal: str) -> None:
 
 
 def _csv(file: Path, *, is_tsv: bool) -> Iterator[Row]:
-    csv.field_size_limit(2**31 - 1)  # a document may be long
     with open_text(file) as content:
-        text = io.TextIOWrapper(
-            content, encoding="utf-8-sig", errors="surrogateescape", newline=""
-        )
-        # TSV has no quoting: a quotation mark is a character like any other.
-        if is_tsv:
-            rows = csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
-        else:
-            rows = csv.DictReader(text, delimiter=",", strict=True)
+        yield from csv_rows(file, content, is_tsv=is_tsv)
 
-        # A row begins on the line after the one where the row before ends.
-        line = 0
-        try:
-            columns = list(rows.fieldnames or [])
-            line = rows.line_num if columns else 0
-            _reject_repeated_columns(file, columns)
-            for row in rows:
-                if None in row:
-                    raise ConfigError(
-                        f"{file}:{line + 1}: more cells than the {len(columns)} of the header"
-                    )
-                yield f"{file.name}:{line + 1}", row
-                line = rows.line_num
-        except csv.Error as error:
-            raise ConfigError(f"{file}:{line + 1}: not CSV: {error}") from None
+
+def csv_rows(file: Path, content: io.BufferedReader, *, is_tsv: bool) -> Iterator[Row]:
+    """Yield the rows of CSV or TSV with a header."""
+    csv.field_size_limit(2**31 - 1)  # a document may be long
+    text = io.TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    # TSV has no quoting: a quotation mark is a character like any other.
+    if is_tsv:
+        rows = csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
+    else:
+        rows = csv.DictReader(text, delimiter=",", strict=True)
+
+    # A row begins on the line after the one where the row before ends.
+    line = 0
+    try:
+        columns = list(rows.fieldnames or [])
+        line = rows.line_num if columns else 0
+        _reject_repeated_columns(file, columns)
+        for row in rows:
+            if None in row:
+                raise ConfigError(
+                    f"{file}:{line + 1}: more cells than the {len(columns)} of the header"
+                )
+            yield f"{file.name}:{line + 1}", row
+            line = rows.line_num
+    except csv.Error as error:
+        raise ConfigError(f"{file}:{line + 1}: not CSV: {error}") from None
 
 
 def _reject_repeated_columns(file: Path, columns: Sequence[str]) -> None:
