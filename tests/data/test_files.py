@@ -4,6 +4,7 @@ import io
 import json
 import lzma
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -243,12 +244,25 @@ def test_a_split_is_no_pattern(split: str, data: DataConfig, tmp_path: Path) -> 
     assert len(load_splits(data, {"test": split})[0]["test"]) == 2
 
 
-def test_a_folder_that_cannot_be_read(
-    data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError(13, "Permission denied")
+@pytest.fixture
+def nobody(tmp_path: Path) -> Iterator[None]:
+    """Drop the rights of root, who may read everything."""
+    tmp_path.chmod(0o777)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(user)
 
-    monkeypatch.setattr(os, "scandir", refuse)
-    monkeypatch.setattr(os, "listdir", refuse)
-    refuses(data, "data.path=.*: cannot read the folder: Permission denied")
+
+@pytest.mark.parametrize("locked", [".", "train"])
+def test_a_folder_that_cannot_be_read(
+    locked: str, data: DataConfig, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    (tmp_path / "data" / "train").mkdir()
+    (tmp_path / "data" / "train" / "part.jsonl").write_text(LINES)
+    (tmp_path / "data" / locked).chmod(0)
+    request.getfixturevalue("nobody")
+    config = replace(data, path="data", cache_dir="cache")
+    with pytest.raises(ConfigError, match="data.path=data.*: cannot read the folder: Permission"):
+        load_splits(config, {"train": "train", "test": "test"})

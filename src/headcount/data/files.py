@@ -122,8 +122,11 @@ def _list(folder: Path) -> list[Path]:
 
 def _is_saved_dataset(folder: Path) -> bool:
     """Return whether ``datasets.Dataset.save_to_disk`` wrote a folder."""
-    has_state = (folder / "state.json").is_file() and (folder / "dataset_info.json").is_file()
-    return has_state and any(file.suffix == ".arrow" for file in _list(folder))
+    if not folder.is_dir():
+        return False
+    names = {file.name for file in _list(folder)}
+    has_arrow = any(name.endswith(".arrow") for name in names)
+    return has_arrow and names >= {"state.json", "dataset_info.json"}
 
 
 def _files_of_saved_dataset(folder: Path) -> list[Path]:
