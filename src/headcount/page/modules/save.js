@@ -53,9 +53,15 @@ function flow(svg, measure, tokens, values, chosen, top) {
   let x = MARGIN;
   let y = top;
   tokens.forEach((token, index) => {
+    // Line breaks are those of the text; several at once are one.
+    if (/^\s*\n/u.test(token) && x > MARGIN) {
+      x = MARGIN;
+      y += LINE;
+    }
+    if (token.includes('\n') && token.trim() === '') return;
     const shown = visible(token);
     const width = measure.measureText(shown).width;
-    if (/^\s/u.test(token)) x += blank;
+    if (/^\s/u.test(token) && x > MARGIN) x += blank;
     if (x + width > WIDTH - MARGIN && x > MARGIN) {
       x = MARGIN;
       y += LINE;
