@@ -1,12 +1,18 @@
-"""How often intervals hold the effect, and tests err: ``python benchmarks/coverage.py``, a minute
-on one core.
+"""How often intervals hold the effect, and tests err: ``python benchmarks/coverage.py``, two
+minutes on one core; ``python benchmarks/coverage.py verdicts`` only the second half.
 
 Families as a study has them: four cells against one baseline, paired by seed and example, with
 crossed effects of known sd. A family errs when the smallest of its Holm-corrected p-values is
 below 5 % where no cell differs. Power is of one comparison, not corrected, at the effect that a
 test which knew the variances would find in 80 %.
+
+The second half is about verdicts, at 3, 5 and 8 seeds and by the sequential rule that looks after 3,
+5 and 8. A family errs in its claims of difference when no cell differs and one is called better or
+worse; in its claims of equivalence when all differ by the margin and one is called equal. Power is
+the share of cells that are called different at a true difference of the margin, and equal at none.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,14 +20,17 @@ import numpy as np
 from scipy.special import stdtr
 
 from headcount.evaluation.bootstrap import holm
+from headcount.experiments.report.sequential import reject
 from headcount.experiments.report.statistics import (
     Numbers,
     detectable_effect,
+    one_sided_p,
     split_variance,
     two_sided_p,
 )
 
 FAMILIES, RESAMPLED_FAMILIES, CHUNK = 10_000, 1000, 500
+VERDICT_FAMILIES = 4000
 CELLS = 4
 EXAMPLES, STAND_FOR = (
     200,
@@ -165,12 +174,103 @@ RESAMPLED: dict[str, Callable[[Numbers], Test]] = {
 }
 
 
+LOOKS = (3, 5, 8)
+MARGIN = 4.0  # in standard errors of a difference at 5 seeds
+
+
+def decide(
+    p_by_look: list[Numbers], other_p_by_look: list[Numbers]
+) -> tuple[list[list[bool]], list[int]]:
+    """Apply the sequential rule to one question, while another one may stop cells as well.
+
+    Args:
+        p_by_look: of the question at each look, (families, cells).
+        other_p_by_look: of the other question.
+
+    Returns:
+        For each family which cells were claimed, and the seeds that all cells used.
+    """
+    claims = []
+    seeds_used = []
+    for family in range(len(p_by_look[0])):
+        claimed: set[int] = set()
+        other_claimed: set[int] = set()
+        used = 0
+        for look, seeds in enumerate(LOOKS):
+            tested = [c for c in range(CELLS) if c not in claimed | other_claimed]
+            used += len(tested) * (seeds - (LOOKS[look - 1] if look else 0))
+            for done, by_look in ((claimed, p_by_look), (other_claimed, other_p_by_look)):
+                p_values = {cell: float(by_look[look][family, cell]) for cell in tested}
+                still_open = CELLS - len(done)
+                done |= reject(p_values, open_hypotheses=still_open, look=look, looks=LOOKS)
+        claims.append([cell in claimed for cell in range(CELLS)])
+        seeds_used.append(used)
+    return claims, seeds_used
+
+
+def fixed_claims(p: Numbers) -> list[list[bool]]:
+    """Return the claims of each family at a fixed number of seeds, by Holm's correction."""
+    return [[each < 0.05 for each in holm(family)] for family in p.tolist()]
+
+
+def measure_verdicts(regime: Regime) -> None:
+    """Print error rates and power of claims of difference and of equivalence."""
+    seed_variance = regime.seed**2 / 5 + regime.rest**2 / (5 * STAND_FOR)
+    margin = MARGIN * (seed_variance + regime.example**2 / STAND_FOR) ** 0.5
+    draws = np.random.default_rng(1)
+    rates: dict[str, list[list[float]]] = {}
+    for _ in range(0, VERDICT_FAMILIES, CHUNK):
+        values = simulate(draws, regime, max(LOOKS))
+        # p of both questions at each look, where no cell differs and where all are at the margin.
+        null_difference, null_equality, far_difference, far_equality = [], [], [], []
+        for seeds in LOOKS:
+            seen = values[:, :, :seeds]
+            null_difference.append(test_weighed(seen)(0))
+            far_difference.append(test_weighed(seen)(margin))
+            null_equality.append(test_equality(seen, 0, margin))
+            far_equality.append(test_equality(seen, margin, margin))
+        for look, seeds in enumerate(LOOKS):
+            by_question = [
+                fixed_claims(p[look])
+                for p in (null_difference, far_equality, far_difference, null_equality)
+            ]
+            rates.setdefault(f"{seeds} seeds", []).append([*summarize(by_question), seeds])
+        wrong_difference, _ = decide(null_difference, null_equality)
+        equal, used = decide(null_equality, null_difference)
+        wrong_equal, _ = decide(far_equality, far_difference)
+        different, far_used = decide(far_difference, far_equality)
+        mean_seeds = float(np.mean(used + far_used)) / CELLS
+        by_question = [wrong_difference, wrong_equal, different, equal]
+        rates.setdefault("sequential", []).append([*summarize(by_question), mean_seeds])
+    print(f"{regime.name}, margin {margin:.2f}")
+    for name, chunks in rates.items():
+        print(f"  {name:22}" + "".join(f"{rate:12.3f}" for rate in np.mean(chunks, axis=0)))
+
+
+def test_equality(values: Numbers, effect: float, margin: float) -> Numbers:
+    """Return the p of two one-sided tests."""
+    mean, variance, seeds = values.mean((-2, -1)), split_variance(values), values.shape[-2]
+    t = (margin - np.abs(mean + effect)) / variance.standard_error
+    return one_sided_p(t, variance.seed_share, seeds, EXAMPLES)
+
+
+def summarize(claims: list[list[list[bool]]]) -> list[float]:
+    """Return the share of families with a wrong claim for two questions, then the power of two."""
+    wrong = [float(np.any(each, axis=1).mean()) for each in claims[:2]]
+    return [*wrong, *(float(np.mean(each)) for each in claims[2:])]
+
+
 def main() -> None:
     """Print a table for each regime and number of seeds."""
-    print(f"{'':32}{'covers':>7}{'errs':>7}{'power':>7}")
+    if "verdicts" not in sys.argv[1:]:
+        print(f"{'':32}{'covers':>7}{'errs':>7}{'power':>7}")
+        for regime in REGIMES:
+            for seeds in (2, 3, 5):
+                measure(regime, seeds)
+    titles = ("errs: differ", "errs: equal", "finds differ", "finds equal", "seeds")
+    print(f"{'':24}" + "".join(f"{title:>12}" for title in titles))
     for regime in REGIMES:
-        for seeds in (2, 3, 5):
-            measure(regime, seeds)
+        measure_verdicts(regime)
 
 
 def measure(regime: Regime, seeds: int) -> None:

@@ -463,7 +463,10 @@ def model(args: Args) -> None:
     "- `headcount ablate experiments/head_count model.num_heads=8 --workers 2 --retry`\n\n"
     "- `headcount ablate experiments/head_count --where slurm --slurm partition=gpu --slurm "
     "gpus_per_node=1`\n\n"
-    "- `headcount ablate experiments/head_count --where wandb`"
+    "- `headcount ablate experiments/head_count --where wandb`\n\n"
+    "- `headcount ablate experiments/head_count --seeds 3,4` adds two seeds\n\n"
+    "- `headcount ablate experiments/head_count --until-decided --budget 12` adds seeds where the "
+    "study is undecided"
 )
 def ablate(
     experiment: Annotated[
@@ -504,6 +507,20 @@ def ablate(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="a few steps of each cell, in a folder of its own")
     ] = False,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="SEED,...", help="add these seeds to all settings")
+    ] = None,
+    until_decided: Annotated[
+        bool,
+        typer.Option(
+            "--until-decided",
+            help="add seeds to settings that are neither different nor equal within the margin",
+        ),
+    ] = False,
+    budget: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="HOURS", help="of --until-decided: add no seeds beyond this"),
+    ] = None,
     expect: Annotated[
         str | None, typer.Option("--expect", hidden=True, help="fingerprint of the study")
     ] = None,
@@ -523,6 +540,9 @@ def ablate(
         retry=retry,
         dry_run=dry_run,
         smoke=smoke,
+        seeds=seeds,
+        until_decided=until_decided,
+        budget=budget,
         expect=expect,
     )
     raise typer.Exit(status)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from headcount.config.load import to_yaml
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.cell import Cell
 from headcount.experiments.cells import make_cells
@@ -65,6 +66,7 @@ def write_run(cell: Cell, score: float, examples: int = 60) -> None:
 def write_values(cell: Cell, values: np.ndarray) -> None:
     """Write a finished run folder with these figures, (examples, EXAMPLE_METRICS)."""
     cell.folder.mkdir(parents=True, exist_ok=True)
+    (cell.folder / "config.yaml").write_text(to_yaml(cell.config))
     ids = [f"test-{number}" for number in range(len(values))]
     with (cell.folder / "per_example_metrics.csv").open("w", newline="") as file:
         csv.writer(file).writerows(

@@ -12,7 +12,14 @@ from tests.experiments.test_grid import write
 SMALL = "{model.embedding_size: 32, model.encoder_layers: 1, model.decoder_layers: 1, tokenizer.vocabulary_size: 300"
 
 
-def check(folder: Path, control: str, grid: str, baseline: str, overrides: str = "") -> list[int]:
+def check(
+    folder: Path,
+    control: str,
+    grid: str,
+    reference_cell: str,
+    overrides: str = "",
+    varied_together: str = "",
+) -> list[int]:
     """Return the parameters of each cell."""
     (folder / "a.yaml").write_text("")
     held = f"{SMALL}, {overrides}}}" if overrides else f"{SMALL}}}"
@@ -21,8 +28,9 @@ def check(folder: Path, control: str, grid: str, baseline: str, overrides: str =
             folder,
             control=control,
             grid=grid,
-            reference_cell=baseline,
+            reference_cell=reference_cell,
             overrides=held,
+            varied_together=varied_together,
             seeds="[0]",
         )
     )
@@ -122,6 +130,71 @@ def test_a_cell_that_breaks_its_control_is_named(
     with pytest.raises(ConfigError) as caught:
         check(tmp_path, *study)
     assert BROKEN[study] in str(caught.value) and "\n" not in str(caught.value)
+
+
+PAIRED = (
+    "[{model.num_heads: 8, optimizer.learning_rate: 0.001}, "
+    "{model.num_heads: 4, optimizer.learning_rate: 0.002}]"
+)
+REFERENCE = "{model.num_heads: 8, optimizer.learning_rate: 0.001}"
+TOGETHER = "cell num_heads=4,learning_rate=0.002 differs from num_heads=8,learning_rate=0.001 in "
+
+
+def test_axes_that_change_together_only_are_named(tmp_path: Path) -> None:
+    message = f"{TOGETHER}model.num_heads and optimizer.learning_rate at once, and no cell in "
+    with pytest.raises(ConfigError, match=f"{message}model.num_heads alone") as caught:
+        check(tmp_path, "fixed_width", PAIRED, REFERENCE)
+    assert str(caught.value).endswith(
+        "or varied_together: [model.num_heads, optimizer.learning_rate]"
+    )
+
+    # One of the two alone is not enough, as long as the other one never changes alone.
+    one_alone = PAIRED.replace("]", ", {model.num_heads: 4, optimizer.learning_rate: 0.001}]")
+    with pytest.raises(ConfigError, match="and no cell in optimizer.learning_rate alone"):
+        check(tmp_path, "fixed_width", one_alone, REFERENCE)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        PAIRED.replace(
+            "]",
+            ", {model.num_heads: 4, optimizer.learning_rate: 0.001}"
+            ", {model.num_heads: 8, optimizer.learning_rate: 0.002}]",
+        ),
+        "{model.num_heads: [4, 8], optimizer.learning_rate: [0.001, 0.002]}",
+    ],
+)
+def test_axes_that_change_one_at_a_time_too_may_change_together(grid: str, tmp_path: Path) -> None:
+    check(tmp_path, "fixed_width", grid, REFERENCE)
+
+
+def test_axes_may_be_declared_to_change_together(tmp_path: Path) -> None:
+    check(
+        tmp_path,
+        "fixed_width",
+        PAIRED,
+        REFERENCE,
+        varied_together="[model.num_heads, optimizer.learning_rate]",
+    )
+    with pytest.raises(
+        ConfigError, match="varied_together: model.num_head is no axis of the grid;"
+    ):
+        check(tmp_path, "fixed_width", PAIRED, REFERENCE, varied_together="[model.num_head]")
+
+
+def test_a_key_of_the_model_that_depends_on_an_axis_is_named(tmp_path: Path) -> None:
+    """Keys that follow by default, as ``encoder_heads`` does, are no further difference."""
+    with pytest.raises(ConfigError) as caught:
+        check(
+            tmp_path,
+            "none",
+            "{model.num_heads: [4, 8]}",
+            EIGHT,
+            'model.feedforward_size: "${model.num_heads}"',
+        )
+    message = "num_heads=4,seed=0 breaks control=none: model.feedforward_size=4; legal: 8, as in"
+    assert message in str(caught.value)
 
 
 def test_what_a_config_of_the_grid_sets_may_differ(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from headcount.errors import ConfigError
 from headcount.experiments.cell import Cell
 from headcount.experiments.cells import check_study, make_cells, pick_cells
 from headcount.experiments.grid import Grid, load_grid
+from headcount.experiments.seeds import add_by_hand, extend_cells, read_added_seeds
 from headcount.terminal import SafeConsole, make_console
 
 Where = Literal["local", "slurm", "wandb"]
@@ -22,6 +23,9 @@ def ablate(
     retry: bool = False,
     dry_run: bool = False,
     smoke: bool = False,
+    seeds: str | None = None,
+    until_decided: bool = False,
+    budget: float | None = None,
     expect: str | None = None,
 ) -> int:
     """Train every cell of a study that is not yet finished.
@@ -35,6 +39,9 @@ def ablate(
         retry: train again also what failed before.
         dry_run: print what it would take, and start nothing.
         smoke: train a few steps of each cell, in a folder of its own.
+        seeds: more seeds for all settings, separated by commas.
+        until_decided: add seeds to the undecided settings.
+        budget: hours after which ``until_decided`` adds no more.
         expect: fingerprint of the study that a job was submitted for.
 
     Returns:
@@ -47,10 +54,25 @@ def ablate(
         raise ConfigError(
             f"--slurm {slurm[0]} does nothing with --where {where}; legal: --where slurm"
         )
+    if until_decided and (where != "local" or smoke or only or seeds):
+        raise ConfigError(
+            "--until-decided trains a whole study on this machine; legal: without --where, "
+            "--smoke, --seeds and KEY=VALUE"
+        )
+    if budget is not None and not until_decided:
+        raise ConfigError(f"--budget {budget:g} does nothing alone; legal: with --until-decided")
+    if seeds is not None and where == "wandb":
+        raise ConfigError(
+            f"--seeds {seeds} does nothing with --where wandb; legal: seeds in grid.yaml"
+        )
     grid = load_grid(experiment)
-    all_cells = make_cells(grid, smoke=smoke)
+    grid_cells = make_cells(grid, smoke=smoke)
     if expect is not None:
-        check_study(experiment, all_cells, expect)
+        check_study(experiment, grid_cells, expect)
+    if seeds is not None:
+        add_by_hand(grid, grid_cells, seeds)
+    added = read_added_seeds(grid_cells)
+    all_cells = extend_cells(grid, grid_cells, added, smoke=smoke)
     cells = pick_cells(all_cells, only)
 
     # A mistake so far is reported before torch is imported.
@@ -66,8 +88,17 @@ def ablate(
     if where == "wandb":
         from headcount.experiments.launch.wandb_sweep import make_sweep, register_sweep
 
-        register_sweep(make_sweep(grid, all_cells, smoke=smoke), all_cells, console)
+        register_sweep(make_sweep(grid, grid_cells, smoke=smoke), grid_cells, console)
         return 0
+    if until_decided:
+        from headcount.experiments.launch.local import forget_failure
+        from headcount.experiments.until_decided import train_until_decided
+
+        for cell in cells if retry else ():
+            forget_failure(cell)
+        return train_until_decided(
+            grid, grid_cells, workers=workers or 1, budget=budget, console=console
+        )
     return _launch(grid, cells, console, where, workers, slurm or [], retry=retry, smoke=smoke)
 
 

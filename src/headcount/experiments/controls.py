@@ -11,10 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
-from typing import Any
 
-from headcount.config.load import as_dict, flatten
+from headcount.config.load import as_dict, changed, flatten
 from headcount.config.schema import Config
 from headcount.errors import ConfigError
 from headcount.experiments.cell import Cell, read_keys
@@ -22,19 +20,22 @@ from headcount.experiments.grid import Grid
 from headcount.model.cost import Cost, cost
 
 TOLERANCE = 0.01  # of the reference cell's parameters
-_cached_cost = cache(cost)
+_costs: dict[str, Cost] = {}  # by what they are counted from; many cells differ in the seed only
 
 
 def count_cost(config: Config) -> Cost:
     """Return the cost of a model for the longest pair and the largest vocabulary that its config
     allows."""
-    return _cached_cost(
-        config.model,
-        vocabulary_size=config.tokenizer.vocabulary_size,
-        max_positions=config.max_positions,
-        document_tokens=config.data.max_document_tokens,
-        summary_tokens=config.data.max_summary_tokens,
-    )
+    sizes = {
+        "vocabulary_size": config.tokenizer.vocabulary_size,
+        "max_positions": config.max_positions,
+        "document_tokens": config.data.max_document_tokens,
+        "summary_tokens": config.data.max_summary_tokens,
+    }
+    key = repr((config.model, sizes))
+    if key not in _costs:
+        _costs[key] = cost(config.model, **sizes)
+    return _costs[key]
 
 
 def match_parameters(cells: Sequence[Cell]) -> list[int]:
@@ -78,15 +79,63 @@ def check_controls(grid: Grid, cells: Sequence[Cell]) -> None:
 
     for cell in cells:
         where = f"{grid.file}: cell {cell.name} breaks control={grid.control}"
-        _check_constants(grid, cell, reference, varied, where)
+        _check_keys(grid, cell, reference, varied, where)
+        _check_widths(grid, cell, reference, where)
         _check_parameters(grid, cell, reference, where)
+    _check_separable(grid, cells, reference)
 
 
-def _check_constants(
-    grid: Grid, cell: Cell, reference: Cell, varied: set[str], where: str
-) -> None:
-    found = _constants(grid, cell, varied)
-    expected = _constants(grid, reference, varied)
+def _check_separable(grid: Grid, cells: Sequence[Cell], reference: Cell) -> None:
+    """Check that no two axes change together only: their effects could not be told apart.
+
+    A cell may differ from the reference cell in several axes if other cells differ in each of
+    them alone, or if the grid declares that they are varied together.
+    """
+    differing = {}
+    for cell in cells:
+        keys = [key for key in grid.axes if cell.axes[key] != reference.axes[key]]
+        differing[cell.label] = keys
+
+    varied_alone = {keys[0] for keys in differing.values() if len(keys) == 1}
+    declared = {*grid.varied_together}
+    for label, keys in differing.items():
+        confounded = [key for key in keys if key not in varied_alone]
+        if len(keys) > 1 and confounded and not set(keys) <= declared:
+            raise ConfigError(
+                f"{grid.file}: cell {label} differs from {reference.label} in "
+                f"{' and '.join(keys)} at once, and no cell in {confounded[0]} alone: their "
+                "effects cannot be told apart; legal: a cell for each alone, or "
+                f"varied_together: [{', '.join(keys)}]"
+            )
+
+
+def _check_keys(grid: Grid, cell: Cell, reference: Cell, varied: set[str], where: str) -> None:
+    """Check that no key differs but those that are varied, and those that follow them.
+
+    A key whose default is the value of another key follows it: ``model.encoder_heads`` follows
+    ``model.num_heads``. In another section it has to be an axis all the same: if the summaries
+    that are generated become longer with the data, that is to be declared.
+    """
+    free = ("seed", "run.", "tracking.")
+    solved = {"model.feedforward_size"} if grid.control == "matched_parameters" else set()
+    sections = {key.split(".")[0] for key in varied}
+    own_keys = changed(cell.config).keys() | changed(reference.config).keys()
+    found = flatten(as_dict(cell.config))
+    expected = flatten(as_dict(reference.config))
+    for name in sorted(found.keys() | expected.keys()):
+        if name.startswith(free) or name in varied | solved:
+            continue
+        # What differs without being set in either config follows another key.
+        follows_axis = name not in own_keys and name.split(".")[0] in sections
+        if found.get(name) != expected.get(name) and not follows_axis:
+            legal = f"{expected.get(name)}, as in {reference.label}, or an axis that says so"
+            raise ConfigError(f"{where}: {name}={found.get(name)}; legal: {legal}")
+
+
+def _check_widths(grid: Grid, cell: Cell, reference: Cell, where: str) -> None:
+    """Check the widths that a control holds constant, also against the axes."""
+    found = _widths(grid, cell)
+    expected = _widths(grid, reference)
     for name in sorted(found.keys() | expected.keys()):
         if found.get(name) != expected.get(name):
             legal = f"{expected.get(name)}, as in {reference.label}, or an axis that says so"
@@ -124,19 +173,12 @@ def _parameters_with(config: Config, *, feedforward_size: int) -> int:
     return count_cost(replace(config, model=model)).parameters
 
 
-def _constants(grid: Grid, cell: Cell, varied: set[str]) -> dict[str, Any]:
-    """Return what has to be the same in all cells.
-
-    That is everything but the model and what is varied, and what the control holds constant.
-    """
-    free = ("model.", "seed", "run.", "tracking.")
-    constants = {}
-    for name, value in flatten(as_dict(cell.config)).items():
-        if not name.startswith(free) and name not in varied:
-            constants[name] = value
+def _widths(grid: Grid, cell: Cell) -> dict[str, int]:
+    """Return the widths that the control holds constant."""
+    widths = {}
     if grid.control != "none":
-        constants["model.embedding_size"] = cell.config.model.embedding_size
+        widths["model.embedding_size"] = cell.config.model.embedding_size
     if grid.control == "fixed_head_dim":
         for place in count_cost(cell.config).places:
-            constants[f"head_dim in {place.name}"] = place.head_dim
-    return constants
+            widths[f"head_dim in {place.name}"] = place.head_dim
+    return widths

@@ -23,6 +23,7 @@ from headcount.errors import ConfigError, legal_names
 from headcount.runs.folder import KEYS_WITHOUT_EFFECT
 
 Control = Literal["fixed_width", "fixed_head_dim", "matched_parameters", "none"]
+COMPARED = get_args(SelectionMetric)[:3]  # metrics of a report
 SCORES = [f"validation/{name}" for name in get_args(SelectionMetric)]
 
 
@@ -53,6 +54,9 @@ class Grid:
         reference_cell: the setting that all others are compared with.
         overrides: values for all cells, over the files.
         select: the inner axis, or None.
+        margin: the smallest difference that matters, by metric; empty if none is stated.
+        varied_together: axes that are declared to change together, so that their effects cannot
+            be told apart.
     """
 
     folder: Path
@@ -63,6 +67,8 @@ class Grid:
     reference_cell: dict[str, Any]
     overrides: dict[str, Any]
     select: Select | None
+    margin: dict[str, float]
+    varied_together: list[str]
 
     @property
     def name(self) -> str:
@@ -147,6 +153,8 @@ def load_grid(folder: Path) -> Grid:
         reference_cell=parser.mapping("reference_cell", given["reference_cell"]),
         overrides=parser.mapping("overrides", given.get("overrides", {})),
         select=parser.select(given.get("select")),
+        margin=parser.margin(given.get("margin", {})),
+        varied_together=parser.texts("varied_together", given.get("varied_together", [])),
     )
     parser.check(grid)
     return grid
@@ -171,9 +179,12 @@ LEGAL = {
     "seeds": "a list of whole numbers, each once",
     "reference_cell": "one of the grid's cells, a mapping of keys to values",
     "overrides": "a mapping of keys to values",
+    "margin": f"a mapping of {', '.join(COMPARED)} to the smallest difference that matters, "
+    "above zero, as {rougeL: 0.5}",
+    "varied_together": "a list of axes of the grid",
     "select": f"{{over: {{KEY: [VALUE, ...]}}, by: SCORE}}, where SCORE is {', '.join(SCORES)}",
 }
-OPTIONAL = ("overrides", "select")
+OPTIONAL = ("overrides", "select", "margin", "varied_together")
 RENAMED = {"baseline": "reference_cell"}  # earlier names of keys
 
 
@@ -208,7 +219,7 @@ class _Parser:
                 raise ConfigError(f"{self.file}: {name} is missing; legal: {LEGAL[name]}")
 
     def texts(self, name: str, value: Any) -> list[str]:
-        if not isinstance(value, list) or not value:
+        if not isinstance(value, list) or (not value and name not in OPTIONAL):
             raise self.wrong(name, value)
         if not all(isinstance(item, str) for item in value):
             raise self.wrong(name, value)
@@ -261,6 +272,14 @@ class _Parser:
             raise self.wrong("select.by", inner["by"])
         return Select(over=inner["over"], by=inner["by"])
 
+    def margin(self, value: Any) -> dict[str, float]:
+        margins = self.mapping("margin", value)
+        for metric, margin in margins.items():
+            is_number = isinstance(margin, int | float) and not isinstance(margin, bool)
+            if metric not in COMPARED or not is_number or not 0 < margin < 100:
+                raise self.wrong("margin", value)
+        return margins
+
     def check(self, grid: Grid) -> None:
         """Check what depends on several keys."""
         for section, key in _keys_by_section(grid):
@@ -277,6 +296,12 @@ class _Parser:
                 f"{self.file}: reference_cell={grid.reference_cell}: not a cell of the grid; "
                 f"legal: {shown}"
             )
+        for key in grid.varied_together:
+            if key not in grid.axes:
+                raise ConfigError(
+                    f"{self.file}: varied_together: {key} is no axis of the grid; "
+                    f"{legal_names(key, grid.axes)}"
+                )
 
     def _check_key(self, grid: Grid, section: str, key: str) -> None:
         where = f"{self.file}: {section}"

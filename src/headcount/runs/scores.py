@@ -25,6 +25,7 @@ from headcount.runs.files import write_atomically
 from headcount.runs.folder import RunFile
 
 STATISTICS = "_statistics"  # suffix of a column: the statistics of a corpus metric
+MAX_FIELD = 2**31 - 1  # characters of an id in a CSV file; Python's own limit is 131,072
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,28 +114,39 @@ def read_results(folder: Path) -> Scored:
     Raises:
         ConfigError: the folder has no results, or they are damaged.
     """
+    csv.field_size_limit(MAX_FIELD)
+    path = folder / RunFile.SCORES
     try:
-        scores = json.loads((folder / RunFile.SCORES).read_text(encoding="utf-8"))
+        scores = json.loads(path.read_text(encoding="utf-8"))
         system = scores.get("system")
         if not isinstance(system, str | None):
             raise TypeError(f"system={system} in scores.json")
-        with (folder / RunFile.PER_EXAMPLE_METRICS).open(encoding="utf-8", newline="") as file:
+        path = folder / RunFile.PER_EXAMPLE_METRICS
+        with path.open(encoding="utf-8", newline="") as file:
             table = list(csv.DictReader(file))
-        with (folder / RunFile.PREDICTIONS).open(encoding="utf-8") as file:
-            predictions = [json.loads(line) for line in file]
+        # Surplus fields of a row are under None, and missing ones are None.
+        for number, row in enumerate(table, start=2):
+            if None in row or None in row.values():
+                raise ValueError(f"line {number} has not as many fields as the first one")
         rows = {csv_text(row["id"]): number for number, row in enumerate(table)}
-        references = {prediction["id"]: prediction["references"] for prediction in predictions}
-        summaries = {prediction["id"]: prediction["summary"] for prediction in predictions}
-        if not len(table) == len(predictions) == len(rows) == len(rows.keys() & references):
-            raise ValueError(
-                "per_example_metrics.csv and predictions.jsonl do not have one row each for an id"
-            )
         values = np.array([[float(row[name] or nan) for name in EXAMPLE_METRICS] for row in table])
         statistics: dict[CorpusMetricName, Statistics] = {
             name: np.array([[int(n) for n in row[f"{name}{STATISTICS}"].split()] for row in table])
             for name in CORPUS_METRICS
             if table and f"{name}{STATISTICS}" in table[0]
         }
+
+        path = folder / RunFile.PREDICTIONS
+        with path.open(encoding="utf-8") as file:
+            predictions = [json.loads(line) for line in file]
+        references = {prediction["id"]: prediction["references"] for prediction in predictions}
+        summaries = {prediction["id"]: prediction["summary"] for prediction in predictions}
+
+        path = folder
+        if not len(table) == len(predictions) == len(rows) == len(rows.keys() & references):
+            raise ValueError(
+                "per_example_metrics.csv and predictions.jsonl do not have one row each for an id"
+            )
         return Scored(
             signature=scores["signature"],
             rows=rows,
@@ -149,8 +161,16 @@ def read_results(folder: Path) -> Scored:
         raise ConfigError(
             f"{folder}: no {missing} in it; legal: a folder that train or evaluate has made"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{folder}: damaged results ({type(error).__name__}: {error})") from None
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        csv.Error,
+    ) as error:
+        raise ConfigError(f"{path}: damaged results ({type(error).__name__}: {error})") from None
 
 
 def _plain(system: System) -> dict[str, dict[str, float] | None]:

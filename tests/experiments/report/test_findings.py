@@ -18,7 +18,9 @@ THREE = HEADS.replace("[1, 2, 4, 8, 16]", "[1, 8, 16]")
 EVEN = np.tile([1.0, -1.0], 20)[:, None]
 
 
-def study_of(rouge1: dict[int, float], *, seeds: str = "[0, 1, 2]"):  # type: ignore[no-untyped-def]
+def study_of(  # type: ignore[no-untyped-def]
+    rouge1: dict[int, float], *, seeds: str = "[0, 1, 2]", more: str = ""
+):
     """Write and read a study.
 
     The mean ROUGE-1 of each number of heads; seeds and examples differ a little.
@@ -26,7 +28,7 @@ def study_of(rouge1: dict[int, float], *, seeds: str = "[0, 1, 2]"):  # type: ig
     cells = write_study(
         Path("study"),
         lambda cell: 0,
-        grid=THREE.replace("[0, 1, 2]", seeds),
+        grid=THREE.replace("[0, 1, 2]", seeds) + more,
         keep=lambda cell: False,
     )
     for cell in cells:
@@ -45,20 +47,62 @@ def test_findings_follow_from_the_figures(tmp_path: Path) -> None:
     effects = "-4.00 R1 [-4.37, -3.63], -4.00 R2 [-4.37, -3.63], -4.00 RL [-4.37, -3.63]"
     assert said[0] == "Significantly different from 8 heads: 1 head of 2 settings compared."
     assert said[1].startswith(
-        f"- 1 head: {effects}: significantly lower R1 (p 0.001), R2 (p 0.001) and RL (p "
+        f"- 1 head: {effects}: worse in R1 (p 0.001), R2 (p 0.001) and RL (p "
     )
     assert said[2].startswith("- 16 heads: +0.10 R1 [-0.27, +0.47], ")
-    assert ": no significant difference; the study could have seen 0." in said[2]
+    assert ": undecided in R1, R2 and RL (more than 50 seeds would decide); smallest" in said[2]
     assert said[3] == "All means lie above those of lead-1, longest-1 and random-1."
 
 
 def test_what_does_not_pass_a_baseline_is_named(tmp_path: Path) -> None:
     said = describe_findings(study_of({1: 16, 8: 24}))[-1]
-    assert said.startswith(
-        "All means lie above those of lead-1, longest-1 and random-1, but for 1 head in R1 "
-        "(lead-1)"
+    assert said == (
+        "4 of 6 means lie above those of all of lead-1, longest-1 and random-1; not above: "
+        "1 head (lead-1 in R1 and RL)."
     )
     assert "8 heads" not in said and "oracle" not in said
+
+
+def test_what_lies_above_the_baselines_is_true_of_every_mean(tmp_path: Path) -> None:
+    """A long list of exceptions is no sentence."""
+    assert describe_findings(study_of({1: 1, 8: 1}))[-1] == (
+        "No mean lies above that of lead-1, longest-1 or random-1."
+    )
+    assert describe_findings(study_of({1: 16, 8: 14}))[-1] == (
+        "2 of 6 means lie above those of all of lead-1, longest-1 and random-1; not above: 1 head "
+        "(lead-1 in R1 and RL) and 8 heads (lead-1 in R1 and RL, longest-1 in R1, random-1 in R1)."
+    )
+
+
+def test_equivalence_is_said_with_its_margin(tmp_path: Path) -> None:
+    study = study_of({1: 20, 8: 24, 16: 24.3}, more="margin: {rougeL: 1.5}\n")
+    said = describe_findings(study)
+    assert "worse in R1 (p 0.00" in said[1] and "equal" not in said[1]
+    assert "equal within the margin of 1.5 in RL (p 0.0" in said[2]
+    assert "undecided in R1 and R2 (" in said[2]
+    method = "\n".join(describe_method(study))
+    assert "smaller than the margin of 1.5 RL (two one-sided tests, corrected for 2 comp" in method
+
+
+def test_a_difference_that_is_significant_but_within_the_margin_does_not_matter(
+    tmp_path: Path,
+) -> None:
+    study = study_of({1: 24.6, 8: 24}, more="margin: {rougeL: 3}\n")
+    assert study.settings[0].comparisons["rougeL"].is_significant
+    said = describe_findings(study)[1]
+    assert "equal within the margin of 3 in RL (p < 0.001; higher, p 0.0" in said
+
+
+def test_speeds_that_vary_between_seeds_are_marked(tmp_path: Path) -> None:
+    study = study_of({1: 20, 8: 24})
+    assert "not comparable" not in "\n".join(describe_method(study))
+    costs = study.results[0].cell.folder / "costs.json"
+    costs.write_text(costs.read_text().replace("9983.4", "4991.7"))
+    study = read_study(study.grid, [result.cell for result in study.results])
+    said = "\n".join(describe_method(study))
+    assert (
+        "Speeds are not comparable: those of the seeds of a setting differ by up to 100%" in said
+    )
 
 
 def test_one_seed_says_that_it_is_one(tmp_path: Path) -> None:
@@ -67,8 +111,7 @@ def test_one_seed_says_that_it_is_one(tmp_path: Path) -> None:
         "- 1 head (about other documents, not other seeds): -3.90 R1 ["
     )
     assert (
-        "seed 2: with the 95 % interval about other documents alone; in"
-        in describe_method(study)[0]
+        "seed 2: with the 95 % interval about other documents alone." in describe_method(study)[0]
     )
 
 

@@ -2,12 +2,23 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.text import Annotation
 
+from headcount.experiments.cell import Cell
 from headcount.experiments.grid import load_grid
-from headcount.experiments.report.plot import STYLES, WIDTH, choose_axis, draw_study
+from headcount.experiments.report.plot import (
+    NO_VERDICT_COLOR,
+    STYLES,
+    WIDTH,
+    choose_axis,
+    draw_study,
+    spread,
+)
 from headcount.experiments.report.study import read_study
-from tests.experiments.studies import write_study
+from headcount.experiments.verdicts import COLORS, SYMBOLS
+from tests.experiments.studies import HEADS, write_study
 
 
 def cell(label: str, axes: dict[str, Any], *, is_reference: bool = False) -> Any:
@@ -81,25 +92,77 @@ def test_means_intervals_seeds_and_baselines_are_drawn(tmp_path: Path) -> None:
     ]
     for panel, metric in zip(panels, ("rouge1", "rouge2", "rougeL"), strict=True):
         found = [row.estimates[metric] for row in study.settings]
-        [(line, _, [bars])] = panel.containers
-        assert line.get_ydata().tolist() == [each.mean for each in found]
-        ends = [[float(y) for _, y in bar] for bar in bars.get_segments()]
-        assert ends == [pytest.approx([each.low, each.high]) for each in found]
-        dots = next(drawn for drawn in panel.lines if len(drawn.get_xdata()) == 15)
-        seeds = [result.scores["systems"]["model"][metric]["mean"] for result in study.results]
-        assert list(dots.get_ydata()) == seeds
+        drawn = [(line, bars) for line, _, [bars] in panel.containers]
+        assert [line.get_ydata().tolist() for line, _ in drawn] == [[each.mean] for each in found]
+        for (_, bars), each in zip(drawn, found, strict=True):
+            [[(_, low), (_, high)]] = bars.get_segments()
+            assert (low, high) == pytest.approx((each.low, each.high))
+        dots = [
+            float(y) for line in panel.lines if line.get_marker() == "." for y in line.get_ydata()
+        ]
+        assert dots == [result.systems["model"][metric].mean for result in study.results]
         lines = {
             float(drawn.get_ydata()[0])
             for drawn in panel.lines
             if list(drawn.get_xdata()) == [0, 1]
         }
         assert lines == {figures[metric].mean for figures in study.baselines.values()}
-        names = sorted((text.get_position()[1], text.get_text()) for text in panel.texts)
+        labels = [text for text in panel.texts if isinstance(text, Annotation)]
+        names = sorted((text.get_position()[1], text.get_text()) for text in labels)
         assert [name for _, name in names] == ["random-1", "longest-1", "lead-1", "oracle-1"]
         low, high = panel.get_ylim()
         assert all(
             b[0] - a[0] > 0.08 * (high - low) for a, b in zip(names, names[1:], strict=False)
         )
+        for label in labels:
+            assert label.xy[1] == study.baselines[label.get_text()][metric].mean
+
+
+def test_a_verdict_has_a_colour_and_a_symbol(tmp_path: Path) -> None:
+    def score(cell: Cell) -> float:
+        return 30 if cell.axes["model.num_heads"] == 1 else 20
+
+    grid = HEADS.replace("[1, 2, 4, 8, 16]", "[1, 4, 8]").replace("[0, 1, 2]", "[0, 1, 2, 3, 4]")
+    cells = write_study(Path("study"), score, grid=grid + "margin: {rouge2: 2}\n")
+    study = read_study(load_grid(Path("study")), cells)
+    drawn = draw_study(study)
+    for panel, metric in zip(drawn.axes, ("rouge1", "rouge2", "rougeL"), strict=True):
+        verdicts = [row.comparisons[metric].verdict for row in study.settings[:2]]
+        assert verdicts[0] == "better"
+        assert (verdicts[1] == "equal within the margin") == (metric == "rouge2")
+        colors = [line.get_color() for line, _, _ in panel.containers]
+        assert colors == [*(COLORS[verdict] for verdict in verdicts), NO_VERDICT_COLOR]
+        symbols = [text for text in panel.texts if not isinstance(text, Annotation)]
+        assert [text.get_text() for text in symbols] == [SYMBOLS[verdict] for verdict in verdicts]
+        assert [text.get_color() for text in symbols] == colors[:2]
+    [legend] = drawn.legends
+    assert [text.get_text() for text in legend.get_texts()][:2] == [
+        "▲ better",
+        "= equal within the margin",
+    ]
+
+
+def test_colours_of_verdicts_are_told_apart_by_the_colour_blind() -> None:
+    """By simulation of deuteranopia and protanopia (Vienot et al. 1999), in linear RGB."""
+    simulations = {
+        "deuteranopia": [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
+        "protanopia": [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
+    }
+    for matrix in simulations.values():
+        seen = []
+        for color in COLORS.values():
+            rgb = np.array([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+            seen.append(np.clip(np.array(matrix) @ rgb**2.2, 0, 1) ** (1 / 2.2))
+        for number, color in enumerate(seen):
+            for other in seen[:number]:
+                assert np.linalg.norm(color - other) > 0.2
+
+
+def test_labels_are_spread_as_little_as_needed() -> None:
+    assert spread([1.0, 5.0, 9.0], 2) == [1, 5, 9]
+    assert spread([4.0, 4.0], 2) == [3, 5]
+    assert spread([1.0, 4.0, 4.0, 4.5], 1) == pytest.approx([1, 3.1667, 4.1667, 5.1667], abs=1e-3)
+    assert spread([], 1) == []
 
 
 def test_a_setting_that_is_not_finished_keeps_its_place(tmp_path: Path) -> None:

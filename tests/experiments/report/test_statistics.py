@@ -11,6 +11,8 @@ from headcount.experiments.report.statistics import (
     compare_family,
     detectable_effect,
     estimate_mean,
+    measure_mean,
+    one_sided_p,
     split_variance,
     two_sided_p,
 )
@@ -99,6 +101,76 @@ def test_the_family_is_corrected_together() -> None:
     assert any(one.corrected_p > one.p for one in family)
 
 
+def test_equivalence_is_two_one_sided_t_tests() -> None:
+    """Over seeds, where examples have no effect of their own (Schuirmann 1987)."""
+    of_seeds = np.random.default_rng(13).normal(0.2, 0.3, 6)
+    values = of_seeds[:, None] + np.zeros((6, 40))
+    [comparison] = compare_family([(values, np.zeros_like(values))], [0.7])
+    above = stats.ttest_1samp(of_seeds, -0.7, alternative="greater").pvalue
+    below = stats.ttest_1samp(of_seeds, 0.7, alternative="less").pvalue
+    assert comparison.equivalence_p == pytest.approx(max(above, below), rel=1e-6)
+
+
+def test_a_mean_outside_of_the_margin_is_never_equal() -> None:
+    values = np.random.default_rng(14).normal(2, 0.1, (5, 40))
+    [comparison] = compare_family([(values, np.zeros_like(values))], [1.5])
+    assert comparison.equivalence_p is not None and comparison.equivalence_p > 0.5
+    assert comparison.verdict == "better"
+
+
+def test_equivalence_has_a_correction_of_its_own() -> None:
+    """It counts the comparisons with a margin, not those of differences."""
+    draws = np.random.default_rng(15)
+    reference = draws.normal(20, 10, (3, 30))
+    pairs = [(reference + draws.normal(0, 1, (3, 30)), reference) for _ in range(4)]
+    family = compare_family(pairs, [0.5, None, 0.5, None])
+    assert family[1].margin is None and family[1].corrected_equivalence_p is None
+    p_values = [family[0].equivalence_p, family[2].equivalence_p]
+    corrected = [family[0].corrected_equivalence_p, family[2].corrected_equivalence_p]
+    assert corrected == holm([p for p in p_values if p is not None])
+    assert [one.corrected_p for one in family] == holm([one.p for one in family])
+
+
+def test_equal_scores_are_equal_within_every_margin() -> None:
+    values = np.random.default_rng(16).normal(20, 10, (3, 30))
+    [comparison] = compare_family([(values, values)], [0.01])
+    assert comparison.verdict == "equal within the margin" and comparison.equivalence_p == 0
+
+
+@pytest.mark.parametrize(("true_effect", "margin"), [(0.0, 0.4), (0.9, 0.9)])
+def test_the_seeds_that_would_decide_do_so_four_times_of_five(
+    true_effect: float, margin: float
+) -> None:
+    """With as many seeds the more powerful test finds the observed effect; with fewer it does not."""
+    seeds, examples, sds = 3, 50, (0.4, 0.5, 3.0)
+    values = simulate(np.random.default_rng(17), 1, seeds, examples, sds)[0, 0]
+    values += true_effect - values.mean()
+    [comparison] = compare_family([(values, np.zeros_like(values))], [margin])
+    more = comparison.seeds_to_decide
+    assert comparison.verdict == "undecided" and more is not None and more > seeds
+
+    # Repetitions with the variances that were observed.
+    variance = measure_mean(values).floored_variance()
+    example_sd = np.sqrt(float(variance.examples) * examples)
+    seed_sd = np.sqrt(float(variance.seeds) * seeds)
+    power = {}
+    for number in (more - 1, more):
+        draws = np.random.default_rng(18)
+        many = simulate(draws, FAMILIES, number, examples, (seed_sd, example_sd, 0.0))
+        different = find_p(many + true_effect, 0) < 0.05
+        equal = find_equivalence_p(many + true_effect, margin) < 0.05
+        power[number] = max(different.mean(), equal.mean())
+    assert power[more - 1] < 0.82 and power[more] > 0.78
+
+
+def test_where_examples_limit_a_study_no_number_of_seeds_decides() -> None:
+    draws = np.random.default_rng(19)
+    values = draws.normal(0, 10, 50) + draws.normal(0, 0.1, (3, 50))
+    values += 0.5 - values.mean()
+    [comparison] = compare_family([(values, np.zeros_like(values))], [0.6])
+    assert comparison.verdict == "undecided" and comparison.seeds_to_decide is None
+
+
 def test_a_cell_does_not_differ_from_itself() -> None:
     values = np.random.default_rng(7).normal(20, 10, (3, 30))
     comparison = compare(values, values)
@@ -162,6 +234,27 @@ def test_coverage_and_family_wise_error(seeds: int) -> None:
     assert np.mean(rates) <= 0.05 and max(rates) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / FAMILIES)
 
 
+@pytest.mark.parametrize("seeds", [3, 5, 8])
+def test_equivalence_is_claimed_in_error_in_one_family_of_twenty(seeds: int) -> None:
+    """All four true differences are at the margin: every claim is wrong.
+
+    Two standard errors of a rate are for chance. Where there is no difference, claims are made.
+    """
+    rates = []
+    margin = 1.5
+    for number, sds in enumerate(REGIMES.values()):
+        values = simulate(np.random.default_rng([20, seeds, number]), FAMILIES, seeds, 50, sds)
+        p = find_equivalence_p(values + margin, margin)
+        rates.append(np.mean([min(holm(family)) < 0.05 for family in p.tolist()]))
+    assert max(rates) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / FAMILIES)
+
+    realistic = simulate(
+        np.random.default_rng([21, seeds]), FAMILIES, seeds, 50, REGIMES["realistic"]
+    )
+    claimed = find_equivalence_p(realistic, margin) < 0.05
+    assert claimed.mean() > {3: 0.6, 5: 0.9, 8: 0.97}[seeds]
+
+
 @pytest.mark.parametrize("regime", ["realistic", "seeds dominate"])
 def test_the_detectable_effect_is_found_four_times_of_five(regime: str) -> None:
     seeds, examples, (seed_sd, example_sd, rest_sd) = 5, 50, REGIMES[regime]
@@ -192,3 +285,10 @@ def find_p(values: Numbers, effect: float) -> Numbers:
     variance = split_variance(values)
     t = np.abs(values.mean(axis=(-2, -1)) - effect) / variance.standard_error
     return two_sided_p(t, variance.seed_share, *values.shape[-2:])
+
+
+def find_equivalence_p(values: Numbers, margin: float) -> Numbers:
+    """Return the p of two one-sided tests of each mean, as ``compare_family`` does for one."""
+    variance = split_variance(values)
+    t = (margin - np.abs(values.mean(axis=(-2, -1)))) / variance.standard_error
+    return one_sided_p(t, variance.seed_share, *values.shape[-2:])

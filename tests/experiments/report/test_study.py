@@ -1,4 +1,4 @@
-from dataclasses import replace
+import json
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +6,7 @@ import pytest
 
 from headcount.errors import ConfigError
 from headcount.evaluation.systems import EXAMPLE_METRICS
+from headcount.experiments.cell import Cell
 from headcount.experiments.grid import load_grid
 from headcount.experiments.report.statistics import compare_family, estimate_mean
 from headcount.experiments.report.study import Study, read_study
@@ -24,6 +25,19 @@ def read(cells) -> Study:  # type: ignore[no-untyped-def]
     return read_study(load_grid(Path("study")), cells)
 
 
+def leave_without_reference(cell: Cell, name: str) -> None:
+    """Remove the references of an example, which then has no score."""
+    if not cell.folder.exists():
+        return
+    metrics = cell.folder / "per_example_metrics.csv"
+    commas = "," * len(EXAMPLE_METRICS)
+    lines = [line if f"{name}," not in line else f"{name}{commas}\n" for line in metrics.open()]
+    metrics.write_text("".join(lines))
+    predictions = cell.folder / "predictions.jsonl"
+    lines = [line.replace('["b"]', "[]") if name in line else line for line in predictions.open()]
+    predictions.write_text("".join(lines))
+
+
 def test_settings_are_compared_on_the_seeds_and_examples_that_both_have(tmp_path: Path) -> None:
     cells = write_study(
         Path("study"),
@@ -31,12 +45,8 @@ def test_settings_are_compared_on_the_seeds_and_examples_that_both_have(tmp_path
         grid=TWO,
         keep=lambda cell: "heads=1,seed=1" not in cell.name,
     )
-    figures = (
-        cells[4].folder / "per_example_metrics.csv"
-    )  # one example less, among those of 8 heads
-    figures.write_text("".join(line for line in figures.open() if not line.startswith("test-7,")))
-    predictions = cells[4].folder / "predictions.jsonl"
-    predictions.write_text("".join(line for line in predictions.open() if '"test-7"' not in line))
+    for cell in cells:
+        leave_without_reference(cell, "test-7")
     study = read(cells)
     assert study.examples == 59 and [row.seeds for row in study.settings] == [[0, 2], [0, 1, 2]]
     column, ids = (
@@ -148,14 +158,47 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
     scores.write_text(good.replace("made:up", "other"))
     with pytest.raises(
         ConfigError,
-        match="num_heads=8,seed=0.* are scored unlike, rouge.other and rouge.made:up; legal",
+        match="num_heads=8,seed=0.* and .*num_heads=1,seed=0.* are scored differently, "
+        "rouge.other and rouge.made:up; legal",
     ):
         read(cells)
     scores.write_text(good)
-    (cells[3].folder / "costs.json").write_text("{")
-    with pytest.raises(ConfigError, match="num_heads=8,seed=0.*: damaged results"):
+    for cell in cells:
+        write_values(cell, np.full((1, len(EXAMPLE_METRICS)), 7.0))
+    with pytest.raises(ConfigError, match="have 1 test examples with a score; legal: at least 2"):
         read(cells)
-    other = replace(cells[3], folder=tmp_path / "other")
-    write_values(other, np.full((1, len(EXAMPLE_METRICS)), 7.0))
-    with pytest.raises(ConfigError, match="have 1 test examples in common; legal: at least 2"):
-        read([*cells[:3], other])
+
+
+def test_cells_on_different_examples_are_rejected_by_name(tmp_path: Path) -> None:
+    """Also where one of many has other references, or is missing in one."""
+    cells = write_study(Path("study"), lambda cell: 20, grid=TWO)
+    predictions = cells[3].folder / "predictions.jsonl"
+    lines = predictions.read_text().splitlines(keepends=True)
+    predictions.write_text(
+        "".join(lines).replace(
+            '"test-7", "summary": "a", "references": ["b"]',
+            '"test-7", "summary": "a", "references": ["c"]',
+        )
+    )
+    both = "num_heads=8,seed=0.* and .*num_heads=1,seed=0.* are scored on different examples"
+    with pytest.raises(ConfigError, match=f"{both}: 1 of them, as test-7, are missing in one or"):
+        read(cells)
+
+    predictions.write_text("".join(line for line in lines if '"test-7"' not in line))
+    metrics = cells[3].folder / "per_example_metrics.csv"
+    rows = metrics.read_text().splitlines(keepends=True)
+    metrics.write_text("".join(row for row in rows if not row.startswith("test-7,")))
+    with pytest.raises(ConfigError, match=f"{both}: 1 of them, as test-7"):
+        read(cells)
+
+
+def test_cells_on_different_data_are_rejected_by_name(tmp_path: Path) -> None:
+    """The same path may hold other data when a later cell is trained."""
+    cells = write_study(Path("study"), lambda cell: 20, grid=TWO)
+    for cell in cells:
+        hashes = {role: {"sha256": role} for role in ("train", "validation", "test")}
+        if cell is cells[4]:
+            hashes["train"] = {"sha256": "other"}
+        (cell.folder / "data.json").write_text(json.dumps(hashes))
+    with pytest.raises(ConfigError, match="num_heads=8,seed=1.* have different data"):
+        read(cells)

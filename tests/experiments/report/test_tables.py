@@ -1,5 +1,7 @@
 import csv
 import io
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from headcount.experiments.report.tables import (
     results_rows,
     score_block,
 )
+from headcount.experiments.report.write import report
 from tests.experiments.studies import HEADS, write_study, write_values
 
 TWO = HEADS.replace("[1, 2, 4, 8, 16]", "[4, 8]")
@@ -42,6 +45,7 @@ def test_scores_stand_with_interval_difference_and_p_above_the_baselines(tmp_pat
         "Δ ROUGE-1",
         "Δ ROUGE-2",
         "Δ ROUGE-L",
+        "verdict",
     ]
     four, eight = block.settings
     assert (
@@ -52,7 +56,7 @@ def test_scores_stand_with_interval_difference_and_p_above_the_baselines(tmp_pat
     assert (
         eight[0] == ("8", "seed 0, 1")
         and eight[1][0] == "8.25 ± 0.35"
-        and eight[4] == ("baseline",)
+        and eight[4] == ("reference",)
     )
     low, high = map(float, four[1][1].strip("[]").split(", "))
     assert low == pytest.approx(4.5 - 4.303 * 0.5 / 3**0.5, abs=0.006) and high == pytest.approx(
@@ -88,27 +92,75 @@ def test_markdown_is_a_table() -> None:
 
 def test_latex_is_escaped_and_has_the_rules_of_booktabs() -> None:
     block = Block(
-        columns=["num_heads", "Δ"],
-        settings=[[("a_b",), ("-0.40", "[-0.90, +0.10]", "p < 0.001")]],
-        baselines=[[("lead-1",), ("1.00",)]],
+        columns=["num_heads", "R1", "Δ", "verdict"],
+        settings=[
+            [
+                ("a_b,c=1", "[x]"),
+                ("24.25 ± 1.12",),
+                ("-0.40", "[-0.90, +0.10]", "p < 0.001"),
+                ("R1 ▼ worse", "R2 ? undecided (>50)"),
+            ]
+        ],
+        baselines=[[("lead-1",), ("1.00",), ("",), ("",)]],
+        has_verdicts=True,
     )
     assert block.as_latex().splitlines() == [
-        r"\begin{tabular}{lr}",
+        r"\begin{tabular}{@{}lS[table-format=2.2(3)]S[table-format=+1.2]l@{}}",
         r"\toprule",
-        r"num\_heads & $\Delta$ \\",
+        r"{\shortstack{num\_heads}} & {\shortstack{R1}} & {\shortstack{$\Delta$}} & "
+        r"{\shortstack{verdict}} \\",
         r"\midrule",
-        r"a\_b & $-$0.40 \\",
-        r" & {\scriptsize [$-$0.90, $+$0.10]} \\",
-        r" & {\scriptsize p $<$ 0.001} \\",
+        r"{\scriptsize a\_b} & 24.25 \pm 1.12 & -0.40 & "
+        r"{\scriptsize R1 \textcolor[HTML]{D55E00}{worse}} \\",
+        r"{\scriptsize c=1} &  & {\scriptsize [$-$0.90, $+$0.10]} & "
+        r"{\scriptsize R2 \textcolor[HTML]{555555}{undecided (\textgreater{}50)}} \\",
+        r"{\scriptsize [x]} &  & {\scriptsize p $<$ 0.001} &  \\",
         r"\midrule",
-        r"lead-1 & 1.00 \\",
+        r"{\scriptsize lead-1} & 1.00 &  &  \\",
         r"\bottomrule",
         r"\end{tabular}",
     ]
-    whole = as_latex("heads", [block], ["5 % of `a_b|c`."])
-    assert (
-        r"\caption{5 \% of \texttt{a\_b|\allowbreak c}.}" in whole and whole.count("{table*}") == 2
+    whole = as_latex("heads", [block, block], [["5 % of `a_b|c`."], ["Costs."]])
+    assert r"\caption{5 \% of \texttt{a\_b|\allowbreak c}.}" in whole
+    assert whole.count("{table*}") == 4
+    assert r"\label{tab:heads}" in whole and r"\label{tab:heads-2}" in whole
+
+
+ARCHITECTURES = """
+configs: [base.yaml]
+control: none
+grid: {configs: [transformer.yaml, gpt.yaml], model.copying: [false, true]}
+seeds: [0, 1]
+reference_cell: {configs: transformer.yaml, model.copying: true}
+select: {over: {optimizer.learning_rate: [1.0e-3]}, by: validation/rougeL}
+"""
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs a TeX")
+@pytest.mark.parametrize("grid", [HEADS + "margin: {rougeL: 1}\n", ARCHITECTURES])
+def test_latex_compiles_and_fits_the_page(grid: str, tmp_path: Path) -> None:
+    """On a page of 16 cm, as that of ACL and of most two-column styles."""
+    Path("transformer.yaml").write_text("{}\n")
+    Path("gpt.yaml").write_text("model: {architecture: gpt, encoder_layers: 0}\n")
+    cells = write_study(Path("study"), lambda cell: 20 + 3 * cell.is_reference, grid=grid)
+    for cell in cells:
+        (cell.folder / "metrics.csv").write_text("step,validation/rougeL,validation/loss\n1,1,2\n")
+    report(Path("study"))
+    Path("paper.tex").write_text(
+        "\\documentclass[10pt,twocolumn,a4paper]{article}\n"
+        "\\usepackage[margin=2.5cm]{geometry}\n"
+        "\\usepackage{booktabs,siunitx,xcolor}\n"
+        "\\begin{document}Text.\\input{study/table.tex}\\end{document}\n"
     )
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
+        capture_output=True,
+        text=True,
+    )
+    if "File `siunitx.sty' not found" in done.stdout:
+        pytest.skip("needs siunitx")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull \\hbox" not in done.stdout
 
 
 def test_results_have_a_row_a_finished_training(tmp_path: Path) -> None:

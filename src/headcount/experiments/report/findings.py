@@ -6,13 +6,15 @@ from collections.abc import Iterable, Sequence
 
 from headcount.escape import markdown_code, one_line
 from headcount.experiments.cell import Cell
-from headcount.experiments.report.statistics import SIGNIFICANCE, Comparison
-from headcount.experiments.report.study import METRICS, SettingResult, Study
+from headcount.experiments.report.sequential import plan_looks
+from headcount.experiments.report.statistics import MAX_SEEDS, Comparison
+from headcount.experiments.report.study import ABBREVIATIONS, METRICS, SettingResult, Study
 from headcount.experiments.report.tables import p_as_text
 
-ABBREVIATIONS = {"rouge1": "R1", "rouge2": "R2", "rougeL": "RL"}
 # Systems that have seen the references: nothing is expected to score above them.
 SEES_REFERENCES = ("oracle", "human")
+MAX_LISTED = 5  # settings in a sentence
+COMPARABLE_SPREAD = 0.1  # of speeds between the seeds of a setting
 CONTROLS = {
     "fixed_width": "the model's width is divided among the heads: equal parameters",
     "fixed_head_dim": "each head has the same width: parameters grow with the heads",
@@ -58,7 +60,7 @@ def describe_findings(study: Study) -> list[str]:
     if study.reference_cell and compared:
         differing = []
         for setting in compared:
-            if any(_is_significant(comparison) for comparison in setting.comparisons.values()):
+            if any(comparison.is_significant for comparison in setting.comparisons.values()):
                 differing.append(setting_name(setting.cell))
         lines.append(
             f"Significantly different from {setting_name(study.reference_cell.cell)}: "
@@ -99,42 +101,52 @@ def _describe_comparisons(setting: SettingResult) -> str:
         interval = f"[{difference.low:+.2f}, {difference.high:+.2f}]"
         effects.append(f"{difference.mean:+.2f} {name} {interval}")
         detectable.append(f"{comparison.detectable:.2f} {name}")
-    verdict = _describe_verdict(setting.comparisons)
-    return f"{', '.join(effects)}: {verdict}; the study could have seen {', '.join(detectable)}"
+    verdicts = _describe_verdicts(setting.comparisons)
+    return f"{', '.join(effects)}: {verdicts}; smallest detectable: {', '.join(detectable)}"
 
 
-def _describe_verdict(comparisons: dict[str, Comparison]) -> str:
-    """Return in which metrics a setting is significantly higher, lower, or neither."""
-    by_side: dict[str, list[str]] = {}
-    neither = []
+def _describe_verdicts(comparisons: dict[str, Comparison]) -> str:
+    """Return the verdicts in words, each with its metrics."""
+    decided: dict[str, list[str]] = {}
+    undecided = []
+    seeds = []
     for metric, comparison in comparisons.items():
         name = ABBREVIATIONS[metric]
-        if _is_significant(comparison):
-            side = "higher" if comparison.difference.mean > 0 else "lower"
-            by_side.setdefault(side, []).append(f"{name} ({p_as_text(comparison.corrected_p)})")
+        if comparison.decision is not None:
+            # By the sequential rule, to which the p-values of a fixed design do not apply.
+            detail = f"after {comparison.difference.seeds} seeds"
+            decided.setdefault(comparison.verdict, []).append(f"{name} ({detail})")
+        elif comparison.verdict == "undecided":
+            undecided.append(name)
+            more = comparison.seeds_to_decide
+            seeds.append(f"about {more}" if more else f"more than {MAX_SEEDS}")
+        elif comparison.is_equivalent:
+            assert comparison.corrected_equivalence_p is not None
+            detail = p_as_text(comparison.corrected_equivalence_p)
+            if comparison.is_significant:
+                side = "higher" if comparison.difference.mean > 0 else "lower"
+                detail += f"; {side}, {p_as_text(comparison.corrected_p)}"
+            verdict = f"equal within the margin of {comparison.margin:g}"
+            decided.setdefault(verdict, []).append(f"{name} ({detail})")
         else:
-            neither.append(name)
+            detail = p_as_text(comparison.corrected_p)
+            decided.setdefault(comparison.verdict, []).append(f"{name} ({detail})")
 
-    if not by_side:
-        return "no significant difference"
-    parts = [f"significantly {side} {_join(names)}" for side, names in by_side.items()]
-    if neither:
-        parts.append(f"no significant difference in {_join(neither)}")
+    parts = [f"{verdict} in {_join(names)}" for verdict, names in decided.items()]
+    if undecided:
+        seeds = list(dict.fromkeys(seeds)) if len(set(seeds)) == 1 else seeds
+        parts.append(f"undecided in {_join(undecided)} ({_join(seeds)} seeds would decide)")
     return ", ".join(parts)
 
 
-def _join(names: Sequence[str]) -> str:
+def _join(names: Sequence[str], conjunction: str = "and") -> str:
     if len(names) < 2:
-        return " and ".join(names)
-    return f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _is_significant(comparison: Comparison) -> bool:
-    return comparison.corrected_p < SIGNIFICANCE
+        return "".join(names)
+    return f"{', '.join(names[:-1])} {conjunction} {names[-1]}"
 
 
 def _describe_baselines(study: Study) -> list[str]:
-    """Return which settings do not score above the baselines that have not seen a reference."""
+    """Return which means lie above those of the baselines that have not seen a reference."""
     blind = {
         name: scores
         for name, scores in study.baselines.items()
@@ -143,36 +155,119 @@ def _describe_baselines(study: Study) -> list[str]:
     if not blind:
         return []
 
-    below = []
+    # What is not above, by setting and baseline.
+    below: dict[str, list[str]] = {}
+    means_below = set()
+    pairs_below = 0
     for setting in study.settings:
-        for metric in METRICS:
-            for name, scores in blind.items():
-                if setting.estimates[metric].mean <= scores[metric].mean:
-                    where = f"{setting_name(setting.cell)} in {ABBREVIATIONS[metric]}"
-                    below.append(f"{where} ({name})")
+        for name, scores in blind.items():
+            metrics = [
+                metric
+                for metric in METRICS
+                if setting.estimates[metric].mean <= scores[metric].mean
+            ]
+            means_below |= {(setting.cell.label, metric) for metric in metrics}
+            if metrics:
+                abbreviations = _join([ABBREVIATIONS[metric] for metric in metrics])
+                where = name if len(metrics) == len(METRICS) else f"{name} in {abbreviations}"
+                below.setdefault(setting_name(setting.cell), []).append(where)
+                pairs_below += len(metrics)
 
-    sentence = f"All means lie above those of {_join(list(blind))}"
-    return [f"{sentence}, but for {_join(below)}." if below else f"{sentence}."]
+    names = _join(list(blind))
+    means = len(study.settings) * len(METRICS)
+    if not below:
+        return [f"All means lie above those of {names}."]
+    if pairs_below == means * len(blind):
+        return [f"No mean lies above that of {_join(list(blind), 'or')}."]
+    above = means - len(means_below)
+    listed = [f"{setting} ({', '.join(where)})" for setting, where in below.items()]
+    if len(listed) > MAX_LISTED:
+        listed = [*listed[:MAX_LISTED], f"{len(listed) - MAX_LISTED} other settings"]
+    count = "None" if above == 0 else f"{above:,}"
+    return [
+        f"{count} of {means:,} means {'lies' if above == 1 else 'lie'} above those of all of "
+        f"{names}; not above: {_join(listed)}."
+    ]
 
 
 def describe_method(study: Study) -> list[str]:
-    """Return how to read the tables, a paragraph a line."""
-    lines = [_describe_scores(study)]
+    """Return how to read the tables and the figure, a paragraph a line."""
+    return [
+        *describe_scores(study),
+        *describe_costs(study),
+        "In the figure bars are the intervals and dots the seeds. Dashed lines are baselines.",
+        f"Summaries by id: `{study.results[0].cell.folder.parent}/*/predictions.jsonl`.",
+    ]
+
+
+def describe_scores(study: Study) -> list[str]:
+    """Return how to read the table of scores, a paragraph a line."""
+    lines = [_describe_means(study)]
     if compared := sum(bool(setting.comparisons) for setting in study.settings):
         assert study.reference_cell is not None
         lines.append(
             f"Δ: minus {setting_name(study.reference_cell.cell)}, paired by seed and example; "
             f"p two-sided, corrected for all {compared * len(METRICS)} comparisons (Holm), "
-            "intervals not. What the study could have seen: the smallest true difference that "
-            "four of five repetitions would find at 5 %, not corrected, by this one's variance."
+            "intervals not. Smallest detectable: the true difference that four of five "
+            "repetitions would find at 5 %, not corrected, by this study's variance."
         )
+        lines.append(_describe_verdict_rule(study, compared))
+    lines += _describe_added_seeds(study)
     lines.append(f"Control `{study.grid.control}`: {CONTROLS[study.grid.control]}.")
-    lines += _describe_costs(study)
-    lines.append(f"Summaries by id: `{study.results[0].cell.folder.parent}/*/predictions.jsonl`.")
+    if together := study.grid.varied_together:
+        lines.append(
+            f"{_join(together)} are varied together: this study cannot tell their effects apart."
+        )
     return lines
 
 
-def _describe_scores(study: Study) -> str:
+def _describe_verdict_rule(study: Study, compared: int) -> str:
+    """Return what the verdicts mean."""
+    rule = "Verdict: better or worse where the corrected p is below 0.05"
+    if study.grid.margin:
+        margins = [f"{value:g} {ABBREVIATIONS[name]}" for name, value in study.grid.margin.items()]
+        tests = compared * len(margins)
+        rule += (
+            f"; equal where the difference is proven smaller than the margin of {_join(margins)} "
+            f"(two one-sided tests, corrected for {tests} comparisons)"
+        )
+    return (
+        f"{rule}; otherwise undecided, with the seeds that would decide in four of five "
+        "repetitions if the true difference is the observed one."
+    )
+
+
+def _describe_added_seeds(study: Study) -> list[str]:
+    """Return which seeds were added after the launch, and the looks of the sequential rule."""
+    added = study.added
+    lines = []
+    if added.by_hand:
+        lines.append(
+            f"Seeds {_join_numbers(added.by_hand)} were added by hand: p and verdicts hold if "
+            "that was decided without a look at the results."
+        )
+    if not added.looks:
+        return lines
+    plan = plan_looks(len(study.grid.seeds))
+    lines.append(
+        "Verdicts are those of a sequential rule, whose claims of difference and of equivalence "
+        "are wrong in at most 5 % of studies each, over all looks (alpha spending, Lan and DeMets "
+        f"1983): looks are planned after {_join_numbers(plan)} seeds, and undecided settings get "
+        "more. The p-values are those of the last data alone."
+    )
+    for number, look in enumerate(added.looks, start=1):
+        by_verdict: dict[str, list[str]] = {}
+        for label, by_metric in look.verdicts.items():
+            for metric, verdict in by_metric.items():
+                by_verdict.setdefault(verdict, []).append(f"{label} {ABBREVIATIONS[metric]}")
+        found = "; ".join(
+            f"{verdict}: {', '.join(names)}" for verdict, names in by_verdict.items()
+        )
+        lines.append(f"Look {number}, after {look.seeds} seeds: {found}.")
+    return lines
+
+
+def _describe_means(study: Study) -> str:
     seeds = sorted({seed for setting in study.settings for seed in setting.seeds})
     seed_counts = {len(setting.seeds) for setting in study.settings}
 
@@ -188,8 +283,7 @@ def _describe_scores(study: Study) -> str:
 
     return (
         f"F1 x 100 of {study.examples:,} test examples, seed {_join_numbers(seeds)}: {spread}with "
-        f"the 95 % interval {about}; in the figure each seed is a dot. "
-        f"{markdown_code(study.signature)}"
+        f"the 95 % interval {about}. {markdown_code(study.signature)}"
     )
 
 
@@ -197,7 +291,8 @@ def _join_numbers(numbers: Iterable[int]) -> str:
     return _join([str(number) for number in numbers])
 
 
-def _describe_costs(study: Study) -> list[str]:
+def describe_costs(study: Study) -> list[str]:
+    """Return how to read the table of costs, a paragraph a line."""
     devices = set()
     for result in study.results:
         if "device" in result.costs:
@@ -205,8 +300,30 @@ def _describe_costs(study: Study) -> list[str]:
     if not devices:
         return []
     memory = "held by the process" if devices == {"cpu"} else "allocated on the GPU"
-    return [
+    text = (
         f"Costs, measured on {_join(sorted(devices))}: FLOP of matrix products on true lengths, "
         "forward and backward; tokens of both sides, validation left out; peak memory "
         f"{memory}; KV cache of one longest document and summary in fp32."
-    ]
+    )
+    spread = _speed_spread(study)
+    if len(devices) > 1 or spread > COMPARABLE_SPREAD:
+        reason = "on several devices" if len(devices) > 1 else "as other work shared the machine"
+        text += (
+            " Speeds are not comparable: those of the seeds of a setting differ by up to "
+            f"{spread:.0%}, {reason}."
+        )
+    return [text]
+
+
+def _speed_spread(study: Study) -> float:
+    """Return the largest difference in speed between two seeds of a setting, as a share."""
+    largest = 0.0
+    for setting in study.settings:
+        speeds = []
+        for result in setting.results:
+            speed = result.costs.get("tokens_per_second")
+            if isinstance(speed, int | float) and speed > 0:
+                speeds.append(speed)
+        if speeds:
+            largest = max(largest, max(speeds) / min(speeds) - 1)
+    return largest

@@ -8,29 +8,40 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from headcount.experiments.cell import Cell
+from headcount.experiments.report.results import MODEL
 from headcount.experiments.report.study import METRICS, SettingResult, Study
+from headcount.experiments.verdicts import COLORS, SYMBOLS
 
 # Inches. The width is that of one column of two.
 WIDTH = 3.35
-PANEL_HEIGHT = 1.55
-# Colours that the colour-blind tell apart (Okabe and Ito 2008), of different lightness. Marks and
-# lines differ, too.
-STYLES = (
-    ("#0072B2", "o", "-"),
-    ("#D55E00", "s", "--"),
-    ("#000000", "^", ":"),
-    ("#CC79A7", "D", "-."),
+PANEL_HEIGHT = 1.7
+LEGEND_HEIGHT = 0.16  # of a line
+# Lines differ by colour, mark and stroke. The colour-blind tell the colours apart (Okabe and Ito
+# 2008). They are not those of the verdicts.
+STYLES: tuple[tuple[str, str, Literal["-", "--", ":", "-."]], ...] = (
+    ("#000000", "o", "-"),
+    ("#CC79A7", "s", "--"),
+    ("#56B4E9", "D", ":"),
+    ("#E69F00", "P", "-."),
 )
 BASELINE_COLOR = "#767676"
+NO_VERDICT_COLOR = "#000000"  # of the reference cell
+TEXT_HEIGHT = 0.085  # of a line, as a share of a panel
 STYLE: Any = {
-    "font.size": 7,
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 7.5,
+    "lines.markersize": 3.5,
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -174,12 +185,14 @@ def _common_title(keys: Sequence[str]) -> str:
 
 
 def draw_study(study: Study) -> Figure:
-    """Draw the mean of each setting with its 95 % interval, its seeds as dots, and the baselines
-    as lines."""
+    """Draw the mean of each setting with its 95 % interval in the colour of its verdict, its seeds
+    as dots, and the baselines as lines."""
     # Settings without a finished training keep their position.
     axis = choose_axis(list({cell.label: cell for cell in study.cells}.values()))
+    legend = _legend(study, axis)
+    height = 0.5 + PANEL_HEIGHT * len(METRICS) + LEGEND_HEIGHT * math.ceil(len(legend) / 2)
     with rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH, 0.5 + PANEL_HEIGHT * len(METRICS)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         panels = figure.subplots(len(METRICS), 1, sharex=True)
         for panel, (metric, title) in zip(panels, METRICS.items(), strict=True):
             _draw_settings(panel, study, axis, metric)
@@ -190,13 +203,30 @@ def draw_study(study: Study) -> Figure:
             means = {name: scores[metric].mean for name, scores in study.baselines.items()}
             _draw_baselines(panel, means)
 
-        # The panels share their horizontal axis.
+        # The panels share their horizontal axis and the legend.
         _draw_axis(panels[-1], axis)
         figure.align_ylabels(panels)
-        if len(axis.series) > 1:
-            handles, names = panels[0].get_legend_handles_labels()
-            figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False)
+        if legend:
+            figure.legend(handles=legend, loc="outside upper center", ncols=2, frameon=False)
         return figure
+
+
+def _legend(study: Study, axis: Axis) -> list[Line2D]:
+    """Return an entry for each line, if there are several, and for each verdict that occurs."""
+    entries = []
+    if len(axis.series) > 1:
+        for name, (color, marker, stroke) in zip(axis.series, STYLES, strict=False):
+            entry = Line2D([], [], color=color, marker=marker, linestyle=stroke, label=name)
+            entries.append(entry)
+    occurring = set()
+    for setting in study.settings:
+        for comparison in setting.comparisons.values():
+            occurring.add(comparison.verdict)
+    for verdict, color in COLORS.items():
+        if verdict in occurring:
+            label = f"{SYMBOLS[verdict]} {verdict}"
+            entries.append(Line2D([], [], color=color, linewidth=2, label=label))
+    return entries
 
 
 def _draw_axis(panel: Axes, axis: Axis) -> None:
@@ -212,7 +242,7 @@ def _draw_axis(panel: Axes, axis: Axis) -> None:
 def _draw_settings(panel: Axes, study: Study, axis: Axis, metric: str) -> None:
     settings = {setting.cell.label: setting for setting in study.settings}
     span = max(axis.ticks) - min(axis.ticks) or 1.0
-    for number, (name, line) in enumerate(axis.series.items()):
+    for number, line in enumerate(axis.series.values()):
         finished = {label: position for label, position in line.items() if label in settings}
         if not finished:
             continue
@@ -222,66 +252,56 @@ def _draw_settings(panel: Axes, study: Study, axis: Axis, metric: str) -> None:
         positions = [position + shift for position in finished.values()]
         on_line = [settings[label] for label in finished]
         color, marker, stroke = STYLES[number]
-        _draw_means(
-            panel,
-            positions,
-            on_line,
-            metric,
-            color=color,
-            marker=marker,
-            stroke=stroke if axis.joined else "none",
-            name=name,
-        )
-        _draw_seeds(panel, [p + 0.03 * span for p in positions], on_line, metric, color=color)
+        if axis.joined:
+            means = [setting.estimates[metric].mean for setting in on_line]
+            panel.plot(positions, means, color=color, linestyle=stroke, linewidth=0.8, zorder=2)
+        for position, setting in zip(positions, on_line, strict=True):
+            _draw_setting(panel, position, position + 0.03 * span, setting, metric, marker)
 
 
-def _draw_means(
+def _draw_setting(
     panel: Axes,
-    positions: Sequence[float],
-    settings: Sequence[SettingResult],
+    position: float,
+    seed_position: float,
+    setting: SettingResult,
     metric: str,
-    *,
-    color: str,
     marker: str,
-    stroke: str,
-    name: str,
 ) -> None:
-    estimates = [setting.estimates[metric] for setting in settings]
-    below = [estimate.mean - estimate.low for estimate in estimates]
-    above = [estimate.high - estimate.mean for estimate in estimates]
+    """Draw a mean with its interval and verdict, and its seeds as dots beside it."""
+    comparison = setting.comparisons.get(metric)
+    color = COLORS[comparison.verdict] if comparison else NO_VERDICT_COLOR
+    estimate = setting.estimates[metric]
     panel.errorbar(
-        positions,
-        [estimate.mean for estimate in estimates],
-        yerr=[below, above],
+        position,
+        estimate.mean,
+        yerr=[[estimate.mean - estimate.low], [estimate.high - estimate.mean]],
         color=color,
         marker=marker,
-        markersize=3.5,
-        linestyle=stroke,
-        linewidth=1,
-        elinewidth=0.8,
+        elinewidth=1,
         capsize=2,
-        label=name,
+        zorder=3,
     )
 
+    # The symbol of the verdict stands above the panel.
+    if comparison:
+        panel.text(
+            position,
+            1.0,
+            SYMBOLS[comparison.verdict],
+            transform=panel.get_xaxis_transform(),
+            ha="center",
+            va="bottom",
+            fontsize=7,
+            color=color,
+        )
 
-def _draw_seeds(
-    panel: Axes,
-    positions: Sequence[float],
-    settings: Sequence[SettingResult],
-    metric: str,
-    *,
-    color: str,
-) -> None:
-    """Draw each seed as a dot."""
-    dot_positions = []
-    means = []
-    for position, setting in zip(positions, settings, strict=True):
-        for result in setting.results:
-            dot_positions.append(position)
-            means.append(result.scores["systems"]["model"][metric]["mean"])
+    scores = []
+    for result in setting.results:
+        if score := result.systems[MODEL].get(metric):
+            scores.append(score.mean)
     panel.plot(
-        dot_positions,
-        means,
+        [seed_position] * len(scores),
+        scores,
         linestyle="none",
         marker=".",
         markersize=4,
@@ -291,25 +311,61 @@ def _draw_seeds(
 
 
 def _draw_baselines(panel: Axes, means: dict[str, float]) -> None:
-    """Draw a line for each baseline, with its name at the right end. Names do not overlap."""
+    """Draw a line for each baseline, with its name at the right end.
+
+    Names do not overlap: one that has to move is connected with its line.
+    """
     for mean in means.values():
         panel.axhline(mean, color=BASELINE_COLOR, linestyle=(0, (4, 2)), linewidth=0.7, zorder=1)
 
     panel.autoscale_view()
     low, high = panel.get_ylim()
-    line_height = (high - low) * 0.085
-    position = -math.inf
-    for name, mean in sorted(means.items(), key=lambda item: item[1]):
-        position = max(mean, position + line_height)
-        panel.text(
-            1.02,
-            position,
+    in_order = sorted(means, key=lambda name: means[name])
+    positions = spread([means[name] for name in in_order], (high - low) * TEXT_HEIGHT)
+    for name, position in zip(in_order, positions, strict=True):
+        panel.annotate(
             name,
-            transform=panel.get_yaxis_transform(),
+            xy=(1.0, means[name]),
+            xytext=(1.05, position),
+            xycoords=panel.get_yaxis_transform(),
+            textcoords=panel.get_yaxis_transform(),
             va="center",
-            fontsize=6,
-            color="#555555",
+            fontsize=7,
+            color="#444444",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": BASELINE_COLOR,
+                "linewidth": 0.5,
+                "shrinkA": 0,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
         )
+
+
+def spread(values: Sequence[float], distance: float) -> list[float]:
+    """Return positions at least a distance apart that are nearest to sorted values.
+
+    Nearest in squares: it is the isotonic regression of the values less their distances, by the
+    pool-adjacent-violators algorithm.
+    """
+    blocks: list[list[float]] = []
+    for number, value in enumerate(values):
+        blocks.append([value - number * distance])
+        while len(blocks) > 1 and _mean(blocks[-2]) > _mean(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1] += last
+
+    positions: list[float] = []
+    for block in blocks:
+        for _ in block:
+            positions.append(_mean(block) + len(positions) * distance)
+    return positions
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -19,8 +19,14 @@ and Satterthwaite's degrees of freedom: docs/statistics.md.
 
 With one seed the variance over seeds is unknown. Interval, p and detectable effect are then about
 other documents only.
+
+Two questions are asked of each difference. Is it zero? And is it smaller than a margin, the
+smallest difference that matters? The second one is answered by two one-sided tests (Schuirmann
+1987): that the difference is above minus the margin, and that it is below the margin. Each
+question has a Holm correction (1979) of its own, over all comparisons of the study.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -30,9 +36,11 @@ from scipy.optimize import brentq
 from scipy.special import nctdtr, stdtr, stdtrit
 
 from headcount.evaluation.bootstrap import holm
+from headcount.experiments.verdicts import Verdict
 
 SIGNIFICANCE = 0.05  # two-sided
 POWER = 0.8
+MAX_SEEDS = 50  # no plan goes further
 
 Numbers = NDArray[np.float64]
 # (seeds, examples): F1 x 100, the same seeds and examples in the same order in every cell.
@@ -94,62 +102,170 @@ class Comparison:
         detectable: the smallest true difference that this study finds in 80 % of its repetitions
             (5 %, two-sided, not corrected). It is as uncertain as the variance over seeds, which
             counts as at least that of the rest.
+        margin: the smallest difference that matters; None if the study states none.
+        equivalence_p: the larger p of two one-sided tests, that the difference is not within the
+            margin; None without a margin.
+        corrected_equivalence_p: corrected for the number of comparisons with a margin (Holm).
+        seeds_to_decide: the number of seeds with which an undecided comparison would be decided
+            with probability 80 %, if the true difference is the observed one; None if it is
+            decided, or would take more than ``MAX_SEEDS``.
+        decision: the verdict of a sequential rule, which holds instead of these tests; None
+            without one.
     """
 
     difference: Estimate
     p: float
     corrected_p: float
     detectable: float
+    margin: float | None = None
+    equivalence_p: float | None = None
+    corrected_equivalence_p: float | None = None
+    seeds_to_decide: int | None = None
+    decision: Verdict | None = None
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the difference is proven not to be zero."""
+        return self.corrected_p < SIGNIFICANCE
+
+    @property
+    def is_equivalent(self) -> bool:
+        """Whether the difference is proven to be smaller than the margin."""
+        p = self.corrected_equivalence_p
+        return p is not None and p < SIGNIFICANCE
+
+    @property
+    def verdict(self) -> Verdict:
+        """The difference in words.
+
+        One that is proven to be neither zero nor as large as the margin does not matter: it is
+        equal within the margin.
+        """
+        if self.decision is not None:
+            return self.decision
+        if self.is_equivalent:
+            return "equal within the margin"
+        if self.is_significant:
+            return "better" if self.difference.mean > 0 else "worse"
+        return "undecided"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanTest:
+    """The mean of (seeds, examples) and what its tests need.
+
+    Attributes:
+        estimate: the mean with its interval.
+        variance: of the mean.
+    """
+
+    estimate: Estimate
+    variance: Variance
+
+    @property
+    def standard_error(self) -> float:
+        """The standard error of the mean."""
+        return float(self.variance.standard_error)
+
+    def tail(self, distance: float) -> float:
+        """Return the one-sided probability of a mean this far from the true one, or further."""
+        if self.standard_error:
+            t = distance / self.standard_error
+        else:
+            # Without any variance the mean is the true one.
+            t = math.copysign(math.inf, distance) if distance else 0.0
+        share = self.variance.seed_share
+        return float(one_sided_p(t, share, self.estimate.seeds, self.estimate.examples))
+
+    def difference_p(self) -> float:
+        """Return the two-sided p-value of the hypothesis that the true mean is zero."""
+        return 2 * self.tail(abs(self.estimate.mean))
+
+    def equivalence_p(self, margin: float) -> float:
+        """Return the p-value of the hypothesis that the true mean is not within the margin.
+
+        Of the two one-sided tests it is the one on the side of the mean.
+        """
+        return self.tail(margin - abs(self.estimate.mean))
+
+    def floored_variance(self) -> Variance:
+        """Return the variance for planning: a few seeds may agree by chance, but their variance is
+        at least that of the rest."""
+        return replace(self.variance, seeds=np.maximum(self.variance.seeds, self.variance.rest))
 
 
 def estimate_mean(scores: Scores) -> Estimate:
     """Return the mean of a cell with its interval and its sd over seeds."""
-    return _test_mean(scores).difference
+    return measure_mean(scores).estimate
 
 
-def compare_family(pairs: Sequence[tuple[Scores, Scores]]) -> list[Comparison]:
+def compare_family(
+    pairs: Sequence[tuple[Scores, Scores]], margins: Sequence[float | None] | None = None
+) -> list[Comparison]:
     """Test each cell against the reference cell, and correct the p-values for their number.
 
     Args:
         pairs: (cell, reference cell), one for each cell and metric that the study compares. The
             two of a pair have the same seeds and the same examples, in the same order.
+        margins: of each pair; None where the study states none.
     """
-    tested = []
+    if margins is None:
+        margins = [None] * len(pairs)
+    tests = []
     for cell, reference in pairs:
         # Other shapes might broadcast.
         assert cell.shape == reference.shape, f"{cell.shape} and {reference.shape} do not pair"
-        tested.append(_test_mean(cell - reference))
+        tests.append(measure_mean(cell - reference))
 
-    corrected = holm([comparison.p for comparison in tested])
-    return [
-        replace(comparison, corrected_p=p) for comparison, p in zip(tested, corrected, strict=True)
-    ]
+    # Is the difference zero?
+    p_values = [test.difference_p() for test in tests]
+    comparisons = []
+    for test, p, corrected_p in zip(tests, p_values, holm(p_values), strict=True):
+        comparisons.append(
+            Comparison(
+                difference=test.estimate,
+                p=p,
+                corrected_p=corrected_p,
+                detectable=_detectable(test),
+            )
+        )
+
+    # Is it smaller than the margin?
+    stated = {number: margin for number, margin in enumerate(margins) if margin is not None}
+    p_values = [tests[number].equivalence_p(margin) for number, margin in stated.items()]
+    for number, p, corrected_p in zip(stated, p_values, holm(p_values), strict=True):
+        comparisons[number] = replace(
+            comparisons[number],
+            margin=stated[number],
+            equivalence_p=p,
+            corrected_equivalence_p=corrected_p,
+        )
+
+    # How many seeds would decide what is undecided?
+    for number, comparison in enumerate(comparisons):
+        if comparison.verdict == "undecided":
+            seeds = seeds_to_decide(
+                tests[number],
+                margin=comparison.margin,
+                level=SIGNIFICANCE / len(pairs),
+                equivalence_level=SIGNIFICANCE / max(1, len(stated)),
+            )
+            comparisons[number] = replace(comparison, seeds_to_decide=seeds)
+    return comparisons
 
 
-def _test_mean(values: Scores) -> Comparison:
-    """Return the mean of (seeds, examples) and the test that it is zero, not corrected."""
+def measure_mean(values: Scores) -> MeanTest:
+    """Return the mean of (seeds, examples) with its interval, for tests."""
     seeds, examples = values.shape
     assert examples > 1, f"{values.shape} has too few examples"
     assert np.isfinite(values).all(), "not all scores are numbers"
 
-    # The mean and its interval.
     mean = float(values.mean())
     sd = float(values.mean(axis=1).std(ddof=1)) if seeds > 1 else None
     variance = split_variance(values)
     error = float(variance.standard_error)
     half_width = critical_value(float(variance.seed_share), seeds, examples) * error
-
-    # The test. Without any variance every difference is significant.
-    without_variance = np.inf if mean else 0.0
-    t = abs(mean) / error if error else without_variance
-    p = float(two_sided_p(t, variance.seed_share, seeds, examples))
-
-    # A few seeds may agree by chance: their variance is at least that of the rest.
-    floored = replace(variance, seeds=np.maximum(variance.seeds, variance.rest))
-    effect = detectable_effect(float(floored.seed_share), seeds, examples)
-    detectable = effect * float(floored.standard_error)
-
-    difference = Estimate(
+    estimate = Estimate(
         mean=mean,
         low=mean - half_width,
         high=mean + half_width,
@@ -157,7 +273,69 @@ def _test_mean(values: Scores) -> Comparison:
         seeds=seeds,
         examples=examples,
     )
-    return Comparison(difference=difference, p=p, corrected_p=p, detectable=detectable)
+    return MeanTest(estimate=estimate, variance=variance)
+
+
+def _detectable(test: MeanTest) -> float:
+    variance = test.floored_variance()
+    estimate = test.estimate
+    effect = detectable_effect(float(variance.seed_share), estimate.seeds, estimate.examples)
+    return effect * float(variance.standard_error)
+
+
+def seeds_to_decide(
+    test: MeanTest, *, margin: float | None, level: float, equivalence_level: float
+) -> int | None:
+    """Return the number of seeds with which a comparison would probably be decided.
+
+    It is the smallest number with which one of the two tests has a power of 80 %, if the true
+    difference and variances are the observed ones. The variance of the examples does not shrink
+    with more seeds, so that no number of seeds may be enough.
+
+    Args:
+        test: of the difference.
+        margin: the smallest difference that matters, or None.
+        level: of the test of the difference, two-sided, corrected for the family.
+        equivalence_level: of the test of equivalence, corrected for the family.
+
+    Returns:
+        None if more than ``MAX_SEEDS`` would be needed.
+    """
+    variance = test.floored_variance()
+    seeds = test.estimate.seeds
+    for more in range(seeds + 1, MAX_SEEDS + 1):
+        planned = replace(variance, seeds=variance.seeds * seeds / more)
+        power = _power(test, planned, more, margin, level, equivalence_level)
+        if power >= POWER:
+            return more
+    return None
+
+
+def _power(
+    test: MeanTest,
+    variance: Variance,
+    seeds: int,
+    margin: float | None,
+    level: float,
+    equivalence_level: float,
+) -> float:
+    """Return the power of the more powerful test, see ``seeds_to_decide``."""
+    share = float(variance.seed_share)
+    error = float(variance.standard_error)
+    examples = test.estimate.examples
+    difference = abs(test.estimate.mean)
+    if not error:
+        return 1.0
+
+    critical = critical_value(share, seeds, examples, level)
+    power = 1 - _miss(difference / error, critical, share, seeds, examples)
+    if margin is not None and margin > difference:
+        # Both one-sided tests have to reject.
+        critical = critical_value(share, seeds, examples, 2 * equivalence_level)
+        near = _miss((margin - difference) / error, critical, share, seeds, examples)
+        far = _miss((margin + difference) / error, critical, share, seeds, examples)
+        power = max(power, 1 - near - far)
+    return power
 
 
 def split_variance(values: Numbers) -> Variance:
@@ -195,36 +373,61 @@ def two_sided_p(
         seeds: number of seeds.
         examples: number of examples.
     """
+    return 2 * one_sided_p(t, seed_share, seeds, examples)
+
+
+def one_sided_p(
+    t: Numbers | float, seed_share: Numbers | float, seeds: int, examples: int
+) -> Numbers:
+    """Return the probability of a mean at least ``t`` standard errors above the true one."""
     seed_tail = stdtr(max(seeds - 1, 1), np.negative(t))
     example_tail = stdtr(examples - 1, np.negative(t))
-    return 2 * _mix(seed_share, seed_tail, example_tail)
+    return _mix(seed_share, seed_tail, example_tail)
 
 
-def critical_value(seed_share: float, seeds: int, examples: int) -> float:
-    """Return the half width of a 95 % interval, in standard errors."""
+def critical_value(
+    seed_share: float, seeds: int, examples: int, level: float = SIGNIFICANCE
+) -> float:
+    """Return the critical value of a two-sided test, in standard errors.
+
+    At the default level it is the half width of a 95 % interval.
+    """
 
     def excess(t: float) -> Numbers:
-        return two_sided_p(t, seed_share, seeds, examples) - SIGNIFICANCE
+        return two_sided_p(t, seed_share, seeds, examples) - level
 
     # The distribution with fewer degrees of freedom bounds the mixture.
     fewest = max(min(seeds, examples) - 1, 1)
-    upper = -1.01 * stdtrit(fewest, SIGNIFICANCE / 2)
+    upper = -1.01 * stdtrit(fewest, level / 2)
     return float(brentq(excess, 0, upper))
 
 
 def detectable_effect(seed_share: float, seeds: int, examples: int) -> float:
-    """Return the true effect, in standard errors, that is found with probability ``POWER``.
-
-    The noncentral t distributions of the two sources are weighted like the central ones.
-    """
+    """Return the true effect, in standard errors, that is found with probability ``POWER``."""
     critical = critical_value(seed_share, seeds, examples)
 
-    def excess(effect: float) -> Numbers:
-        seed_misses = nctdtr(max(seeds - 1, 1), effect, critical)
-        example_misses = nctdtr(examples - 1, effect, critical)
-        return _mix(seed_share, seed_misses, example_misses) - (1 - POWER)
+    def excess(effect: float) -> float:
+        return _miss(effect, critical, seed_share, seeds, examples) - (1 - POWER)
 
     return float(brentq(excess, 0, 3 * critical))
+
+
+def _miss(effect: float, critical: float, seed_share: float, seeds: int, examples: int) -> float:
+    """Return the probability that a one-sided test does not find an effect.
+
+    The noncentral t distributions of the two sources are weighted like the central ones.
+
+    Args:
+        effect: in standard errors.
+        critical: critical value of the test, in standard errors.
+        seed_share: the seeds' share of the variance.
+        seeds: number of seeds.
+        examples: number of examples.
+    """
+    seed_misses = nctdtr(max(seeds - 1, 1), effect, critical)
+    example_misses = nctdtr(examples - 1, effect, critical)
+    # SciPy returns NaN for some probabilities that are almost zero.
+    return float(np.nan_to_num(_mix(seed_share, seed_misses, example_misses)))
 
 
 def _mix(seed_share: Numbers | float, by_seeds: Numbers, by_examples: Numbers) -> Numbers:

@@ -3,23 +3,20 @@ the reference cell."""
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from headcount.errors import ConfigError
 from headcount.escape import one_line
 from headcount.evaluation import bootstrap
-from headcount.evaluation.rouge import ROUGE_TYPES
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.cell import Cell
-from headcount.experiments.grid import Grid
+from headcount.experiments.grid import COMPARED, Grid
 from headcount.experiments.launch.local import read_state
 from headcount.experiments.launch.status_table import State
+from headcount.experiments.report.results import MODEL, Result, read_result
 from headcount.experiments.report.statistics import (
     Comparison,
     Estimate,
@@ -27,30 +24,10 @@ from headcount.experiments.report.statistics import (
     compare_family,
     estimate_mean,
 )
-from headcount.runs.checkpoint import selection_key
-from headcount.runs.folder import RunFile
-from headcount.runs.scores import Scored, read_results
+from headcount.experiments.seeds import AddedSeeds
 
-METRICS = dict(zip(ROUGE_TYPES[:3], ("ROUGE-1", "ROUGE-2", "ROUGE-L"), strict=True))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """A finished training.
-
-    Attributes:
-        cell: what was trained.
-        scored: the scores of its test summaries, by example.
-        scores: the content of its ``scores.json``.
-        costs: the content of its ``costs.json``; empty if there is none.
-        validation: the score that selects a value of the inner axis; 0 without one.
-    """
-
-    cell: Cell
-    scored: Scored
-    scores: dict[str, Any]
-    costs: dict[str, Any]
-    validation: float
+METRICS = dict(zip(COMPARED, ("ROUGE-1", "ROUGE-2", "ROUGE-L"), strict=True))
+ABBREVIATIONS = {"rouge1": "R1", "rouge2": "R2", "rougeL": "RL"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +60,11 @@ class SettingResult:
 
     def cost(self, name: str) -> float | None:
         """Return the mean of a cost over the seeds that have it; None if none has it."""
-        known = [result.costs[name] for result in self.results if name in result.costs]
+        known = []
+        for result in self.results:
+            value = result.costs.get(name)
+            if isinstance(value, int | float):
+                known.append(value)
         return sum(known) / len(known) if known else None
 
 
@@ -101,6 +82,7 @@ class Study:
             METRICS.
         signature: how everything was scored.
         examples: number of test examples that all trainings are compared on.
+        added: seeds that were added after the launch.
     """
 
     grid: Grid
@@ -111,6 +93,7 @@ class Study:
     baselines: dict[str, dict[str, bootstrap.Estimate]]
     signature: str
     examples: int
+    added: AddedSeeds = field(default_factory=AddedSeeds)
 
     @property
     def reference_cell(self) -> SettingResult | None:
@@ -118,23 +101,24 @@ class Study:
         return _find_reference(self.settings)
 
 
-def read_study(grid: Grid, cells: Sequence[Cell]) -> Study:
+def read_study(grid: Grid, cells: Sequence[Cell], added: AddedSeeds | None = None) -> Study:
     """Read the finished trainings of a study and compare its settings.
 
     Args:
         grid: the checked grid.
-        cells: all of its cells.
+        cells: all of its cells, those of added seeds too.
+        added: what was added, with the verdicts of the sequential rule.
 
     Raises:
-        ConfigError: nothing is finished, a finished run folder is damaged, or two trainings were
-            scored differently.
+        ConfigError: nothing is finished, a finished run folder is damaged, or two trainings had
+            different data or were scored differently.
     """
     results = []
     unfinished: list[tuple[Cell, State]] = []
     for cell in cells:
         state = read_state(cell)
         if state == "finished":
-            results.append(_read_result(cell, grid))
+            results.append(read_result(cell, grid))
         else:
             unfinished.append((cell, state))
     if not results:
@@ -143,13 +127,16 @@ def read_study(grid: Grid, cells: Sequence[Cell]) -> Study:
             f"ablate {grid.folder}"
         )
 
-    # One result for each setting, compared on the examples that all trainings have.
+    # One result for each setting, compared on the same examples.
+    _check_alike(results)
     ids = _shared_examples(results)
     settings = []
     for label in dict.fromkeys(result.cell.label for result in results):
         selected = _select_cells(label, cells, results)
         settings.append(_summarize_setting(selected, results, ids))
-    _compare(settings, ids)
+    _compare(settings, ids, grid.margin)
+    added = added or AddedSeeds()
+    _apply_decisions(settings, added)
 
     # Baselines are the same for all trainings.
     first = (_find_reference(settings) or settings[0]).results[0]
@@ -159,54 +146,52 @@ def read_study(grid: Grid, cells: Sequence[Cell]) -> Study:
         results=results,
         unfinished=unfinished,
         settings=settings,
-        baselines=_read_baselines(first.scores["systems"]),
+        baselines=_baselines(first.systems),
         signature=first.scored.signature,
         examples=len(ids),
+        added=added,
     )
 
 
-def _read_result(cell: Cell, grid: Grid) -> Result:
-    scored = read_results(cell.folder)
-    costs = cell.folder / RunFile.COSTS
-    try:
-        return Result(
-            cell=cell,
-            scored=scored,
-            scores=json.loads((cell.folder / RunFile.SCORES).read_text(encoding="utf-8")),
-            costs=json.loads(costs.read_text(encoding="utf-8")) if costs.exists() else {},
-            validation=_read_validation(cell, grid.select.by) if grid.select else 0.0,
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(
-            f"{cell.folder}: damaged results ({type(error).__name__}: {error})"
-        ) from None
+def _check_alike(results: Sequence[Result]) -> None:
+    """Check that all trainings had the same data, and were scored alike on the same examples.
+
+    Raises:
+        ConfigError: two that were not, by name.
+    """
+    first = results[0]
+    for result in results:
+        both = f"{result.cell.folder} and {first.cell.folder}"
+        if result.data != first.data:
+            raise ConfigError(
+                f"{both} have different data (SHA-256 in data.json); legal: one data set in a "
+                "study"
+            )
+        if result.scored.signature != first.scored.signature:
+            raise ConfigError(
+                f"{both} are scored differently, {result.scored.signature} and "
+                f"{first.scored.signature}; legal: one signature in a study"
+            )
+        if different := _different_examples(result, first):
+            raise ConfigError(
+                f"{both} are scored on different examples: {len(different)} of them, as "
+                f"{different[0][:100]}, are missing in one or have other references; legal: one "
+                "test set in a study"
+            )
 
 
-def _read_validation(cell: Cell, name: str) -> float:
-    """Return a validation score of the selected checkpoint."""
-    criterion = f"validation/{cell.config.evaluation.select_by}"
-    with (cell.folder / RunFile.METRICS).open(encoding="utf-8", newline="") as file:
-        validations = [row for row in csv.DictReader(file) if row.get(criterion)]
-
-    # Of equal ones ``max`` takes the first; the checkpoint is that of the latest.
-    def key(row: dict[str, str]) -> tuple[float, float]:
-        return selection_key(float(row[criterion]), float(row["validation/loss"]))
-
-    return float(max(reversed(validations), key=key)[name])
+def _different_examples(result: Result, other: Result) -> list[str]:
+    """Return the ids that only one of two trainings has, or whose references differ."""
+    references = result.scored.references
+    other_references = other.scored.references
+    ids = {**references, **other_references}
+    return [name for name in ids if references.get(name) != other_references.get(name)]
 
 
 def _shared_examples(results: Sequence[Result]) -> list[str]:
-    """Return the ids of the examples that all trainings have a score for."""
-    first = results[0]
-    for result in results:
-        if result.scored.signature != first.scored.signature:
-            raise ConfigError(
-                f"{result.cell.folder} and {first.cell.folder} are scored unlike, "
-                f"{result.scored.signature} and "
-                f"{first.scored.signature}; legal: one signature in a study"
-            )
-
+    """Return the ids of the examples that have a score: those without a reference have none."""
     columns = [EXAMPLE_METRICS.index(metric) for metric in METRICS]
+    first = results[0]
     shared = set(first.scored.rows)
     for result in results:
         are_known = np.isfinite(result.scored.values[:, columns])
@@ -214,7 +199,7 @@ def _shared_examples(results: Sequence[Result]) -> list[str]:
 
     if len(shared) < 2:
         raise ConfigError(
-            f"{first.cell.folder.parent}: its runs have {len(shared)} test examples in common; "
+            f"{first.cell.folder.parent}: its runs have {len(shared)} test examples with a score; "
             "legal: at least 2"
         )
     return [name for name in first.scored.rows if name in shared]
@@ -256,10 +241,12 @@ def _find_reference(settings: Sequence[SettingResult]) -> SettingResult | None:
     return next((setting for setting in settings if setting.cell.is_reference), None)
 
 
-def _compare(settings: Sequence[SettingResult], ids: Sequence[str]) -> None:
+def _compare(
+    settings: Sequence[SettingResult], ids: Sequence[str], margin: dict[str, float]
+) -> None:
     """Compare each setting with the reference cell on their common seeds.
 
-    All settings and metrics are one family.
+    All settings and metrics are one family; those with a margin are another one, for equivalence.
     """
     reference = _find_reference(settings)
     if reference is None:
@@ -279,19 +266,29 @@ def _compare(settings: Sequence[SettingResult], ids: Sequence[str]) -> None:
             pairs.append((cell_scores, _scores(reference_results, metric, ids)))
             compared.append((setting, metric))
 
-    for (setting, metric), comparison in zip(compared, compare_family(pairs), strict=True):
+    margins = [margin.get(metric) for _, metric in compared]
+    comparisons = compare_family(pairs, margins)
+    for (setting, metric), comparison in zip(compared, comparisons, strict=True):
         setting.comparisons[metric] = comparison
 
 
-def _read_baselines(
-    systems: dict[str, dict[str, dict[str, float] | None]],
+def _apply_decisions(settings: Sequence[SettingResult], added: AddedSeeds) -> None:
+    """Set the verdicts of the sequential rule, if there was a look."""
+    verdicts = added.verdicts()
+    for setting in settings:
+        for metric, verdict in verdicts.get(setting.cell.label, {}).items():
+            if metric in setting.comparisons:
+                comparison = setting.comparisons[metric]
+                setting.comparisons[metric] = replace(comparison, decision=verdict)
+
+
+def _baselines(
+    systems: dict[str, dict[str, bootstrap.Estimate | None]],
 ) -> dict[str, dict[str, bootstrap.Estimate]]:
     """Return the systems that are no model and have all of METRICS."""
     baselines = {}
     for name, scores in systems.items():
-        known = {
-            metric: bootstrap.Estimate(**given) for metric in METRICS if (given := scores[metric])
-        }
-        if name not in ("model", "shuffled") and len(known) == len(METRICS):
+        known = {metric: score for metric in METRICS if (score := scores.get(metric))}
+        if name not in (MODEL, "shuffled") and len(known) == len(METRICS):
             baselines[one_line(name)] = known
     return baselines

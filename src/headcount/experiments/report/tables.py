@@ -6,19 +6,28 @@ from __future__ import annotations
 import csv
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from headcount.escape import csv_cell, latex, markdown
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.cell import Cell
 from headcount.experiments.grid import as_text
-from headcount.experiments.report.study import METRICS, SettingResult, Study
+from headcount.experiments.report.results import MODEL
+from headcount.experiments.report.statistics import MAX_SEEDS
+from headcount.experiments.report.study import ABBREVIATIONS, METRICS, SettingResult, Study
+from headcount.experiments.verdicts import COLORS, SYMBOLS, WORDS, Verdict
 
 Lines = tuple[str, ...]  # the text of one table field, line by line
+LATEX_BREAK = r" \\ "
+MAX_NAME_LENGTH = 16  # characters in a line of a setting's name in LaTeX
+MAX_TITLE_LENGTH = 12  # characters in a line of a LaTeX column title
 
 # Column: key of costs.json, unit, format.
 COSTS = {
@@ -42,6 +51,10 @@ COST_KEYS = (
 )
 
 
+# A number as tables show it, with its standard deviation: 24.25 ± 0.31.
+NUMBER = re.compile(r"(?P<sign>[+-]?)(?P<whole>[\d,]+)(\.(?P<decimals>\d+))?( ± (?P<sd>[\d.]+))?")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """A table whose first column names the rows.
@@ -50,11 +63,13 @@ class Block:
         columns: their titles.
         settings: the rows of the settings.
         baselines: the rows of the extractive baselines and the human row.
+        has_verdicts: whether the last column shows verdicts.
     """
 
     columns: list[str]
     settings: list[list[Lines]]
     baselines: list[list[Lines]]
+    has_verdicts: bool = False
 
     def as_rows(self) -> list[list[str]]:
         """Return titles and rows, each field as one line."""
@@ -66,6 +81,8 @@ class Block:
     def as_markdown(self) -> str:
         """Return the table in GitHub's Markdown."""
         alignment = [":---"] + ["---:"] * (len(self.columns) - 1)
+        if self.has_verdicts:
+            alignment[-1] = ":---"
         rows = [[markdown(column) for column in self.columns], alignment]
         for name, *fields in self.settings + self.baselines:
             escaped_name = "<br>".join(map(markdown, name))
@@ -73,13 +90,19 @@ class Block:
         return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
     def as_latex(self) -> str:
-        """Return a tabular with the rules of booktabs.
+        """Return a tabular with the rules of booktabs and the number columns of siunitx.
 
         A row of several lines becomes several rows, the further ones in smaller type.
         """
-        titles = " & ".join(latex(column) for column in self.columns)
-        alignment = "l" + "r" * (len(self.columns) - 1)
-        parts = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", rf"{titles} \\", r"\midrule"]
+        rows = self.settings + self.baselines
+        formats = [_latex_format([row[n][0] for row in rows]) for n in range(len(self.columns))]
+        titles = [_latex_title(column) for column in self.columns]
+        parts = [
+            rf"\begin{{tabular}}{{@{{}}{''.join(['l', *formats[1:]])}@{{}}}}",
+            r"\toprule",
+            rf"{' & '.join(titles)} \\",
+            r"\midrule",
+        ]
         parts += self._latex_rows(self.settings)
         if self.baselines:
             parts += [r"\midrule", *self._latex_rows(self.baselines)]
@@ -87,27 +110,34 @@ class Block:
 
     def _latex_rows(self, rows: Sequence[Sequence[Lines]]) -> list[str]:
         parts = []
-        for row in rows:
-            for number in range(max(map(len, row))):
-                texts = [lines[number] if number < len(lines) else "" for lines in row]
-                texts = [latex(texts[0]), *map(_latex_number, texts[1:])]
-
-                # A leading bracket or star would be an argument of the row before.
-                if texts[0].startswith(("[", "*")):
-                    texts[0] = "{}" + texts[0]
-
-                if number > 0:
-                    texts = [rf"{{\scriptsize {text}}}" if text else text for text in texts]
+        for name, *fields in rows:
+            name_lines = _break_name(name)
+            for number in range(max(len(name_lines), *map(len, fields))):
+                texts = []
+                for column, lines in enumerate([tuple(name_lines), *fields]):
+                    is_verdict = self.has_verdicts and column == len(fields)
+                    text = lines[number] if number < len(lines) else ""
+                    if column == 0:
+                        texts.append(_latex_name(text))
+                    elif is_verdict:
+                        texts.append(_latex_verdict(text))
+                    else:
+                        texts.append(_latex_number(text, is_small=number > 0))
                 parts.append(" & ".join(texts) + r" \\")
         return parts
 
     def as_rich(self, columns: int) -> Table:
-        """Return the first columns as a table for the terminal."""
+        """Return the first columns, and the verdicts, as a table for the terminal."""
+        shown = list(range(columns))
+        if self.has_verdicts:
+            shown.append(len(self.columns) - 1)
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1))
-        for number, column in enumerate(self.columns[:columns]):
-            table.add_column(column, justify="right" if number else "left", no_wrap=number == 0)
+        for number in shown:
+            is_text = number == 0 or number >= columns
+            justify: Literal["left", "right"] = "left" if is_text else "right"
+            table.add_column(self.columns[number], justify=justify, no_wrap=is_text)
         for row in self.settings + self.baselines:
-            table.add_row(*("\n".join(lines) for lines in row[:columns]))
+            table.add_row(*(_rich_field(row[number]) for number in shown))
         return table
 
 
@@ -118,19 +148,20 @@ def score_block(study: Study) -> Block:
     for setting in study.settings:
         scores = [_score(setting, metric) for metric in METRICS]
         differences = [_difference(setting, metric) for metric in METRICS]
-        settings.append([row_name(study, setting), *scores, *differences])
+        settings.append([row_name(study, setting), *scores, *differences, _verdicts(setting)])
 
     baselines: list[list[Lines]] = []
     for name, estimates in study.baselines.items():
         scores = [(f"{e.mean:.2f}", f"[{e.low:.2f}, {e.high:.2f}]") for e in estimates.values()]
-        baselines.append([(name,), *scores, *[("",)] * len(METRICS)])
+        baselines.append([(name,), *scores, *[("",)] * (len(METRICS) + 1)])
 
     columns = [
         first_column(study),
         *METRICS.values(),
         *(f"Δ {title}" for title in METRICS.values()),
+        "verdict",
     ]
-    return Block(columns=columns, settings=settings, baselines=baselines)
+    return Block(columns=columns, settings=settings, baselines=baselines, has_verdicts=True)
 
 
 def cost_block(study: Study) -> Block:
@@ -183,9 +214,9 @@ def results_rows(study: Study) -> list[list[object]]:
         row.append(cell.seed)
         if inner:
             row.append(cell.name in selected)
-        row += [result.scores["step"], result.scores["examples"]]
-        model = result.scores["systems"]["model"]
-        row += [model[name] and model[name]["mean"] for name in EXAMPLE_METRICS]
+        row += [result.step, len(result.scored.rows)]
+        model = result.systems[MODEL]
+        row += [score.mean if (score := model.get(name)) else None for name in EXAMPLE_METRICS]
         row += [result.costs.get(key) for key in COST_KEYS]
         row.append(str(cell.folder))
         rows.append([round(value, 4) if isinstance(value, float) else value for value in row])
@@ -201,30 +232,34 @@ def as_csv(rows: Sequence[Sequence[object]]) -> str:
     return text.getvalue()
 
 
-def as_latex(name: str, blocks: Sequence[Block], caption: Sequence[str]) -> str:
-    """Return blocks as one float over two columns of a paper.
+def as_latex(name: str, blocks: Sequence[Block], captions: Sequence[Sequence[str]]) -> str:
+    """Return each block as a float over two columns of a paper.
 
     Args:
-        name: of the study, for the label.
-        blocks: one below the other.
-        caption: sentences; a text in backquotes is set as code.
+        name: of the study, for the labels.
+        blocks: the first one is labelled ``tab:NAME``, the others ``tab:NAME-2`` and so on.
+        captions: sentences for each block; a text in backquotes is set as code.
     """
-    text = latex(" ".join(caption))
-    text = re.sub(r"`([^`]*)`", r"\\texttt{\1}", text)
-    text = text.replace("|", r"|\allowbreak ")
     label = re.sub(r"[^\w-]", "-", name, flags=re.ASCII)
-    tables = "\n\\medskip\n".join(block.as_latex() for block in blocks)
-    return (
-        "% needs \\usepackage{booktabs}\n"
-        "\\begin{table*}\n"
-        "\\centering\n"
-        "\\small\n"
-        "\\setlength{\\tabcolsep}{4pt}\n"
-        f"{tables}"
-        f"\\caption{{{text}}}\n"
-        f"\\label{{tab:{label}}}\n"
-        "\\end{table*}\n"
-    )
+    parts = ["% needs \\usepackage{booktabs,siunitx,xcolor}\n"]
+    for number, (block, caption) in enumerate(zip(blocks, captions, strict=True), start=1):
+        text = latex(" ".join(caption))
+        text = re.sub(r"`([^`]*)`", r"\\texttt{\1}", text)
+        text = text.replace("|", r"|\allowbreak ")
+        suffix = f"-{number}" if number > 1 else ""
+        parts.append(
+            "\\begin{table*}\n"
+            "\\centering\n"
+            "\\footnotesize\n"
+            "\\setlength{\\tabcolsep}{2pt}\n"
+            "\\sisetup{group-digits=integer, group-minimum-digits=4, group-separator={,}, "
+            "retain-explicit-plus, separate-uncertainty}\n"
+            f"{block.as_latex()}"
+            f"\\caption{{{text}}}\n"
+            f"\\label{{tab:{label}{suffix}}}\n"
+            "\\end{table*}\n"
+        )
+    return "\n".join(parts)
 
 
 def _axis_value(cell: Cell, key: str) -> object:
@@ -242,11 +277,23 @@ def _score(setting: SettingResult, metric: str) -> Lines:
 
 def _difference(setting: SettingResult, metric: str) -> Lines:
     if metric not in setting.comparisons:
-        return ("baseline",) if setting.cell.is_reference else ("-",)
+        return ("reference",) if setting.cell.is_reference else ("-",)
     comparison = setting.comparisons[metric]
     difference = comparison.difference
     interval = f"[{difference.low:+.2f}, {difference.high:+.2f}]"
     return f"{difference.mean:+.2f}", interval, p_as_text(comparison.corrected_p)
+
+
+def _verdicts(setting: SettingResult) -> Lines:
+    """Return the verdict in each metric; in brackets the seeds that would decide."""
+    lines = []
+    for metric, comparison in setting.comparisons.items():
+        verdict = comparison.verdict
+        line = f"{ABBREVIATIONS[metric]} {SYMBOLS[verdict]} {WORDS[verdict]}"
+        if verdict == "undecided" and comparison.decision is None:
+            line += f" ({comparison.seeds_to_decide or f'>{MAX_SEEDS}'})"
+        lines.append(line)
+    return tuple(lines) or ("",)
 
 
 def p_as_text(p: float) -> str:
@@ -254,7 +301,75 @@ def p_as_text(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
-def _latex_number(text: str) -> str:
-    """Return a text with its signs and comparisons in math mode."""
+def _find_verdict(line: str) -> Verdict | None:
+    for verdict, symbol in SYMBOLS.items():
+        if f" {symbol} " in line:
+            return verdict
+    return None
+
+
+def _rich_field(lines: Lines) -> Text:
+    text = Text()
+    for number, line in enumerate(lines):
+        verdict = _find_verdict(line)
+        text.append("\n" if number else "")
+        text.append(line, style=COLORS[verdict] if verdict else "")
+    return text
+
+
+def _latex_format(texts: Sequence[str]) -> str:
+    """Return the column type for some fields: that of siunitx if there are numbers."""
+    numbers = [match for text in texts if (match := NUMBER.fullmatch(text))]
+    if not numbers:
+        return "l"
+    signs = "+" if any(match["sign"] for match in numbers) else ""
+    whole = max(len(match["whole"].replace(",", "")) for match in numbers)
+    decimals = max(len(match["decimals"] or "") for match in numbers)
+
+    # siunitx counts the digits of an uncertainty without its decimal point.
+    sds = [match["sd"].replace(".", "").lstrip("0") for match in numbers if match["sd"]]
+    uncertainty = f"({max(1, *map(len, sds))})" if sds else ""
+    return f"S[table-format={signs}{whole}.{decimals}{uncertainty}]"
+
+
+def _latex_title(title: str) -> str:
+    lines = [latex(line) for line in textwrap.wrap(title, MAX_TITLE_LENGTH)]
+    return rf"{{\shortstack{{{LATEX_BREAK.join(lines)}}}}}"
+
+
+def _break_name(name: Lines) -> list[str]:
+    """Break a name into short lines: a long one would make the table too wide."""
+    lines = []
+    for line in name:
+        for part in line.split(","):
+            key, equals, value = part.partition("=")
+            if len(part) > MAX_NAME_LENGTH and equals:
+                lines += [f"{key}=", value]
+            else:
+                lines.append(part)
+    return lines
+
+
+def _latex_name(text: str) -> str:
+    # The braces also keep a leading bracket or star from being an argument of the row before.
+    return rf"{{\scriptsize {latex(text)}}}" if text else ""
+
+
+def _latex_number(text: str, *, is_small: bool) -> str:
+    """Return a field of a number column; what is no number is set in braces."""
+    if not text:
+        return ""
+    if not is_small and NUMBER.fullmatch(text):
+        return text.replace(",", "").replace(" ± ", r" \pm ")
     escaped = latex(text).replace(r"\textless{}", "$<$")
-    return re.sub(r"[+-](?=\d)", lambda sign: f"${sign[0]}$", escaped)
+    escaped = re.sub(r"[+-](?=\d)", lambda sign: f"${sign[0]}$", escaped)
+    return rf"{{\scriptsize {escaped}}}"
+
+
+def _latex_verdict(text: str) -> str:
+    verdict = _find_verdict(text)
+    if verdict is None:
+        return latex(text)
+    metric, words = text.split(f" {SYMBOLS[verdict]} ")
+    color = COLORS[verdict].removeprefix("#")
+    return rf"{{\scriptsize {latex(metric)} \textcolor[HTML]{{{color}}}{{{latex(words)}}}}}"

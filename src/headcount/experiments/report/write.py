@@ -22,8 +22,10 @@ from headcount.experiments.cell import Cell
 from headcount.experiments.cells import make_cells
 from headcount.experiments.grid import load_grid
 from headcount.experiments.report.findings import (
+    describe_costs,
     describe_findings,
     describe_method,
+    describe_scores,
     describe_state,
 )
 from headcount.experiments.report.plot import draw_study, save_figure
@@ -37,6 +39,7 @@ from headcount.experiments.report.tables import (
     results_rows,
     score_block,
 )
+from headcount.experiments.seeds import extend_cells, read_added_seeds
 from headcount.runs.files import write_atomically
 from headcount.runs.wandb_tracking import Tracker, track
 from headcount.terminal import make_console, say
@@ -81,8 +84,10 @@ def report(experiment: Path, overrides: Sequence[str] = (), *, smoke: bool = Fal
     """
     grid = load_grid(experiment)
     cells = make_cells(grid, smoke=smoke)
+    added = read_added_seeds(cells)
+    extended = extend_cells(grid, cells, added, smoke=smoke)
     tracking = _tracking(cells[0], overrides)
-    made = make_report(read_study(grid, cells))
+    made = make_report(read_study(grid, extended, added))
     folder = cells[0].folder.parent if smoke else experiment
     _write_files(made, folder)
     _print(made, folder)
@@ -115,8 +120,11 @@ def _write_files(made: Report, folder: Path) -> None:
     ]
     markdown = "\n\n".join(part.strip() for part in parts if part)
     write_atomically(folder / "table.md", f"{markdown}\n")
-    caption = [*made.findings[:1], *made.method[:-1]]
-    tables = as_latex(made.study.grid.name, [made.scores, made.costs], caption)
+    captions = [
+        [*made.findings[:1], *describe_scores(made.study)],
+        ["Costs of each setting, means over seeds.", *describe_costs(made.study)],
+    ]
+    tables = as_latex(made.study.grid.name, [made.scores, made.costs], captions)
     write_atomically(folder / "table.tex", tables)
 
     figure = draw_study(made.study)

@@ -1,0 +1,187 @@
+"""The results of a finished training, read from its run folder.
+
+Every value is checked: a file may be truncated, or edited by hand or by a spreadsheet. An error is
+one line that names the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from headcount.config.load import as_dict, flatten
+from headcount.errors import ConfigError
+from headcount.evaluation.bootstrap import Estimate
+from headcount.experiments.cell import Cell
+from headcount.experiments.grid import Grid
+from headcount.runs.checkpoint import selection_key
+from headcount.runs.folder import RunFile, has_effect
+from headcount.runs.scores import Scored, read_results
+
+MODEL = "model"  # the system that the run has trained
+ROLES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A finished training.
+
+    Attributes:
+        cell: what was trained.
+        scored: the scores of its test summaries, by example.
+        step: number of training steps of the checkpoint.
+        systems: for the model and the baselines, the mean of each metric; None where no example
+            has it.
+        costs: by name; empty without ``costs.json``.
+        data: the SHA-256 of each split; empty without ``data.json``.
+        validation: the score that selects a value of the inner axis; 0 without one.
+    """
+
+    cell: Cell
+    scored: Scored
+    step: int
+    systems: dict[str, dict[str, Estimate | None]]
+    costs: dict[str, float | str]
+    data: dict[str, str]
+    validation: float
+
+
+def read_result(cell: Cell, grid: Grid) -> Result:
+    """Read the results of a finished training.
+
+    Raises:
+        ConfigError: a file is missing, damaged, or of another training; it is named.
+    """
+    _check_config(cell)
+    scored = read_results(cell.folder)
+    scores = cell.folder / RunFile.SCORES
+    with _naming(scores):
+        content = _read_mapping(scores)
+        step = _whole(content, "step")
+        systems = _read_systems(content["systems"])
+    return Result(
+        cell=cell,
+        scored=scored,
+        step=step,
+        systems=systems,
+        costs=_read_costs(cell.folder / RunFile.COSTS),
+        data=_read_hashes(cell.folder / RunFile.DATA),
+        validation=_read_validation(cell, grid.select.by) if grid.select else 0.0,
+    )
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn an error about the content of a file into one line that names it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; legal: as train has written it") from None
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        csv.Error,
+        yaml.YAMLError,
+    ) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise ConfigError(
+            f"{path}: damaged ({type(error).__name__}: {reason}); legal: as train has written it"
+        ) from None
+
+
+def _check_config(cell: Cell) -> None:
+    """Check that the run folder's config is the cell's, where it can change a result."""
+    path = cell.folder / RunFile.CONFIG
+    with _naming(path):
+        trained = flatten(yaml.safe_load(path.read_text(encoding="utf-8")))
+    for key, value in flatten(as_dict(cell.config)).items():
+        # A key that is new in the schema is not in the config of an earlier run.
+        if key in trained and trained[key] != value and has_effect(key, cell.config):
+            raise ConfigError(
+                f"{path}: {key}={trained[key]}, but cell {cell.name} has {value}; legal: as train "
+                "has written it"
+            )
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise TypeError(f"{type(content).__name__} instead of a mapping")
+    return content
+
+
+def _whole(content: dict[str, Any], name: str) -> int:
+    if type(content[name]) is not int:
+        raise TypeError(f"{name}={content[name]} is not a whole number")
+    return content[name]
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError(f"{name}={value} is not a number")
+    return value
+
+
+def _read_systems(content: Any) -> dict[str, dict[str, Estimate | None]]:
+    systems: dict[str, dict[str, Estimate | None]] = {}
+    for system, metrics in content.items():
+        systems[system] = {}
+        for metric, estimate in metrics.items():
+            where = f"systems.{system}.{metric}"
+            systems[system][metric] = estimate and Estimate(
+                mean=_number(estimate["mean"], f"{where}.mean"),
+                low=_number(estimate["low"], f"{where}.low"),
+                high=_number(estimate["high"], f"{where}.high"),
+            )
+    if MODEL not in systems:
+        raise KeyError(f"systems.{MODEL}")
+    return systems
+
+
+def _read_costs(path: Path) -> dict[str, float | str]:
+    if not path.exists():
+        return {}
+    with _naming(path):
+        costs: dict[str, float | str] = {}
+        for name, value in _read_mapping(path).items():
+            costs[name] = value if name == "device" else _number(value, name)
+        return costs
+
+
+def _read_hashes(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    with _naming(path):
+        content = _read_mapping(path)
+        return {role: str(content[role]["sha256"]) for role in ROLES}
+
+
+def _read_validation(cell: Cell, name: str) -> float:
+    """Return a validation score of the selected checkpoint."""
+    criterion = f"validation/{cell.config.evaluation.select_by}"
+    path = cell.folder / RunFile.METRICS
+    with _naming(path), path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+        # DictReader collects surplus fields under None.
+        if any(None in row for row in rows):
+            raise ValueError("a row with more fields than the title row")
+        validations = [row for row in rows if row.get(criterion)]
+
+        # Of equal ones ``max`` takes the first; the checkpoint is that of the latest.
+        def key(row: dict[str, str]) -> tuple[float, float]:
+            return selection_key(float(row[criterion]), float(row["validation/loss"]))
+
+        selected = max(reversed(validations), key=key)
+        return _number(float(selected[name]), name)

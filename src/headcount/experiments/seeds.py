@@ -1,0 +1,173 @@
+"""Seeds that were added to a study after its launch, by hand or by the sequential rule.
+
+``grid.yaml`` keeps the seeds of the design. What was added lies beside the study's runs, in
+``added_seeds-FINGERPRINT.json``; the fingerprint is that of the study, so that an edited grid
+begins without additions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from headcount.errors import ConfigError
+from headcount.experiments.cell import Cell
+from headcount.experiments.cells import fingerprint_study, make_cells
+from headcount.experiments.grid import Grid
+from headcount.experiments.verdicts import Verdict
+from headcount.runs.files import write_atomically
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """A look of the sequential rule.
+
+    Attributes:
+        seeds: number of seeds of the cells that were undecided until then.
+        verdicts: of the cells that this look decided, or has not decided, by label and metric.
+    """
+
+    seeds: int
+    verdicts: dict[str, dict[str, Verdict]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddedSeeds:
+    """What was added to a study.
+
+    Attributes:
+        by_hand: seeds that were added to all settings.
+        by_rule: seeds that the sequential rule added, by label of the setting.
+        looks: of the sequential rule, in order; empty without it.
+    """
+
+    by_hand: list[int] = field(default_factory=list)
+    by_rule: dict[str, list[int]] = field(default_factory=dict)
+    looks: list[Look] = field(default_factory=list)
+
+    def of(self, label: str) -> list[int]:
+        """Return the seeds that were added to a setting."""
+        return [*self.by_hand, *self.by_rule.get(label, [])]
+
+    def verdicts(self) -> dict[str, dict[str, Verdict]]:
+        """Return the last verdict of the sequential rule by label and metric."""
+        verdicts: dict[str, dict[str, Verdict]] = {}
+        for look in self.looks:
+            for label, by_metric in look.verdicts.items():
+                verdicts.setdefault(label, {}).update(by_metric)
+        return verdicts
+
+    def undecided(self, metrics: Iterable[str]) -> set[str]:
+        """Return the labels of the settings that are undecided in one of some metrics."""
+        undecided = set()
+        for label, by_metric in self.verdicts().items():
+            if any(by_metric.get(metric) == "undecided" for metric in metrics):
+                undecided.add(label)
+        return undecided
+
+
+def _file(cells: Sequence[Cell]) -> Path:
+    return cells[0].folder.parent / f"added_seeds-{fingerprint_study(cells)}.json"
+
+
+def read_added_seeds(cells: Sequence[Cell]) -> AddedSeeds:
+    """Return what was added to a study.
+
+    Args:
+        cells: of the grid, without additions.
+
+    Raises:
+        ConfigError: the file is damaged.
+    """
+    path = _file(cells)
+    if not path.exists():
+        return AddedSeeds()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        looks = []
+        for look in content["looks"]:
+            verdicts = {label: dict(by_metric) for label, by_metric in look["verdicts"].items()}
+            looks.append(Look(seeds=int(look["seeds"]), verdicts=verdicts))
+        return AddedSeeds(
+            by_hand=[int(seed) for seed in content["by_hand"]],
+            by_rule={str(k): [int(seed) for seed in v] for k, v in content["by_rule"].items()},
+            looks=looks,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ConfigError(
+            f"{path}: damaged ({type(error).__name__}: {error}); legal: as ablate has written it"
+        ) from None
+
+
+def write_added_seeds(cells: Sequence[Cell], added: AddedSeeds) -> None:
+    """Record what was added to a study.
+
+    Args:
+        cells: of the grid, without additions.
+        added: everything that was added so far.
+    """
+    path = _file(cells)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(asdict(added), indent=2, ensure_ascii=False) + "\n")
+
+
+def add_by_hand(grid: Grid, cells: Sequence[Cell], text: str) -> AddedSeeds:
+    """Add seeds to all settings of a study, and record them.
+
+    Args:
+        grid: the checked grid.
+        cells: of the grid, without additions.
+        text: whole numbers, separated by commas.
+
+    Raises:
+        ConfigError: it is no list of new whole numbers, or the sequential rule has begun.
+    """
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--seeds={text}: not whole numbers; legal: as in --seeds 3,4") from None
+    added = read_added_seeds(cells)
+    if added.looks:
+        raise ConfigError(
+            f"--seeds={text}: the seeds of {grid.folder} are added by --until-decided, whose "
+            "error rate would not hold; legal: --until-decided"
+        )
+    new = [seed for seed in dict.fromkeys(seeds) if seed not in [*grid.seeds, *added.by_hand]]
+    added = replace(added, by_hand=[*added.by_hand, *new])
+    write_added_seeds(cells, added)
+    return added
+
+
+def extend_cells(
+    grid: Grid, cells: Sequence[Cell], added: AddedSeeds, *, smoke: bool = False
+) -> list[Cell]:
+    """Return the cells of a study with those of the added seeds, the seeds of a setting together.
+
+    Args:
+        grid: the checked grid.
+        cells: of the grid, without additions.
+        added: what was added.
+        smoke: whether these are cells of ``--smoke``.
+    """
+    seeds = list(added.by_hand)
+    for of_setting in added.by_rule.values():
+        seeds += of_setting
+    seeds = list(dict.fromkeys(seeds))
+    if not seeds:
+        return list(cells)
+
+    # Every setting is resolved with one seed at a time: --smoke takes only the first one.
+    more = []
+    for seed in seeds:
+        for cell in make_cells(replace(grid, seeds=[seed]), smoke=smoke):
+            if seed in added.of(cell.label):
+                more.append(cell)
+
+    extended = []
+    for setting in dict.fromkeys((cell.label, str(cell.choice)) for cell in cells):
+        for cell in [*cells, *more]:
+            if (cell.label, str(cell.choice)) == setting:
+                extended.append(cell)
+    return extended

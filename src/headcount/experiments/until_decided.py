@@ -1,0 +1,205 @@
+"""``headcount ablate --until-decided``: adds seeds where a study is undecided, by the
+group-sequential rule of ``report/sequential.py``.
+
+A comparison is decided when it is better, worse, or equal within the margin, in every metric with
+a margin. Each look trains the undecided settings and the reference cell with more seeds. Looks and
+seeds are recorded, so that the same command resumes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rich.console import Console
+
+from headcount.errors import ConfigError
+from headcount.experiments.cell import Cell
+from headcount.experiments.grid import Grid
+from headcount.experiments.launch.local import Launch, read_state
+from headcount.experiments.report.results import read_result
+from headcount.experiments.report.sequential import plan_looks, reject
+from headcount.experiments.report.statistics import Comparison
+from headcount.experiments.report.study import Study, read_study
+from headcount.experiments.seeds import (
+    AddedSeeds,
+    Look,
+    extend_cells,
+    read_added_seeds,
+    write_added_seeds,
+)
+from headcount.experiments.verdicts import Verdict
+from headcount.terminal import say
+
+HOUR = 3600  # seconds
+
+Verdicts = dict[str, dict[str, Verdict]]  # by label and metric
+
+
+def train_until_decided(
+    grid: Grid, cells: Sequence[Cell], *, workers: int, budget: float | None, console: Console
+) -> int:
+    """Train a study, and add seeds to undecided settings until all are decided.
+
+    Args:
+        grid: the checked grid, with a margin.
+        cells: of the grid, without additions.
+        workers: trainings at a time.
+        budget: hours after which no more seeds are added; None: no limit.
+        console: where to show it.
+
+    Returns:
+        An exit status: 0 if all trainings are finished, whatever is undecided.
+
+    Raises:
+        ConfigError: the rule does not apply to this study.
+    """
+    _check(grid, read_added_seeds(cells))
+    looks = plan_looks(len(grid.seeds))
+    start = time.monotonic()
+    while True:
+        # Train what the design or the last look asks for.
+        added = read_added_seeds(cells)
+        extended = extend_cells(grid, cells, added)
+        status = Launch(extended, grid.name, workers=workers, console=console).run()
+        if status != 0 or len(added.looks) == len(looks):
+            return status
+
+        # A look.
+        study = read_study(grid, extended)
+        look = take_look(study, added, looks)
+        added = replace(added, looks=[*added.looks, look])
+        write_added_seeds(cells, added)
+        undecided = added.undecided(grid.margin)
+        say(console, f"look after {look.seeds} seeds: {len(undecided)} settings undecided")
+        if not undecided or len(added.looks) == len(looks):
+            return 0
+
+        # The next seeds, if the budget allows them.
+        added = _add_seeds(grid, added, undecided, looks[len(added.looks)])
+        hours = (time.monotonic() - start) / HOUR
+        needed = _hours_needed(grid, extend_cells(grid, cells, added), workers)
+        if budget is not None and hours + needed > budget:
+            say(
+                console,
+                f"--budget {budget:g}: {hours:.1f} hours are used, and the next look would take "
+                f"about {needed:.1f}; the same command with a larger budget continues",
+            )
+            return 0
+        write_added_seeds(cells, added)
+
+
+def _check(grid: Grid, added: AddedSeeds) -> None:
+    if not grid.margin:
+        raise ConfigError(
+            f"{grid.file}: margin is missing: without one, nothing is ever equal; legal with "
+            "--until-decided: margin: {rougeL: 0.5}"
+        )
+    if grid.select:
+        raise ConfigError(
+            f"{grid.file}: select: the sequential rule knows no inner axis; legal with "
+            "--until-decided: a grid without select"
+        )
+    if added.by_hand:
+        raise ConfigError(
+            f"{grid.folder}: seeds {added.by_hand} were added by hand, so that the error rate of "
+            "--until-decided would not hold; legal: a study without them"
+        )
+
+
+def take_look(study: Study, added: AddedSeeds, looks: Sequence[int]) -> Look:
+    """Return the verdicts of a look.
+
+    Two families are tested: that a difference is zero, over all metrics, and that it is as large
+    as the margin, over the metrics with one. Settings that an earlier look has decided are not
+    tested again.
+
+    Args:
+        study: its results so far.
+        added: with the earlier looks.
+        looks: the plan: number of seeds at each.
+    """
+    number = len(added.looks)
+    earlier = added.verdicts()
+    by_label = {setting.cell.label: setting for setting in study.settings if setting.comparisons}
+    comparisons: dict[tuple[str, str], Comparison] = {}
+    for setting in by_label.values():
+        for metric, comparison in setting.comparisons.items():
+            comparisons[setting.cell.label, metric] = comparison
+
+    # What earlier looks have rejected, and what is still tested.
+    different = set()
+    equal = set()
+    for pair in comparisons:
+        verdict = _earlier(earlier, pair)
+        if verdict in ("better", "worse"):
+            different.add(pair)
+        elif verdict == "equal within the margin":
+            equal.add(pair)
+    open_labels = added.undecided(study.grid.margin) if number else {*by_label}
+    tested = []
+    for pair in comparisons:
+        label, _ = pair
+        if label in open_labels and pair not in different | equal:
+            tested.append(pair)
+    with_margin = [pair for pair in comparisons if comparisons[pair].margin is not None]
+
+    new_different = reject(
+        {pair: comparisons[pair].p for pair in tested},
+        open_hypotheses=len(comparisons) - len(different),
+        look=number,
+        looks=tuple(looks),
+    )
+    new_equal = reject(
+        {pair: p for pair in tested if (p := comparisons[pair].equivalence_p) is not None},
+        open_hypotheses=len(with_margin) - len(equal),
+        look=number,
+        looks=tuple(looks),
+    )
+
+    verdicts: Verdicts = {}
+    for pair in tested:
+        label, metric = pair
+        verdicts.setdefault(label, {})[metric] = "undecided"
+        if pair in new_equal:
+            verdicts[label][metric] = "equal within the margin"
+        elif pair in new_different:
+            is_better = comparisons[pair].difference.mean > 0
+            verdicts[label][metric] = "better" if is_better else "worse"
+    return Look(seeds=looks[number], verdicts=verdicts)
+
+
+def _earlier(verdicts: Verdicts, pair: tuple[str, str]) -> Verdict | None:
+    label, metric = pair
+    return verdicts.get(label, {}).get(metric)
+
+
+def _add_seeds(grid: Grid, added: AddedSeeds, undecided: set[str], total: int) -> AddedSeeds:
+    """Return the additions with which undecided settings and the reference cell have more seeds.
+
+    New seeds are the whole numbers that follow the largest one.
+    """
+    reference = grid.label(grid.reference_cell)
+    by_rule = dict(added.by_rule)
+    first = max(grid.seeds) + 1
+    seeds = list(range(first, first + total - len(grid.seeds)))
+    for label in [reference, *undecided]:
+        by_rule[label] = seeds
+    return replace(added, by_rule=by_rule)
+
+
+def _hours_needed(grid: Grid, cells: Sequence[Cell], workers: int) -> float:
+    """Return the hours of the open trainings, each as long as the finished ones on average."""
+    seconds = []
+    number_open = 0
+    for cell in cells:
+        if read_state(cell) != "finished":
+            number_open += 1
+            continue
+        taken = read_result(cell, grid).costs.get("training_seconds")
+        if isinstance(taken, int | float):
+            seconds.append(taken)
+    if not seconds:
+        return 0.0
+    return number_open * sum(seconds) / len(seconds) / workers / HOUR

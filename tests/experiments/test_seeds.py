@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from headcount.errors import ConfigError
+from headcount.experiments.cell import Cell
+from headcount.experiments.cells import make_cells
+from headcount.experiments.grid import Grid, load_grid
+from headcount.experiments.report.write import report
+from headcount.experiments.seeds import (
+    AddedSeeds,
+    Look,
+    add_by_hand,
+    extend_cells,
+    read_added_seeds,
+    write_added_seeds,
+)
+from tests.experiments.studies import HEADS, write_run, write_study
+
+TWO = HEADS.replace("[1, 2, 4, 8, 16]", "[1, 8]").replace("[0, 1, 2]", "[0, 1]")
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> tuple[Grid, list[Cell]]:
+    """Two settings with two finished seeds each."""
+    cells = write_study(Path("study"), lambda cell: 20, grid=TWO)
+    return load_grid(Path("study")), cells
+
+
+def test_seeds_are_added_to_all_settings_and_stay(study: tuple[Grid, list[Cell]]) -> None:
+    grid, cells = study
+    added = add_by_hand(grid, cells, "3,4,4")
+    assert added.by_hand == [3, 4] and read_added_seeds(cells) == added
+    assert add_by_hand(grid, cells, "1,4,7").by_hand == [3, 4, 7]  # 1 and 4 are there
+    extended = extend_cells(grid, cells, read_added_seeds(cells))
+    assert [cell.name for cell in extended] == [
+        f"num_heads={heads},seed={seed}" for heads in (1, 8) for seed in (0, 1, 3, 4, 7)
+    ]
+    assert len({cell.folder for cell in extended}) == 10
+    assert [cell.is_reference for cell in extended] == [False] * 5 + [True] * 5
+
+
+def test_an_edited_grid_begins_without_additions(study: tuple[Grid, list[Cell]]) -> None:
+    grid, cells = study
+    add_by_hand(grid, cells, "3")
+    Path("study/grid.yaml").write_text(TWO + "overrides: {model.dropout: 0.3}\n")
+    changed = make_cells(load_grid(Path("study")))
+    assert read_added_seeds(changed) == AddedSeeds()
+
+
+def test_the_report_has_the_added_seeds(study: tuple[Grid, list[Cell]]) -> None:
+    grid, cells = study
+    for cell in extend_cells(grid, cells, add_by_hand(grid, cells, "5")):
+        if cell.seed == 5 and cell.is_reference:
+            write_run(cell, 20)
+    report(Path("study"))
+    table = Path("study/table.md").read_text()
+    assert "Half-finished: 5 of 6 trainings" in table and "num_heads=1,seed=5: not start" in table
+    assert "Seeds 5 were added by hand: p and verdicts hold if" in table
+
+
+@pytest.mark.parametrize("text", ["", "a", "3;4", "3,", "1.5"])
+def test_other_texts_are_rejected(text: str, study: tuple[Grid, list[Cell]]) -> None:
+    with pytest.raises(ConfigError, match=f"^--seeds={text}: not whole numbers; legal: as in"):
+        add_by_hand(*study, text)
+
+
+def test_after_a_look_seeds_are_not_added_by_hand(study: tuple[Grid, list[Cell]]) -> None:
+    grid, cells = study
+    looked = AddedSeeds(looks=[Look(seeds=2, verdicts={"num_heads=1": {"rougeL": "undecided"}})])
+    write_added_seeds(cells, looked)
+    assert read_added_seeds(cells) == looked
+    with pytest.raises(ConfigError, match="--seeds=3: the seeds of study are added by --until-d"):
+        add_by_hand(grid, cells, "3")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"by_hand": [], "by_rule": {}, "looks": [1]}'])
+def test_a_damaged_record_is_named(text: str, study: tuple[Grid, list[Cell]]) -> None:
+    _, cells = study
+    write_added_seeds(cells, AddedSeeds())
+    [path] = Path("runs/study").glob("added_seeds-*.json")
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=f"^{path}: damaged"):
+        read_added_seeds(cells)

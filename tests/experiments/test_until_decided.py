@@ -1,0 +1,155 @@
+"""The sequential rule on made-up studies: a launch writes the scores that a seed decides."""
+
+import io
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from headcount.errors import ConfigError
+from headcount.evaluation.systems import EXAMPLE_METRICS
+from headcount.experiments import until_decided
+from headcount.experiments.cell import Cell
+from headcount.experiments.cells import make_cells
+from headcount.experiments.grid import load_grid
+from headcount.experiments.report.write import report
+from headcount.experiments.seeds import AddedSeeds, add_by_hand, read_added_seeds
+from headcount.experiments.until_decided import train_until_decided
+from tests.experiments.studies import HEADS, write_study, write_values
+
+GRID = HEADS.replace("[1, 2, 4, 8, 16]", "[1, 4, 8, 16]") + "margin: {rougeL: 1.0}\n"
+# One head is far below, four heads are equal, the seeds of sixteen vary too much to decide.
+TRUE_SCORES = {1: 15.0, 4: 20.0, 8: 20.0, 16: 20.5}
+SEED_SDS = {1: 0.1, 4: 0.1, 8: 0.1, 16: 2.0}
+
+
+def train(cell: Cell) -> None:
+    """Write a finished run."""
+    draws = np.random.default_rng(zlib.crc32(cell.name.encode()))
+    heads = cell.axes["model.num_heads"]
+    score = TRUE_SCORES[heads] + draws.normal(0, SEED_SDS[heads])
+    scores = score + np.random.default_rng(0).normal(0, 8, 60) + draws.normal(0, 1, 60)
+    write_values(cell, np.repeat(scores[:, None], len(EXAMPLE_METRICS), axis=1))
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the cells that were trained, in order."""
+    names: list[str] = []
+
+    class Launch:
+        def __init__(self, cells: list[Cell], group: str, **options: object) -> None:
+            self.cells = cells
+
+        def run(self) -> int:
+            for cell in self.cells:
+                if not (cell.folder / "finished").exists():
+                    train(cell)
+                    names.append(cell.name)
+            return 0
+
+    monkeypatch.setattr(until_decided, "Launch", Launch)
+    return names
+
+
+def start(budget: float | None = None) -> tuple[str, AddedSeeds]:
+    grid = load_grid(Path("study"))
+    cells = make_cells(grid)
+    printed = io.StringIO()
+    console = Console(file=printed, width=200)
+    assert train_until_decided(grid, cells, workers=1, budget=budget, console=console) == 0
+    return printed.getvalue(), read_added_seeds(cells)
+
+
+def written(grid: str = GRID) -> list[Cell]:
+    return write_study(Path("study"), lambda cell: 0, grid=grid, keep=lambda cell: False)
+
+
+def test_seeds_are_added_where_a_study_is_undecided(trained: list[str], tmp_path: Path) -> None:
+    written()
+    printed, added = start()
+    seeds = {
+        heads: sum(name.startswith(f"num_heads={heads},") for name in trained)
+        for heads in (1, 4, 8, 16)
+    }
+    # What the first look decides gets no more seeds; the reference cell has all.
+    assert seeds[8] == seeds[16] == 8 and seeds[1] < 8 and seeds[4] < 8
+    verdicts = added.verdicts()
+    assert verdicts["num_heads=1"]["rougeL"] == "worse"
+    assert verdicts["num_heads=4"]["rougeL"] == "equal within the margin"
+    assert [look.seeds for look in added.looks] == [3, 5, 8]
+    assert "look after 3 seeds: " in printed and "look after 8 seeds: " in printed
+
+    # The same command again trains and looks no more.
+    number = len(trained)
+    _, again = start()
+    assert again == added and len(trained) == number
+
+
+def test_looks_are_recorded_in_the_report(trained: list[str], tmp_path: Path) -> None:
+    written()
+    _, added = start()
+    report(Path("study"))
+    table = Path("study/table.md").read_text()
+    for number, look in enumerate(added.looks, start=1):
+        assert f"Look {number}, after {look.seeds} seeds: " in table
+    assert "looks are planned after 3, 5 and 8 seeds" in table
+    assert "- 1 head (" in table or "- 1 head: " in table
+    assert "worse in R1 (after 3 seeds)" in table
+    assert "num_heads=1" in table and "RL ▼ worse" in table and "RL = equal" in table
+
+
+def test_a_budget_ends_it_and_a_larger_one_continues(trained: list[str], tmp_path: Path) -> None:
+    """Made-up trainings take 300 seconds each."""
+    written()
+    printed, added = start(budget=0.01)
+    assert len(trained) == 12 and [look.seeds for look in added.looks] == [3]
+    assert "--budget 0.01: 0.0 hours are used, and the next look would take about 0." in printed
+    assert not added.by_rule
+
+    _, added = start(budget=10)
+    assert [look.seeds for look in added.looks] == [3, 5, 8]
+
+
+def test_a_failed_training_is_no_look(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    written()
+
+    class Launch:
+        def __init__(self, *arguments: object, **options: object) -> None:
+            pass
+
+        def run(self) -> int:
+            return 1
+
+    monkeypatch.setattr(until_decided, "Launch", Launch)
+    grid = load_grid(Path("study"))
+    cells = make_cells(grid)
+    console = Console(file=io.StringIO())
+    assert train_until_decided(grid, cells, workers=1, budget=None, console=console) == 1
+    assert read_added_seeds(cells) == AddedSeeds()
+
+
+def add_three(cells: list[Cell]) -> None:
+    add_by_hand(load_grid(Path("study")), cells, "3")
+
+
+SELECT = "select: {over: {optimizer.learning_rate: [0.1]}, by: validation/rougeL}\n"
+
+
+@pytest.mark.parametrize(
+    ("grid", "change", "message"),
+    [
+        (HEADS, lambda cells: None, "study/grid.yaml: margin is missing"),
+        (GRID + SELECT, lambda cells: None, "study/grid.yaml: select: the sequential rule knows"),
+        (GRID, add_three, r"study: seeds \[3\] were added by hand"),
+    ],
+)
+def test_studies_that_the_rule_does_not_apply_to(
+    grid: str, change: Callable[[list[Cell]], None], message: str, tmp_path: Path
+) -> None:
+    change(written(grid))
+    with pytest.raises(ConfigError, match=message):
+        start()
