@@ -74,3 +74,39 @@ def test_the_exit_status_is_that_of_the_launch(
     assert len(launched["cells"]) == 1 and launched["workers"] == 1
     assert ablate(study, [], smoke=smoke) == status
     assert len(launched["cells"]) == 2 and launched["workers"] == (2 if smoke else 1)
+
+
+def test_added_seeds_are_trained_and_stay(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launched: list[str] = []
+
+    class Launch:
+        def __init__(self, cells, name, **options) -> None:
+            launched[:] = [cell.name for cell in cells]
+
+        def run(self) -> int:
+            return 0
+
+    monkeypatch.setattr("headcount.experiments.launch.local.Launch", Launch)
+    assert ablate(study, [], seeds="4", dry_run=True) == 0
+    assert ablate(study, []) == 0 and len(launched) == 2  # a dry run adds nothing
+    assert ablate(study, [], seeds="4") == 0
+    names = [f"num_heads={heads},seed={seed}" for heads in (1, 2) for seed in (0, 4)]
+    assert launched == names
+    assert ablate(study, []) == 0 and launched == names
+    assert ablate(study, ["seed=4", "model.num_heads=1"]) == 0 and launched == names[1:2]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"until_decided": True, "where": "slurm"}, "^--until-decided trains a whole study on"),
+        ({"until_decided": True, "seeds": "3"}, "^--until-decided trains a whole study on this"),
+        ({"until_decided": True}, "grid.yaml: margin is missing"),
+        ({"budget": 2.0}, "^--budget 2 does nothing alone; legal: with --until-decided"),
+        ({"seeds": "3", "where": "wandb"}, "^--seeds 3 does nothing with --where wandb"),
+        ({"seeds": "x"}, "^--seeds=x: not whole numbers"),
+    ],
+)
+def test_options_that_do_not_go_together(options, message: str, study: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ablate(study, [], **options)

@@ -29,9 +29,11 @@ def study(tmp_path: Path) -> tuple[Grid, list[Cell]]:
 
 def test_seeds_are_added_to_all_settings_and_stay(study: tuple[Grid, list[Cell]]) -> None:
     grid, cells = study
-    added = add_by_hand(grid, cells, "3,4,4")
-    assert added.by_hand == [3, 4] and read_added_seeds(cells) == added
-    assert add_by_hand(grid, cells, "1,4,7").by_hand == [3, 4, 7]  # 1 and 4 are there
+    added = add_by_hand(grid, AddedSeeds(), "3,4,4")
+    assert added.by_hand == [3, 4]
+    added = add_by_hand(grid, added, "1,4,7")  # 1 and 4 are there
+    assert added.by_hand == [3, 4, 7]
+    write_added_seeds(cells, added)
     extended = extend_cells(grid, cells, read_added_seeds(cells))
     assert [cell.name for cell in extended] == [
         f"num_heads={heads},seed={seed}" for heads in (1, 8) for seed in (0, 1, 3, 4, 7)
@@ -42,7 +44,7 @@ def test_seeds_are_added_to_all_settings_and_stay(study: tuple[Grid, list[Cell]]
 
 def test_an_edited_grid_begins_without_additions(study: tuple[Grid, list[Cell]]) -> None:
     grid, cells = study
-    add_by_hand(grid, cells, "3")
+    write_added_seeds(cells, add_by_hand(grid, AddedSeeds(), "3"))
     Path("study/grid.yaml").write_text(TWO + "overrides: {model.dropout: 0.3}\n")
     changed = make_cells(load_grid(Path("study")))
     assert read_added_seeds(changed) == AddedSeeds()
@@ -50,7 +52,9 @@ def test_an_edited_grid_begins_without_additions(study: tuple[Grid, list[Cell]])
 
 def test_the_report_has_the_added_seeds(study: tuple[Grid, list[Cell]]) -> None:
     grid, cells = study
-    for cell in extend_cells(grid, cells, add_by_hand(grid, cells, "5")):
+    added = add_by_hand(grid, AddedSeeds(), "5")
+    write_added_seeds(cells, added)
+    for cell in extend_cells(grid, cells, added):
         if cell.seed == 5 and cell.is_reference:
             write_run(cell, 20)
     report(Path("study"))
@@ -62,7 +66,7 @@ def test_the_report_has_the_added_seeds(study: tuple[Grid, list[Cell]]) -> None:
 @pytest.mark.parametrize("text", ["", "a", "3;4", "3,", "1.5"])
 def test_other_texts_are_rejected(text: str, study: tuple[Grid, list[Cell]]) -> None:
     with pytest.raises(ConfigError, match=f"^--seeds={text}: not whole numbers; legal: as in"):
-        add_by_hand(*study, text)
+        add_by_hand(study[0], AddedSeeds(), text)
 
 
 def test_after_a_look_seeds_are_not_added_by_hand(study: tuple[Grid, list[Cell]]) -> None:
@@ -71,7 +75,7 @@ def test_after_a_look_seeds_are_not_added_by_hand(study: tuple[Grid, list[Cell]]
     write_added_seeds(cells, looked)
     assert read_added_seeds(cells) == looked
     with pytest.raises(ConfigError, match="--seeds=3: the seeds of study are added by --until-d"):
-        add_by_hand(grid, cells, "3")
+        add_by_hand(grid, looked, "3")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"by_hand": [], "by_rule": {}, "looks": [1]}'])

@@ -16,7 +16,7 @@ from headcount.experiments.cell import Cell
 from headcount.experiments.cells import make_cells
 from headcount.experiments.grid import load_grid
 from headcount.experiments.report.write import report
-from headcount.experiments.seeds import AddedSeeds, add_by_hand, read_added_seeds
+from headcount.experiments.seeds import AddedSeeds, read_added_seeds, write_added_seeds
 from headcount.experiments.until_decided import train_until_decided
 from tests.experiments.studies import HEADS, write_study, write_values
 
@@ -133,7 +133,7 @@ def test_a_failed_training_is_no_look(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def add_three(cells: list[Cell]) -> None:
-    add_by_hand(load_grid(Path("study")), cells, "3")
+    write_added_seeds(cells, AddedSeeds(by_hand=[3]))
 
 
 SELECT = "select: {over: {optimizer.learning_rate: [0.1]}, by: validation/rougeL}\n"

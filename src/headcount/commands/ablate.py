@@ -7,7 +7,12 @@ from headcount.errors import ConfigError
 from headcount.experiments.cell import Cell
 from headcount.experiments.cells import check_study, make_cells, pick_cells
 from headcount.experiments.grid import Grid, load_grid
-from headcount.experiments.seeds import add_by_hand, extend_cells, read_added_seeds
+from headcount.experiments.seeds import (
+    add_by_hand,
+    extend_cells,
+    read_added_seeds,
+    write_added_seeds,
+)
 from headcount.terminal import SafeConsole, make_console
 
 Where = Literal["local", "slurm", "wandb"]
@@ -69,9 +74,9 @@ def ablate(
     grid_cells = make_cells(grid, smoke=smoke)
     if expect is not None:
         check_study(experiment, grid_cells, expect)
-    if seeds is not None:
-        add_by_hand(grid, grid_cells, seeds)
     added = read_added_seeds(grid_cells)
+    if seeds is not None:
+        added = add_by_hand(grid, added, seeds)
     all_cells = extend_cells(grid, grid_cells, added, smoke=smoke)
     cells = pick_cells(all_cells, only)
 
@@ -85,6 +90,8 @@ def ablate(
 
         print_plan(grid, cells, workers=workers or 1, console=console)
         return 0
+    if seeds is not None:
+        write_added_seeds(grid_cells, added)
     if where == "wandb":
         from headcount.experiments.launch.wandb_sweep import make_sweep, register_sweep
 

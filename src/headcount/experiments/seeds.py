@@ -113,12 +113,12 @@ def write_added_seeds(cells: Sequence[Cell], added: AddedSeeds) -> None:
     write_atomically(path, json.dumps(asdict(added), indent=2, ensure_ascii=False) + "\n")
 
 
-def add_by_hand(grid: Grid, cells: Sequence[Cell], text: str) -> AddedSeeds:
-    """Add seeds to all settings of a study, and record them.
+def add_by_hand(grid: Grid, added: AddedSeeds, text: str) -> AddedSeeds:
+    """Return what was added to a study with more seeds for all settings.
 
     Args:
         grid: the checked grid.
-        cells: of the grid, without additions.
+        added: what was added so far.
         text: whole numbers, separated by commas.
 
     Raises:
@@ -128,16 +128,13 @@ def add_by_hand(grid: Grid, cells: Sequence[Cell], text: str) -> AddedSeeds:
         seeds = [int(part) for part in text.split(",")]
     except ValueError:
         raise ConfigError(f"--seeds={text}: not whole numbers; legal: as in --seeds 3,4") from None
-    added = read_added_seeds(cells)
     if added.looks:
         raise ConfigError(
             f"--seeds={text}: the seeds of {grid.folder} are added by --until-decided, whose "
             "error rate would not hold; legal: --until-decided"
         )
     new = [seed for seed in dict.fromkeys(seeds) if seed not in [*grid.seeds, *added.by_hand]]
-    added = replace(added, by_hand=[*added.by_hand, *new])
-    write_added_seeds(cells, added)
-    return added
+    return replace(added, by_hand=[*added.by_hand, *new])
 
 
 def extend_cells(

@@ -72,7 +72,7 @@ def train_until_decided(
         added = replace(added, looks=[*added.looks, look])
         write_added_seeds(cells, added)
         undecided = added.undecided(grid.margin)
-        say(console, f"look after {look.seeds} seeds: {len(undecided)} settings undecided")
+        say(console, f"\nlook after {look.seeds} seeds: {len(undecided)} settings undecided")
         if not undecided or len(added.looks) == len(looks):
             return 0
 

@@ -95,7 +95,7 @@ def test_latex_is_escaped_and_has_the_rules_of_booktabs() -> None:
         columns=["num_heads", "R1", "Δ", "verdict"],
         settings=[
             [
-                ("a_b,c=1", "[x]"),
+                ("a_b,c=1", "seed 0, 1"),
                 ("24.25 ± 1.12",),
                 ("-0.40", "[-0.90, +0.10]", "p < 0.001"),
                 ("R1 ▼ worse", "R2 ? undecided (>50)"),
@@ -114,7 +114,7 @@ def test_latex_is_escaped_and_has_the_rules_of_booktabs() -> None:
         r"{\scriptsize R1 \textcolor[HTML]{D55E00}{worse}} \\",
         r"{\scriptsize c=1} &  & {\scriptsize [$-$0.90, $+$0.10]} & "
         r"{\scriptsize R2 \textcolor[HTML]{555555}{undecided (\textgreater{}50)}} \\",
-        r"{\scriptsize [x]} &  & {\scriptsize p $<$ 0.001} &  \\",
+        r"{\scriptsize seed 0, 1} &  & {\scriptsize p $<$ 0.001} &  \\",
         r"\midrule",
         r"{\scriptsize lead-1} & 1.00 &  &  \\",
         r"\bottomrule",

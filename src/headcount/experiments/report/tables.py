@@ -338,15 +338,18 @@ def _latex_title(title: str) -> str:
 
 
 def _break_name(name: Lines) -> list[str]:
-    """Break a name into short lines: a long one would make the table too wide."""
+    """Break a name into short lines: a long one would make the table too wide.
+
+    The first line is the setting's label, whose axes are separated by commas.
+    """
+    label, *rest = name
     lines = []
-    for line in name:
-        for part in line.split(","):
-            key, equals, value = part.partition("=")
-            if len(part) > MAX_NAME_LENGTH and equals:
-                lines += [f"{key}=", value]
-            else:
-                lines.append(part)
+    for part in [*label.split(","), *rest]:
+        key, equals, value = part.partition("=")
+        if len(part) > MAX_NAME_LENGTH and equals:
+            lines += [f"{key}=", value]
+        else:
+            lines.append(part)
     return lines
 
 
