@@ -3,6 +3,7 @@
 import io
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +111,32 @@ def test_a_budget_ends_it_and_a_larger_one_continues(trained: list[str], tmp_pat
     assert "--budget 0.01: 0.0 hours are used, and the next look would take about 0." in printed
     assert not added.by_rule
 
+    # The next look has the data of five seeds, not those of three again.
     _, added = start(budget=10)
+    assert [look.seeds for look in added.looks] == [3, 5, 8]
+    assert sum(name.startswith("num_heads=16,") for name in trained) == 8
+
+
+def test_what_is_decided_at_the_first_look_is_not_looked_at_again(
+    trained: list[str], tmp_path: Path
+) -> None:
+    written(GRID.replace("[1, 4, 8, 16]", "[1, 8]"))
+    _, added = start()
+    assert len(added.looks) == 1 and len(trained) == 6
+    _, again = start()
+    assert again == added and len(trained) == 6
+
+
+def test_a_killed_look_is_continued(
+    trained: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The launcher ends after the seeds of a look were recorded, and before it was taken."""
+    cells = written()
+    start(budget=0.01)
+    added = read_added_seeds(cells)
+    by_rule = {label: [3, 4] for label in ("num_heads=8", "num_heads=16")}
+    write_added_seeds(cells, replace(added, by_rule=by_rule))
+    _, added = start()
     assert [look.seeds for look in added.looks] == [3, 5, 8]
 
 

@@ -59,35 +59,33 @@ def train_until_decided(
     looks = plan_looks(len(grid.seeds))
     start = time.monotonic()
     while True:
-        # Train what the design or the last look asks for.
+        # After a look, undecided settings get the seeds of the next one, within the budget.
         added = read_added_seeds(cells)
+        undecided = added.undecided(grid.margin)
+        is_last = bool(added.looks) and (not undecided or len(added.looks) == len(looks))
+        if added.looks and not is_last:
+            added = _add_seeds(grid, added, undecided, looks[len(added.looks)])
+            hours = (time.monotonic() - start) / HOUR
+            needed = _hours_needed(grid, extend_cells(grid, cells, added), workers)
+            if budget is not None and hours + needed > budget:
+                say(
+                    console,
+                    f"--budget {budget:g}: {hours:.1f} hours are used, and the next look would "
+                    f"take about {needed:.1f}; the same command with a larger budget continues",
+                )
+                return 0
+            write_added_seeds(cells, added)
+
         extended = extend_cells(grid, cells, added)
         status = Launch(extended, grid.name, workers=workers, console=console).run()
-        if status != 0 or len(added.looks) == len(looks):
+        if status != 0 or is_last:
             return status
 
-        # A look.
-        study = read_study(grid, extended)
-        look = take_look(study, added, looks)
+        look = take_look(read_study(grid, extended), added, looks)
         added = replace(added, looks=[*added.looks, look])
         write_added_seeds(cells, added)
         undecided = added.undecided(grid.margin)
         say(console, f"\nlook after {look.seeds} seeds: {len(undecided)} settings undecided")
-        if not undecided or len(added.looks) == len(looks):
-            return 0
-
-        # The next seeds, if the budget allows them.
-        added = _add_seeds(grid, added, undecided, looks[len(added.looks)])
-        hours = (time.monotonic() - start) / HOUR
-        needed = _hours_needed(grid, extend_cells(grid, cells, added), workers)
-        if budget is not None and hours + needed > budget:
-            say(
-                console,
-                f"--budget {budget:g}: {hours:.1f} hours are used, and the next look would take "
-                f"about {needed:.1f}; the same command with a larger budget continues",
-            )
-            return 0
-        write_added_seeds(cells, added)
 
 
 def _check(grid: Grid, added: AddedSeeds) -> None:
