@@ -192,9 +192,6 @@ def test_a_launcher_that_fails_leaves_no_training(
     with pytest.raises(OSError):  # its lock is closed, so that the next launch resumes the cell
         os.fstat(started[0].lock)
 
-    monkeypatch.undo()
-    Path("hold").unlink()
-
 
 def test_progress_is_read_while_it_is_written(cells: list[Cell]) -> None:
     cell = cells[0]
