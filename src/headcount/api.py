@@ -14,10 +14,8 @@ run.attention("A long text.")["cross.2"]     # [heads, summary tokens, document 
 """
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +26,7 @@ from headcount.config.schema import Config
 from headcount.data.batches import Batch
 from headcount.data.sources import Datasets
 from headcount.data.tokenizer import load_tokenizer
-from headcount.model.attention import MultiHeadAttention
+from headcount.heads.attention_maps import attention_maps
 from headcount.runs.folder import RunFile, load_run_config
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.decoding import document_batches, encode_documents, generate_rows
@@ -151,40 +149,8 @@ class LoadedRun:
             summary_lengths=[len(ids)],
         )
 
-        maps: dict[str, NDArray[np.float32]] = {}
-        with ExitStack() as stack:
-            for name, block in self.module.model.named_modules():
-                if isinstance(block, MultiHeadAttention):
-                    _record_weights(block, _site(name), maps, stack)
-            output, _ = self.module.forward_batch(read, return_weights=True)
-        if not maps:  # additive attention returns its weights itself
-            maps["cross.0"] = output.weights[0][0].float().numpy()
-        return maps
+        maps = attention_maps(self.module.model, read)
+        return {each.block: each.weights.astype(np.float32) for each in maps}
 
     def _batch(self, text: str) -> Batch:
         return encode_documents(self.module, [text]).batch([0])
-
-
-def _site(module_name: str) -> str:
-    """Return the site of a module: ``cross.0`` of ``decoder.0.cross_attention``."""
-    stack, layer, block = module_name.split(".")
-    return f"cross.{layer}" if block == "cross_attention" else f"{stack}.{layer}"
-
-
-def _record_weights(
-    block: MultiHeadAttention, site: str, maps: dict[str, NDArray[np.float32]], stack: ExitStack
-) -> None:
-    """Let an attention block compute its weights and store those of the one example."""
-
-    def ask(
-        module: torch.nn.Module, args: Any, kwargs: dict[str, Any]
-    ) -> tuple[Any, dict[str, Any]]:
-        return args, {**kwargs, "return_weights": True}
-
-    def store(module: torch.nn.Module, args: Any, output: Any) -> None:
-        maps[site] = output[1][0].float().cpu().numpy()
-
-    before = block.register_forward_pre_hook(ask, with_kwargs=True)
-    after = block.register_forward_hook(store)
-    stack.callback(before.remove)
-    stack.callback(after.remove)
