@@ -227,7 +227,9 @@ def test_other_data_behind_the_same_config(small, tmp_path: Path) -> None:
 def test_another_tokenizer_behind_the_same_config(small, tmp_path: Path) -> None:
     stop_at(3, small("run.folder=here"))
     path = tmp_path / "here" / "tokenizer.json"
-    path.write_text(path.read_text().replace("</s>", "<end>"))
+    tokenizer = json.loads(path.read_text())
+    tokenizer["model"]["merges"].pop()  # the last pair is no longer joined
+    path.write_text(json.dumps(tokenizer))
     with pytest.raises(
         ConfigError,
         match="^tokenizer.path=null: the tokenizer is not that with which here was started",
