@@ -618,7 +618,7 @@ class HeadsConfig(Section):
         "validation", "split that the heads are analysed on; orders are chosen on validation"
     )
     documents: int = key(100, "number of documents of that split", at_least=2)
-    points: int = key(7, "points of a pruning curve, all heads and no heads included", at_least=2)
+    points: int = key(6, "points of a pruning curve, all heads and no heads included", at_least=2)
     random_orders: int = key(
         5, "random orders that the pruning curves are compared with", at_least=1
     )
