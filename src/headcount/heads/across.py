@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from headcount.escape import markdown
 from headcount.heads.analysis import SCOPE_ALL, Analysis
 from headcount.heads.findings import METHOD_NAMES, METHODS
-from headcount.heads.plots import STYLE
 from headcount.heads.statistics import mean_interval
+from headcount.plot_style import STYLE
 
 Values = NDArray[np.float64]
 
@@ -206,6 +206,8 @@ def draw_profiles(comparison: Comparison) -> Figure:
         panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for panel in panels.flat[len(blocks) :]:
             panel.set_axis_off()
+
+        # Bars in the order of importance, with the standard deviation over runs.
         for panel, (block, ranks) in zip(panels.flat, blocks.items(), strict=False):
             panel.bar(
                 range(1, len(ranks) + 1),
@@ -216,7 +218,7 @@ def draw_profiles(comparison: Comparison) -> Figure:
             )
             panel.set_xticks(range(1, len(ranks) + 1))
             panel.set_title(block, loc="left")
-            panel.spines[["top", "right"]].set_visible(False)
+
         figure.supxlabel("heads of the block, by importance", fontsize=7)
         figure.supylabel("normalized importance", fontsize=7)
     return figure

@@ -13,21 +13,10 @@ from numpy.typing import NDArray
 from headcount.heads.analysis import SCOPE_ALL, Analysis, HeadResult
 from headcount.heads.attention_maps import AttentionMap
 from headcount.heads.findings import METHODS
+from headcount.plot_style import STYLE, save_figure
 
 Values = NDArray[np.float64]
 FORMATS = ("svg", "pdf", "png")
-STYLE: Any = {
-    "font.size": 7,
-    "axes.linewidth": 0.6,
-    "text.parse_math": False,
-    "svg.hashsalt": "headcount",  # the same ids in each svg
-    "pdf.fonttype": 42,
-}
-NO_DATE: dict[str, dict[str, Any]] = {
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
-    "png": {"Software": None},
-}
 # Colours that colour-blind readers tell apart (Okabe and Ito 2008); marks and lines differ too.
 LINES = {
     "gradient": ("#0072B2", "o", "-", "gradient importance"),
@@ -44,13 +33,10 @@ MEASURES: dict[str, Callable[[HeadResult], float]] = {
 
 
 def save_plot(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Save a picture as SVG, PDF and PNG, the same bytes each time."""
-    paths = []
-    with rc_context(STYLE):
-        for suffix in FORMATS:
-            path = folder / f"{name}.{suffix}"
-            figure.savefig(path, metadata=NO_DATE[suffix], dpi=200)
-            paths.append(path)
+    """Save a picture as SVG, PDF and PNG, and return the paths."""
+    paths = [folder / f"{name}.{suffix}" for suffix in FORMATS]
+    for path in paths:
+        save_figure(figure, path)
     return paths
 
 
@@ -146,7 +132,6 @@ def _draw_scope(panel: Any, analysis: Analysis, scope: str) -> None:
     panel.set_xticks(kept)
     panel.set_xlabel("heads kept")
     panel.set_ylabel(analysis.rouge)
-    panel.spines[["top", "right"]].set_visible(False)
 
 
 def draw_attention(

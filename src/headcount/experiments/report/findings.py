@@ -248,6 +248,8 @@ def _describe_added_seeds(study: Study) -> list[str]:
         )
     if not added.looks:
         return lines
+
+    # The rule, and what each look found.
     plan = plan_looks(len(study.grid.seeds))
     lines.append(
         "Verdicts are those of a sequential rule, whose claims of difference and of equivalence "
@@ -299,12 +301,16 @@ def describe_costs(study: Study) -> list[str]:
             devices.add(one_line(str(result.costs["device"])))
     if not devices:
         return []
+
+    # What was measured, and how.
     memory = "held by the process" if devices == {"cpu"} else "allocated on the GPU"
     text = (
         f"Costs, measured on {_join(sorted(devices))}: FLOP of matrix products on true lengths, "
         "forward and backward; tokens of both sides, validation left out; peak memory "
         f"{memory}; KV cache of one longest document and summary in fp32."
     )
+
+    # Whether the speeds can be compared.
     spread = _speed_spread(study)
     if len(devices) > 1 or spread > COMPARABLE_SPREAD:
         reason = "on several devices" if len(devices) > 1 else "as other work shared the machine"

@@ -4,11 +4,9 @@ readable in grey."""
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -19,6 +17,7 @@ from headcount.experiments.cell import Cell
 from headcount.experiments.report.results import MODEL
 from headcount.experiments.report.study import METRICS, SettingResult, Study
 from headcount.experiments.verdicts import COLORS, SYMBOLS
+from headcount.plot_style import STYLE
 
 # Inches. The width is that of one column of two.
 WIDTH = 3.35
@@ -35,25 +34,6 @@ STYLES: tuple[tuple[str, str, Literal["-", "--", ":", "-."]], ...] = (
 BASELINE_COLOR = "#767676"
 NO_VERDICT_COLOR = "#000000"  # of the reference cell
 TEXT_HEIGHT = 0.085  # of a line, as a share of a panel
-STYLE: Any = {
-    "font.size": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 7.5,
-    "lines.markersize": 3.5,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.parse_math": False,  # a name with two dollar signs is a name
-    "svg.hashsalt": "headcount",  # the same ids in each svg
-    "pdf.fonttype": 42,  # letters stay letters, which publishers ask for
-}
-NO_DATE: dict[str, dict[str, Any]] = {
-    "svg": {"Date": None},
-    "pdf": {"CreationDate": None},
-    "png": {"Software": None},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -366,17 +346,3 @@ def spread(values: Sequence[float], distance: float) -> list[float]:
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure completely or not at all, the same bytes each time.
-
-    Args:
-        figure: what to write.
-        path: its suffix is the format: svg, pdf or png.
-    """
-    kind = path.suffix.removeprefix(".")
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    with rc_context(STYLE):
-        figure.savefig(scratch, format=kind, dpi=300, metadata=NO_DATE[kind])
-    os.replace(scratch, path)

@@ -243,10 +243,13 @@ def as_latex(name: str, blocks: Sequence[Block], captions: Sequence[Sequence[str
     label = re.sub(r"[^\w-]", "-", name, flags=re.ASCII)
     parts = ["% needs \\usepackage{booktabs,siunitx,xcolor}\n"]
     for number, (block, caption) in enumerate(zip(blocks, captions, strict=True), start=1):
+        # The caption; a signature may break at its bars.
         text = latex(" ".join(caption))
         text = re.sub(r"`([^`]*)`", r"\\texttt{\1}", text)
         text = text.replace("|", r"|\allowbreak ")
         suffix = f"-{number}" if number > 1 else ""
+
+        # The float.
         parts.append(
             "\\begin{table*}\n"
             "\\centering\n"

@@ -28,7 +28,7 @@ from headcount.experiments.report.findings import (
     describe_scores,
     describe_state,
 )
-from headcount.experiments.report.plot import draw_study, save_figure
+from headcount.experiments.report.plot import draw_study
 from headcount.experiments.report.study import METRICS, Study, read_study
 from headcount.experiments.report.tables import (
     COSTS,
@@ -40,6 +40,7 @@ from headcount.experiments.report.tables import (
     score_block,
 )
 from headcount.experiments.seeds import extend_cells, read_added_seeds
+from headcount.plot_style import save_figure
 from headcount.runs.files import write_atomically
 from headcount.runs.wandb_tracking import Tracker, track
 from headcount.terminal import make_console, say
