@@ -261,10 +261,8 @@ def heads(
 def prune(
     run: Run,
     to: Annotated[Path, typer.Argument(metavar="DIR", help="the run folder to write, new")],
+    keep: Annotated[int, typer.Option("--keep", metavar="K", help="number of heads to keep")],
     args: Overrides = None,
-    keep: Annotated[
-        int, typer.Option("--keep", metavar="K", help="number of heads to keep")
-    ] = ...,  # type: ignore[assignment] # required
     by: Annotated[
         Literal["gradient", "one_off", "confidence", "random"],
         typer.Option(

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pytorch_lightning.loggers import WandbLogger
 
 from headcount.commands.export import export
 from headcount.commands.heads import analyse_heads, compare_heads, sample_rows
@@ -114,3 +115,21 @@ def test_several_runs_are_compared(small, unpictured, capsys) -> None:
     assert "sorted importances" in (folder / "comparison.md").read_text()
     assert "2 runs compared" in capsys.readouterr().out
     assert all((run / "heads-1" / "findings.md").exists() for run in runs)
+
+
+def test_wandb_gets_the_table_and_the_pictures(small, monkeypatch) -> None:
+    logged: dict[str, object] = {}
+
+    def log_table(self: WandbLogger, key: str, columns: list[str], data: list[list[str]]) -> None:
+        logged[key] = (columns, data)
+
+    def log_image(self: WandbLogger, key: str, images: list[str]) -> None:
+        logged[key] = [Path(image).name for image in images]
+
+    monkeypatch.setattr(WandbLogger, "log_table", log_table)
+    monkeypatch.setattr(WandbLogger, "log_image", log_image)
+    run = trained(small)
+    analyse_heads(run, run_config(run, "tracking.mode=offline"))
+    columns, rows = logged.pop("heads")
+    assert columns[:3] == ["site", "layer", "head"] and len(rows) == 6
+    assert logged == {name: [f"{name}.png"] for name in ("heat_maps", "pruning", "attention")}

@@ -91,18 +91,23 @@ def _write_folder(to: Path, files: dict[RunFile, bytes]) -> None:
     scratch = to.with_name(f".{to.name}.{os.getpid()}") if is_new else to / f".{os.getpid()}"
     moved = []
     try:
+        # Write everything beside its place, and to the disk.
         scratch.mkdir(parents=True)
         for name, content in files.items():
             with (scratch / name).open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+
+        # Move it into place.
         if is_new:
             os.replace(scratch, to)
             return
         for name in files:
             os.replace(scratch / name, to / name)
             moved.append(to / name)
+
+    # After a failure or a signal the user's folder is as it was.
     except BaseException:
         for path in moved:
             with suppress(OSError):
@@ -205,6 +210,8 @@ def _card(
     start = model.get("start_from")
     system = scores.get("system")
     heads = [f"{site} {model[f'{site}_heads']}" for site in ATTENTION_SITES[model["architecture"]]]
+
+    # Single values, each escaped below.
     values = {
         "name": name,
         "data": config["data"]["path"],
@@ -222,6 +229,8 @@ def _card(
         "summary_tokens": f"{config['generation']['max_tokens']:,}",
         "select_by": config["evaluation"]["select_by"],
     }
+
+    # Parts that are Markdown already.
     return CARD.format(
         about=_front_matter(name, config, scores),
         table=_score_table(scores),

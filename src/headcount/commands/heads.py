@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
-from wandb import Image, Table
 
 from headcount.config.load import as_dict, flatten, to_yaml
 from headcount.config.schema import Config
@@ -207,11 +206,7 @@ def _log_to_wandb(config: Config, folder: Path, analysis: Analysis) -> None:
     with track(config.tracking, folder, as_dict(config), job_type="heads") as loggers:
         for logger in loggers:
             if isinstance(logger, WandbLogger):
-                table = Table(
-                    columns=list(SUMMARY_COLUMNS),
-                    data=summary_rows(analysis),
-                    allow_mixed_types=True,
-                )
-                logger.log_metrics({"heads": table})  # type: ignore[dict-item] # W&B takes it
+                columns = list(SUMMARY_COLUMNS)
+                logger.log_table("heads", columns=columns, data=summary_rows(analysis))
                 for name in ("heat_maps", "pruning", "attention"):
-                    logger.log_metrics({name: Image(str(folder / f"{name}.png"))})  # type: ignore[dict-item]
+                    logger.log_image(name, [str(folder / f"{name}.png")])

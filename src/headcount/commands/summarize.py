@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -133,8 +134,9 @@ def summarize(
 def _answer_lines(summarizer: Summarizer) -> None:
     """Summarize each line that is typed at the prompt."""
     _move_to_accelerator(summarizer)
+    # With readline, input() takes lines of any length; a terminal alone cuts them at 4,096 bytes.
     with suppress(ImportError):
-        import readline  # noqa: F401  without it a terminal cuts lines at 4,096 bytes
+        import_module("readline")
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="surrogateescape")
     print_line("a document a line; Ctrl-D ends", file=sys.stderr)
@@ -155,6 +157,8 @@ def _print_summaries(summarizer: Summarizer, source: _Source) -> None:
     number = 0
     number_of_long = 0
     number_of_repaired = 0
+
+    # Print each chunk of documents as soon as it is summarized.
     console = make_console(stderr=True)
     with summary_bar(console, None, visible=not sys.stdout.isatty()) as advance:
         for chunk in _chunks(summarizer.config, source.read()):
@@ -165,6 +169,8 @@ def _print_summaries(summarizer: Summarizer, source: _Source) -> None:
                 number_of_repaired += REPLACEMENT in document.text
             number += len(chunk)
             advance(len(chunk))
+
+    # What was cut or repaired on the way.
     for message in (
         describe_long_documents(summarizer.config, number_of_long, number),
         _describe_repaired_documents(number_of_repaired, number),

@@ -199,8 +199,9 @@ def _train(
                 console,
                 "no validation within this training: the last weights are used as the best",
             )
-            best = checkpoint_path(folder, "best")
-            trainer.save_checkpoint(best, weights_only=False)  # with the optimizer
+            # The whole state, so that this is a checkpoint like any other. It is still read back
+            # with torch's weights-only loader.
+            trainer.save_checkpoint(checkpoint_path(folder, "best"), weights_only=False)
 
         report = score_test(trainer, summarizer, data, [folder], folder)
         if report is None:

@@ -89,10 +89,13 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
     # A config that somebody else wrote must not read the environment, where keys and passwords
     # are.
     OmegaConf.clear_resolver("oc.env")
-    # A preset and the recipe for it have one name.
+
+    # The name of the run; a preset and the recipe for it have one.
     stems = "-".join(dict.fromkeys(Path(file).stem for file in files))
     name = re.sub(r"[^\w.-]", "_", stems).lstrip(".-")[:100] or "run"
     merged = OmegaConf.merge(_structured(Config), {"run": {"name": name}})
+
+    # Merge the files and then the overrides, and remember where each key was set.
     origins: dict[str, str] = {}
     required: dict[str, str] = {}  # keys that are ??? in a file, and that file
     for file in [*files, None] if overrides else files:
@@ -101,6 +104,7 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
             (each for each in overrides if not file and not re.match(r"\w+(\.\w+)*=", each)), None
         ):
             raise ConfigError(f"{where}: {odd}: not a setting; legal: KEY=VALUE")
+
         try:
             given = _read_texts(file) if file else _parse_overrides(overrides)
             version = (
@@ -130,6 +134,8 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
         ) as error:
             raise _one_line(error, where) from None
         origins.update(dict.fromkeys(names, where))
+
+    # What a recipe leaves open must have been set by another file.
     missing = [name for name in required if name not in origins]
     if missing:
         where = required[missing[0]]
@@ -137,6 +143,8 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
             f"{where}: {', '.join(missing)} must be set by another file, or on the command line; "
             f"legal: a preset such as configs/data/{Path(where).name}, or {missing[0]}=VALUE"
         )
+
+    # Types, ranges and checks across keys.
     try:
         config = OmegaConf.to_object(merged)
     except (OmegaConfBaseException, ConfigError) as error:

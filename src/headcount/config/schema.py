@@ -523,6 +523,8 @@ class GenerationConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+
+        # Beam search.
         if self.diversity_penalty and self.num_beam_groups == 1:
             raise ConfigError(
                 f"generation.diversity_penalty={self.diversity_penalty} does nothing with "
@@ -536,6 +538,8 @@ class GenerationConfig(Section):
                 f"generation.num_beam_groups={self.num_beam_groups} does not divide "
                 f"generation.{beams_key}={num_beams}; legal: {legal}"
             )
+
+        # Minimum Bayes risk.
         candidates = self.mbr_num_beams + self.mbr_num_samples
         if self.strategy == "mbr" and candidates < 2:
             raise ConfigError(
@@ -543,6 +547,8 @@ class GenerationConfig(Section):
                 f"generation.mbr_num_samples={self.mbr_num_samples} leave nothing to choose from; "
                 "legal: at least 2 together"
             )
+
+        # Several summaries of a document.
         if self.num_return_sequences > 1 and self.long_documents == "split":
             raise ConfigError(
                 f"generation.num_return_sequences={self.num_return_sequences} does not go with "

@@ -175,6 +175,11 @@ def _statistics(
 ) -> SplitAudit:
     pairs = len(split.pairs)
     compression = np.array(counts.document_words) / np.array(counts.summary_words)
+    novel = {}
+    for n, shares in counts.novelty.items():
+        if shares:
+            novel[str(n)] = float(np.mean(shares))
+
     return SplitAudit(
         pairs=pairs,
         rows=origin["rows"],
@@ -187,7 +192,7 @@ def _statistics(
         cut_documents=split.cut_documents / pairs,
         cut_summaries=split.cut_summaries / pairs,
         compression=float(np.median(compression)),
-        novel={str(n): float(np.mean(shares)) for n, shares in counts.novelty.items() if shares},
+        novel=novel,
         repeats=[len(hashes) - len(np.unique(hashes)) for hashes in counts.document_hashes()],
         shared=shared,
         dropped_rows=origin["dropped_rows"],

@@ -35,7 +35,7 @@ class Batch:
     summary_lengths: list[int]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: from a loader worker arrays, which travel through its pipe.
+        """Return what a loader worker sends to its parent: arrays, which travel through a pipe.
 
         Tensors would travel through /dev/shm. If that is full, the worker drops the batch with a
         message, and the training waits for it forever.

@@ -48,8 +48,8 @@ def load_from_hub(config: DataConfig, split: str) -> tuple[Any, list[str]]:
         if commit is None:
             raise ConfigError(f"data.streaming=True needs the hub: {problem}")
         return hub, [config.path, config.name or "", split, commit]
-    except Exception as error:
-        # The library raises many kinds of errors, often with the reason only in their cause.
+    except Exception as error:  # datasets, its readers and the network each raise their own
+        # Often only the cause has the reason.
         reason = _describe(error.__cause__ or error)
         if problem and isinstance(error, ConnectionError):
             raise ConfigError(
@@ -114,8 +114,7 @@ def _ask_for_commit(config: DataConfig) -> tuple[str | None, str]:
                 f"data.path={config.path}: {_no_such_file(config)}; the hub: {_describe(error)}"
             ) from None
         problem = _describe(error)
-    except Exception as error:
-        # Every way in which a network fails has an exception of its own.
+    except Exception as error:  # every way in which a network fails has an exception of its own
         problem = _describe(error)
     huggingface_hub.constants.HF_HUB_OFFLINE = True
     datasets.config.HF_HUB_OFFLINE = True

@@ -4,11 +4,11 @@ import gc
 from collections.abc import Iterator, Mapping
 from functools import partial
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from headcount.data.batches import Batch, EncodedPairs, longest_first
 from headcount.data.sampler import Examples, TokenBudgetSampler
@@ -166,7 +166,7 @@ def _batch_loader(
     split: EncodedPairs, batches: list[Examples], num_workers: int, *, in_windows: bool = False
 ) -> DataLoader[Any]:
     return WorkerLoader(
-        batches,  # type: ignore[arg-type] # any sequence serves as a data set
+        cast(Dataset[Examples], batches),  # torch documents that any sequence serves as one
         batch_size=None,
         collate_fn=partial(split.batch, in_windows=in_windows),
         num_workers=num_workers,

@@ -186,6 +186,8 @@ class Source:
                 f"{name}: dropped {len(dropped)} of {info['rows']} rows: document or summary "
                 f"empty or null ({places})"
             )
+
+        # Rows and ids that were changed.
         if info.get("grouped", info["pairs"]) > info["pairs"]:
             print_line(
                 f"{name}: {info['grouped']} rows are {info['pairs']} examples with several "

@@ -126,7 +126,7 @@ def train_tokenizer(
 def _split_at_words(words: str) -> pre_tokenizers.PreTokenizer:
     try:
         pattern = Regex(f" ?(?:{words})|{PIECES}")
-    except Exception as error:  # the library raises nothing narrower
+    except Exception as error:  # tokenizers raises plain Exception
         raise ConfigError(
             f"tokenizer.words={words} is not a regular expression of tokenizers: {error}; "
             "legal: one of Oniguruma"
@@ -242,7 +242,7 @@ def _read_tokenizer(path: Path) -> Tokenizer:
         tokenizer = Tokenizer.from_str(_fill_gaps(path.read_text(encoding="utf-8")))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    except Exception as error:  # the library raises nothing narrower
+    except Exception as error:  # tokenizers raises plain Exception
         raise ConfigError(f"{path}: not a tokenizer ({error})") from None
     tokenizer.encode_special_tokens = True  # "</s>" within a text is text
     return tokenizer
@@ -290,7 +290,7 @@ def _drops_unknown_text(tokenizer: Tokenizer) -> bool:
     """Return whether letters that a tokenizer does not know leave no token."""
     try:
         encodings = tokenizer.encode_batch(UNKNOWN_TEXTS, add_special_tokens=False)
-    except Exception:  # it reports them as an error, as does encode_texts
+    except Exception:  # a plain one; encode_texts turns it into one line when it matters
         return False
     return not any(encoding.ids for encoding in encodings)
 
@@ -315,7 +315,7 @@ def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
     with _panic_is_config_error("tokenizer.words or the pre-tokenizer of tokenizer.path"):
         try:
             return tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        except Exception as error:  # the library raises nothing narrower
+        except Exception as error:  # tokenizers raises plain Exception
             raise ConfigError(
                 f"tokenizer.path: the tokenizer cannot encode a text: {error}; legal: a tokenizer "
                 "over bytes, or one with an unknown token"
@@ -350,7 +350,7 @@ def _find_letter(tokenizer: Tokenizer) -> list[int]:
     """Return the token of a letter; an empty list if the tokenizer has none."""
     try:
         ids = tokenizer.encode("a", add_special_tokens=False).ids
-    except Exception:  # no unknown token
+    except Exception:  # a plain one, if it has neither this letter nor an unknown token
         ids = []
     if ids:
         return [ids[-1]]

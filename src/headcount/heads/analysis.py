@@ -31,6 +31,7 @@ from headcount.training.module import Summarizer
 
 Values = NDArray[np.float64]
 SCOPE_ALL = "all"
+KINDS = (*ABLATIONS, "only")  # how heads are switched off, one result each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,8 +136,8 @@ def analyse(evaluator: HeadEvaluator) -> Analysis:
                 confidence=float(statistics["confidence"][head.block][head.index]),
                 entropy=float(statistics["entropy"][head.block][head.index]),
                 distance=float(statistics["distance"][head.block][head.index]),
-                loss_changes={kind: changes[kind, "loss"][head] for kind in _KINDS},
-                rouge_changes={kind: changes[kind, "rouge"][head] for kind in _KINDS},
+                loss_changes={kind: changes[kind, "loss"][head] for kind in KINDS},
+                rouge_changes={kind: changes[kind, "rouge"][head] for kind in KINDS},
                 roles={
                     role: scores[head.index]
                     for (block, role), scores in roles.items()
@@ -153,9 +154,6 @@ def analyse(evaluator: HeadEvaluator) -> Analysis:
         loss=float(complete.losses.mean()),
         score=float(complete.rouge(rouge).mean()),
     )
-
-
-_KINDS = (*ABLATIONS, "only")
 
 
 def _stored_importance(evaluator: HeadEvaluator) -> dict[str, Values]:
@@ -181,7 +179,7 @@ def _ablate_one_by_one(
     model = evaluator.summarizer.model
     outputs: HeadOutputs | None = None
     changes: dict[tuple[str, str], dict[Head, Difference]] = {}
-    for kind in _KINDS:
+    for kind in KINDS:
         measured = []
         for number, head in enumerate(heads):
             if kind == "only":

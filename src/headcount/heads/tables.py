@@ -11,11 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from headcount.escape import csv_cell, latex, markdown
-from headcount.heads.analysis import Analysis, HeadResult
+from headcount.heads.analysis import KINDS, Analysis, HeadResult
 from headcount.heads.roles import CROSS_ROLES, SELF_ROLES
 from headcount.terminal import say
 
-KINDS = ("zero", "mean", "resample", "only")
 ROLES = tuple(dict.fromkeys((*SELF_ROLES, *CROSS_ROLES)))
 COLUMNS = (
     "site",
