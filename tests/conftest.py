@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,15 +32,20 @@ PEOPLE, THINGS = ["Ada", "Ben", "Cleo", "Dan"], ["a pear", "a kite", "a drum", "
 
 
 @pytest.fixture(autouse=True)
-def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
-    torch.set_num_threads(
-        1
-    )  # small models gain nothing from more, and lose much on a busy machine
+    # Small models gain nothing from more threads, and lose much on a busy machine.
+    torch.set_num_threads(1)
+    yield
+
+    # A command that a test calls sets variables for the processes that it starts.
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def make_rows(
