@@ -327,3 +327,10 @@ def test_text_of_lists_null_and_comments() -> None:
         assert load([], [f"data.name={nothing}"]).data.name is None
     assert load([], ["data.name='no'"]).data.name == "no"
     assert load([], ["data.test_split=null"]).data.test_split is None
+
+
+@pytest.mark.parametrize("text", ["null", " null\n", "~", "", "# nothing\n"])
+def test_a_file_with_nothing_in_it_is_an_empty_config(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text(text)
+    assert load([str(file)], ["run.name=run"]) == load([], [])

@@ -55,7 +55,7 @@ def test_resumed_as_another_run(forks: Forks, fault, some, tmp_path: Path) -> No
     whole = tokenizer.read_text()
     tokenizer.write_text(whole.replace("</s>", "<end>"))
     before[tokenizer] = tokenizer.read_bytes()
-    refuse("another tokenizer", "tokenizer.path")
+    refuse("another tokenizer", "tokenizer.json")
     shutil.rmtree("cut")
 
 

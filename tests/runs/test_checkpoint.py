@@ -28,7 +28,7 @@ def last(tmp_path: Path) -> Path:
     path = checkpoint_path(tmp_path, "last")
     for step in (1, 2):
         write_checkpoint(
-            {"global_step": step, "state_dict": torch.full((1000,), float(step))}, path
+            {"global_step": step, "state_dict": {"weight": torch.full((1000,), float(step))}}, path
         )
     return path
 
@@ -69,7 +69,9 @@ def test_a_damaged_one_is_named_and_the_one_before_it_used(
     assert last_good_checkpoint(tmp_path) == (last.with_name("previous.ckpt"), 1)
     said = capsys.readouterr().out
     assert said.startswith(f"{last}: damaged") and said.count("\n") == 1
-    write_checkpoint({"global_step": 3}, last)  # the damaged one does not become the one before
+    write_checkpoint(
+        {"global_step": 3, "state_dict": {}}, last
+    )  # the damaged one does not become the one before
     assert [load_checkpoint(tmp_path, name)["global_step"] for name in ("last", "previous")] == [
         3,
         1,
@@ -86,6 +88,16 @@ def test_one_without_its_step_is_damaged(tmp_path: Path) -> None:
     assert last_good_checkpoint(tmp_path) is None
 
 
+@pytest.mark.parametrize("weights", [3, "text", [1], None, {"a": 3}, {1: torch.zeros(1)}])
+def test_one_without_weights_is_damaged(weights: object, tmp_path: Path) -> None:
+    path = checkpoint_path(tmp_path, "best")
+    write_checkpoint({"global_step": 1, "state_dict": weights}, path)
+    with pytest.raises(
+        ConfigError, match=r"best.ckpt: damaged, or not a checkpoint \(it has no weights\)$"
+    ):
+        load_checkpoint(tmp_path, "best")
+
+
 def test_a_run_from_before_a_key_is_still_used(tmp_path: Path) -> None:
     config = load([], [])
     plain = as_dict(config)
@@ -93,7 +105,8 @@ def test_a_run_from_before_a_key_is_still_used(tmp_path: Path) -> None:
         **plain,
         "model": {key: value for key, value in plain["model"].items() if key != "coverage"},
     }
-    write_checkpoint({"global_step": 1, "config": before}, checkpoint_path(tmp_path, "best"))
+    content = {"global_step": 1, "state_dict": {}, "config": before}
+    write_checkpoint(content, checkpoint_path(tmp_path, "best"))
     check_unchanged(tmp_path, config)
     for change, legal in {
         "model.coverage=1.0": "to leave it out",
@@ -105,7 +118,7 @@ def test_a_run_from_before_a_key_is_still_used(tmp_path: Path) -> None:
             ConfigError, match=rf"^{change}: .* was trained with another; legal: {legal}$"
         ):
             check_unchanged(tmp_path, other)
-    write_checkpoint({"global_step": 1}, checkpoint_path(tmp_path, "best"))
+    write_checkpoint({"global_step": 1, "state_dict": {}}, checkpoint_path(tmp_path, "best"))
     with pytest.raises(ConfigError, match="not a checkpoint of this version"):
         check_unchanged(tmp_path, config)
 
@@ -115,7 +128,9 @@ def test_no_place_for_one(tmp_path: Path) -> None:
     with pytest.raises(
         RunError, match=r"last.ckpt: cannot be written \([^\n]*; [\d,]+ bytes are free[^\n]*$"
     ):
-        write_checkpoint({"global_step": 3}, tmp_path / "file" / "checkpoints" / "last.ckpt")
+        write_checkpoint(
+            {"global_step": 3, "state_dict": {}}, tmp_path / "file" / "checkpoints" / "last.ckpt"
+        )
 
 
 def test_none_is_good(last: Path, tmp_path: Path) -> None:
@@ -138,7 +153,7 @@ def test_a_save_that_is_cut_anywhere_between_its_renames(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(os, "replace", replace)
-        write_checkpoint({"global_step": 3}, last)
+        write_checkpoint({"global_step": 3, "state_dict": {}}, last)
     found = last_good_checkpoint(tmp_path)
     assert found and found[1] == 2
     remove_scratch(tmp_path)
@@ -154,7 +169,7 @@ def test_a_full_disk(last: Path, tmp_path: Path) -> None:
         with pytest.raises(
             RunError, match=r"last.ckpt: cannot be written \(.*\); [\d,]+ bytes are free[^\n]*$"
         ):
-            write_checkpoint({"global_step": 3, "state_dict": torch.ones(1000)}, last)
+            write_checkpoint({"global_step": 3, "state_dict": {"weight": torch.ones(1000)}}, last)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, ignored)
@@ -165,19 +180,20 @@ def test_the_directory_for_temporary_files_does_not_matter(
     last: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
-    write_checkpoint({"global_step": 3}, last)
+    write_checkpoint({"global_step": 3, "state_dict": {}}, last)
     assert load_checkpoint(tmp_path, "last")["global_step"] == 3
 
 
 def test_read_while_it_is_written(last: Path, tmp_path: Path) -> None:
     best, stop = checkpoint_path(tmp_path, "best"), threading.Event()
-    write_checkpoint({"global_step": 0}, best)
+    write_checkpoint({"global_step": 0, "state_dict": {}}, best)
 
     def write() -> None:
         step = 1
         while not stop.is_set():
             write_checkpoint(
-                {"global_step": step, "state_dict": torch.full((1000,), float(step))}, best
+                {"global_step": step, "state_dict": {"weight": torch.full((1000,), float(step))}},
+                best,
             )
             step += 1
 

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
+from tokenizers import Tokenizer
 
 from headcount.errors import ConfigError
 from headcount.training.data_module import SummarizationDataModule
@@ -51,6 +52,29 @@ def test_a_record_of_the_data_that_was_edited_by_hand(small, tmp_path: Path) -> 
         (tmp_path / "data.json").write_bytes(content)
         with pytest.raises(ConfigError, match=r"^\S*data.json: not the record .*; legal: [^\n]*$"):
             check_same_data(tmp_path, config, data)
+
+
+def test_the_tokenizer_of_a_started_run(small, tmp_path: Path) -> None:
+    config = small()
+    data = SummarizationDataModule(config)
+    data.setup()
+    path = tmp_path / "tokenizer.json"
+    text = data.tokenizer.to_str()
+    path.write_text(text)
+    check_same_data(tmp_path, config, data)
+
+    # Edited by hand: it may be no tokenizer any more, or another one.
+    for content in ("{", text.replace("</s>", "<end>")):
+        path.write_text(content)
+        with pytest.raises(ConfigError, match=r"tokenizer.json: [^\n]*legal: .* or --fresh$"):
+            check_same_data(tmp_path, config, data)
+    other = Tokenizer.from_str(text)
+    other.add_tokens(["another"])
+    path.write_text(other.to_str())
+    with pytest.raises(
+        ConfigError, match=r"^tokenizer.path=null: .*; legal: the same, or --fresh$"
+    ):
+        check_same_data(tmp_path, config, data)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def analyse_heads(run: Path, config: Config) -> tuple[Path, Analysis]:
     rows = sample_rows(len(split), config.heads.documents)
 
     summarizer = Summarizer(config, data.tokenizer)
-    summarizer.load_weights(load_checkpoint(run, "best").get("state_dict", {}))
+    summarizer.load_weights(load_checkpoint(run, "best")["state_dict"])
     summarizer.eval()
     summarizer.to("cuda" if torch.cuda.is_available() else "cpu")
 

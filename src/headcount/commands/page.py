@@ -145,7 +145,7 @@ def load_page_run(folder: Path, overrides: Sequence[str]) -> PageRun:
     config = load_run_config(folder, list(overrides))
     check_unchanged(folder, config)
     summarizer = Summarizer(config, load_tokenizer(folder / RunFile.TOKENIZER))
-    summarizer.load_weights(load_checkpoint(folder, "best").get("state_dict", {}))
+    summarizer.load_weights(load_checkpoint(folder, "best")["state_dict"])
     summarizer.to("cuda" if torch.cuda.is_available() else "cpu")
     return PageRun(name=folder.resolve().name, summarizer=summarizer.eval(), folder=folder)
 

@@ -71,7 +71,7 @@ def prune_run(
     console = make_console()
     best = load_checkpoint(run, "best")
     summarizer = Summarizer(config, load_tokenizer(run / RunFile.TOKENIZER))
-    summarizer.load_weights(best.get("state_dict", {}))
+    summarizer.load_weights(best["state_dict"])
     summarizer.eval()
 
     heads = heads_of(summarizer.model)

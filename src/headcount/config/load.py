@@ -181,7 +181,10 @@ def _read_texts(file: str) -> DictConfig | ListConfig:
     """
     given = read_yaml(file)
     if isinstance(given, DictConfig):
-        texts = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=yaml.BaseLoader) or {}
+        texts = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+        # A file that holds only "null" is an empty config, and a text to this loader.
+        if not isinstance(texts, dict):
+            return given
         for name, kind, _ in _declared_keys():
             _restore_text(given, texts, name, kind)
     return given

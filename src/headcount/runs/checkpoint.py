@@ -161,7 +161,19 @@ def _read_open(file: BufferedReader, path: Path) -> dict[str, Any]:
     content: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     if "global_step" not in content:
         raise ConfigError(f"{path}: damaged, or not a checkpoint (it has no global_step)")
+    if not _is_weights(content.get("state_dict")):
+        raise ConfigError(f"{path}: damaged, or not a checkpoint (it has no weights)")
     return content
+
+
+def _is_weights(value: Any) -> bool:
+    """Return whether something is a mapping of names to tensors."""
+    if not isinstance(value, dict):
+        return False
+    return all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor)
+        for name, tensor in value.items()
+    )
 
 
 def checkpoint_path(run: Path, name: str) -> Path:

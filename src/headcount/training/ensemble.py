@@ -65,13 +65,13 @@ def load_runs(summarizer: Summarizer, runs: Sequence[Path]) -> int:
     """
     first, *others = runs
     best = load_checkpoint(first, "best")
-    summarizer.load_weights(best.get("state_dict", {}))
+    summarizer.load_weights(best["state_dict"])
 
     models = []
     for run in others:
         own = _generate_like(summarizer.config, run, load_run_config(run, []))
         member = Summarizer(own, summarizer.tokenizer)
-        member.load_weights(load_checkpoint(run, "best").get("state_dict", {}))
+        member.load_weights(load_checkpoint(run, "best")["state_dict"])
         models.append(member.model)
     if models:
         summarizer.join(models)

@@ -160,7 +160,13 @@ def check_same_data(folder: Path, config: Config, data: SummarizationDataModule)
                     f"{folder} was started with another; legal: {then}, or --fresh"
                 )
     path = folder / RunFile.TOKENIZER
-    if path.exists() and fingerprint(load_tokenizer(path)) != fingerprint(data.tokenizer):
+    if not path.exists():
+        return
+    try:
+        started_with = load_tokenizer(path)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; legal: the file as the run wrote it, or --fresh") from None
+    if fingerprint(started_with) != fingerprint(data.tokenizer):
         raise ConfigError(
             f"tokenizer.path={config.tokenizer.path or 'null'}: the tokenizer is not that with "
             f"which {folder} was started; legal: the same, or --fresh"
