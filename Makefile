@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo check test faults format clean
+.PHONY: help demo check test docs faults format clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -17,23 +17,27 @@ $(INSTALLED): requirements.txt pyproject.toml
 demo: $(INSTALLED) ## Train, score and show a summarizer on the embedded data set (no network, no GPU)
 	$(BIN)/headcount train configs/docstrings.yaml
 
-check: $(INSTALLED) ## Everything that CI runs: lint, types, import contracts, tests
+check: $(INSTALLED) ## Everything that CI runs: lint, types, import contracts, docs, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory docs
 	@$(MAKE) --no-print-directory test
 
 test: $(INSTALLED) ## Run the tests (no network)
 	$(BIN)/python -m pytest
 
-faults: $(INSTALLED) ## Try every fault of docs/reliability.md, and write its table (half an hour)
-	FAULT_TABLE=docs/reliability.md OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 -m faults tests/faults
+docs: $(INSTALLED) ## Build the documentation into site/; a broken link or reference fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+faults: $(INSTALLED) ## Try every fault of docs/faults.md, and write its table (half an hour)
+	FAULT_TABLE=docs/faults.md OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 -m faults tests/faults
 
 format: $(INSTALLED) ## Format and mend what ruff can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean: ## Remove the environment and what tools leave (runs/ and the data cache stay)
-	rm -rf $(VENV) build dist src/*.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist site src/*.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find src tests -name __pycache__ -type d -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""What README tells a user to type exists and is accepted."""
+"""What README and the documentation tell a user to type exists and is accepted."""
 
 import re
 import shlex
@@ -11,27 +11,43 @@ from headcount.config.load import load
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = "".join(re.findall(r"```bash\n(.*?)```", README, re.S))
-COMMANDS = [line.split("  #")[0].strip() for line in BLOCKS.splitlines() if line.strip()]
-OURS = [
-    shlex.split(command.removeprefix(".venv/bin/"))
-    for command in COMMANDS
-    if "headcount " in command
-]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "experiments/README.md"]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
 
 
-@pytest.mark.parametrize("words", OURS, ids=" ".join)
-def test_our_commands(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def commands_of(text: str) -> list[str]:
+    """Return the lines of the blocks that are to be typed, without comments."""
+    blocks = "".join(re.findall(r"```(?:bash|console)\n(.*?)```", text, re.S))
+    lines = [line.split("  #")[0].strip().removeprefix("$ ") for line in blocks.splitlines()]
+    return [line for line in lines if line]
+
+
+COMMANDS = commands_of(README)
+OURS = []
+for page in PAGES:
+    for line in commands_of(page.read_text()):
+        if re.match(r"(\.venv/bin/)?headcount ", line):
+            OURS.append(line.removeprefix(".venv/bin/"))
+
+
+@pytest.mark.parametrize("line", sorted(set(OURS)))
+def test_our_commands(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    command, args = words[1], [word for word in words[2:] if word not in ("|", ">")]
+    _, command, *args = shlex.split(line)
     assert command in {c.callback.__name__ for c in cli.app.registered_commands if c.callback}
-    if command in ("train", "config", "baselines", "data") and "--schema" not in args:
-        files = [a for a in args if "=" not in a]
+    overrides = [a for a in args if "=" in a and not a.startswith("--")]
+    if command in ("train", "config", "baselines", "data", "model") and "--schema" not in args:
+        files = [a for a in args if "=" not in a and not a.startswith("--")]
         assert files and all(Path(f).is_file() for f in files)
-        load(files, [a for a in args if "=" in a])
-    elif command == "evaluate":
-        overrides = [a for a in args[1:] if not a.startswith(("--", "runs/"))]
+        load(files, overrides)
+    elif command in ("evaluate", "heads", "page", "serve", "summarize"):
         load(["configs/docstrings.yaml"], overrides)
+    elif command in ("ablate", "report"):
+        assert Path(args[0], "grid.yaml").is_file()
+
+
+def test_the_commands_are_found() -> None:
+    assert len(set(OURS)) > 40
 
 
 def test_both_ways_are_given() -> None:
@@ -48,6 +64,12 @@ def test_both_ways_are_given() -> None:
         assert command in COMMANDS and command in recipes
 
 
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    targets += re.findall(r'<img src="(?!https?:)([^"]+)"', text)
+    for target in targets:
+        # The site makes a page of docstrings for each package.
+        is_made = page.parent.name == "reference" and target.endswith(".md")
+        assert is_made or (page.parent / target).exists(), target

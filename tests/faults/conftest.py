@@ -1,7 +1,7 @@
 """What the tests of faults count, and the table that they write of it.
 
-``make faults`` runs them all and writes the table into docs/reliability.md. ``FAULTS_AT_MOST=2``
-tries no more than two of the cases of each.
+``make faults`` runs them all and writes the table into docs/faults.md. ``FAULTS_AT_MOST=2`` tries
+no more than two of the cases of each.
 """
 
 import os

@@ -281,8 +281,10 @@ def read_yaml(file: str | Path) -> DictConfig | ListConfig:
 
     Raises:
         ConfigError: it is nested as no config is, and as would overflow the parser's stack.
-        FileNotFoundError, OSError, ValueError, yaml.YAMLError, OmegaConfBaseException: it cannot
-        be read.
+        OSError: it cannot be read.
+        ValueError: it is no UTF-8.
+        yaml.YAMLError: it is no YAML.
+        OmegaConfBaseException: OmegaConf rejects it.
     """
     depth = 0
     for event in yaml.parse(
@@ -347,8 +349,8 @@ def _one_line(error: Exception, where: str) -> ConfigError:
     return ConfigError(f"{where}: {message}")
 
 
-def schema() -> str:
-    """Return every key with its type, default and meaning, one a line."""
+def schema_rows() -> list[tuple[str, str, str, str]]:
+    """Return name, type, default and meaning of every key."""
     rows = []
     for name, kind, declared in _declared_keys():
         default = (
@@ -362,6 +364,12 @@ def schema() -> str:
         legal = str(kind) if get_origin(kind) is list else legal
         shown = yaml.safe_dump(default, default_flow_style=True, sort_keys=False, width=10**6)
         rows.append((name, legal, shown.splitlines()[0], declared.metadata["meaning"]))
+    return rows
+
+
+def schema() -> str:
+    """Return every key with its type, default and meaning, one a line."""
+    rows = schema_rows()
     widths = [max(len(row[column]) for row in rows if row[0] != "trainer") for column in range(3)]
     return "\n".join("  ".join([*map(str.ljust, row[:3], widths), row[3]]) for row in rows)
 

@@ -1,0 +1,145 @@
+"""What MkDocs does beside building the pages of this folder.
+
+- the key reference in ``configuration.md`` is made from the schema
+- each package gets a page of its docstrings, each notebook of ``tutorials/`` a page
+- a link to a file of the repository leads to its web page, and fails if there is no such file
+"""
+
+import base64
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+from headcount.config.load import schema_rows
+from headcount.config.schema import Config
+
+ROOT = Path(__file__).parent.parent
+KEYS_MARKER = "<!-- the site has the table of keys here -->"
+PACKAGES = {
+    "api": "The functions at the package's top: `headcount.load_run` and the others.",
+    "config": "The schema and the loader of configs.",
+    "model": "Attention blocks and summarizers in pure torch.",
+    "generation": "Searches, sampling and constraints in pure torch.",
+    "data": "Sources, pairs, tokens and batches.",
+    "evaluation": "Scores and baselines, from text alone.",
+    "runs": "A run on disk.",
+    "training": "The LightningModule, the data module and the Trainer.",
+    "experiments": "Studies: grid, cells, controls, launch and report.",
+    "heads": "Which heads matter.",
+    "page": "The offline page and its server.",
+}
+log = logging.getLogger("mkdocs.hooks.headcount")  # a warning fails the strict build
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages of packages and notebooks."""
+    for package in PACKAGES:
+        content = f"# headcount.{package}\n\n::: headcount.{package}\n"
+        files.append(File.generated(config, f"reference/{package}.md", content=content))
+    for path in sorted((ROOT / "tutorials").glob("*.ipynb")):
+        for name, content in notebook_pages(path):
+            files.append(File.generated(config, f"tutorials/{name}", content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Insert the key reference, and lead links to the repository."""
+    if page.file.src_uri == "reference/index.md":
+        lines = [f"- [headcount.{name}]({name}.md): {text}" for name, text in PACKAGES.items()]
+        markdown += "\n" + "\n".join(lines) + "\n"
+    if page.file.src_uri == "configuration.md":
+        markdown = markdown.replace(KEYS_MARKER, key_reference())
+    folder = (ROOT / "docs" / page.file.src_uri).parent
+    return re.sub(
+        r"(?<!!)\[([^][]*)\]\((\.\./[^)\s]*)\)",
+        lambda link: repository_link(link[1], link[2], folder, page.file.src_uri, files),
+        markdown,
+    )
+
+
+def repository_link(text: str, target: str, folder: Path, page: str, files: Files) -> str:
+    """Return a link to a file of the repository that is no page of the site.
+
+    On GitHub's runners the environment names the repository. Elsewhere the text stays, without a
+    link.
+    """
+    name, _, anchor = target.partition("#")
+    path = Path(os.path.normpath(folder / name))
+    if path.is_relative_to(ROOT / "docs"):
+        return f"[{text}]({target})"
+    if not path.exists():
+        log.warning(f"{page}: a link leads to {target}, which is not in the repository")
+
+    # A notebook has a page.
+    inside = path.relative_to(ROOT).as_posix()
+    if path.suffix == ".ipynb":
+        return f"[{text}]({os.path.relpath(ROOT / 'docs' / inside, folder)[:-6]}.md)"
+
+    repository = os.environ.get("GITHUB_REPOSITORY")
+    if repository is None:
+        return text
+    server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
+    end = f"#{anchor}" if anchor else ""
+    return f"[{text}]({server}/{repository}/blob/main/{inside}{end})"
+
+
+def key_reference() -> str:
+    """Return a table of keys for each section of the schema, as Markdown."""
+    sections = {
+        name: section for name, section in get_type_hints(Config).items() if is_dataclass(section)
+    }
+    rows: dict[str, list[str]] = {}
+    for name, legal, default, meaning in schema_rows():
+        section = name.split(".")[0] if "." in name else ""
+        cells = [f"`{name}`", f"`{legal}`", f"`{default}`", meaning]
+        escaped = [cell.replace("|", "\\|") for cell in cells]
+        rows.setdefault(section, []).append("| " + " | ".join(escaped) + " |")
+
+    parts = []
+    for section, lines in rows.items():
+        title = section or "Keys outside of sections"
+        described = (sections[section].__doc__ or "").strip() if section else ""
+        paragraphs = "\n\n".join(" ".join(part.split()) for part in described.split("\n\n"))
+        table = ["| key | type | default | meaning |", "| --- | --- | --- | --- |", *lines]
+        parts += [f"### {title}", paragraphs, "\n".join(table)]
+    assert set(sections) < set(rows) and len(sections) < len(fields(Config))
+    return "\n\n".join(part for part in parts if part)
+
+
+def notebook_pages(path: Path) -> Iterator[tuple[str, str | bytes]]:
+    """Yield the page of a notebook with its outputs, and the pictures in it: name and content."""
+    parts = []
+    pictures = 0
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            text, picture = _output(output)
+            if text:
+                parts.append(f"```text\n{text.rstrip()}\n```")
+            if picture:
+                pictures += 1
+                name = f"{path.stem}_{pictures}.png"
+                parts.append(f"![Output of the cell above]({name})")
+                yield name, base64.b64decode(picture)
+    yield f"{path.stem}.md", "\n\n".join(parts) + "\n"
+
+
+def _output(output: dict[str, Any]) -> tuple[str, str]:
+    """Return text and picture, in base64, of an output of a cell."""
+    data = output.get("data", {})
+    if "image/png" in data:
+        return "", data["image/png"]
+    return "".join(output.get("text", data.get("text/plain", ""))), ""

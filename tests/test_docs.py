@@ -1,0 +1,66 @@
+"""The documentation site: what its hooks make of the schema, the notebooks and the links."""
+
+import base64
+import importlib.util
+import json
+import logging
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from headcount.config.load import schema_rows
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def hooks() -> ModuleType:
+    pytest.importorskip("mkdocs", reason="needs the extra docs")
+    spec = importlib.util.spec_from_file_location("site_hooks", ROOT / "docs/site_hooks.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_key_is_in_the_reference(hooks: ModuleType) -> None:
+    assert hooks.KEYS_MARKER in (ROOT / "docs/configuration.md").read_text()
+    reference = hooks.key_reference()
+    for name, *_, meaning in schema_rows():
+        [row] = [row for row in reference.splitlines() if row.startswith(f"| `{name}` |")]
+        assert meaning.replace("|", "\\|") in row
+
+
+def test_links_to_the_repository(
+    hooks: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    docs = ROOT / "docs"
+    monkeypatch.setenv("GITHUB_REPOSITORY", "some/fork")
+    link = hooks.repository_link("config", "../mkdocs.yml", docs, "data.md", [])
+    assert link == "[config](https://github.com/some/fork/blob/main/mkdocs.yml)"
+    link = hooks.repository_link("data", "../data.md#tokens", docs / "reference", "index.md", [])
+    assert link == "[data](../data.md#tokens)"
+    link = hooks.repository_link("one", "../tutorials/attention.ipynb", docs, "index.md", [])
+    assert link == "[one](tutorials/attention.md)"
+
+    # A file that is not there fails the strict build.
+    with caplog.at_level(logging.WARNING):
+        hooks.repository_link("gone", "../src/gone.py", docs, "data.md", [])
+    assert "data.md: a link leads to ../src/gone.py" in caplog.text
+
+
+def test_a_notebook_becomes_a_page(hooks: ModuleType, tmp_path: Path) -> None:
+    picture = {"data": {"image/png": base64.b64encode(b"png").decode(), "text/plain": "Figure"}}
+    code = {
+        "cell_type": "code",
+        "source": "1 + 1",
+        "outputs": [{"data": {"text/plain": "2"}}, picture],
+    }
+    cells = [{"cell_type": "markdown", "source": ["# Sums\n", "By hand."]}, code]
+    (tmp_path / "sums.ipynb").write_text(json.dumps({"cells": cells}))
+    made = dict(hooks.notebook_pages(tmp_path / "sums.ipynb"))
+    assert made["sums_1.png"] == b"png"
+    page = made["sums.md"]
+    assert page.startswith("# Sums\nBy hand.\n\n```python\n1 + 1\n```\n\n```text\n2\n```")
+    assert page.endswith("](sums_1.png)\n")
