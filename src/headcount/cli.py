@@ -198,7 +198,7 @@ def baselines(args: Args) -> None:
 @app.command(
     epilog="Examples:\n\n- `headcount compare runs/docstrings-1 runs/docstrings-2`\n\n"
     "- `headcount compare runs/docstrings-1 runs/docstrings-1/evaluation-1 runs/docstrings-2`\n\n"
-    "- `headcount compare runs/docstrings-1 runs/docstrings-2 --report comparison.md`"
+    "- `headcount compare runs/docstrings-1 runs/docstrings-2 --report comparison.html`"
 )
 def compare(
     runs: Annotated[
@@ -206,7 +206,8 @@ def compare(
         typer.Argument(metavar="RUN RUN...", help="run folders, or evaluations within them"),
     ],
     report: Annotated[
-        Path | None, typer.Option(help="write where they differ to this file, as Markdown")
+        Path | None,
+        typer.Option(help="write where they differ to this file: a page (.html) or Markdown"),
     ] = None,
     metric: Annotated[
         str, typer.Option(help="the score of an example that the report is about")
@@ -562,9 +563,10 @@ def report(
         bool, typer.Option("--smoke", help="report the cells of ablate --smoke")
     ] = False,
 ) -> None:
-    """Write what a study has found so far: tables, a figure and text, into its folder.
+    """Write what a study has found so far: tables, a figure, text and a page, into its folder.
 
-    Cells that are not finished are left out.
+    The page, report.html, is one file that needs no network. Cells that are not finished are left
+    out.
     """
     from headcount.commands.report import report
 

@@ -40,6 +40,17 @@ def printable(text: str) -> str:
     return "".join(_escaped(character) for character in text)
 
 
+def printable_values(value: Any) -> Any:
+    """Return a value of JSON whose texts are printable."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {key: printable_values(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [printable_values(each) for each in value]
+    return value
+
+
 def _escaped(character: str) -> str:
     if character in "\n\t" or not _is_control(character):
         return character

@@ -150,6 +150,9 @@ def test_report_of_a_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "## poor and good" in text and "ROUGE-1 by words of the document" in text
     assert "beats good on an example with probability 0.000" in text
     assert f"report: {tmp_path / 'report.md'}" in capsys.readouterr().out
+    compare(folders, report=tmp_path / "report.html", metric="rouge1")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>") and "ROUGE-1 by words of the document" in page
 
     # The differences are those of the terminal.
     values = [

@@ -3,7 +3,7 @@ import pytest
 from headcount.config.schema import EvaluationConfig
 from headcount.evaluation.bootstrap import Difference
 from headcount.evaluation.comparison import Outputs
-from headcount.evaluation.comparison_report import write_comparison
+from headcount.evaluation.comparison_report import as_markdown, make_comparison
 from headcount.evaluation.systems import EXAMPLE_METRICS, Scorers, measure
 
 NUMBERS = range(12)
@@ -24,7 +24,7 @@ def outputs(name: str, summaries: list[str]) -> Outputs:
 
 def written(*others: Outputs, first: Outputs) -> str:
     test = Difference(mean=1.5, low=-0.25, high=3.0, p=0.04)
-    return write_comparison(
+    made = make_comparison(
         [first, *others],
         [{"ROUGE-L": test}] * len(others),
         [f"id-{n}" for n in NUMBERS],
@@ -33,6 +33,7 @@ def written(*others: Outputs, first: Outputs) -> str:
         signature="rouge|sentences:split",
         rouge=SCORERS.rouge,
     )
+    return as_markdown(made)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from headcount.data.pairs import Pairs
-from headcount.page.html import write_page
+from headcount.page.html import ATTENTION, write_page
 from headcount.page.payload import make_page, take, without_references
 from tests.page.browser import Visit
 
@@ -25,7 +25,7 @@ HOSTILE = [
 
 def write(path: Path, pairs: Pairs, *runs: Any, with_heads_off: bool = True) -> Path:
     page = make_page(pairs, runs, with_heads_off=with_heads_off)
-    path.write_text(write_page(page.content, page.maps), encoding="utf-8")
+    path.write_text(write_page(ATTENTION, page.content, page.maps), encoding="utf-8")
     return path
 
 

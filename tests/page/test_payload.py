@@ -3,14 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from headcount.page.payload import (
-    PageRun,
-    choose_examples,
-    make_page,
-    read_findings,
-    steps_of,
-    without_references,
-)
+from headcount.page.payload import PageRun, make_page, read_findings, steps_of, without_references
 
 
 def test_a_page_of_two_runs(make_run) -> None:
@@ -38,11 +31,6 @@ def test_documents_without_references_have_no_scores(make_run) -> None:
     assert document == {"id": r"a\u202eb", "references": [], "words": 3, "text": "Ada: Good day."}
     [described] = page.content["runs"][0]["documents"]
     assert described["rouge"] is None and described["off"][0][1] is None
-
-
-def test_the_sample_is_fixed_and_within_the_split() -> None:
-    assert choose_examples(20, 979) == choose_examples(20, 979) == sorted(choose_examples(20, 979))
-    assert choose_examples(20, 5) == [0, 1, 2, 3, 4]
 
 
 def test_findings_of_the_heads_command(make_run, tmp_path: Path) -> None:

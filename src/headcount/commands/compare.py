@@ -10,7 +10,7 @@ import numpy as np
 from headcount.errors import ConfigError
 from headcount.evaluation.bootstrap import Difference, difference_from_resamples, differences, holm
 from headcount.evaluation.comparison import Outputs
-from headcount.evaluation.comparison_report import write_comparison
+from headcount.evaluation.comparison_report import as_markdown, make_comparison
 from headcount.evaluation.corpus_metrics import (
     CORPUS_TITLES,
     CorpusMetric,
@@ -21,6 +21,8 @@ from headcount.evaluation.rouge import ROUGE_TITLES, ROUGE_TYPES
 from headcount.evaluation.signature import rouge_of_signature
 from headcount.evaluation.systems import EXAMPLE_METRICS, System
 from headcount.evaluation.tables import print_differences, print_systems
+from headcount.page.comparison import describe_comparison
+from headcount.page.html import COMPARISON, write_page
 from headcount.runs.files import write_atomically
 from headcount.runs.scores import Scored, read_results
 from headcount.terminal import make_console, say
@@ -42,7 +44,7 @@ def compare(
     Args:
         folders: two or more, each a run's or an evaluation's. An evaluation of an ensemble or by
             minimum Bayes risk is marked as a system.
-        report: file to write a report to, as Markdown.
+        report: file to write a report to: a page if its name ends in ``.html``, else Markdown.
         metric: the score of an example that the report is about.
 
     Raises:
@@ -100,7 +102,7 @@ def compare(
             print_differences(console, title, [TITLES[name] for name in names], rows)
 
     if report is not None:
-        text = write_comparison(
+        made = make_comparison(
             [
                 _outputs(system, run, shared, metric)
                 for system, run in zip(systems, runs, strict=True)
@@ -112,6 +114,8 @@ def compare(
             signature=runs[0].signature,
             rouge=rouge_of_signature(runs[0].signature),
         )
+        is_page = report.suffix.lower() == ".html"
+        text = write_page(COMPARISON, describe_comparison(made)) if is_page else as_markdown(made)
         write_atomically(report, text)
         say(console, f"\nreport: {report}")
 

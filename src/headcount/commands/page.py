@@ -16,16 +16,9 @@ from headcount.data.pairs import Pairs
 from headcount.data.sources import load_splits
 from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError
-from headcount.page.html import write_page
-from headcount.page.payload import (
-    Page,
-    PageRun,
-    choose_examples,
-    make_page,
-    steps_of,
-    take,
-    without_references,
-)
+from headcount.page.examples import choose_examples
+from headcount.page.html import ATTENTION, write_page
+from headcount.page.payload import Page, PageRun, make_page, steps_of, take, without_references
 from headcount.runs.checkpoint import check_unchanged, load_checkpoint
 from headcount.runs.files import write_atomically
 from headcount.runs.folder import RunFile, load_run_config
@@ -107,7 +100,7 @@ def save_page(content: Page, path: Path) -> None:
     Raises:
         RunError: it cannot be written.
     """
-    write_atomically(path, write_page(content.content, content.maps))
+    write_atomically(path, write_page(ATTENTION, content.content, content.maps))
 
 
 def sort_runs(arguments: Sequence[str]) -> tuple[list[Path], str | None, list[str]]:

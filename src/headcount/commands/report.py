@@ -1,11 +1,17 @@
-"""The command ``report``: what a study has found so far, as tables, a figure and text.
+"""The command ``report``: what a study has found so far, as tables, a figure, text and a page.
 
-The report itself is in ``headcount.experiments.report``.
+The report itself is in ``headcount.experiments.report``, the page in ``headcount.page``.
 """
 
 from pathlib import Path
 
 from headcount.experiments.report.write import report as write_report
+from headcount.page.html import STUDY, write_page
+from headcount.page.study import describe_study
+from headcount.runs.files import write_atomically
+from headcount.terminal import print_line
+
+PAGE = "report.html"
 
 
 def report(experiment: Path, overrides: list[str], *, smoke: bool = False) -> None:
@@ -19,4 +25,7 @@ def report(experiment: Path, overrides: list[str], *, smoke: bool = False) -> No
     Raises:
         ConfigError: the study or an override is wrong, or no cell is finished.
     """
-    write_report(experiment, overrides, smoke=smoke)
+    made, folder = write_report(experiment, overrides, smoke=smoke)
+    path = folder / PAGE
+    write_atomically(path, write_page(STUDY, describe_study(made, folder)))
+    print_line(f"page: {path}, opens in any browser")

@@ -1,14 +1,18 @@
-"""The report of a comparison as Markdown."""
+"""The report of a comparison: all that is known of each system against the first, and as
+Markdown."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from headcount.escape import markdown, markdown_code
-from headcount.evaluation.bootstrap import Difference, Values
+from headcount.evaluation.bootstrap import Difference, Estimate
 from headcount.evaluation.comparison import (
     COPIED_EDGES,
+    Agreement,
     Bucket,
+    NgramUse,
     Outputs,
     find_ngrams,
     largest_wins,
@@ -25,7 +29,82 @@ NGRAMS = 10  # of each system
 EXAMPLES = 5  # of each system
 
 
-def write_comparison(
+@dataclass(frozen=True, kw_only=True)
+class BucketTable:
+    """The scores of two systems by some quantity.
+
+    Attributes:
+        title: of the table.
+        quantity: title of its first column.
+        unit: what the sizes of the buckets count.
+        buckets: the rows.
+    """
+
+    title: str
+    quantity: str
+    unit: str
+    buckets: list[Bucket]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """All that is known of a system against the first one.
+
+    Attributes:
+        first: the first system.
+        other: the system.
+        differences: other minus first by the title of the metric, corrected.
+        improvement: the probability that the other one beats the first on an example.
+        wins: number of examples on which the other one scores higher.
+        losses: number of examples on which it scores lower.
+        agreement: of their summaries.
+        tables: scores by length, by what is copied and by the frequency of words.
+        ngrams: what each writes more often, of the other one and of the first.
+        examples: rows of the examples that each wins most, of the other one and of the first.
+    """
+
+    first: Outputs
+    other: Outputs
+    differences: dict[str, Difference]
+    improvement: Estimate
+    wins: int
+    losses: int
+    agreement: Agreement
+    tables: list[BucketTable]
+    ngrams: tuple[list[NgramUse], list[NgramUse]]
+    examples: tuple[list[int], list[int]]
+
+    @property
+    def ties(self) -> int:
+        """The number of examples on which both score the same."""
+        return len(self.other.scores) - self.wins - self.losses
+
+    @property
+    def orders(self) -> tuple[tuple[Outputs, Outputs], tuple[Outputs, Outputs]]:
+        """Both systems, the other one first, and the first one first."""
+        return (self.other, self.first), (self.first, self.other)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonReport:
+    """How each system differs from the first.
+
+    Attributes:
+        contrasts: one for each system but the first.
+        ids: of the examples.
+        references: of the examples.
+        metric: title of the metric in ``Outputs.scores``.
+        signature: how all of them were scored.
+    """
+
+    contrasts: list[Contrast]
+    ids: Sequence[str]
+    references: Sequence[Sequence[str]]
+    metric: str
+    signature: str
+
+
+def make_comparison(
     outputs: Sequence[Outputs],
     tests: Sequence[dict[str, Difference]],
     ids: Sequence[str],
@@ -34,8 +113,8 @@ def write_comparison(
     metric: str,
     signature: str,
     rouge: Rouge,
-) -> str:
-    """Return a report on how each system differs from the first, as Markdown.
+) -> ComparisonReport:
+    """Find out how each system differs from the first.
 
     Args:
         outputs: two or more systems.
@@ -48,52 +127,122 @@ def write_comparison(
         rouge: for the agreement between summaries.
     """
     first = outputs[0]
-    lines = [f"# {markdown(first.name)} compared with others", ""]
-    lines.append(f"{len(ids):,} examples, scored alike: {markdown_code(signature)}")
+    contrasts = []
     for other, differences in zip(outputs[1:], tests, strict=True):
-        lines += ["", f"## {markdown(other.name)} and {markdown(first.name)}"]
-        lines += _scores(first, other, differences, metric)
-        lines += _improvement(first, other, metric)
-        lines += _agreement(first, other, rouge, metric)
-        lines += _buckets(first, other, references, metric)
-        lines += _ngrams(first, other, references)
-        lines += _examples(first, other, ids, references, metric)
+        contrasts.append(
+            Contrast(
+                first=first,
+                other=other,
+                differences=differences,
+                improvement=probability_of_improvement(other.scores, first.scores),
+                wins=int((other.scores > first.scores).sum()),
+                losses=int((other.scores < first.scores).sum()),
+                agreement=measure_agreement(first, other, rouge),
+                tables=_bucket_tables(first, other, references, metric),
+                ngrams=(
+                    find_ngrams(other, first, references, NGRAMS),
+                    find_ngrams(first, other, references, NGRAMS),
+                ),
+                examples=(
+                    largest_wins(other, first, EXAMPLES),
+                    largest_wins(first, other, EXAMPLES),
+                ),
+            )
+        )
+    return ComparisonReport(
+        contrasts=contrasts, ids=ids, references=references, metric=metric, signature=signature
+    )
+
+
+def _bucket_tables(
+    first: Outputs, other: Outputs, references: Sequence[Sequence[str]], metric: str
+) -> list[BucketTable]:
+    systems = [first, other]
+    tables = []
+
+    # The lengths of document and reference are those of the example. Compression is words of the
+    # document for each of the summary. Empty summaries have none, but the other system's may.
+    lengths = [system.metric("compression") * system.metric("words") for system in systems]
+    document_words = np.where(np.isfinite(lengths[0]), lengths[0], lengths[1]).round()
+    reference_words = np.array([len(words_of(texts[0])) for texts in references], dtype=float)
+    for quantity, values in (
+        ("words of the document", document_words),
+        ("words of the reference", reference_words),
+    ):
+        if np.isfinite(values).any():
+            buckets = score_by([values, values], systems, quartile_edges(values))
+            tables.append(_by(metric, quantity, buckets))
+
+    # Those of the summary are each system's own, as is what it copies.
+    summary_words = [system.metric("words") for system in systems]
+    buckets = score_by(summary_words, systems, quartile_edges(summary_words[0]))
+    tables.append(_by(metric, "words of the summary", buckets))
+    copied = [system.metric("coverage") for system in systems]
+    buckets = score_by(copied, systems, np.array(COPIED_EDGES))
+    tables.append(_by(metric, "% of the summary copied from the document", buckets))
+
+    tables.append(
+        BucketTable(
+            title="F1 of words by their frequency in the references",
+            quantity="occurrences",
+            unit="words",
+            buckets=score_by_frequency(systems, references),
+        )
+    )
+    return tables
+
+
+def _by(metric: str, quantity: str, buckets: list[Bucket]) -> BucketTable:
+    return BucketTable(
+        title=f"{metric} by {quantity}", quantity=quantity, unit="examples", buckets=buckets
+    )
+
+
+def as_markdown(report: ComparisonReport) -> str:
+    """Return a report as Markdown."""
+    first = report.contrasts[0].first
+    lines = [f"# {markdown(first.name)} compared with others", ""]
+    lines.append(f"{len(report.ids):,} examples, scored alike: {markdown_code(report.signature)}")
+    for contrast in report.contrasts:
+        lines += ["", f"## {markdown(contrast.other.name)} and {markdown(first.name)}"]
+        lines += _differences(contrast, report.metric)
+        lines += _improvement(contrast, report.metric)
+        lines += _agreement(contrast, report.metric)
+        for table in contrast.tables:
+            lines += _bucket_table(contrast, table)
+        lines += _ngrams(contrast)
+        lines += _examples(contrast, report)
     return "\n".join(lines) + "\n"
 
 
-def _scores(
-    first: Outputs, other: Outputs, differences: dict[str, Difference], metric: str
-) -> Iterator[str]:
+def _differences(contrast: Contrast, metric: str) -> Iterator[str]:
     rows = []
-    for title, test in differences.items():
+    for title, test in contrast.differences.items():
         interval = f"{test.mean:+.2f} [{test.low:+.2f}, {test.high:+.2f}]"
         rows.append([title, interval, f"{test.p:.4f}"])
     yield from _section("Differences")
     yield (
-        f"{markdown(other.name)} minus {markdown(first.name)}, with 95 % interval over documents "
-        "and p by paired bootstrap, two-sided, Holm-corrected. All that follows is by "
-        f"{metric} of each example."
+        f"{markdown(contrast.other.name)} minus {markdown(contrast.first.name)}, with 95 % "
+        "interval over documents and p by paired bootstrap, two-sided, Holm-corrected. All that "
+        f"follows is by {metric} of each example."
     )
     yield ""
     yield from _table(["", "difference", "p"], rows)
 
 
-def _improvement(first: Outputs, other: Outputs, metric: str) -> Iterator[str]:
-    found = probability_of_improvement(other.scores, first.scores)
-    wins = int((other.scores > first.scores).sum())
-    losses = int((other.scores < first.scores).sum())
-    ties = len(other.scores) - wins - losses
+def _improvement(contrast: Contrast, metric: str) -> Iterator[str]:
+    found = contrast.improvement
     yield from _section("Probability of improvement")
     yield (
-        f"{markdown(other.name)} beats {markdown(first.name)} on an example with probability "
-        f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}] (Agarwal et al. 2021; 0.5 is no "
-        f"improvement): better on {wins:,}, worse on {losses:,}, equal on {ties:,} examples by "
-        f"{metric}."
+        f"{markdown(contrast.other.name)} beats {markdown(contrast.first.name)} on an example "
+        f"with probability {found.mean:.3f} [{found.low:.3f}, {found.high:.3f}] (Agarwal et al. "
+        f"2021; 0.5 is no improvement): better on {contrast.wins:,}, worse on "
+        f"{contrast.losses:,}, equal on {contrast.ties:,} examples by {metric}."
     )
 
 
-def _agreement(first: Outputs, other: Outputs, rouge: Rouge, metric: str) -> Iterator[str]:
-    found = measure_agreement(first, other, rouge)
+def _agreement(contrast: Contrast, metric: str) -> Iterator[str]:
+    found = contrast.agreement
     correlation = "none" if np.isnan(found.correlation) else f"{found.correlation:.2f}"
     yield from _section("Agreement")
     yield (
@@ -103,88 +252,41 @@ def _agreement(first: Outputs, other: Outputs, rouge: Rouge, metric: str) -> Ite
     )
 
 
-def _buckets(
-    first: Outputs, other: Outputs, references: Sequence[Sequence[str]], metric: str
-) -> Iterator[str]:
-    systems = [first, other]
-    # Words of the document for each of the summary, times words of the summary: empty summaries
-    # have no compression, but the other system's may have.
-    lengths = [system.metric("compression") * system.metric("words") for system in systems]
-    document_words = np.where(np.isfinite(lengths[0]), lengths[0], lengths[1]).round()
-    reference_words = np.array([len(words_of(texts[0])) for texts in references], dtype=float)
-    copied = [system.metric("coverage") for system in systems]
-
-    def by(title: str, quantities: Sequence[Values], edges: Values) -> Iterator[str]:
-        yield from _section(f"{metric} by {title}")
-        yield from _bucket_table(title, "examples", systems, score_by(quantities, systems, edges))
-
-    for title, quantity in (
-        ("words of the document", document_words),
-        ("words of the reference", reference_words),
-    ):
-        if np.isfinite(quantity).any():
-            yield from by(title, [quantity, quantity], quartile_edges(quantity))
-    yield from by(
-        "words of the summary",
-        [system.metric("words") for system in systems],
-        quartile_edges(first.metric("words")),
-    )
-    yield from by("% of the summary copied from the document", copied, np.array(COPIED_EDGES))
-
-    yield from _section("F1 of words by their frequency in the references")
-    frequency = score_by_frequency(systems, references)
-    yield from _bucket_table("occurrences", "words", systems, frequency)
-
-
-def _bucket_table(
-    title: str, unit: str, systems: Sequence[Outputs], buckets: Sequence[Bucket]
-) -> Iterator[str]:
-    names = [markdown(system.name) for system in systems]
-    titles = [title]
-    for name in names:
-        titles += [name, unit]
+def _bucket_table(contrast: Contrast, table: BucketTable) -> Iterator[str]:
+    titles = [table.quantity]
+    for system in (contrast.first, contrast.other):
+        titles += [markdown(system.name), table.unit]
     rows = []
-    for bucket in buckets:
+    for bucket in table.buckets:
         row = [bucket.label]
         for score, size in zip(bucket.scores, bucket.sizes, strict=True):
             row += ["-" if np.isnan(score) else f"{score:.2f}", f"{size:,}"]
         rows.append(row)
+    yield from _section(table.title)
     yield from _table(titles, rows)
 
 
-def _ngrams(first: Outputs, other: Outputs, references: Sequence[Sequence[str]]) -> Iterator[str]:
-    for more, less in ((other, first), (first, other)):
+def _ngrams(contrast: Contrast) -> Iterator[str]:
+    for (more, less), found in zip(contrast.orders, contrast.ngrams, strict=True):
         yield from _section(f"N-grams that {markdown(more.name)} writes more often")
-        rows = [
-            [
-                markdown(" ".join(use.ngram)),
-                f"{use.counts[0]:,}",
-                f"{use.counts[1]:,}",
-                f"{use.in_references:,}",
-            ]
-            for use in find_ngrams(more, less, references, NGRAMS)
-        ]
+        rows = []
+        for use in found:
+            counts = [f"{count:,}" for count in (*use.counts, use.in_references)]
+            rows.append([markdown(" ".join(use.ngram)), *counts])
         yield from _table(["", markdown(more.name), markdown(less.name), "references"], rows)
 
 
-def _examples(
-    first: Outputs,
-    other: Outputs,
-    ids: Sequence[str],
-    references: Sequence[Sequence[str]],
-    metric: str,
-) -> Iterator[str]:
-    for winner, loser in ((other, first), (first, other)):
+def _examples(contrast: Contrast, report: ComparisonReport) -> Iterator[str]:
+    for (winner, loser), examples in zip(contrast.orders, contrast.examples, strict=True):
         yield from _section(f"Examples where {markdown(winner.name)} wins most")
-        examples = largest_wins(winner, loser, EXAMPLES)
         if not examples:
             yield "None."
         for example in examples:
             yield (
-                f"- {markdown(ids[example])}: {metric} {winner.scores[example]:.2f} against "
-                f"{loser.scores[example]:.2f}"
+                f"- {markdown(report.ids[example])}: {report.metric} "
+                f"{winner.scores[example]:.2f} against {loser.scores[example]:.2f}"
             )
-            yield f"  - reference: {markdown(references[example][0])}"
+            yield f"  - reference: {markdown(report.references[example][0])}"
             for system in (winner, loser):
                 yield f"  - {markdown(system.name)}: {markdown(system.summaries[example])}"
 

@@ -1,4 +1,4 @@
-"""One HTML file: the template with style, scripts and data within it.
+"""One HTML file: the template with a design's style, scripts and data within it.
 
 Nothing is loaded from anywhere: a Content-Security-Policy in the file forbids it, and lets no
 script or style in but ours, known by their SHA-256. Data is JSON in elements that are no scripts.
@@ -8,30 +8,72 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-MODULES = (  # in the order of their imports
-    "dom", "words", "state", "maps", "tokens", "panel", "thumbnails", "heads_off", "save", "live",
-    "main",
-)  # fmt: skip
 IMPORT = re.compile(r"^import [^;]*;\n", re.M)
+EXPORT = re.compile(r"^export ", re.M)
+PART = re.compile(r"\{\{([A-Z]+)\}\}")
 # Markup, controls, what ends a line of JavaScript, surrogates, the byte-order mark.
 UNSAFE = re.compile("[<>&\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff]")
-EXPORT = re.compile(r"^export ", re.M)
 
 
-def write_page(content: dict[str, Any], maps: dict[str, str], *, live: bool = False) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """What a kind of page is made of.
+
+    Attributes:
+        body: the file with its elements.
+        styles: its stylesheets.
+        modules: its scripts, in the order of their imports.
+    """
+
+    body: str
+    styles: tuple[str, ...]
+    modules: tuple[str, ...]
+
+
+ATTENTION = Design(  # of ``headcount page`` and ``headcount serve``
+    body="attention.html",
+    styles=("style.css", "attention.css"),
+    modules=(
+        "dom", "words", "state", "maps", "tokens", "panel", "thumbnails", "live", "heads_off",
+        "save", "attention",
+    ),
+)  # fmt: skip
+STUDY = Design(  # of ``headcount report``
+    body="study.html",
+    styles=("style.css", "results.css"),
+    modules=("dom", "words", "table", "chart", "summaries", "study"),
+)
+COMPARISON = Design(  # of ``headcount compare --report``
+    body="comparison.html",
+    styles=("style.css", "results.css"),
+    modules=("dom", "words", "table", "comparison"),
+)
+DESIGNS = (ATTENTION, STUDY, COMPARISON)
+
+
+def write_page(
+    design: Design,
+    content: Mapping[str, Any],
+    maps: Mapping[str, str] | None = None,
+    *,
+    live: bool = False,
+) -> str:
     """Return the HTML of a page.
 
     Args:
-        content: from ``payload``, as JSON.
+        design: of the page.
+        content: what it shows, as JSON.
         maps: packed attention weights by a name that ``content`` uses.
         live: whether the page may ask the server that it comes from.
     """
-    style = _resource("style.css")
-    script = _script()
+    style = "".join(_resource(name) for name in design.styles)
+    script = _script(design)
     policy = "; ".join(
         [
             "default-src 'none'",
@@ -44,10 +86,16 @@ def write_page(content: dict[str, Any], maps: dict[str, str], *, live: bool = Fa
         ]
     )
     data = [f'<script type="application/json" id="data">{embed(content)}</script>']
-    for name, text in maps.items():
+    for name, text in (maps or {}).items():
         data.append(f'<script type="text/plain" id="{name}">{text}</script>')
-    parts = {"POLICY": policy, "STYLE": style, "SCRIPT": script, "DATA": "\n".join(data)}
-    return re.sub(r"\{\{([A-Z]+)\}\}", lambda match: parts[match[1]], _resource("template.html"))
+    parts = {
+        "POLICY": policy,
+        "STYLE": style,
+        "BODY": _resource(design.body),
+        "DATA": "\n".join(data),
+        "SCRIPT": script,
+    }
+    return PART.sub(lambda match: parts[match[1]], _resource("template.html"))
 
 
 def embed(value: Any) -> str:
@@ -63,10 +111,10 @@ def _resource(name: str) -> str:
 
 
 @cache
-def _script() -> str:
+def _script(design: Design) -> str:
     """Return the modules as one script: imports between them are dropped, as are exports."""
     modules = []
-    for name in MODULES:
+    for name in design.modules:
         source = IMPORT.sub("", _resource(f"modules/{name}.js"))
         modules.append(f"// {name}.js\n{EXPORT.sub('', source)}")
     return "\n".join(modules)

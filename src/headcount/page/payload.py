@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from headcount.data.batches import EncodedPairs
 from headcount.data.pairs import Pairs
 from headcount.escape import printable
@@ -50,12 +48,6 @@ class Page:
 
     content: dict[str, Any]
     maps: dict[str, str]
-
-
-def choose_examples(number: int, examples: int) -> list[int]:
-    """Return the rows of a fixed random sample of a split, in order."""
-    order = np.random.default_rng(0).permutation(examples)
-    return sorted(order[:number].tolist())
 
 
 def take(pairs: Pairs, rows: Sequence[int]) -> Pairs:

@@ -24,7 +24,7 @@ from headcount.errors import ConfigError
 from headcount.escape import printable
 from headcount.heads.blocks import heads_of
 from headcount.page.heads_off import generate_without
-from headcount.page.html import write_page
+from headcount.page.html import ATTENTION, write_page
 from headcount.page.payload import (
     Page,
     PageRun,
@@ -98,7 +98,8 @@ class PageServer:
         except RefusedError as refused:
             return _error(refused.status, str(refused))
         content = {**self.page.content, "live": True}
-        return HTMLResponse(write_page(content, self.page.maps, live=True), headers=HEADERS)
+        html = write_page(ATTENTION, content, self.page.maps, live=True)
+        return HTMLResponse(html, headers=HEADERS)
 
     def answering(
         self, work: Callable[[dict[str, Any]], Any]

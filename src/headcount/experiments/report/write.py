@@ -71,7 +71,9 @@ class Report:
     method: list[str]
 
 
-def report(experiment: Path, overrides: Sequence[str] = (), *, smoke: bool = False) -> None:
+def report(
+    experiment: Path, overrides: Sequence[str] = (), *, smoke: bool = False
+) -> tuple[Report, Path]:
     """Compare a study's finished trainings; write and print the results.
 
     Args:
@@ -79,6 +81,9 @@ def report(experiment: Path, overrides: Sequence[str] = (), *, smoke: bool = Fal
         overrides: ``tracking.KEY=VALUE`` each, for the report's own W&B run.
         smoke: report the ``--smoke`` trainings. Their report is written beside them instead of
             into the experiment's folder.
+
+    Returns:
+        The report, and the folder that it was written into.
 
     Raises:
         ConfigError: the grid is wrong, nothing is finished yet, or a finished run is damaged.
@@ -93,6 +98,7 @@ def report(experiment: Path, overrides: Sequence[str] = (), *, smoke: bool = Fal
     _write_files(made, folder)
     _print(made, folder)
     _log_to_wandb(made, folder, tracking)
+    return made, folder
 
 
 def make_report(study: Study) -> Report:

@@ -23,6 +23,11 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
+// Return what the file shows.
+export function readContent() {
+  return JSON.parse(byId('data').textContent);
+}
+
 // Move the focus among elements by arrow keys, one of which the Tab key reaches.
 // `neighbour(index, key)` returns the next index, or null for a key that does not move.
 export function roving(container, items, neighbour) {
@@ -33,16 +38,12 @@ export function roving(container, items, neighbour) {
     const next = neighbour(index, event.key);
     if (next === null || !items[next]) return;
     event.preventDefault();
-    focusItem(items, next);
+    items[next].focus();
   });
   container.addEventListener('focusin', (event) => {
     if (!items.includes(event.target)) return;
     for (const item of items) item.tabIndex = item === event.target ? 0 : -1;
   });
-}
-
-function focusItem(items, index) {
-  items[index].focus();
 }
 
 // The step that a key makes through a list in reading order; up and down change the line on screen.

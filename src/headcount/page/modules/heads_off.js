@@ -2,9 +2,9 @@
 
 import { element, readingOrder, roving } from './dom.js';
 import { summarizeWithout } from './live.js';
-import { marked, scores } from './panel.js';
+import { scores } from './panel.js';
 import { content, documentOf, headNames, state, writeFragment } from './state.js';
-import { changedWords, signed } from './words.js';
+import { changedWords, marked, signed } from './words.js';
 
 const SITES = { encoder: 'Encoder', decoder: 'Decoder', cross: 'Cross-attention' };
 

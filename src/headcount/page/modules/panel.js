@@ -4,7 +4,7 @@ import { element } from './dom.js';
 import { addRows, columnOf, largest, loadMaps, toDocument } from './maps.js';
 import { content, documentOf, state, writeFragment } from './state.js';
 import { tokenList } from './tokens.js';
-import { difference, percent, quoted, visible } from './words.js';
+import { marked, percent, quoted, visible } from './words.js';
 
 const ROUGE = ['ROUGE-1', 'ROUGE-2', 'ROUGE-L'];
 const MOST = 6; // tokens that are listed by name
@@ -224,16 +224,6 @@ export function scores(values) {
     list.append(element('div', {}, element('dt', {}, ROUGE[index]), element('dd', {}, value.toFixed(1))));
   });
   return list;
-}
-
-// Return the words of a text with what is different from an earlier one.
-export function marked(before, after) {
-  const nodes = [];
-  for (const part of difference(before, after)) {
-    const name = { same: 'span', removed: 'del', added: 'ins' }[part.kind];
-    nodes.push(element(name, {}, part.word), ' ');
-  }
-  return nodes;
 }
 
 function bars(title, values) {

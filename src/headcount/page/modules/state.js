@@ -1,8 +1,9 @@
 // What the page holds, and what is chosen on it. The choice is in the fragment of the URL.
 
-import { byId } from './dom.js';
+import { readContent } from './dom.js';
+import { parseIndex } from './words.js';
 
-export const content = JSON.parse(byId('data').textContent);
+export const content = readContent();
 
 export const ORDERS = ['given', 'rouge', 'length', 'difference'];
 export const SORTS = ['position', 'importance', 'entropy'];
@@ -60,8 +61,8 @@ export function writeFragment() {
 export function readFragment() {
   const values = new URLSearchParams(location.hash.slice(1));
   Object.assign(state, initial());
-  state.document = number(values.get('document'), content.documents.length) ?? 0;
-  state.active = number(values.get('run'), content.runs.length) ?? 0;
+  state.document = parseIndex(values.get('document'), content.documents.length) ?? 0;
+  state.active = parseIndex(values.get('run'), content.runs.length) ?? 0;
   if (ORDERS.includes(values.get('order'))) state.order = values.get('order');
   if (SORTS.includes(values.get('sort'))) state.sort = values.get('sort');
   if (!content.documents.length) return;
@@ -70,23 +71,16 @@ export function readFragment() {
     const get = (name) => values.get(`${name}${run + 1}`);
     const about = documentOf(run);
     const layers = about.maps.filter((map) => map.site === 'cross');
-    choice.layer = number(get('layer'), layers.length);
-    choice.head = choice.layer === null ? null : number(get('head'), layers[choice.layer].heads);
+    choice.layer = parseIndex(get('layer'), layers.length);
+    choice.head = choice.layer === null ? null : parseIndex(get('head'), layers[choice.layer].heads);
     choice.tokens = (get('tokens') ?? '').split('.')
-      .map((text) => number(text, about.written.length))
+      .map((text) => parseIndex(text, about.written.length))
       .filter((token) => token !== null);
-    choice.source = number(get('source'), about.tokens.length);
+    choice.source = parseIndex(get('source'), about.tokens.length);
     const heads = headNames(run);
     choice.off = (get('off') ?? '').split('_').filter((name) => heads.includes(name));
     choice.enlarged = mapNames(run).includes(get('map')) ? get('map') : null;
   });
-}
-
-// Read a number from one up to `count` as an index; null: it is none.
-function number(text, count) {
-  if (!/^[0-9]{1,6}$/.test(text ?? '')) return null;
-  const index = Number(text) - 1;
-  return index >= 0 && index < count ? index : null;
 }
 
 export function headNames(run) {

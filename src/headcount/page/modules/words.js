@@ -1,5 +1,7 @@
 // Texts as words: differences, numbers, excerpts.
 
+import { element } from './dom.js';
+
 export function wordsOf(text) {
   return text.split(/\s+/u).filter((word) => word !== '');
 }
@@ -42,14 +44,24 @@ export function changedWords(before, after) {
   return difference(before, after).filter((part) => part.kind !== 'same').length;
 }
 
+// Return the words of a text with what is different from an earlier one.
+export function marked(before, after) {
+  const nodes = [];
+  for (const part of difference(before, after)) {
+    const name = { same: 'span', removed: 'del', added: 'ins' }[part.kind];
+    nodes.push(element(name, {}, part.word), ' ');
+  }
+  return nodes;
+}
+
 export function percent(share) {
   const value = 100 * share;
   return `${value.toFixed(value < 10 ? 1 : 0)} %`;
 }
 
-export function signed(value) {
-  const text = Math.abs(value).toFixed(1);
-  if (text === '0.0') return '0.0';
+export function signed(value, digits = 1) {
+  const text = Math.abs(value).toFixed(digits);
+  if (Number(text) === 0) return text;
   return `${value < 0 ? '−' : '+'}${text}`;
 }
 
@@ -67,4 +79,27 @@ export function visible(token) {
 
 export function quoted(token) {
   return `“${visible(token)}”`;
+}
+
+// Read a number from one up to `count`, as the fragment of the URL has it, as an index; null: it is
+// none.
+export function parseIndex(text, count) {
+  if (!/^[0-9]{1,6}$/.test(text ?? '')) return null;
+  const index = Number(text) - 1;
+  return index >= 0 && index < count ? index : null;
+}
+
+// Return our own sentences as paragraphs and lists. A line that begins with a hyphen is an item of a
+// list, a text in backquotes is code.
+export function prose(lines) {
+  const nodes = [];
+  for (const line of lines) {
+    const isItem = line.startsWith('- ');
+    const texts = (isItem ? line.slice(2) : line).split('`')
+      .map((text, index) => (index % 2 ? element('code', {}, text) : text));
+    if (!isItem) nodes.push(element('p', {}, ...texts));
+    else if (nodes.at(-1)?.localName === 'ul') nodes.at(-1).append(element('li', {}, ...texts));
+    else nodes.push(element('ul', {}, element('li', {}, ...texts)));
+  }
+  return nodes;
 }

@@ -1,0 +1,310 @@
+"""The page of a study: its figure, its tables, and what each setting wrote for some documents."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from headcount.escape import printable_values
+from headcount.evaluation.bootstrap import Estimate as BaselineEstimate
+from headcount.evaluation.systems import EXAMPLE_METRICS
+from headcount.experiments.grid import as_text
+from headcount.experiments.report.findings import setting_name
+from headcount.experiments.report.plot import STYLES, TEXT_HEIGHT, choose_axis, spread
+from headcount.experiments.report.results import MODEL, Result
+from headcount.experiments.report.statistics import MAX_SEEDS, Comparison, Estimate
+from headcount.experiments.report.study import METRICS, SettingResult, Study
+from headcount.experiments.report.tables import COSTS, Block, p_as_text
+from headcount.experiments.report.write import Report
+from headcount.experiments.verdicts import COLORS, SYMBOLS, WORDS
+from headcount.page.examples import choose_examples
+from headcount.runs.folder import RunFile
+
+DOCUMENTS = 20  # whose summaries are shown
+MARGIN = 0.06  # of the range of the figure, above and below what is drawn
+
+
+def describe_study(report: Report, folder: Path) -> dict[str, Any]:
+    """Return what the page of a study shows, as JSON.
+
+    Args:
+        report: on the study.
+        folder: that the page is written into; links to run folders are relative to it.
+    """
+    study = report.study
+    counts = f"{len(study.results)} of {len(study.cells)} trainings"
+    content = {
+        "name": study.grid.name,
+        "subtitle": f"{counts}, {study.examples:,} test examples",
+        "state": report.state,
+        "findings": report.findings,
+        "method": report.method,
+        "metrics": [_describe_metric(study, metric) for metric in METRICS],
+        "axis": _describe_axis(study),
+        "styles": [{"color": color, "marker": marker} for color, marker, _ in STYLES],
+        "verdicts": _describe_verdicts(study),
+        "settings": [_describe_setting(setting, folder) for setting in study.settings],
+        "seeds": sorted({seed for setting in study.settings for seed in setting.seeds}),
+        "documents": _describe_documents(study),
+        "tables": [
+            _score_table(study, report.scores),
+            _cost_table(study, report.costs),
+            _training_table(study, folder),
+        ],
+    }
+    shown: dict[str, Any] = printable_values(content)
+    return shown
+
+
+def _describe_metric(study: Study, metric: str) -> dict[str, Any]:
+    """Return the range of the figure of a metric, and its baselines."""
+    means = {name: scores[metric].mean for name, scores in study.baselines.items()}
+    drawn = list(means.values())
+    for setting in study.settings:
+        estimate = setting.estimates[metric]
+        drawn += [estimate.low, estimate.high]
+        drawn += [score for result in setting.results if (score := _mean(result, metric))]
+    margin = MARGIN * (max(drawn) - min(drawn)) or 1.0
+    low = min(drawn) - margin
+    high = max(drawn) + margin
+
+    # The names of the baselines do not overlap.
+    in_order = sorted(means, key=lambda name: means[name])
+    labels = spread([means[name] for name in in_order], (high - low) * TEXT_HEIGHT)
+    baselines = []
+    for name, label in zip(in_order, labels, strict=True):
+        baselines.append({"name": name, "mean": _rounded(means[name]), "label": _rounded(label)})
+    return {
+        "key": metric,
+        "title": METRICS[metric],
+        "low": _rounded(low),
+        "high": _rounded(high),
+        "baselines": baselines,
+    }
+
+
+def _describe_axis(study: Study) -> dict[str, Any]:
+    axis = choose_axis(list({cell.label: cell for cell in study.cells}.values()))
+    finished = {setting.cell.label: number for number, setting in enumerate(study.settings)}
+    series = []
+    for name, line in axis.series.items():
+        points = []
+        for label, position in line.items():
+            if label in finished:
+                points.append([finished[label], position])
+        series.append({"name": name, "points": points})
+    return {
+        "title": axis.title,
+        "ticks": [[position, text.replace("\n", ", ")] for position, text in axis.ticks.items()],
+        "series": series,
+        "joined": axis.joined,
+    }
+
+
+def _describe_verdicts(study: Study) -> list[dict[str, str]]:
+    """Return the verdicts that occur."""
+    occurring = set()
+    for setting in study.settings:
+        for comparison in setting.comparisons.values():
+            occurring.add(comparison.verdict)
+    described = []
+    for verdict, color in COLORS.items():
+        if verdict in occurring:
+            described.append({"name": verdict, "symbol": SYMBOLS[verdict], "color": color})
+    return described
+
+
+def _describe_setting(setting: SettingResult, folder: Path) -> dict[str, Any]:
+    estimates = setting.estimates.items()
+    comparisons = setting.comparisons.items()
+    return {
+        "name": setting_name(setting.cell),
+        "notes": _notes(setting),
+        "isReference": setting.cell.is_reference,
+        "estimates": {metric: _describe_estimate(each) for metric, each in estimates},
+        "comparisons": {metric: _describe_comparison(each) for metric, each in comparisons},
+        "costs": _describe_costs(setting),
+        "runs": [_describe_run(result, folder) for result in setting.results],
+    }
+
+
+def _notes(setting: SettingResult) -> list[str]:
+    notes = ["the reference"] if setting.cell.is_reference else []
+    for key, value in setting.cell.choice.items():
+        notes.append(f"{key.split('.')[-1]}={as_text(value)}")
+    if len(setting.seeds) < len(setting.cells):
+        notes.append(f"{len(setting.seeds)} of {len(setting.cells)} seeds")
+    return notes
+
+
+def _describe_estimate(estimate: Estimate) -> dict[str, float | None]:
+    return {
+        "mean": _rounded(estimate.mean),
+        "low": _rounded(estimate.low),
+        "high": _rounded(estimate.high),
+        "sd": None if estimate.sd is None else _rounded(estimate.sd),
+    }
+
+
+def _describe_comparison(comparison: Comparison) -> dict[str, Any]:
+    verdict = comparison.verdict
+    note = ""
+    if verdict == "undecided" and comparison.decision is None:
+        more = comparison.seeds_to_decide
+        seeds = f"about {more}" if more else f"more than {MAX_SEEDS}"
+        note = f"{seeds} seeds would decide"
+    return {
+        **_describe_estimate(comparison.difference),
+        "p": p_as_text(comparison.corrected_p),
+        "verdict": WORDS[verdict],
+        "symbol": SYMBOLS[verdict],
+        "color": COLORS[verdict],
+        "note": note,
+    }
+
+
+def _describe_costs(setting: SettingResult) -> list[list[str]]:
+    costs = []
+    for title, (key, unit, number_format) in COSTS.items():
+        value = setting.cost(key)
+        if value is not None:
+            costs.append([title, format(value * unit, number_format)])
+    return costs
+
+
+def _describe_run(result: Result, folder: Path) -> dict[str, Any]:
+    return {
+        "seed": result.cell.seed,
+        "scores": {metric: _rounded_or_none(_mean(result, metric)) for metric in METRICS},
+        "page": _link(folder, result.cell.folder / RunFile.ATTENTION_PAGE),
+    }
+
+
+def _describe_documents(study: Study) -> list[dict[str, Any]]:
+    """Return what each setting wrote for a fixed random sample of the test documents."""
+    chosen = [result for setting in study.settings for result in setting.results]
+    ids = [
+        name
+        for name in chosen[0].scored.rows
+        if all(name in result.scored.rows for result in chosen)
+    ]
+    documents = []
+    for number in choose_examples(DOCUMENTS, len(ids)):
+        name = ids[number]
+        summaries = []
+        for setting in study.settings:
+            summaries.append([_describe_summary(result, name) for result in setting.results])
+        documents.append(
+            {"id": name, "references": chosen[0].scored.references[name], "summaries": summaries}
+        )
+    return documents
+
+
+def _describe_summary(result: Result, name: str) -> dict[str, Any]:
+    values = result.scored.values[result.scored.rows[name]]
+    scores = {}
+    for metric in METRICS:
+        score = float(values[EXAMPLE_METRICS.index(metric)])
+        scores[metric] = round(score, 2) if score == score else None
+    return {"seed": result.cell.seed, "text": result.scored.summaries[name], "scores": scores}
+
+
+def _score_table(study: Study, block: Block) -> dict[str, Any]:
+    rows = []
+    for number, (setting, fields) in enumerate(zip(study.settings, block.settings, strict=True)):
+        sort: list[float | None] = [number]
+        sort += [setting.estimates[metric].mean for metric in METRICS]
+        compared = [setting.comparisons.get(metric) for metric in METRICS]
+        sort += [None if each is None else each.difference.mean for each in compared]
+        # Better in how many metrics, minus worse in how many.
+        verdicts = [each.verdict for each in compared if each is not None]
+        sort.append(verdicts.count("better") - verdicts.count("worse") if verdicts else None)
+        rows.append(_row(number, fields, sort))
+    for (_, *fields), (name, scores) in zip(block.baselines, study.baselines.items(), strict=True):
+        rows.append(_baseline_row(name, fields, scores))
+    return _table("Scores", block.columns, rows, texts=(0, len(block.columns) - 1))
+
+
+def _baseline_row(
+    name: str, fields: Sequence[Sequence[str]], scores: dict[str, BaselineEstimate]
+) -> dict[str, Any]:
+    sort: list[float | None] = [None]
+    sort += [scores[metric].mean for metric in METRICS]
+    sort += [None] * (len(fields) - len(METRICS))
+    return _row(None, [(name,), *fields], sort)
+
+
+def _cost_table(study: Study, block: Block) -> dict[str, Any]:
+    rows = []
+    for number, (setting, fields) in enumerate(zip(study.settings, block.settings, strict=True)):
+        costs = [setting.cost(key) for key, _, _ in COSTS.values()]
+        rows.append(_row(number, fields, [number, *costs]))
+    return _table("Costs, means over seeds", block.columns, rows, texts=(0,))
+
+
+def _training_table(study: Study, folder: Path) -> dict[str, Any]:
+    """Return a row for each training behind the figure, with a link to its page."""
+    rows = []
+    for number, setting in enumerate(study.settings):
+        for result in setting.results:
+            means = [_mean(result, metric) for metric in METRICS]
+            fields = [
+                [setting_name(setting.cell)],
+                [str(result.cell.seed)],
+                *(["-" if mean is None else f"{mean:.2f}"] for mean in means),
+                [result.cell.folder.name],
+            ]
+            row = _row(number, fields, [number, result.cell.seed, *means, None])
+            row["cells"][-1]["link"] = _link(folder, result.cell.folder / RunFile.ATTENTION_PAGE)
+            rows.append(row)
+    columns = ["setting", "seed", *METRICS.values(), "attention"]
+    return _table("Trainings", columns, rows, texts=(0, len(columns) - 1))
+
+
+def _table(
+    title: str, columns: Sequence[str], rows: list[dict[str, Any]], *, texts: Sequence[int]
+) -> dict[str, Any]:
+    described = []
+    for number, column in enumerate(columns):
+        described.append({"title": column, "kind": "text" if number in texts else "number"})
+    return {"title": title, "columns": described, "rows": rows}
+
+
+def _row(
+    setting: int | None, fields: Sequence[Sequence[str]], sort: Sequence[float | None]
+) -> dict[str, Any]:
+    """Return a row of a table.
+
+    Args:
+        setting: its number; None for a baseline, which stays below the settings.
+        fields: the lines of each field.
+        sort: the number that each field sorts by.
+    """
+    cells: list[dict[str, Any]] = []
+    for lines, value in zip(fields, sort, strict=True):
+        cells.append({"lines": list(lines), "sort": _rounded_or_none(value)})
+    return {"setting": setting, "last": setting is None, "cells": cells}
+
+
+def _mean(result: Result, metric: str) -> float | None:
+    score = result.systems[MODEL].get(metric)
+    return score.mean if score else None
+
+
+def _link(folder: Path, target: Path) -> str | None:
+    """Return the address of a file relative to a folder; None: there is no such file."""
+    if not target.is_file():
+        return None
+    path = os.path.relpath(target.resolve(), folder.resolve())
+    return quote(Path(path).as_posix())
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 4)
+
+
+def _rounded_or_none(value: float | None) -> float | None:
+    return None if value is None else _rounded(value)
