@@ -7,6 +7,12 @@ from typing import Any
 
 import pytest
 
+# Roles that a screen reader has to name.
+CONTROLS = (
+    "button", "link", "textbox", "spinbutton", "combobox", "listbox", "option", "image", "img", "table", "region",
+    "group", "navigation",
+)  # fmt: skip
+AXE = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -85,3 +91,24 @@ class Visit:
 
     def text(self, selector: str) -> str:
         return self.page.locator(selector).first.inner_text()
+
+    def nameless(self) -> list[str]:
+        """Roles of what a screen reader reaches and cannot name; ids that several elements have."""
+        session = self.context.new_cdp_session(self.page)
+        nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+        roles = []
+        for node in nodes:
+            role = node.get("role", {}).get("value")
+            name = node.get("name", {}).get("value", "")
+            if role in CONTROLS and not node["ignored"] and not name.strip():
+                roles.append(role)
+        ids = self.script("[...document.querySelectorAll('[id]')].map((each) => each.id)")
+        return roles + [each for each in set(ids) if ids.count(each) > 1]
+
+    def faults(self, axe: str) -> list[Any]:
+        """What axe-core finds, given its source."""
+        self.script(axe)  # by the debugger, which the page's policy does not bind
+        return self.script(
+            "axe.run().then((result) => result.violations.map((each) => "
+            "[each.id, each.impact, each.nodes.slice(0, 3).map((node) => node.html)]))"
+        )

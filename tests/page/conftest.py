@@ -1,6 +1,8 @@
 """Small models with random weights, which write something, and pages of them."""
 
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from headcount.page.payload import PageRun, encode, take
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import Summarizer
 from tests.model.builds import ARCHITECTURES
-from tests.page.browser import open_browser
+from tests.page.browser import AXE, open_browser
 
 MakeRun = Callable[..., tuple[PageRun, Pairs]]
 
@@ -49,3 +51,12 @@ def one_run(make_run: MakeRun) -> tuple[Summarizer, EncodedPairs]:
 def browser() -> Iterator[object]:
     """Return a browser without any network; the test is skipped where none is installed."""
     yield from open_browser()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """Return axe-core's source; the test is skipped where it is not installed."""
+    source = Path(os.environ.get("AXE", AXE))
+    if not source.is_file():
+        pytest.skip("axe-core is not installed (npm install --no-save axe-core@4, or AXE=FILE)")
+    return source.read_text(encoding="utf-8")

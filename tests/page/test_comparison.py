@@ -68,13 +68,16 @@ def test_the_content_is_that_of_the_report(
     assert all("\u202e" not in str(each) and "\0" not in str(each) for each in second["examples"])
 
 
-def test_it_opens_sorts_and_changes_the_run(
-    browser, content: dict[str, Any], tmp_path: Path
-) -> None:
-    path = tmp_path / "comparison.html"
+@pytest.fixture(scope="module")
+def page(content: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("comparison") / "comparison.html"
     path.write_text(write_page(COMPARISON, content), encoding="utf-8")
+    return path
+
+
+def test_it_opens_sorts_and_changes_the_run(browser, page: Path) -> None:
     for phone in (False, True):
-        with Visit(browser, path, phone=phone, dark=phone) as visit:
+        with Visit(browser, page, phone=phone, dark=phone) as visit:
             assert visit.text("h1") == "second and first"
             assert visit.script("document.documentElement.scrollWidth <= innerWidth")
             assert "probability 0.750" in visit.text("#differences")
@@ -85,7 +88,7 @@ def test_it_opens_sorts_and_changes_the_run(
                 for each in table.locator("td:last-child").all_inner_texts()
             ]
             assert shown == sorted(shown, reverse=True) and len(shown) > 2
-            assert visit.page.locator("#examples ins, #examples del").count() > 0
+            assert visit.page.locator("#examples .written > b").count() > 0
             assert visit.page.locator("main img").count() == 0
             visit.page.get_by_role("button", name="third").click()
             assert visit.text("h1") == "third and first" and "run=2" in visit.script(
@@ -93,3 +96,14 @@ def test_it_opens_sorts_and_changes_the_run(
             )
             outside = [url for url in visit.requests if not url.startswith(("file:", "data:"))]
             assert outside == [] and visit.complaints == []
+
+
+def test_every_control_of_a_comparison_has_a_name(browser, page: Path) -> None:
+    with Visit(browser, page) as visit:
+        assert visit.nameless() == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_no_fault_in_a_comparison(browser, axe: str, page: Path, dark: bool) -> None:
+    with Visit(browser, page, dark=dark, phone=dark) as visit:
+        assert visit.faults(axe) == []

@@ -211,3 +211,13 @@ def test_a_study_at_phone_width(browser, page: Path) -> None:
         assert visit.script("document.documentElement.scrollWidth <= innerWidth")
         assert visit.script("document.documentElement.scrollHeight") < 9000
         assert visit.complaints == []
+
+
+def test_every_control_of_a_study_has_a_name(visit: Visit) -> None:
+    assert visit.nameless() == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_axe_finds_no_fault_in_a_study(browser, axe: str, page: Path, dark: bool) -> None:
+    with Visit(browser, page, dark=dark, phone=dark) as visit:
+        assert visit.faults(axe) == []

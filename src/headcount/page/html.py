@@ -40,8 +40,8 @@ ATTENTION = Design(  # of ``headcount page`` and ``headcount serve``
     body="attention.html",
     styles=("style.css", "attention.css"),
     modules=(
-        "dom", "words", "state", "maps", "tokens", "panel", "thumbnails", "live", "heads_off",
-        "save", "attention",
+        "dom", "words", "state", "maps", "tokens", "detail", "panel", "heatmap", "enlarged",
+        "thumbnails", "live", "heads_off", "save", "attention",
     ),
 )  # fmt: skip
 STUDY = Design(  # of ``headcount report``

@@ -36,9 +36,10 @@ def describe_study(report: Report, folder: Path) -> dict[str, Any]:
     """
     study = report.study
     counts = f"{len(study.results)} of {len(study.cells)} trainings"
+    state = "half-finished, " if study.unfinished else ""
     content = {
         "name": study.grid.name,
-        "subtitle": f"{counts}, {study.examples:,} test examples",
+        "subtitle": f"{state}{counts}, {study.examples:,} test examples",
         "state": report.state,
         "findings": report.findings,
         "method": report.method,

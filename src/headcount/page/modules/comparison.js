@@ -2,7 +2,7 @@
 
 import { byId, element, readContent, svgElement } from './dom.js';
 import { sortableTable } from './table.js';
-import { marked, parseIndex, percent, signed } from './words.js';
+import { emphasized, parseIndex, percent, signed, vocabularyOf } from './words.js';
 
 const comparison = readContent();
 
@@ -80,18 +80,19 @@ function examplesOf({ names: [winner, loser], examples }) {
   const parts = [element('h3', {}, `${winner} wins most`)];
   if (!examples.length) parts.push(element('p', { class: 'muted' }, 'None.'));
   for (const { id, reference, texts, scores } of examples) {
+    const known = vocabularyOf([reference]);
     parts.push(element('article', { class: 'example' },
       element('p', { class: 'label' }, id),
       element('p', { class: 'reference', dir: 'auto' }, element('b', {}, 'Reference '), reference),
-      written(winner, scores[0], texts[0]),
-      written(loser, scores[1], ...marked(texts[0], texts[1]))));
+      written(winner, scores[0], emphasized(texts[0], known)),
+      written(loser, scores[1], emphasized(texts[1], known))));
   }
   return element('div', {}, ...parts);
 }
 
-function written(name, score, ...texts) {
+function written(name, score, words) {
   return element('p', { class: 'written', dir: 'auto' },
-    element('span', { class: 'label' }, `${name} `, element('b', {}, score.toFixed(1))), ' ', ...texts);
+    element('span', { class: 'label' }, `${name} `, score.toFixed(1)), ' ', ...words);
 }
 
 function startComparison() {

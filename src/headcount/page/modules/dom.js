@@ -70,7 +70,9 @@ function onNextLine(items, index, direction) {
     if (line !== null && Math.abs(box.top - line) >= 4) break;
     line = box.top;
     const gap = Math.abs(box.left - from.left);
-    if (gap < distance) [best, distance] = [next, gap];
+    if (gap >= distance) continue;
+    best = next;
+    distance = gap;
   }
   return best;
 }

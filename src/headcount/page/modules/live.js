@@ -3,7 +3,7 @@
 import { byId, element } from './dom.js';
 import { addMaps } from './maps.js';
 import { chooseDocument, content, state, writeFragment } from './state.js';
-import { excerpt } from './words.js';
+import { excerpt, wordsOf } from './words.js';
 
 // The token that `headcount serve --host` asks for, from the address that it printed.
 const TOKEN = new URLSearchParams(location.search).get('token') ?? '';
@@ -50,19 +50,10 @@ export async function summarizeWithout(run, heads) {
 // Show the text box; `onNew` is called when a text has been summarized.
 export function startLive(onNew) {
   if (!content.live) return;
-  const [first] = content.runs;
   byId('live').hidden = false;
-  const strategy = byId('live-strategy');
-  if (![...strategy.options].some((option) => option.value === first.strategy)) {
-    strategy.append(element('option', {}, first.strategy));
-  }
-  strategy.value = first.strategy;
-  byId('live-beams').value = first.beams;
-  byId('live-length').value = first.length;
-  byId('live-length').max = first.length;
+  fillSettings(content.runs[0]);
   const status = byId('live-status');
   const submit = byId('live-form').querySelector('[type=submit]');
-
   byId('live-form').addEventListener('submit', async (event) => {
     event.preventDefault();
     const text = byId('live-text').value;
@@ -74,20 +65,7 @@ export function startLive(onNew) {
     status.textContent = 'The model is writing …';
     const began = performance.now();
     try {
-      const chosen = settings();
-      const number = content.documents.length;
-      const { runs } = await ask('summarize', { text, settings: chosen });
-      content.documents.push({
-        id: `pasted: ${excerpt(text, 40)}`, references: [], text, settings: chosen,
-        words: text.split(/\s+/u).filter(Boolean).length,
-      });
-      runs.forEach((answer, run) => {
-        const name = `maps-${run}-${number}`;
-        addMaps(name, answer.packed);
-        content.runs[run].documents.push({ ...answer.document, mapsName: name });
-      });
-      chooseDocument(number);
-      writeFragment();
+      await addText(text);
       status.textContent = `Done in ${((performance.now() - began) / 1000).toFixed(1)} s.`;
       onNew();
     } catch (error) {
@@ -96,4 +74,34 @@ export function startLive(onNew) {
       submit.disabled = false;
     }
   });
+}
+
+// Begin with the settings of the first run; its strategy may be one that the list lacks.
+function fillSettings(run) {
+  const strategy = byId('live-strategy');
+  if (![...strategy.options].some((option) => option.value === run.strategy)) {
+    strategy.append(element('option', {}, run.strategy));
+  }
+  strategy.value = run.strategy;
+  byId('live-beams').value = run.beams;
+  byId('live-length').value = run.length;
+  byId('live-length').max = run.length;
+}
+
+// Let every run summarize a text, and make it the current document.
+async function addText(text) {
+  const chosen = settings();
+  const number = content.documents.length;
+  const { runs } = await ask('summarize', { text, settings: chosen });
+  content.documents.push({
+    id: `pasted: ${excerpt(text, 40)}`, references: [], text, settings: chosen,
+    words: wordsOf(text).length,
+  });
+  runs.forEach((answer, run) => {
+    const name = `maps-${run}-${number}`;
+    addMaps(name, answer.packed);
+    content.runs[run].documents.push({ ...answer.document, mapsName: name });
+  });
+  chooseDocument(number);
+  writeFragment();
 }

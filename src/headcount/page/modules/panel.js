@@ -1,13 +1,13 @@
 // One run and one document: the summary, the document, and what is known of the chosen tokens.
 
+import { describeSource, describeWritten, hint } from './detail.js';
 import { element } from './dom.js';
-import { addRows, columnOf, largest, loadMaps, toDocument } from './maps.js';
+import { addRows, columnOf, loadMaps, toDocument } from './maps.js';
 import { content, documentOf, state, writeFragment } from './state.js';
 import { tokenList } from './tokens.js';
-import { marked, percent, quoted, visible } from './words.js';
+import { marked, percent } from './words.js';
 
 const ROUGE = ['ROUGE-1', 'ROUGE-2', 'ROUGE-L'];
-const MOST = 6; // tokens that are listed by name
 
 // Return the panel of a run. `onChange` is called when its choice has changed.
 export async function makePanel(run, onChange) {
@@ -87,44 +87,9 @@ export async function makePanel(run, onChange) {
     source.select(column === null ? [] : [column]);
     scale.hidden = most === 0;
     scale.replaceChildren('0', element('span', { class: 'ramp' }), percent(most));
-    if (used !== null) describeSource(column, used);
-    else if (sum !== null) describeWritten(rows, sum);
-    else describeNothing();
-  }
-
-  function describeNothing() {
-    const hint = 'Point at a word of the summary to see where the model looked; click to keep it and '
-      + 'add others. Click a word of the document to see where it was used.';
-    detail.replaceChildren(element('p', { class: 'muted' }, hint));
-  }
-
-  function describeWritten(rows, sum) {
-    const parts = [];
-    if (rows.length === 1) {
-      const token = about.written[rows[0]];
-      const shares = [element('span', {}, 'probability ', element('b', {}, percent(token.probability)))];
-      if (token.copied !== null) {
-        shares.push(share('copied', token.copied), share('generated', 1 - token.copied));
-      }
-      parts.push(
-        element('p', { class: 'facts' }, element('strong', {}, quoted(token.text)), ...shares),
-        bars('Instead', token.alternatives.map(([text, value]) => [visible(text), value])),
-      );
-    } else {
-      const texts = rows.map((row) => visible(about.written[row].text)).join(' · ');
-      parts.push(element('p', { class: 'facts' }, element('strong', {}, `${rows.length} tokens added up`), texts));
-    }
-    const best = largest(sum, MOST).filter((index) => sum[index] > 0.001);
-    parts.push(bars('Attended to', best.map((index) => [visible(about.tokens[index]), sum[index] / rows.length])));
-    detail.replaceChildren(...parts);
-  }
-
-  function describeSource(column, used) {
-    const best = largest(used, MOST).filter((index) => used[index] > 0.001);
-    detail.replaceChildren(
-      element('p', { class: 'facts' }, element('strong', {}, quoted(about.tokens[column])), 'in the document'),
-      bars('Attended to by', best.map((index) => [visible(about.written[index].text), used[index]])),
-    );
+    if (used !== null) detail.replaceChildren(...describeSource(about, column, used));
+    else if (sum !== null) detail.replaceChildren(...describeWritten(about, rows, sum));
+    else detail.replaceChildren(hint());
   }
 
   function summaryCard() {
@@ -207,11 +172,6 @@ export async function makePanel(run, onChange) {
   };
 }
 
-function share(name, value) {
-  const key = element('i', { class: `key ${name}` });
-  return element('span', {}, key, `${name} `, element('b', {}, percent(value)));
-}
-
 function describeRun(run) {
   const heads = [...new Set(run.blocks.map((block) => block.heads))].join('/');
   const millions = (run.parameters / 1e6).toFixed(1);
@@ -224,15 +184,4 @@ export function scores(values) {
     list.append(element('div', {}, element('dt', {}, ROUGE[index]), element('dd', {}, value.toFixed(1))));
   });
   return list;
-}
-
-function bars(title, values) {
-  const list = element('ul', { class: 'bars', 'aria-label': title });
-  for (const [text, value] of values) {
-    const bar = element('span', { class: 'bar', 'aria-hidden': 'true' });
-    bar.style.setProperty('--share', `${Math.min(100, 100 * value)}%`);
-    const number = element('span', { class: 'value' }, percent(value));
-    list.append(element('li', {}, element('span', { class: 'name' }, text), bar, number));
-  }
-  return element('div', { class: 'group' }, element('p', { class: 'label' }, title), list);
 }

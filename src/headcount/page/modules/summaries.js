@@ -1,7 +1,7 @@
 // What each setting of a study wrote for one document.
 
 import { byId, element } from './dom.js';
-import { excerpt, wordsOf } from './words.js';
+import { emphasized, excerpt, vocabularyOf } from './words.js';
 
 export const ORDERS = ['given', 'difference'];
 
@@ -31,7 +31,7 @@ export function startDocuments(study, state, onChange) {
 export function showDocument(study, state, onKeep) {
   showChoice(study, state);
   const about = study.documents[state.document];
-  const known = new Set(about.references.flatMap((text) => wordsOf(text).map(bare)));
+  const known = vocabularyOf(about.references);
   const parts = about.references.map((text) => element('p', { class: 'reference', dir: 'auto' },
     element('b', {}, 'Reference '), text));
   parts.push(element('p', { class: 'muted' },
@@ -90,17 +90,4 @@ function differenceOf(study, state, document) {
 
 export function metricOf(study, state) {
   return study.metrics.find((metric) => metric.key === state.metric);
-}
-
-function emphasized(text, known) {
-  const nodes = [];
-  for (const word of wordsOf(text)) {
-    nodes.push(known.has(bare(word)) ? element('b', {}, word) : word, ' ');
-  }
-  return nodes;
-}
-
-// A word without case and without the marks around it.
-function bare(word) {
-  return word.toLowerCase().replace(/^[^\p{L}\p{N}]+|[^\p{L}\p{N}]+$/gu, '');
 }

@@ -39,7 +39,7 @@ export function sortableTable({ title, columns, rows, onRow = null }) {
 
   body.append(...lines.map((line) => line.node));
   const node = element('div', { class: 'frame', role: 'region', tabindex: 0, 'aria-label': title },
-    element('table', {}, element('thead', {}, element('tr', {}, ...titles)), body));
+    element('table', { 'aria-label': title }, element('thead', {}, element('tr', {}, ...titles)), body));
   return { node, rows: lines.map((line) => line.node) };
 }
 

@@ -1,16 +1,12 @@
 // All heads at a glance: a small picture of each head's attention, and a large one of the chosen.
 
 import { element, readingOrder, roving } from './dom.js';
-import { largest, levelAt, loadMaps, weightAt } from './maps.js';
+import { enlargedMap, TITLES } from './enlarged.js';
+import { drawHeatmap } from './heatmap.js';
+import { loadMaps } from './maps.js';
 import { content, documentOf, SORTS, state, writeFragment } from './state.js';
-import { percent, quoted, visible } from './words.js';
 
 const SIDE = 64; // pixels of a thumbnail
-const TITLES = {
-  encoder: 'Document to document',
-  decoder: 'Summary to summary',
-  cross: 'Summary to document',
-};
 
 // Fill the section of thumbnails for the active run. `onView` is called when the attention that
 // the panel shows has changed.
@@ -63,7 +59,7 @@ export async function showThumbnails(section, onView) {
 
   function thumbnail(head, list) {
     const canvas = element('canvas', { 'aria-hidden': 'true' });
-    draw(canvas, head.map, head.index, SIDE);
+    drawHeatmap(canvas, head.map, head.index, SIDE);
     const about = `layer ${head.map.layer + 1}, head ${head.index + 1}, spread over ${head.entropy.toFixed(1)} tokens`;
     const caption = element('span', { class: 'caption', 'aria-hidden': 'true' },
       `${head.map.layer + 1}.${head.index + 1}`, element('span', { class: 'muted' }, head.entropy.toFixed(1)));
@@ -104,7 +100,7 @@ export async function showThumbnails(section, onView) {
     if (choice.enlarged === null) return;
     const [site, layer, index] = choice.enlarged.split('.');
     const map = maps.find((each) => each.site === site && each.layer === Number(layer));
-    large.append(picture(map, Number(index), documentOf(run)));
+    large.append(enlargedMap(map, Number(index), documentOf(run)));
   }
 }
 
@@ -130,82 +126,4 @@ function sorted(heads) {
   if (state.sort === 'entropy') return [...heads].sort((a, b) => a.entropy - b.entropy);
   if (state.sort === 'importance') return [...heads].sort((a, b) => b.importance - a.importance);
   return heads;
-}
-
-// Draw a head's attention. Where there are more weights than pixels the largest one shows.
-function draw(canvas, map, head, side) {
-  const width = Math.min(side, map.columns);
-  const height = Math.min(side, map.rows);
-  canvas.width = width;
-  canvas.height = height;
-  const levels = new Uint8Array(width * height);
-  for (let row = 0; row < map.rows; row += 1) {
-    const y = Math.floor(row * height / map.rows);
-    for (let column = 0; column < map.columns; column += 1) {
-      const cell = y * width + Math.floor(column * width / map.columns);
-      levels[cell] = Math.max(levels[cell], levelAt(map, head, row, column));
-    }
-  }
-
-  const style = getComputedStyle(document.documentElement);
-  const from = channels(style.getPropertyValue('--map-low'));
-  const to = channels(style.getPropertyValue('--map-high'));
-  const pixels = new ImageData(width, height);
-  levels.forEach((level, cell) => {
-    for (let channel = 0; channel < 3; channel += 1) {
-      pixels.data[4 * cell + channel] = from[channel] + (to[channel] - from[channel]) * level / 255;
-    }
-    pixels.data[4 * cell + 3] = 255;
-  });
-  canvas.getContext('2d').putImageData(pixels, 0, 0);
-}
-
-function channels(colour) {
-  return [1, 3, 5].map((begin) => parseInt(colour.trim().slice(begin, begin + 2), 16));
-}
-
-// One head, large: the weight under the pointer, and in words what stands out.
-function picture(map, head, about) {
-  const title = `${TITLES[map.site]}, layer ${map.layer + 1}, head ${head + 1}`;
-  const canvas = element('canvas', { class: 'attention', role: 'img', 'aria-label': title });
-  draw(canvas, map, head, 512);
-  canvas.style.setProperty('--ratio', `${map.columns} / ${map.rows}`);
-  const written = ['(start)', ...about.written.map((token) => token.text)];
-  // A row of the attention within the summary is the token that was read, one before what it wrote.
-  const rowNames = { encoder: about.tokens, decoder: written, cross: written.slice(1) }[map.site];
-  const columnNames = map.site === 'decoder' ? written : about.tokens;
-  const name = (names, cell) => (map.span === 1
-    ? visible(names[cell])
-    : names.slice(cell * map.span, (cell + 1) * map.span).map(visible).join(' '));
-
-  const readout = element('p', { class: 'readout' }, ' ');
-  canvas.addEventListener('pointermove', (event) => {
-    const box = canvas.getBoundingClientRect();
-    const row = Math.min(map.rows - 1, Math.floor((event.clientY - box.top) / box.height * map.rows));
-    const column = Math.min(map.columns - 1, Math.floor((event.clientX - box.left) / box.width * map.columns));
-    if (row < 0 || column < 0) return;
-    const weight = percent(weightAt(map, head, row, column));
-    const [from, to] = [name(rowNames, row), name(columnNames, column)];
-    readout.replaceChildren(element('b', {}, from), ' to ', element('b', {}, to), ` ${weight}`);
-  });
-
-  const strongest = [];
-  for (let row = 0; row < map.rows; row += 1) {
-    const weights = Float32Array.from({ length: map.columns }, (_, column) => weightAt(map, head, row, column));
-    const [column] = largest(weights, 1);
-    strongest.push({ row, column, weight: weights[column] });
-  }
-  strongest.sort((a, b) => b.weight - a.weight);
-  const list = element('ol', { class: 'strongest' });
-  for (const { row, column, weight } of strongest.slice(0, 5)) {
-    const [from, to] = [quoted(name(rowNames, row)), quoted(name(columnNames, column))];
-    list.append(element('li', {}, `${from} to ${to} ${percent(weight)}`));
-  }
-  const parts = [
-    element('h3', {}, title),
-    canvas, readout,
-    element('p', { class: 'label' }, 'Strongest'), list,
-  ];
-  if (map.span > 1) parts.push(element('p', { class: 'muted' }, `A cell stands for ${map.span} × ${map.span} tokens.`));
-  return element('figure', {}, ...parts);
 }

@@ -54,6 +54,24 @@ export function marked(before, after) {
   return nodes;
 }
 
+// Return the words of texts, without case and punctuation.
+export function vocabularyOf(texts) {
+  return new Set(texts.flatMap((text) => wordsOf(text).map(bare)));
+}
+
+// Return the words of a text, those of a vocabulary in bold.
+export function emphasized(text, vocabulary) {
+  const nodes = [];
+  for (const word of wordsOf(text)) {
+    nodes.push(vocabulary.has(bare(word)) ? element('b', {}, word) : word, ' ');
+  }
+  return nodes;
+}
+
+function bare(word) {
+  return word.toLowerCase().replace(/^[^\p{L}\p{N}]+|[^\p{L}\p{N}]+$/gu, '');
+}
+
 export function percent(share) {
   const value = 100 * share;
   return `${value.toFixed(value < 10 ? 1 : 0)} %`;
