@@ -70,11 +70,29 @@ def test_defaults_follow_what_they_name() -> None:
     assert (model.encoder_kv_heads, model.decoder_kv_heads, model.cross_kv_heads) == (4, 2, 2)
 
 
+def test_stages_are_what_they_change() -> None:
+    config = load([], ["stages=[{steps:30,objective:infill},{}]", "optimizer.warmup_steps=7"])
+    [(first, pretraining), (second, training)] = config.stage_plan
+    assert (first, second) == (0, 30)
+    assert (pretraining.objective, training.objective) == ("infill", "summarize")
+    assert pretraining.warmup_steps == training.warmup_steps == 7
+    [(_, only)] = load([], ["data.objective=gap_sentences"]).stage_plan
+    assert only.objective == "gap_sentences" and only.steps is None
+
+
 RECURRENT = "architecture: recurrent, attention: additive"
 MISTAKES = {
     "model: {num_head: 3}": "x.yaml: model.num_head=3: unknown key; did you mean num_heads?",
     "modle: {}": "x.yaml: modle={}: unknown key; did you mean model?",
     "zzz: 1": "x.yaml: zzz=1: unknown key; legal: seed, model,",
+    "stages: [{steps: 3}, {steps: 4}]": "x.yaml: stages: steps=4 of stage 2, the last one, which",
+    "stages: [{}, {}]": "x.yaml: stages: steps=null of stage 1, which another one follows; legal:",
+    "stages: [{steps: 0}, {}]": "x.yaml: stage.steps=0 is out of range: at least 1",
+    "stages: [{step: 3}, {}]": "x.yaml: stages[0].step=3: unknown key; did you mean steps?",
+    "stages: {steps: 3}": "x.yaml: stages={'steps': 3}: wrong type dict; legal: a list",
+    "stages: [gap_sentences]": "x.yaml: stages[0]=gap_sentences: wrong type str; legal: a mapping "
+    "of steps,",
+    "stages: [{steps: 3, objective: denoise}, {}]": "x.yaml: objective: Invalid value 'denoise'",
     "model: {num_heads: four}": "x.yaml: model.num_heads: Value 'four'",
     "model: {num_heads: null}": "x.yaml: model.num_heads: Incompatible value 'None'",
     "model: {num_heads: 3}": "x.yaml: model.num_heads=3 does not divide "

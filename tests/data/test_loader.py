@@ -7,6 +7,7 @@ from torch.utils.data._utils import worker
 
 from headcount.data.batches import EncodedPairs
 from headcount.data.loader import TrainingLoader, check_workers, decoding_loader
+from headcount.data.objectives import Plan, TrainingExamples
 from headcount.data.pairs import Pairs
 from headcount.data.sampler import TokenBudgetSampler
 from headcount.data.tokenizer import train_tokenizer
@@ -15,6 +16,7 @@ from headcount.errors import ConfigError, RunError
 TEXTS = [f"document {n} " * (n % 5 + 1) for n in range(40)]
 PAIRS = Pairs(ids=TEXTS, documents=TEXTS, references=[["a summary"]] * len(TEXTS))
 SPLIT = EncodedPairs(PAIRS, train_tokenizer(TEXTS, "bpe", 280), 64, 32)
+EXAMPLES = TrainingExamples(SPLIT, Plan(), seed=0)
 
 
 def loader(
@@ -23,7 +25,7 @@ def loader(
     sampler = TokenBudgetSampler(SPLIT.lengths, budget=budget, seed=0, processes=processes)
     where = {"process": process, "processes": processes}
     return TrainingLoader(
-        SPLIT, sampler, made_of={"data.batch_tokens": budget}, num_workers=num_workers, **where
+        EXAMPLES, sampler, made_of={"data.batch_tokens": budget}, num_workers=num_workers, **where
     )
 
 

@@ -6,13 +6,19 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from headcount.config.load import load
 from headcount.config.schema import EvaluationConfig
 from headcount.errors import ConfigError
 from headcount.evaluation.rouge import Rouge
 from headcount.generation.hypothesis import Hypothesis
 from headcount.model.ragged import BatchLayout
 from headcount.training.data_module import SummarizationDataModule
-from headcount.training.module import Summarizer, learning_rate_factor, token_accuracy
+from headcount.training.module import (
+    Summarizer,
+    learning_rate_factor,
+    staged_learning_rate_factor,
+    token_accuracy,
+)
 
 
 def built(small, *overrides: str) -> tuple[Summarizer, SummarizationDataModule]:
@@ -150,6 +156,16 @@ def test_learning_rate_over_time() -> None:
     assert learning_rate_factor(110, "cosine", 10, 110) == pytest.approx(0)
     assert learning_rate_factor(43, "inverse_sqrt", 10, 110) == pytest.approx(math.sqrt(11 / 44))
     assert learning_rate_factor(110, "constant", 10, 110) == 1
+
+
+def test_each_stage_has_a_schedule_of_its_own() -> None:
+    stages = [{"steps": 20, "warmup_steps": 4}, {"steps": 10, "schedule": "constant"}, {}]
+    stages[2]["learning_rate_factor"] = 0.5
+    plan = load([], [f"stages={stages}", "optimizer.warmup_steps=2"]).stage_plan
+    factors = [staged_learning_rate_factor(step, plan, 50) for step in range(51)]
+    assert factors[:20] == [learning_rate_factor(step, "cosine", 4, 20) for step in range(20)]
+    assert factors[20:30] == [learning_rate_factor(n, "constant", 2, 10) for n in range(10)]
+    assert factors[30:] == [learning_rate_factor(n, "cosine", 2, 20) / 2 for n in range(21)]
 
 
 def test_draw_where_a_summary_is_cut(small) -> None:

@@ -16,11 +16,12 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from headcount.commands import train as run
 from headcount.config.load import to_yaml
+from headcount.data.tokenizer import START
 from headcount.errors import ConfigError
 from headcount.training.callbacks.step_seeding import SeededSteps
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import Summarizer
-from tests.training.stopping import assert_same, logged, stop_at
+from tests.training.stopping import assert_same, logged, stop_at, watched
 
 EPOCH = 7  # batches; the test below checks it
 # the others depend on the number of steps, in which these runs differ
@@ -111,6 +112,11 @@ EPOCHS = "trainer.max_steps=-1", "trainer.max_epochs=2"
         (5, ["data.streaming=true", "data.shuffle_buffer=8", "trainer.val_check_interval=2"]),
         (5, [*MUON, "trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2", "trainer.val_check_interval=4"]),
         (3, [*MUON, "trainer.precision=bf16-true", "optimizer.weight_decay=0.1"]),
+        # In the first of two stages, and in the second one.
+        (2, ["stages=[{steps:4,objective:gap_sentences},{}]", "evaluation.unit=line", "trainer.val_check_interval=1"]),
+        (5, ["stages=[{steps:3,objective:infill},{learning_rate_factor:0.5}]", "data.num_workers=1",
+             "trainer.accumulate_grad_batches=2", "trainer.val_check_interval=4"]),
+        (5, ["stages=[{steps:3,objective:gap_sentences},{}]", "data.streaming=true", "data.shuffle_buffer=8"]),
     ],
 )  # fmt: skip
 def test_the_same_command_goes_on_and_comes_to_the_same(
@@ -125,6 +131,39 @@ def test_the_same_command_goes_on_and_comes_to_the_same(
     assert not (tmp_path / "cut" / "finished").exists()
     run.train(cut)
     assert_same(tmp_path / "whole", tmp_path / "cut")
+
+
+class MarkedSteps(Callback):
+    """Keeps for each batch its optimizer step, and whether its documents have marks."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[int, bool]] = []
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, *_: Any
+    ) -> None:
+        mark = pl_module.token_ids[START]
+        self.found.append((trainer.global_step, mark in batch.document_ids))
+
+
+@pytest.mark.parametrize("streaming", ["true", "false"])
+def test_a_stage_begins_at_its_step(small, streaming: str) -> None:
+    """In the second epoch, and where the last step of the first one has a batch less."""
+    marked = MarkedSteps()
+    with watched(marked):
+        run.train(
+            small(
+                "stages=[{steps:5,objective:infill},{}]",
+                "trainer.max_steps=7",
+                "trainer.accumulate_grad_batches=2",
+                "trainer.val_check_interval=100",
+                f"data.streaming={streaming}",
+                *DROPOUT,
+            )
+        )
+    assert {step for step, _ in marked.found} == set(range(7))
+    assert all(has_mark == (step < 5) for step, has_mark in marked.found)
+    assert len(marked.found) == (14 if streaming == "true" else 13)
 
 
 def test_a_lost_position_in_the_data_is_noticed(

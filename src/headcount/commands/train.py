@@ -176,11 +176,13 @@ def _train(
         summarizer.initial_weights = read_initial_weights(config, data.tokenizer)
 
     with tracking as loggers:
+        last_stage_begin, _ = config.stage_plan[-1]
         checkpoints = Checkpoints(
             folder,
             f"validation/{config.evaluation.select_by}",
             signals,
             patience=config.evaluation.patience,
+            patience_from=last_stage_begin,
         )
         callbacks = [
             TrainingProgress(console),

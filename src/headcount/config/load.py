@@ -16,7 +16,7 @@ import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from headcount.config.schema import Config
+from headcount.config.schema import Config, StageConfig
 from headcount.errors import ConfigError, legal_names
 
 DEEPEST = 20  # levels of a YAML file
@@ -61,10 +61,24 @@ def _check_keys(given: Any, schema: Any, source: str, prefix: str = "") -> Itera
             )
         if is_dataclass(hints[name]):
             yield from _check_keys(value, hints[name], source, f"{full}.")
+        elif name == "stages":
+            _check_stages(value, source)
+            yield full
         elif name == "trainer" and isinstance(value, dict):
             yield from (f"{full}.{argument}" for argument in value)
         else:
             yield full
+
+
+def _check_stages(stages: Any, source: str) -> None:
+    """Reject what is no list of stages, and unknown keys in one."""
+    if not isinstance(stages, list):
+        raise ConfigError(
+            f"{source}: stages={stages}: wrong type {type(stages).__name__}; legal: a list"
+        )
+    for number, stage in enumerate(stages):
+        for _ in _check_keys(stage, StageConfig, source, f"stages[{number}]."):
+            pass
 
 
 def _suggest(name: str, names: list[str]) -> str:
@@ -361,7 +375,8 @@ def schema_rows() -> list[tuple[str, str, str, str]]:
             if get_origin(kind) is Literal
             else getattr(kind, "__name__", str(kind))
         )
-        legal = str(kind) if get_origin(kind) is list else legal
+        if get_origin(kind) is list:
+            legal = f"list[{get_args(kind)[0].__name__}]"
         shown = yaml.safe_dump(default, default_flow_style=True, sort_keys=False, width=10**6)
         rows.append((name, legal, shown.splitlines()[0], declared.metadata["meaning"]))
     return rows

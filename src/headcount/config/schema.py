@@ -17,6 +17,7 @@ from headcount.errors import ConfigError
 
 OptimizerName = Literal["adamw", "muon"]
 Schedule = Literal["cosine", "inverse_sqrt", "constant"]
+Objective = Literal["summarize", "gap_sentences", "infill"]
 Architecture = Literal["transformer", "gpt", "recurrent"]
 Attention = Literal["dot_product", "query_key_norm", "additive"]
 Positions = Literal["sinusoidal", "learned", "rotary", "alibi", "none"]
@@ -355,6 +356,11 @@ class DataConfig(Section):
     batch_tokens: int = key(
         4096, "maximum number of document plus summary tokens in a training batch", at_least=1
     )
+    objective: Objective = key(
+        "summarize",
+        "what is learned: to summarize, or from the documents alone to write sentences that were "
+        "left out (gap_sentences) or spans of tokens (infill)",
+    )
     length_pools: int = key(
         0,
         "sort by length within pools of this many batches, for models that pad; 0 turns it off",
@@ -453,6 +459,21 @@ class OptimizerConfig(Section):
         "usual, a step costs twice as much; 0 turns it off",
         at_least=0,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig(Section):
+    """A part of a training, in what it differs from the rest of the config."""
+
+    steps: int | None = key(
+        None, "optimizer steps; null for the last stage, which takes the rest", at_least=1
+    )
+    objective: Objective = key("${data.objective}", "as data.objective")
+    learning_rate_factor: float = key(
+        1.0, "factor on the learning rates of the optimizer", at_least=0
+    )
+    schedule: Schedule = key("${optimizer.schedule}", "as optimizer.schedule, over this stage")
+    warmup_steps: int = key("${optimizer.warmup_steps}", "as optimizer.warmup_steps", at_least=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -689,6 +710,11 @@ class Config(Section):
     data: DataConfig = field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    stages: list[StageConfig] = key(
+        [],
+        "consecutive parts of a training: a list of mappings of "
+        + ", ".join(declared.name for declared in fields(StageConfig)),
+    )
     generation: GenerationConfig = field(default_factory=GenerationConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
@@ -712,7 +738,40 @@ class Config(Section):
                 f"optimizer.r_drop={self.optimizer.r_drop} does nothing with "
                 f"model.dropout={self.model.dropout}; legal: 0, or a dropout"
             )
+        self._check_stages()
         self._check_generation_length()
+
+    @property
+    def stage_plan(self) -> list[tuple[int, StageConfig]]:
+        """The stages with the step at which each begins; one stage where none are declared."""
+        stages = self.stages or [
+            StageConfig(
+                objective=self.data.objective,
+                schedule=self.optimizer.schedule,
+                warmup_steps=self.optimizer.warmup_steps,
+            )
+        ]
+        begin = 0
+        plan = []
+        for stage in stages:
+            plan.append((begin, stage))
+            begin += stage.steps or 0
+        return plan
+
+    def _check_stages(self) -> None:
+        """Check that each stage but the last has a number of steps."""
+        for number, stage in enumerate(self.stages, 1):
+            is_last = number == len(self.stages)
+            if is_last and stage.steps is not None:
+                raise ConfigError(
+                    f"stages: steps={stage.steps} of stage {number}, the last one, which takes "
+                    "what is left of the trainer's budget; legal: null"
+                )
+            if not is_last and stage.steps is None:
+                raise ConfigError(
+                    f"stages: steps=null of stage {number}, which another one follows; legal: a "
+                    "number of steps"
+                )
 
     def _check_generation_length(self) -> None:
         """Check that the model has a position for every token that may be generated."""

@@ -1,7 +1,7 @@
 """Loaders: training that resumes at any batch, and decoding that covers every example once."""
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from multiprocessing import get_context
 from typing import Any, cast
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from headcount.data.batches import Batch, EncodedPairs, longest_first
-from headcount.data.sampler import Examples, TokenBudgetSampler
+from headcount.data.objectives import Drawn, TrainingExamples
+from headcount.data.sampler import TokenBudgetSampler
 from headcount.errors import ConfigError, RunError
 from headcount.watchdog import ignore_stop_signals
 
@@ -24,7 +25,7 @@ class TrainingLoader:
     so all processes resume from that of the first.
 
     Args:
-        split: the training split.
+        examples: the training split.
         sampler: the batches of all processes.
         made_of: what the order depends on, by name; a state with other values is rejected.
         num_workers: number of processes that prepare batches ahead; 0: none.
@@ -36,7 +37,7 @@ class TrainingLoader:
 
     def __init__(
         self,
-        split: EncodedPairs,
+        examples: TrainingExamples,
         sampler: TokenBudgetSampler,
         *,
         made_of: Mapping[str, Any],
@@ -45,7 +46,7 @@ class TrainingLoader:
         processes: int = 1,
         same_order: bool = False,
     ) -> None:
-        self.split = split
+        self.examples = examples
         self.order = sampler
         self.made_of = {**made_of, "processes": processes}
         self.num_workers = num_workers
@@ -76,11 +77,20 @@ class TrainingLoader:
         """Yield the batches of this epoch that were not handed out before."""
         self.done = self.skip
         self.skip = 0
-        order = self.order.batches(0 if self.same_order else self.epoch)
-        mine = order[self.process :: self.processes]
-        for batch in _batch_loader(self.split, mine[self.done :], self.num_workers):
+        drawn = self._draw()[self.done :]
+        for batch in _batch_loader(self.examples.batch, drawn, self.num_workers):
             self.done += 1
             yield batch
+
+    def _draw(self) -> list[Drawn]:
+        """Return what each batch of this epoch is made of."""
+        order_epoch = 0 if self.same_order else self.epoch
+        batches = self.order.batches(order_epoch)[self.process :: self.processes]
+        drawn = []
+        for position, indices in enumerate(batches):
+            objective = self.examples.plan.objective(position, self.epoch)
+            drawn.append(Drawn(indices=indices, epoch=order_epoch, objective=objective))
+        return drawn
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position: the epoch, and how many of its batches were handed out."""
@@ -159,16 +169,16 @@ def decoding_loader(
     batches = np.array_split(np.array(mine), number)
     if done is not None:
         batches = [batch for batch in batches if not done[batch].all()]
-    return _batch_loader(split, batches, num_workers, in_windows=in_windows)
+    return _batch_loader(partial(split.batch, in_windows=in_windows), batches, num_workers)
 
 
 def _batch_loader(
-    split: EncodedPairs, batches: list[Examples], num_workers: int, *, in_windows: bool = False
+    make_batch: Callable[[Any], Batch], batches: Sequence[Any], num_workers: int
 ) -> DataLoader[Any]:
     return WorkerLoader(
-        cast(Dataset[Examples], batches),  # torch documents that any sequence serves as one
+        cast(Dataset[Any], batches),  # torch documents that any sequence serves as one
         batch_size=None,
-        collate_fn=partial(split.batch, in_windows=in_windows),
+        collate_fn=make_batch,
         num_workers=num_workers,
         # A forked worker shares the mapped files.
         multiprocessing_context="fork" if num_workers else None,

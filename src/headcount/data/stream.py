@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from headcount.data.arrow_table import CHUNK
 from headcount.data.batches import Batch, Layout
 from headcount.data.loader import WorkerLoader, check_made_of
+from headcount.data.objectives import NOT_NEEDED, Plan, SplitUnits, find_sentences, make_example
 from headcount.data.sources import Source
 from headcount.data.tokens import Ids, encode, split_by_text
 from headcount.errors import ConfigError
@@ -28,6 +29,25 @@ from headcount.watchdog import ignore_stop_signals
 ENDLESS = 2**31 - 1
 
 Example = tuple[int, str, str]  # a number that no other pair of the source has, document, summary
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExample:
+    """A streamed pair as uncut token ids.
+
+    Attributes:
+        turn: how often the source was read before.
+        index: a number that no other pair of the source has.
+        document: its token ids.
+        summary: likewise.
+        sentences: the first token of each sentence of the document, if any objective needs it.
+    """
+
+    turn: int
+    index: int
+    document: Ids
+    summary: Ids
+    sentences: Ids
 
 
 @dataclass(frozen=True)
@@ -51,6 +71,8 @@ class Stream(IterableDataset[Batch | WorkerError]):
         budget: maximum number of tokens of a batch.
         buffer: number of pairs from which the next one is drawn.
         seed: of the draws.
+        plan: the objectives.
+        split_units: finds sentences, or lines; needed for gap sentences.
         process: which process this is.
         processes: number of processes.
     """
@@ -61,6 +83,8 @@ class Stream(IterableDataset[Batch | WorkerError]):
     budget: int
     buffer: int
     seed: int
+    plan: Plan = Plan()
+    split_units: SplitUnits | None = None
     process: int = 0
     processes: int = 1
 
@@ -87,28 +111,49 @@ class Stream(IterableDataset[Batch | WorkerError]):
         documents: list[Ids] = []
         summaries: list[Ids] = []
         room = self.budget
-        for index, document, summary in self._encoded(examples):
+        position = number  # of the batch among those of all workers, which take turns
+        for example in self._encoded(examples):
+            document, summary = self._make(example, position)
             tokens = self.layout.num_tokens(document, summary)
             if tokens > room:
                 yield self.layout.batch(indices, documents, summaries)
                 indices, documents, summaries = [], [], []
                 room = self.budget
-            indices.append(index)
+                position += workers
+                document, summary = self._make(example, position)
+                tokens = self.layout.num_tokens(document, summary)
+            indices.append(example.index)
             documents.append(document)
             summaries.append(summary)
             room -= tokens
 
-    def _encoded(self, examples: Iterator[Example]) -> Iterator[tuple[int, Ids, Ids]]:
+    def _make(self, example: EncodedExample, position: int) -> tuple[Ids, Ids]:
+        """Return document and summary as the objective of a batch has them."""
+        return make_example(
+            self.plan.objective(position),
+            example.document,
+            example.summary,
+            example.sentences,
+            layout=self.layout,
+            place=(self.seed, example.turn, example.index),
+        )
+
+    def _encoded(self, examples: Iterator[tuple[int, Example]]) -> Iterator[EncodedExample]:
         """Encode examples, ``CHUNK`` at a time."""
         while chunk := list(islice(examples, CHUNK)):
-            documents = encode(self.tokenizer, [document for _, document, _ in chunk])
-            summaries = encode(self.tokenizer, [summary for _, _, summary in chunk])
-            indices = [index for index, _, _ in chunk]
-            yield from zip(
-                indices, split_by_text(documents), split_by_text(summaries), strict=True
-            )
+            texts = [document for _, (_, document, _) in chunk]
+            documents = split_by_text(encode(self.tokenizer, texts))
+            summaries = split_by_text(encode(self.tokenizer, [each[2] for _, each in chunk]))
+            sentences = [NOT_NEEDED] * len(chunk)
+            if self.plan.uses("gap_sentences"):
+                assert self.split_units is not None
+                sentences = find_sentences(texts, self.tokenizer, self.split_units)
+            for number, (turn, (index, _, _)) in enumerate(chunk):
+                yield EncodedExample(
+                    turn, index, documents[number], summaries[number], sentences[number]
+                )
 
-    def _shuffled(self, part: int, parts: int) -> Iterator[Example]:
+    def _shuffled(self, part: int, parts: int) -> Iterator[tuple[int, Example]]:
         random = np.random.default_rng([self.seed, part])
         examples = self._repeated(part, parts)
         waiting = list(islice(examples, self.buffer))
@@ -117,8 +162,9 @@ class Stream(IterableDataset[Batch | WorkerError]):
             yield waiting[drawn]
             waiting[drawn] = example
 
-    def _repeated(self, part: int, parts: int) -> Iterator[Example]:
-        """Yield a part of the pairs again and again; nothing if it has none."""
+    def _repeated(self, part: int, parts: int) -> Iterator[tuple[int, Example]]:
+        """Yield a part of the pairs again and again, each with the number of the turn; nothing if
+        it has none."""
         # With more workers than rows some of them have nothing to do. Only the first worker of a
         # process must find a pair.
         worker = get_worker_info()
@@ -129,7 +175,7 @@ class Stream(IterableDataset[Batch | WorkerError]):
                 self.source, part, parts, report=turn == 0, required=is_first
             ):
                 is_empty = False
-                yield example
+                yield turn, example
             if is_empty:
                 return
 

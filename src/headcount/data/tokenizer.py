@@ -306,15 +306,23 @@ def vocabulary_size(tokenizer: Tokenizer) -> int:
     return max(tokenizer.get_vocab().values()) + 1
 
 
-def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoding]:
+def encode_texts(
+    tokenizer: Tokenizer, texts: Sequence[str], *, with_offsets: bool = False
+) -> list[Encoding]:
     """Encode texts in parallel, without special tokens.
+
+    Args:
+        tokenizer: from this module.
+        texts: to encode.
+        with_offsets: whether the encodings have the characters of each token, which takes longer.
 
     Raises:
         ConfigError: the tokenizer cannot encode one of them.
     """
     with _panic_is_config_error("tokenizer.words or the pre-tokenizer of tokenizer.path"):
         try:
-            return tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            encode = tokenizer.encode_batch if with_offsets else tokenizer.encode_batch_fast
+            return encode(texts, add_special_tokens=False)
         except Exception as error:  # tokenizers raises plain Exception
             raise ConfigError(
                 f"tokenizer.path: the tokenizer cannot encode a text: {error}; legal: a tokenizer "

@@ -18,8 +18,12 @@ def units_of(document: str, unit: Unit) -> list[str]:
 
     Blanks within one are single.
     """
-    units = document.splitlines() if unit == "line" else split_paragraphs(document)
-    return [" ".join(text.split()) for text in units if text.strip()]
+    return [" ".join(text.split()) for text in split_units(document, unit) if text.strip()]
+
+
+def split_units(document: str, unit: Unit) -> list[str]:
+    """Return the sentences, or the lines, of a document as they are in it."""
+    return document.splitlines() if unit == "line" else split_paragraphs(document)
 
 
 def extract(

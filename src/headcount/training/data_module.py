@@ -4,6 +4,8 @@
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from headcount.config.schema import Config
 from headcount.data.audit import prepare_audit, show
 from headcount.data.batches import Batch, EncodedPairs, Layout, by_length
 from headcount.data.loader import TrainingLoader, decoding_loader
+from headcount.data.objectives import Plan, TrainingExamples, prepare_sentences
 from headcount.data.pairs import Pairs
 from headcount.data.sampler import TokenBudgetSampler
 from headcount.data.sources import Datasets, load_splits, open_source
@@ -25,6 +28,7 @@ from headcount.data.stream import Stream, StreamLoader, read_pairs
 from headcount.data.tokenizer import prepare_tokenizer
 from headcount.data.tokens import fingerprint, prepare_tokens
 from headcount.errors import ConfigError
+from headcount.evaluation.extractive import split_units
 from headcount.terminal import print_line
 
 __all__ = ["Batch", "EncodedPairs", "SummarizationDataModule", "by_length"]
@@ -185,23 +189,31 @@ class SummarizationDataModule(pl.LightningDataModule):
             "data.batch_tokens": data.batch_tokens,
             "seed": self.config.seed,
         }
+        objectives = [(begin, stage.objective) for begin, stage in self.config.stage_plan]
+        made_of["stages"] = objectives
+        accumulate = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
+        plan = Plan(objectives=objectives, batches_per_step=accumulate)
         if data.streaming:
             made_of["data.shuffle_buffer"] = data.shuffle_buffer
             return StreamLoader(
-                self._stream(rank, world_size), made_of=made_of, num_workers=data.num_workers
+                self._stream(plan, rank, world_size), made_of=made_of, num_workers=data.num_workers
             )
 
-        split = self.splits["train"]
+        made_of["data.length_pools"] = data.length_pools
+        examples = self._training_examples(plan)
         sampler = TokenBudgetSampler(
-            split.lengths,
+            examples.lengths,
             budget=data.batch_tokens,
             seed=self.config.seed,
             pools=data.length_pools,
             processes=world_size,
         )
-        made_of["data.length_pools"] = data.length_pools
+        batches = len(sampler) // world_size
+        if self.trainer is not None:
+            batches = batches_of_epoch(self.trainer, batches)
+        examples.plan = replace(plan, batches_per_epoch=batches)
         return TrainingLoader(
-            split,
+            examples,
             sampler,
             made_of=made_of,
             num_workers=data.num_workers,
@@ -210,7 +222,22 @@ class SummarizationDataModule(pl.LightningDataModule):
             same_order=bool(self.config.trainer.get("overfit_batches")),
         )
 
-    def _stream(self, rank: int, world_size: int) -> Stream:
+    def _training_examples(self, plan: Plan) -> TrainingExamples:
+        split = self.splits["train"]
+        sentences = None
+        if plan.uses("gap_sentences"):
+            unit = self.config.evaluation.unit
+            sentences = prepare_sentences(
+                split.pairs,
+                self.origin["train"]["sha256"],
+                self.tokenizer,
+                unit=unit,
+                split_units=partial(split_units, unit=unit),
+                cache_dir=self.config.data.cache_dir,
+            )
+        return TrainingExamples(split, plan, seed=self.config.seed, sentences=sentences)
+
+    def _stream(self, plan: Plan, rank: int, world_size: int) -> Stream:
         data = self.config.data
         layout = Layout.from_tokenizer(
             self.tokenizer, data.max_document_tokens, data.max_summary_tokens
@@ -222,6 +249,8 @@ class SummarizationDataModule(pl.LightningDataModule):
             budget=data.batch_tokens,
             buffer=data.shuffle_buffer,
             seed=self.config.seed,
+            plan=plan,
+            split_units=partial(split_units, unit=self.config.evaluation.unit),
             process=rank,
             processes=world_size,
         )
@@ -285,3 +314,11 @@ class SummarizationDataModule(pl.LightningDataModule):
         if self.trainer is None:
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
+
+
+def batches_of_epoch(trainer: pl.Trainer, batches: int) -> int:
+    """Return how many of the batches of an epoch a trainer takes."""
+    limit = trainer.limit_train_batches
+    if isinstance(limit, int):
+        return min(batches, limit)
+    return batches if limit is None else int(limit * batches)

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from headcount.config.load import as_dict
-from headcount.config.schema import Config, OptimizerConfig, Schedule
+from headcount.config.schema import Config, Schedule, StageConfig
 from headcount.data.tokenizer import END, START, vocabulary_size, words_of
 from headcount.errors import ConfigError
 from headcount.evaluation.corpus_metrics import make_corpus_metrics
@@ -188,21 +188,21 @@ class Summarizer(pl.LightningModule):
         # Lightning 2.6 does not clip the gradients of fused optimizers in mixed precision.
         is_mixed = "mixed" in str(self.trainer.precision)
         optimizer = make_optimizer(self.model, config, fused=not is_mixed)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, self._learning_rate_function(config)
-        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_function())
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
-    def _learning_rate_function(self, config: OptimizerConfig) -> Callable[[int], float]:
+    def _learning_rate_function(self) -> Callable[[int], float]:
+        plan = self.config.stage_plan
+
         def factor(step: int) -> float:
             # The number of steps is asked for after the first step and not before. Under a budget
             # of epochs Lightning sets up the training data to answer, which must not happen before
             # a resumed run's position is restored.
             total_steps = int(self.trainer.estimated_stepping_batches) if step else 1
-            return learning_rate_factor(step, config.schedule, config.warmup_steps, total_steps)
+            return staged_learning_rate_factor(step, plan, total_steps)
 
         return factor
 
@@ -445,6 +445,30 @@ def learning_rate_factor(
         progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
         return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return 1.0
+
+
+def staged_learning_rate_factor(
+    step: int, plan: Sequence[tuple[int, StageConfig]], total_steps: int
+) -> float:
+    """Return the learning rate at a step of a training in stages, as a share of the optimizer's.
+
+    Each stage has a warm-up and a schedule of its own, which ends with it.
+
+    Args:
+        step: of the whole training, from 0.
+        plan: ``Config.stage_plan``.
+        total_steps: of the whole training.
+    """
+    begin, stage = plan[0]
+    end = total_steps
+    for next_begin, next_stage in plan[1:]:
+        if step < next_begin:
+            end = next_begin
+            break
+        begin = next_begin
+        stage = next_stage
+    factor = learning_rate_factor(step - begin, stage.schedule, stage.warmup_steps, end - begin)
+    return stage.learning_rate_factor * factor
 
 
 def describe_long_documents(config: Config, number: int, documents: int) -> str:

@@ -19,7 +19,7 @@ from headcount.evaluation.alarms import find_dropped_text
 from headcount.model.cost import cost
 from headcount.runs.folder import RunFile
 from headcount.terminal import print_line
-from headcount.training.data_module import SummarizationDataModule
+from headcount.training.data_module import SummarizationDataModule, batches_of_epoch
 
 PARAMETER_BYTES = 12  # of a checkpoint: a weight and the two moments of AdamW, in fp32
 AVERAGE_BYTES = 4  # where the weights are averaged, these are beside the average
@@ -56,15 +56,13 @@ def check_batches(
     # A share of an epoch must be at least one batch.
     key = "overfit_batches" if config.trainer.get("overfit_batches") else "limit_train_batches"
     limit = trainer.limit_train_batches
-    if isinstance(limit, int):
-        batches = min(batches, limit)
-    elif limit is not None:
-        if int(limit * batches) < 1:
-            raise ConfigError(
-                f"trainer.{key}={limit} is less than one of the {batches} batches of an epoch; "
-                f"legal: at least 1/{batches}, or a number of batches"
-            )
-        batches = int(limit * batches)
+    taken = batches_of_epoch(trainer, batches)
+    if taken < 1:
+        raise ConfigError(
+            f"trainer.{key}={limit} is less than one of the {batches} batches of an epoch; "
+            f"legal: at least 1/{batches}, or a number of batches"
+        )
+    batches = taken
 
     # An interval that is counted within an epoch must not be longer than an epoch.
     interval = trainer.val_check_interval
@@ -79,6 +77,12 @@ def check_batches(
             )
 
     steps = count_steps(trainer, batches)
+    last_begin, _ = config.stage_plan[-1]
+    if steps is not None and last_begin >= steps > 0:
+        print_line(
+            f"stages: the last one begins after {last_begin:,} steps, and this training has "
+            f"{steps:,}"
+        )
     warmup = config.optimizer.warmup_steps
     if steps is not None and warmup >= steps > 0:
         print_line(

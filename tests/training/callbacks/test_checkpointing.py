@@ -320,6 +320,12 @@ def test_patience_ends_a_training(
     assert ended(tmp_path / "more") == (9, 9, {"step": 9})
 
 
+def test_patience_waits_for_the_last_stage(small, scored: None, tmp_path: Path) -> None:
+    """Steps 5 and 6 are two worse validations, of the first stage."""
+    run.train(small(*PATIENT, "stages=[{steps:7,objective:infill},{}]", "run.folder=patient"))
+    assert ended(tmp_path / "patient")[2]["step"] > 6
+
+
 @pytest.mark.parametrize("step", [3, 5])
 def test_patience_is_exact_under_resume(small, scored: None, step: int, tmp_path: Path) -> None:
     run.train(small(*PATIENT, "run.folder=whole"))

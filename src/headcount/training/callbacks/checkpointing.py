@@ -44,17 +44,21 @@ class Checkpoints(Checkpoint):
         signals: that end the training.
         patience: number of validations in a row without a better score after which the training
             ends; 0: it never ends early.
+        patience_from: validations up to this step, before the last stage, do not count for it.
 
     Attributes:
         best: the best score with its loss, see ``selection_key``; None before any validation.
         stopped_early: why the training ended early; None if it did not.
     """
 
-    def __init__(self, run: Path, score: str, signals: Signals, *, patience: int = 0) -> None:
+    def __init__(
+        self, run: Path, score: str, signals: Signals, *, patience: int = 0, patience_from: int = 0
+    ) -> None:
         self.run = run
         self.score = score
         self.signals = signals
         self.patience = patience
+        self.patience_from = patience_from
         self.best: tuple[float, float] | None = None
         self.best_step = 0
         self.worse_validations = 0
@@ -169,6 +173,8 @@ class Checkpoints(Checkpoint):
 
     def _count_worse_validation(self, trainer: pl.Trainer, best: float) -> None:
         """Let the training end if its patience is exhausted. The last checkpoint says so."""
+        if trainer.global_step <= self.patience_from:
+            return
         self.worse_validations += 1
         if not self.patience or self.worse_validations < self.patience or self.stopped_early:
             return
