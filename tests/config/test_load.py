@@ -71,7 +71,7 @@ def test_defaults_follow_what_they_name() -> None:
 
 
 def test_stages_are_what_they_change() -> None:
-    config = load([], ["stages=[{steps:30,objective:infill},{}]", "optimizer.warmup_steps=7"])
+    config = load([], ["stages=[{steps: 30,objective: infill},{}]", "optimizer.warmup_steps=7"])
     [(first, pretraining), (second, training)] = config.stage_plan
     assert (first, second) == (0, 30)
     assert (pretraining.objective, training.objective) == ("infill", "summarize")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from headcount.config.schema import GenerationConfig
+from headcount.generation.consensus import rank_by_expected_utility
 from headcount.generation.constraints import build_constraints
 from headcount.generation.ensemble import Ensemble
 from headcount.generation.generate import generate
@@ -178,3 +179,46 @@ def mean_probability(models: Sequence[SummaryModel], document: Tensor, read: lis
         output = model(document, layout, torch.tensor(read), BatchLayout.from_lengths([len(read)]))
         total_V += output.log_probabilities()[-1].exp() / len(models)
     return total_V
+
+
+def test_candidates_of_each_model_are_ranked_together() -> None:
+    """By the definition: beams and samples of every model alone, each judged by all others."""
+    models = []
+    for seed, copying in ((0, "false"), (1, "true")):
+        torch.manual_seed(seed)
+        models.append(make("transformer", f"copying={copying}").eval())
+    documents, layout, _, _ = batch()
+    where = {"start_id": 0, "end_id": 7, "utility": shared_tokens}
+    temperature = 0.7
+
+    pooled: list[list[Hypothesis]] = [[] for _ in layout.lengths]
+    for number, model in enumerate(models):
+        beams = GenerationConfig(
+            max_tokens=9, strategy="beam", num_beams=3, num_return_sequences=3
+        )
+        samples = GenerationConfig(
+            max_tokens=9, strategy="sample", num_return_sequences=5, temperature=temperature
+        )
+        seeds = [seed + number for seed in SEEDS]
+        for config in (beams, samples):
+            found = generate(model, documents, layout, config, seeds=seeds, **where)
+            for of_document, more in zip(pooled, found, strict=True):
+                of_document.extend(more)
+
+    mbr = GenerationConfig(
+        max_tokens=9,
+        strategy="mbr",
+        mbr_candidates="each",
+        mbr_num_beams=3,
+        mbr_num_samples=5,
+        mbr_temperature=temperature,
+        num_return_sequences=8,
+    )
+    found = generate(Ensemble(models), documents, layout, mbr, seeds=SEEDS, **where)
+    expected = [rank_by_expected_utility(each, shared_tokens)[:8] for each in pooled]
+    assert found == expected
+    together = replace(mbr, mbr_candidates="ensemble")
+    assert generate(Ensemble(models), documents, layout, together, seeds=SEEDS, **where) != found
+    assert generate(models[0], documents, layout, mbr, seeds=SEEDS, **where) == generate(
+        models[0], documents, layout, together, seeds=SEEDS, **where
+    )

@@ -125,6 +125,11 @@ def test_systems_are_described() -> None:
     optimizes = "minimum Bayes risk, which optimizes ROUGE, the metric"
     assert describe_system(runs[:1], mbr) == optimizes
     assert describe_system(runs[:2], mbr) == f"ensemble of a-1 and a-2; {optimizes}"
+    each = load([], ["generation.strategy=mbr", "generation.mbr_candidates=each"])
+    assert describe_system(runs[:2], each) == f"candidates of a-1 and a-2; {optimizes}"
+    assert describe_system(runs[:1], each) == optimizes
+    only_greedy = load([], ["generation.mbr_candidates=each"])
+    assert describe_system(runs[:2], only_greedy) == "ensemble of a-1 and a-2"
 
 
 def test_a_damaged_tokenizer_is_named(small) -> None:

@@ -113,10 +113,10 @@ EPOCHS = "trainer.max_steps=-1", "trainer.max_epochs=2"
         (5, [*MUON, "trainer.precision=bf16-mixed", "trainer.accumulate_grad_batches=2", "trainer.val_check_interval=4"]),
         (3, [*MUON, "trainer.precision=bf16-true", "optimizer.weight_decay=0.1"]),
         # In the first of two stages, and in the second one.
-        (2, ["stages=[{steps:4,objective:gap_sentences},{}]", "evaluation.unit=line", "trainer.val_check_interval=1"]),
-        (5, ["stages=[{steps:3,objective:infill},{learning_rate_factor:0.5}]", "data.num_workers=1",
+        (2, ["stages=[{steps: 4,objective: gap_sentences},{}]", "evaluation.unit=line", "trainer.val_check_interval=1"]),
+        (5, ["stages=[{steps: 3,objective: infill},{learning_rate_factor: 0.5}]", "data.num_workers=1",
              "trainer.accumulate_grad_batches=2", "trainer.val_check_interval=4"]),
-        (5, ["stages=[{steps:3,objective:gap_sentences},{}]", "data.streaming=true", "data.shuffle_buffer=8"]),
+        (5, ["stages=[{steps: 3,objective: gap_sentences},{}]", "data.streaming=true", "data.shuffle_buffer=8"]),
     ],
 )  # fmt: skip
 def test_the_same_command_goes_on_and_comes_to_the_same(
@@ -153,7 +153,7 @@ def test_a_stage_begins_at_its_step(small, streaming: str) -> None:
     with watched(marked):
         run.train(
             small(
-                "stages=[{steps:5,objective:infill},{}]",
+                "stages=[{steps: 5,objective: infill},{}]",
                 "trainer.max_steps=7",
                 "trainer.accumulate_grad_batches=2",
                 "trainer.val_check_interval=100",

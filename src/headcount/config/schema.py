@@ -530,6 +530,10 @@ class GenerationConfig(Section):
     mbr_temperature: float = key(
         0.7, "mbr: softmax temperature of sampled candidates", at_least=1e-3
     )
+    mbr_candidates: Literal["ensemble", "each"] = key(
+        "ensemble",
+        "mbr with several runs: candidates of their averaged probabilities, or of each run alone",
+    )
     num_return_sequences: int = key(
         1, "number of summaries of each document, with scores", at_least=1
     )

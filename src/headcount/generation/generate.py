@@ -7,6 +7,7 @@ their own.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from headcount.config.schema import GenerationConfig
 from headcount.generation.beam_search import beam_search
 from headcount.generation.consensus import PairwiseUtility, rank_by_expected_utility
 from headcount.generation.constraints import Constraint, apply_constraints
+from headcount.generation.ensemble import Ensemble
 from headcount.generation.hypothesis import Hypothesis, log_normalizer, sort_by_length
 from headcount.model.base import AnyState, NextTokenModel
 from headcount.model.ragged import BatchLayout
@@ -69,7 +71,7 @@ def generate(
         For each document up to ``num_return_sequences`` summaries, the best first.
     """
 
-    def search(num_beams: int) -> list[list[Hypothesis]]:
+    def search(model: NextTokenModel[Any], num_beams: int) -> list[list[Hypothesis]]:
         return beam_search(
             model,
             document_ids_N,
@@ -80,7 +82,9 @@ def generate(
             constraints=constraints,
         )
 
-    def draw(num_samples: int, temperature: float) -> list[list[Hypothesis]]:
+    def draw(
+        model: NextTokenModel[Any], num_samples: int, temperature: float, seeds: Sequence[int]
+    ) -> list[list[Hypothesis]]:
         return generate_tokens(
             model,
             document_ids_N,
@@ -99,16 +103,20 @@ def generate(
         )
 
     if config.strategy == "beam":
-        hypotheses = search(config.num_beams)
+        hypotheses = search(model, config.num_beams)
     elif config.strategy == "sample":
-        hypotheses = draw(config.num_return_sequences, config.temperature)
+        hypotheses = draw(model, config.num_return_sequences, config.temperature, seeds)
     elif config.strategy == "mbr":
         assert utility is not None
         candidates: list[list[Hypothesis]] = [[] for _ in layout.lengths]
-        if config.mbr_num_beams:
-            _extend_each(candidates, search(config.mbr_num_beams))
-        if config.mbr_num_samples:
-            _extend_each(candidates, draw(config.mbr_num_samples, config.mbr_temperature))
+        for number, each in enumerate(_models_of_candidates(model, config)):
+            if config.mbr_num_beams:
+                _extend_each(candidates, search(each, config.mbr_num_beams))
+            if config.mbr_num_samples:
+                # Further models draw with numbers of their own, so that their samples differ more.
+                own_seeds = [seed + number for seed in seeds]
+                samples = draw(each, config.mbr_num_samples, config.mbr_temperature, own_seeds)
+                _extend_each(candidates, samples)
         hypotheses = [rank_by_expected_utility(of_one, utility) for of_one in candidates]
     else:
         hypotheses = generate_tokens(
@@ -121,6 +129,15 @@ def generate(
             constraints=constraints,
         )
     return [of_document[: config.num_return_sequences] for of_document in hypotheses]
+
+
+def _models_of_candidates(
+    model: NextTokenModel[Any], config: GenerationConfig
+) -> Sequence[NextTokenModel[Any]]:
+    """Return the models that find candidates: one, or each of an ensemble."""
+    if isinstance(model, Ensemble) and config.mbr_candidates == "each":
+        return model.models
+    return [model]
 
 
 def _extend_each(candidates: list[list[Hypothesis]], found: list[list[Hypothesis]]) -> None:

@@ -90,7 +90,11 @@ def describe_system(runs: Sequence[Path], config: Config) -> str | None:
     parts = []
     if len(runs) > 1:
         names = [run.resolve().name for run in runs]
-        parts.append(f"ensemble of {', '.join(names[:-1])} and {names[-1]}")
+        is_pooled = (
+            config.generation.strategy == "mbr" and config.generation.mbr_candidates == "each"
+        )
+        how = "candidates" if is_pooled else "ensemble"
+        parts.append(f"{how} of {', '.join(names[:-1])} and {names[-1]}")
     if config.generation.strategy == "mbr":
         parts.append("minimum Bayes risk, which optimizes ROUGE, the metric")
     return "; ".join(parts) or None

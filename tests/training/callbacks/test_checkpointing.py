@@ -322,7 +322,7 @@ def test_patience_ends_a_training(
 
 def test_patience_waits_for_the_last_stage(small, scored: None, tmp_path: Path) -> None:
     """Steps 5 and 6 are two worse validations, of the first stage."""
-    run.train(small(*PATIENT, "stages=[{steps:7,objective:infill},{}]", "run.folder=patient"))
+    run.train(small(*PATIENT, "stages=[{steps: 7,objective: infill},{}]", "run.folder=patient"))
     assert ended(tmp_path / "patient")[2]["step"] > 6
 
 
