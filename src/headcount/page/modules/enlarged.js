@@ -17,7 +17,9 @@ export const TITLES = {
 export function enlargedMap(map, head, about) {
   const title = `${TITLES[map.site]}, layer ${map.layer + 1}, head ${head + 1}`;
   const canvas = element('canvas', { class: 'attention', role: 'img', 'aria-label': title });
-  drawHeatmap(canvas, map, head, LARGE);
+  const most = drawHeatmap(canvas, map, head, LARGE, { isRelative: true });
+  const scale = element('div', { class: 'scale', 'aria-hidden': 'true' },
+    '0', element('span', { class: 'ramp map' }), percent(most));
   canvas.style.setProperty('--ratio', `${map.columns} / ${map.rows}`);
   const written = ['(start)', ...about.written.map((token) => token.text)];
   // A row of the attention within the summary is the token that was read, one before what it wrote.
@@ -40,7 +42,7 @@ export function enlargedMap(map, head, about) {
   });
 
   const parts = [
-    element('h3', {}, title),
+    element('div', { class: 'row' }, element('h3', {}, title), scale),
     canvas, readout,
     element('p', { class: 'label' }, 'Strongest'),
     strongest(map, head, (row) => name(rowNames, row), (column) => name(columnNames, column)),

@@ -142,7 +142,8 @@ function say(view, kind, text) {
 
 function showResult({ about, choice, result }, [summary, rouge]) {
   const count = changedWords(about.summary, summary);
-  const change = count === 0 ? 'the same summary' : `${count} words changed`;
+  const changed = `${count} ${count === 1 ? 'word' : 'words'} changed`;
+  const change = count === 0 ? 'the same summary' : changed;
   result.replaceChildren(
     element('p', { class: 'label' }, `Without ${describeHeads(choice.off)}: ${change}`),
     element('p', { class: 'difference', dir: 'auto' }, ...marked(about.summary, summary)),

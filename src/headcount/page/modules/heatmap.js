@@ -1,9 +1,11 @@
-// Attention as a picture: rows attend to columns, darker is more.
+// Attention as a picture: rows attend to columns, a stronger colour is more.
 
 import { levelAt } from './maps.js';
 
-// Draw a head's attention. Where there are more weights than pixels the largest one shows.
-export function drawHeatmap(canvas, map, head, side) {
+// Draw a head's attention and return the weight of the strongest colour: 1, so that pictures can be
+// compared, or with `isRelative` the largest weight of this one. Where there are more weights than
+// pixels the largest one shows.
+export function drawHeatmap(canvas, map, head, side, { isRelative = false } = {}) {
   const width = Math.min(side, map.columns);
   const height = Math.min(side, map.rows);
   canvas.width = width;
@@ -17,17 +19,19 @@ export function drawHeatmap(canvas, map, head, side) {
     }
   }
 
+  const top = isRelative ? levels.reduce((a, b) => Math.max(a, b), 1) : 255;
   const style = getComputedStyle(document.documentElement);
   const from = channels(style.getPropertyValue('--map-low'));
   const to = channels(style.getPropertyValue('--map-high'));
   const pixels = new ImageData(width, height);
   levels.forEach((level, cell) => {
     for (let channel = 0; channel < 3; channel += 1) {
-      pixels.data[4 * cell + channel] = from[channel] + (to[channel] - from[channel]) * level / 255;
+      pixels.data[4 * cell + channel] = from[channel] + (to[channel] - from[channel]) * level / top;
     }
     pixels.data[4 * cell + 3] = 255;
   });
   canvas.getContext('2d').putImageData(pixels, 0, 0);
+  return (top / 255) ** 2;
 }
 
 function channels(colour) {
