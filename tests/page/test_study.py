@@ -215,6 +215,9 @@ def test_a_study_at_phone_width(browser, page: Path) -> None:
 
 def test_every_control_of_a_study_has_a_name(visit: Visit) -> None:
     assert visit.nameless() == []
+    # A fault is found.
+    visit.script("document.body.append(document.createElement('button'))")
+    assert visit.nameless() == ["button"]
 
 
 @pytest.mark.parametrize("dark", [False, True])
