@@ -1,12 +1,12 @@
 """headcount: how many attention heads does a summarizer need, and which?
 
-The Python interface is ``load_config``, ``build_data``, ``build_module`` and ``load_run``; see
-``headcount.api``. Importing the package imports neither torch nor Lightning.
+The Python interface is ``load_config``, ``build_data``, ``build_module``, ``train``, ``load_run``
+and ``Summarizer``; see ``headcount.api``. Importing the package imports neither torch nor Lightning.
 """
 
 from typing import Any
 
-__all__ = ["build_data", "build_module", "load_config", "load_run"]
+__all__ = ["Summarizer", "build_data", "build_module", "load_config", "load_run", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,8 +6,9 @@ import pytorch_lightning as pl
 config = headcount.load_config("configs/docstrings.yaml", overrides=["model.num_heads=8"])
 data = headcount.build_data(config)
 module = headcount.build_module(config, data)
-pl.Trainer(max_steps=100, use_distributed_sampler=False).fit(module, data)
+pl.Trainer(max_steps=100).fit(module, data)
 
+folder = headcount.train(config, callbacks=[MyCallback()])  # as the command does
 run = headcount.load_run("runs/docstrings-1")
 run.summarize(["A long text."])
 run.attention("A long text.")["cross.2"]     # [heads, summary tokens, document tokens]
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from headcount.commands.train import train
 from headcount.config.load import load
 from headcount.config.schema import Config
 from headcount.data.batches import Batch
@@ -33,6 +35,8 @@ from headcount.training.decoding import document_batches, encode_documents, gene
 from headcount.training.ensemble import check_runs, load_runs
 from headcount.training.initial_weights import read_initial_weights
 from headcount.training.module import Summarizer
+
+__all__ = ["Summarizer", "build_data", "build_module", "load_config", "load_run", "train"]
 
 
 def load_config(*files: str | Path, overrides: Sequence[str] = ()) -> Config:

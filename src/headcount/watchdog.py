@@ -4,12 +4,17 @@ A process that is killed with SIGKILL can tell nobody. Those that it started wou
 work, or for its part of a collective operation. So they look at who their parent is.
 """
 
+import atexit
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from weakref import WeakSet
 
 POLL_SECONDS = 0.5
 STOP_SIGNALS = [
@@ -63,3 +68,28 @@ def ignore_stop_signals() -> None:
     """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+_killed_at_exit: WeakSet[BaseProcess] = WeakSet()
+
+
+def kill_at_exit(workers: Iterable[BaseProcess]) -> None:
+    """Kill processes when this interpreter exits, also with a traceback.
+
+    Python sends SIGTERM to its daemonic processes and waits for them. Workers ignore SIGTERM, so
+    it would wait forever.
+    """
+    _register_kill()
+    _killed_at_exit.update(workers)
+
+
+@cache
+def _register_kill() -> None:
+    # What is registered last is called first: before multiprocessing waits.
+    atexit.register(_kill)
+
+
+def _kill() -> None:
+    for worker in _killed_at_exit:
+        if worker.is_alive():
+            worker.kill()

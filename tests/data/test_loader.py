@@ -1,4 +1,7 @@
+import subprocess
+import sys
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from pickle import loads
 
 import pytest
@@ -145,3 +148,23 @@ def test_workers_without_room_for_their_semaphores_are_one_line(monkeypatch) -> 
         "data.num_workers=2: the workers cannot be started (No space left on device); they need a "
         "little room in /dev/shm"
     )
+
+
+DIES = """
+from headcount.data.batches import EncodedPairs
+from headcount.data.loader import decoding_loader
+from tests.data.test_loader import SPLIT
+
+iterator = iter(decoding_loader(SPLIT, list(range(40)), 2, num_workers=2))
+next(iterator)
+raise ZeroDivisionError("in the middle")
+"""
+
+
+def test_workers_do_not_hold_an_interpreter_that_dies() -> None:
+    """They ignore SIGTERM, which is what Python would send them before it waits for them."""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", DIES], cwd=root, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 1 and "ZeroDivisionError: in the middle" in done.stderr

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from headcount.errors import ConfigError
+from headcount.errors import ConfigError, RunError
 from headcount.runs.folder import lock_folder
 from headcount.runs.partial_predictions import PartialPredictions, read_made_of
 
@@ -58,7 +58,7 @@ def test_what_was_made_of_something_else_goes(tmp_path: Path) -> None:
     parts.remove()
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"^[^\n]*cannot be written: Not a directory$"):
+    with pytest.raises(RunError, match=r"^[^\n]*cannot be written: Not a directory$"):
         PartialPredictions(tmp_path / "file" / "parts", 9, 0).claim({})
 
 

@@ -9,10 +9,16 @@ from pathlib import Path
 import pytest
 import wandb
 
+from headcount.commands.evaluate import evaluate
+from headcount.commands.heads import analyse_heads
+from headcount.commands.train import train
+from headcount.config.load import load
 from headcount.config.schema import TrackingConfig
 from headcount.runs import wandb_tracking as tracking
 from headcount.runs.metrics_csv import MetricsFile
 from headcount.runs.wandb_tracking import Tracker, how_to_send, log_page, track
+from tests.runs.wandb_records import OfflineRun, offline_runs
+from tests.training.stopping import stop_at
 from tests.training.wandb_server import KEY, WandbServer, serving
 
 PLAIN = {"model": {"num_heads": 4}, "seed": 0}
@@ -340,3 +346,73 @@ def test_no_settings_file_of_wandb_stops_a_run(
         for logger in started:
             logger.log_metrics({"train/loss": 1.0}, 1)
     assert "1.0" in (tmp_path / "run" / "metrics.csv").read_text()
+
+
+def steps_of(run: OfflineRun, key: str) -> list[int]:
+    return [row["trainer/global_step"] for row in run.rows if key in row]
+
+
+@pytest.mark.usefixtures("unpictured")
+def test_what_a_training_its_evaluation_and_its_heads_log(small, tmp_path: Path) -> None:
+    """Read record by record. The training is cut and resumed: both parts are one W&B run."""
+    config = small(
+        "tracking.mode=offline", "tracking.group=study", "tracking.artifacts=best",
+        "trainer.log_every_n_steps=1", "trainer.max_steps=6", "optimizer.name=muon",
+        "evaluation.baselines=[lead-1]", "heads.documents=4", "heads.points=2",
+        "heads.random_orders=1", f"run.folder={tmp_path / 'run'}",
+    )  # fmt: skip
+    stop_at(5, config)
+    train(config)
+    first, second = offline_runs(tmp_path / "run")
+    assert first.started.run_id == second.started.run_id
+    assert (second.started.run_group, second.started.display_name) == ("study", "run")
+
+    # The config has the size of the model, and what W&B keeps of each metric.
+    assert second.config["model"]["num_heads"] == 2
+    assert second.config["parameters"] > second.config["embedding_parameters"] > 0
+    assert second.config["training_flops_per_token"] > 2 * second.config["parameters"]
+    assert {"max", "last"} <= second.metrics["validation/rougeL"]
+    assert {"min", "last"} <= second.metrics["validation/loss"]
+
+    # The x-axis is the training step, also of the part that is logged again.
+    logged = ["train/learning_rate", "train/muon_learning_rate", "train/gradient_norm"]
+    for name in ("train/loss", "train/tokens", *logged):
+        assert steps_of(first, name) == [0, 1, 2, 3, 4], name
+        assert steps_of(second, name) == [4, 5], name
+    tokens = [
+        row["train/tokens"] for row in (*first.rows[:4], *second.rows) if "train/tokens" in row
+    ]
+    assert tokens == sorted(tokens)
+    assert steps_of(second, "test/rouge1") == [6]
+
+    # The end of the run: tables, costs and the artifact.
+    [table] = [row for row in second.rows if "test/summaries/nrows" in row]
+    assert table["test/summaries/nrows"] == 12 and table["test/summaries/ncols"] > 4
+    assert {"test/signature", "costs/training_flops", "costs/decode_ms_per_summary"} <= set(
+        second.summary
+    )
+    assert second.artifacts[f"model-{second.started.run_id}"] == "model"
+
+    # Runs of their own, which link to the training.
+    overrides = ["heads.split=validation"]
+    evaluate(tmp_path / "run", config)
+    analyse_heads(tmp_path / "run", load([str(tmp_path / "run" / "config.yaml")], overrides))
+    for name, kind, key in (
+        ("evaluation-1", "evaluation", "test/rouge1"),
+        ("heads-1", "heads", "heads/nrows"),
+    ):
+        [run] = offline_runs(tmp_path / "run" / name)
+        assert (run.started.job_type, run.started.run_group) == (kind, "study")
+        assert run.started.display_name == f"run/{name}"
+        assert run.started.run_id != first.started.run_id
+        assert run.config["trainings"] == [{"folder": "run", "id": first.started.run_id}]
+        assert any(key in row for row in run.rows)
+    wandb.teardown()
+
+
+@pytest.mark.usefixtures("unpictured")
+def test_no_artifact_unless_it_is_asked_for(small, tmp_path: Path) -> None:
+    train(small("tracking.mode=offline", "evaluation.baselines=[]", "run.folder=run"))
+    [run] = offline_runs(tmp_path / "run")
+    assert "model" not in run.artifacts.values() and run.rows
+    wandb.teardown()

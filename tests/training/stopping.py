@@ -42,10 +42,10 @@ def watched(*callbacks: Callback) -> Iterator[None]:
         yield
 
 
-def stop_at(step: int, config: Any) -> None:
+def stop_at(step: int, config: Any, *callbacks: Callback) -> None:
     """Train up to a step, at which the run ends as if by a fault."""
     with pytest.raises(Stopped), watched(StopAt(step)):
-        run.train(config)
+        run.train(config, callbacks=callbacks)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

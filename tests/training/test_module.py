@@ -89,7 +89,7 @@ def test_coverage_is_a_part_of_the_loss(small) -> None:
     )
     logged: dict[str, torch.Tensor] = {}
     summarizer.log_dict = lambda figures, batch_size: logged.update(figures)  # type: ignore[method-assign,assignment]
-    summarizer._is_logging_step = lambda: True  # type: ignore[method-assign]
+    summarizer.is_logging_step = lambda: True  # type: ignore[method-assign]
     summarizer.eval()
     total = summarizer.training_step(data.splits["train"].batch([4, 9, 2]), 0)
     assert logged["train/coverage_loss"] > 0 and "train/token_accuracy" in logged
@@ -102,7 +102,7 @@ def test_r_drop(small) -> None:
     summarizer, data = built(small, *copying, "optimizer.r_drop=3.0")
     logged: dict[str, torch.Tensor] = {}
     summarizer.log_dict = lambda figures, batch_size: logged.update(figures)  # type: ignore[method-assign,assignment]
-    summarizer._is_logging_step = lambda: False  # type: ignore[method-assign]
+    summarizer.is_logging_step = lambda: False  # type: ignore[method-assign]
     summarizer.train()
     batch = data.splits["train"].batch([4, 9, 2])
     torch.manual_seed(0)

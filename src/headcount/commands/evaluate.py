@@ -8,13 +8,14 @@ import glob
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.loggers import WandbLogger
 
-from headcount.config.load import to_yaml
+from headcount.config.load import as_dict, to_yaml
 from headcount.config.schema import Config
 from headcount.data.loader import decoding_loader
 from headcount.data.tokenizer import load_tokenizer
@@ -22,9 +23,17 @@ from headcount.errors import ConfigError
 from headcount.evaluation.report import Report, report
 from headcount.evaluation.tables import print_report
 from headcount.runs.files import write_atomically
-from headcount.runs.folder import RunFile, create_numbered_folder, differences, lock_folder
+from headcount.runs.folder import (
+    RunFile,
+    create_numbered_folder,
+    differences,
+    follow,
+    lock_folder,
+    stable_path,
+)
 from headcount.runs.partial_predictions import PartialPredictions
 from headcount.runs.scores import write_results
+from headcount.runs.wandb_tracking import log_report, log_summaries, track
 from headcount.terminal import make_console, print_line, say
 from headcount.training.callbacks.cost_meter import add_costs
 from headcount.training.data_module import SummarizationDataModule
@@ -92,8 +101,26 @@ def evaluate(
             if others or out is not None:
                 _write_models(folder, runs)
         summarizer = Summarizer(config, data.tokenizer)
-        score_test(trainer, summarizer, data, runs, folder, shuffle_sources=shuffle_sources)
+        scored = score_test(
+            trainer, summarizer, data, runs, folder, shuffle_sources=shuffle_sources
+        )
+        if scored is not None:
+            _log_to_wandb(config, runs, folder, scored)
     say(console, f"\nevaluation folder: {folder}")
+
+
+def _log_to_wandb(config: Config, runs: Sequence[Path], folder: Path, scored: Report) -> None:
+    """Log an evaluation as a W&B run of its own, which links to the trainings."""
+    tracking = config.tracking
+    if len(runs) == 1:
+        tracking = replace(tracking, name=None)  # that of the training
+    step = json.loads((folder / RunFile.SCORES).read_text(encoding="utf-8"))["step"]
+    with track(
+        tracking, folder, as_dict(config), job_type="evaluation", trainings=runs
+    ) as loggers:
+        trackers = [logger for logger in loggers if isinstance(logger, WandbLogger)]
+        log_report(trackers, scored, step)
+        log_summaries(trackers, scored, folder / RunFile.PREDICTIONS)
 
 
 def _is_finished(out: Path, config: Config, runs: Sequence[Path]) -> bool:
@@ -187,11 +214,10 @@ def score_test(
     """
     step = load_runs(summarizer, runs)
     checkpoint = digest_checkpoints(runs)
-    partial = _generate(
-        trainer, summarizer, data, checkpoint, folder / RunFile.PARTIAL_PREDICTIONS
-    )
+    partial = _generate(trainer, summarizer, data, checkpoint, folder)
     if not trainer.is_global_zero:
         return None
+    folder = follow(folder)
 
     # Collect the summaries of all processes, in the order of the split.
     summaries = []
@@ -253,14 +279,15 @@ def _generate(
         summarizer: with the weights of the checkpoint.
         data: its test split is used.
         checkpoint: digest of the best weights; summaries of others are not used.
-        folder: of the partial predictions.
+        folder: that of the run or evaluation. It may be renamed meanwhile.
     """
     split = data.splits["test"]
     made_of = {"checkpoint": checkpoint, "documents": data.origin["test"]["sha256"]}
-    partial = resume(trainer, folder, len(split), made_of)
+    parts = stable_path(folder) / RunFile.PARTIAL_PREDICTIONS
+    partial = resume(trainer, parts, len(split), made_of)
     examples = data.decoded_examples("test")
     if number := int(partial.done.sum()):
-        print_line(f"{folder.parent}: resumes after {number:,} of {len(examples):,} summaries")
+        print_line(f"{folder}: resumes after {number:,} of {len(examples):,} summaries")
     loader = decoding_loader(
         split,
         examples,

@@ -7,6 +7,7 @@ settings is read again, not repeated.
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,10 @@ def _write(
 
 
 def _log_to_wandb(config: Config, folder: Path, analysis: Analysis) -> None:
-    with track(config.tracking, folder, as_dict(config), job_type="heads") as loggers:
+    tracking = replace(config.tracking, name=None)  # that of the training
+    with track(
+        tracking, folder, as_dict(config), job_type="heads", trainings=[folder.parent]
+    ) as loggers:
         for logger in loggers:
             if isinstance(logger, WandbLogger):
                 columns = list(SUMMARY_COLUMNS)

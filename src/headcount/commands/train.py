@@ -6,22 +6,27 @@ first, so that the same command finds the run again, and ``finished`` last.
 
 import json
 import shutil
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 
 from headcount.commands.evaluate import score_test
 from headcount.commands.page import write_attention_page
-from headcount.config.load import as_dict, to_yaml
+from headcount.config.load import to_yaml
 from headcount.config.paths import user_path
 from headcount.config.schema import Config
 from headcount.data.cache import DIGESTS
 from headcount.data.tokenizer import load_tokenizer, vocabulary_size
 from headcount.errors import RunError
+from headcount.model.cost import cost
 from headcount.runs.checkpoint import (
+    Resumable,
     check_best,
     checkpoint_path,
     has_checkpoint,
@@ -30,11 +35,20 @@ from headcount.runs.checkpoint import (
 )
 from headcount.runs.files import describe_os_error, write_atomically
 from headcount.runs.folder import RunFile, create_numbered_folder, find_run, follow, lock_folder
+from headcount.runs.loggers import check_extras, start_loggers
 from headcount.runs.metrics_csv import cut_metrics
-from headcount.runs.wandb_tracking import how_to_send, log_page, log_report, track
+from headcount.runs.wandb_tracking import (
+    how_to_send,
+    log_checkpoint,
+    log_costs,
+    log_page,
+    log_report,
+    log_summaries,
+)
 from headcount.terminal import make_console, print_line, say
 from headcount.training.callbacks.checkpointing import Checkpoints
 from headcount.training.callbacks.cost_meter import TrainingCosts, read_costs
+from headcount.training.callbacks.monitors import monitors
 from headcount.training.callbacks.progress import TrainingProgress
 from headcount.training.callbacks.step_seeding import SeededSteps
 from headcount.training.callbacks.weight_averaging import averaging
@@ -55,7 +69,13 @@ from headcount.training.trainer import make_trainer, rejections_as_config_errors
 console = make_console()
 
 
-def train(config: Config, *, fresh: bool = False) -> None:
+def train(
+    config: Config,
+    *,
+    fresh: bool = False,
+    callbacks: Sequence[Callback] = (),
+    loggers: Sequence[Logger] = (),
+) -> Path | None:
     """Train a summarizer, keep the best checkpoint, generate and score the test summaries.
 
     A started run of the same config is resumed from its last checkpoint. A finished one is left as
@@ -64,6 +84,12 @@ def train(config: Config, *, fresh: bool = False) -> None:
     Args:
         config: the checked config.
         fresh: start another run in any case.
+        callbacks: of Lightning, called after our own. Their ``state_dict`` is in the checkpoints.
+        loggers: of Lightning, beside those of the config.
+
+    Returns:
+        The run folder; None of a ``fast_dev_run``, and on all ranks but the first of a run that is
+        finished.
 
     Raises:
         ConfigError: something that the config asks for is not available, from the data to an
@@ -76,30 +102,40 @@ def train(config: Config, *, fresh: bool = False) -> None:
     rank_trainer = make_trainer(config, loggers=[], callbacks=[])
     averaging(config, rank_trainer)
     check_optimizer(config, rank_trainer)
+    check_extras(config)
     silence_other_ranks(rank_trainer)
     pl.seed_everything(config.seed, verbose=False)
     if config.trainer.get("fast_dev_run"):
-        _fast_dev_run(config, rank_trainer)
-        return
+        _fast_dev_run(config, rank_trainer, callbacks)
+        return None
 
     folder = None if fresh else find_run(config)
     if _report_finished(folder):
-        return
+        return folder
     with Signals() as signals, ExitStack() as locks:
         if rank_trainer.is_global_zero:
             folder = folder or _new_run_folder(config)
             locks.enter_context(lock_folder(folder, fresh=fresh and bool(config.run.folder)))
             # Another process may have started or finished the run before this one got the lock.
             if not fresh and _report_finished(find_run(_in_folder(config, folder))):
-                return
+                return folder
             write_atomically(folder / RunFile.CONFIG, to_yaml(config))
         try:
-            _train(config, rank_trainer, folder, signals, fresh=fresh)
+            own = _Additions(callbacks=callbacks, loggers=loggers)
+            return _train(config, rank_trainer, folder, signals, own, fresh=fresh)
         except OSError as error:
             reason = folder and describe_os_error(error, folder)
             if reason is None:
                 raise
             raise RunError(reason) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Additions:
+    """The callbacks and loggers that a script passes."""
+
+    callbacks: Sequence[Callback]
+    loggers: Sequence[Logger]
 
 
 def _new_run_folder(config: Config) -> Path:
@@ -121,14 +157,14 @@ def _report_finished(folder: Path | None) -> bool:
     return True
 
 
-def _fast_dev_run(config: Config, rank_trainer: pl.Trainer) -> None:
+def _fast_dev_run(config: Config, rank_trainer: pl.Trainer, callbacks: Sequence[Callback]) -> None:
     """Run one batch through every part, without a run folder."""
     data = SummarizationDataModule(config)
     data.setup()
     summarizer = Summarizer(config, data.tokenizer)
     summarizer.initial_weights = read_initial_weights(config, data.tokenizer)
-    callbacks = [TrainingProgress(console), *averaging(config, rank_trainer)]
-    trainer = make_trainer(config, loggers=[], callbacks=callbacks)
+    ours = [TrainingProgress(console), *averaging(config, rank_trainer)]
+    trainer = make_trainer(config, loggers=[], callbacks=[*ours, *callbacks])
     with rejections_as_config_errors():
         trainer.fit(summarizer, data)
         trainer.predict(summarizer, data)
@@ -140,10 +176,11 @@ def _train(
     rank_trainer: pl.Trainer,
     locked: Path | None,
     signals: Signals,
+    own: _Additions,
     *,
     fresh: bool = False,
-) -> None:
-    """Train in the folder that the first process has locked."""
+) -> Path:
+    """Train in the folder that the first process has locked, and return it."""
     # Once a run has a checkpoint, it needs nothing of the run that it started from.
     is_resumed = locked is not None and has_checkpoint(locked)
     data = SummarizationDataModule(config)
@@ -158,24 +195,26 @@ def _train(
         summarizer.initial_weights = read_initial_weights(config, data.tokenizer)
 
     # The other processes read the resolved config: the files may have been edited while the data
-    # was prepared.
+    # was prepared. A script with additions runs itself on each rank, with its own arguments.
     arguments = None
-    if locked is not None:
+    if locked is not None and not own.callbacks and not own.loggers:
         arguments = ["train", str(locked / RunFile.CONFIG), *(["--fresh"] if fresh else [])]
     folder = start_other_ranks(rank_trainer, locked, arguments=arguments)
     check_same_config(rank_trainer, config)
 
     # The first process prepares the folder and tells the others where to resume.
-    checkpoint: tuple[Path, int] | None = None
-    tracking: AbstractContextManager[list[Logger]] = nullcontext([])
+    checkpoint: Resumable | None = None
+    logging: AbstractContextManager[list[Logger]] = nullcontext([])
     if rank_trainer.is_global_zero:
         checkpoint = _prepare(folder, config, data, steps)
-        tracking = track(config.tracking, folder, as_dict(config))
+        facts = _size_of_model(config, vocabulary_size(data.tokenizer))
+        logging = start_loggers(config, folder, facts, checkpoint.step if checkpoint else 0)
     checkpoint = rank_trainer.strategy.broadcast(checkpoint)
     if is_resumed and checkpoint is None:  # all of them were damaged
         summarizer.initial_weights = read_initial_weights(config, data.tokenizer)
 
-    with tracking as loggers:
+    with logging as our_loggers:
+        loggers = [*our_loggers, *own.loggers]
         last_stage_begin, _ = config.stage_plan[-1]
         checkpoints = Checkpoints(
             folder,
@@ -188,12 +227,14 @@ def _train(
             TrainingProgress(console),
             TrainingCosts(folder, config, vocabulary_size(data.tokenizer)),
             SeededSteps(config.seed),
+            *monitors(config),
             checkpoints,
             *averaging(config, rank_trainer),
+            *own.callbacks,
         ]
         trainer = make_trainer(config, loggers=loggers, callbacks=callbacks, folder=folder)
         with rejections_as_config_errors():
-            path = checkpoint and checkpoint[0]
+            path = checkpoint and checkpoint.path
             trainer.fit(summarizer, data, ckpt_path=path, weights_only=True)
         folder = _follow_together(trainer, folder)
         if checkpoints.best is None:
@@ -207,18 +248,45 @@ def _train(
 
         report = score_test(trainer, summarizer, data, [folder], folder)
         if report is None:
-            return
+            return folder
+
+        # What is logged at the end.
         log_report(loggers, report, trainer.global_step)
-        page = write_attention_page(summarizer, data.splits["validation"], folder)
+        log_summaries(loggers, report, follow(folder) / RunFile.PREDICTIONS)
+        log_costs(loggers, read_costs(folder))
+        page = write_attention_page(summarizer, data.splits["validation"], follow(folder))
         log_page(loggers, page)
+        if config.tracking.artifacts == "best":
+            log_checkpoint(loggers, follow(folder), config.evaluation.select_by, report)
+        # Lightning finalized them at the end of the training.
+        for logger in own.loggers:
+            logger.finalize("success")
 
     end: dict[str, int | str] = {"step": trainer.global_step}
     if checkpoints.stopped_early is not None:
         end["stopped_early"] = checkpoints.stopped_early
+    folder = follow(folder)
     write_atomically(folder / RunFile.FINISHED, json.dumps(end))
     say(console, f"\nrun folder: {folder}")
     if command := how_to_send(folder):
         say(console, f"to send this run to your W&B account: {command}")
+    return folder
+
+
+def _size_of_model(config: Config, vocabulary_size: int) -> dict[str, Any]:
+    """Return what W&B's config has beside ours: parameters, and FLOPs of the longest example."""
+    model = cost(
+        config.model,
+        vocabulary_size=vocabulary_size,
+        max_positions=config.max_positions,
+        document_tokens=config.data.max_document_tokens,
+        summary_tokens=config.data.max_summary_tokens,
+    )
+    return {
+        "parameters": model.parameters,
+        "embedding_parameters": model.embedding_parameters,
+        "training_flops_per_token": model.training_flops_per_token,
+    }
 
 
 def _follow_together(trainer: pl.Trainer, folder: Path) -> Path:
@@ -231,7 +299,7 @@ def _follow_together(trainer: pl.Trainer, folder: Path) -> Path:
 
 def _prepare(
     folder: Path, config: Config, data: SummarizationDataModule, steps: int | None
-) -> tuple[Path, int] | None:
+) -> Resumable | None:
     """Prepare a run folder for training.
 
     Args:
@@ -241,7 +309,7 @@ def _prepare(
         steps: of the whole training; None: only time limits it.
 
     Returns:
-        The checkpoint to resume from and its step; None at the beginning of a run.
+        The checkpoint to resume from; None at the beginning of a run.
 
     Raises:
         ConfigError: the data is not what the run was started with, or the disk has no room for the
@@ -254,7 +322,9 @@ def _prepare(
     checkpoint = last_good_checkpoint(folder, config)
 
     # A run that only has to generate its summaries writes no more checkpoints.
-    is_trained = checkpoint is not None and steps is not None and checkpoint[1] >= steps
+    is_trained = checkpoint is not None and (
+        checkpoint.has_stopped_early or (steps is not None and checkpoint.step >= steps)
+    )
     if not is_trained or not checkpoint_path(folder, "best").exists():
         check_room(folder, config, vocabulary_size(data.tokenizer))
 
@@ -264,8 +334,8 @@ def _prepare(
     shutil.copytree(audit, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(DIGESTS))
 
     # Rows that were logged after the checkpoint are logged again.
-    cut_metrics(folder, checkpoint[1] if checkpoint else 0)
+    cut_metrics(folder, checkpoint.step if checkpoint else 0)
     if checkpoint:
-        path, step = checkpoint
-        say(console, f"{folder}: resumes from step {step:,}, {path.name}")
+        name = checkpoint.path.name
+        say(console, f"{folder}: resumes from step {checkpoint.step:,}, {name}")
     return checkpoint

@@ -171,6 +171,27 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
     return config
 
 
+def from_dict(plain: dict[str, Any], where: str) -> Config:
+    """Return the config of a nested dict that ``as_dict`` made.
+
+    Args:
+        plain: the nested dict.
+        where: it was found, for messages.
+
+    Raises:
+        ConfigError: a key or a value is wrong.
+    """
+    OmegaConf.clear_resolver("oc.env")  # see ``load``
+    try:
+        for _ in _check_keys(plain, Config, where):
+            pass
+        config = OmegaConf.to_object(OmegaConf.merge(_structured(Config), plain))
+    except (OmegaConfBaseException, ConfigError, ValueError, TypeError, AttributeError) as error:
+        raise _one_line(error, where) from None
+    assert isinstance(config, Config)
+    return config
+
+
 def _remove_required(given: Any) -> list[str]:
     """Remove the keys whose value is ``???`` from a file's settings, and return their names."""
     names: list[str] = []

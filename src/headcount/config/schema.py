@@ -670,6 +670,9 @@ class TrackingConfig(Section):
     group: str | None = key(None, "W&B group")
     name: str | None = key(None, "name of the W&B run; null: that of the run folder")
     tags: list[str] = key([], "tags of the W&B run")
+    artifacts: Literal["none", "best"] = key(
+        "none", "best: log the best checkpoint as a W&B artifact at the end of the training"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -684,6 +687,34 @@ class TrackingConfig(Section):
         for tag in self.tags:
             if len(tag) > 64:
                 raise ConfigError(f"tracking.tags={tag} is too long; legal: up to 64 characters")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggersConfig(Section):
+    """Loggers of a training beside ``metrics.csv`` and W&B, see ``tracking``."""
+
+    tensorboard: bool = key(
+        False, "log to the folder tensorboard of the run; needs headcount[tensorboard]"
+    )
+    mlflow: bool = key(False, "log to MLflow; needs headcount[mlflow]")
+    mlflow_uri: str | None = key(
+        None, "MLflow store or server; null: MLFLOW_TRACKING_URI, or mlflow.db beside the run"
+    )
+    mlflow_experiment: str = key("headcount", "MLflow experiment")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallbacksConfig(Section):
+    """What is logged at each logged step of a training beside loss, accuracy and speed.
+
+    Early stopping is ``evaluation.patience``, a time limit ``trainer.max_time``.
+    """
+
+    learning_rate: bool = key(True, "log the learning rate, of muon both")
+    gradient_norm: bool = key(True, "log the norm of the gradient before it is clipped")
+    device_stats: bool = key(
+        False, "log memory of the GPU, or load of the CPU, which needs headcount[device-stats]"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -723,6 +754,8 @@ class Config(Section):
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     heads: HeadsConfig = field(default_factory=HeadsConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    loggers: LoggersConfig = field(default_factory=LoggersConfig)
+    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
     run: RunConfig = field(default_factory=RunConfig)
     trainer: dict[str, Any] = key(TRAINER_DEFAULTS, "arguments of pytorch_lightning.Trainer")
 

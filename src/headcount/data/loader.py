@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any, cast
 
 import numpy as np
@@ -14,7 +14,7 @@ from headcount.data.batches import Batch, EncodedPairs, longest_first
 from headcount.data.objectives import Drawn, TrainingExamples
 from headcount.data.sampler import TokenBudgetSampler
 from headcount.errors import ConfigError, RunError
-from headcount.watchdog import ignore_stop_signals
+from headcount.watchdog import ignore_stop_signals, kill_at_exit
 
 
 class TrainingLoader:
@@ -139,7 +139,8 @@ def decoding_loader(
     processes: int = 1,
     done: NDArray[np.bool_] | None = None,
     in_windows: bool = False,
-) -> DataLoader[Any]:
+    shuffled: bool = False,
+) -> "DecodingLoader":
     """Return batches of documents of similar length, the longest first, for decoding.
 
     Each example belongs to one process. All processes have the same number of batches, unless some
@@ -155,6 +156,7 @@ def decoding_loader(
         done: for each example of the split whether it is decoded; batches of decoded examples are
             left out.
         in_windows: give long documents in windows instead of cutting them.
+        shuffled: give the batches in a random order, which is always the same.
 
     Raises:
         ConfigError: there are fewer examples than processes.
@@ -167,9 +169,47 @@ def decoding_loader(
     # The process with the fewest examples decides, so that all have the same number of batches.
     number = -(-(len(examples) // processes) // size)
     batches = np.array_split(np.array(mine), number)
+    if shuffled:
+        order = np.random.default_rng(0).permutation(len(batches))
+        batches = [batches[index] for index in order]
     if done is not None:
         batches = [batch for batch in batches if not done[batch].all()]
-    return _batch_loader(partial(split.batch, in_windows=in_windows), batches, num_workers)
+    return DecodingLoader(split, batches, num_workers, in_windows=in_windows)
+
+
+class DecodingLoader:
+    """The batches of one process for decoding.
+
+    It is not a DataLoader, whose batches Lightning would share among the processes a second time.
+
+    Args:
+        split: the split.
+        batches: the rows of each batch.
+        num_workers: number of processes that prepare batches ahead; 0: none.
+        in_windows: give long documents in windows instead of cutting them.
+    """
+
+    def __init__(
+        self,
+        split: EncodedPairs,
+        batches: Sequence[Sequence[int]],
+        num_workers: int,
+        *,
+        in_windows: bool = False,
+    ) -> None:
+        self.split = split
+        self.batches = batches
+        self.num_workers = num_workers
+        self.in_windows = in_windows
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches."""
+        make_batch = partial(self.split.batch, in_windows=self.in_windows)
+        yield from _batch_loader(make_batch, self.batches, self.num_workers)
 
 
 def _batch_loader(
@@ -192,7 +232,10 @@ class WorkerLoader(DataLoader[Any]):
     def __iter__(self) -> Any:
         """Start the workers, if there are any, and yield their batches."""
         check_workers(self.num_workers)
-        return super().__iter__()
+        earlier = set(active_children())
+        batches = super().__iter__()
+        kill_at_exit(set(active_children()) - earlier)
+        return batches
 
 
 def check_workers(number: int, *, loaders: int = 1) -> None:

@@ -230,7 +230,23 @@ def load_tokenizer(path: Path) -> Tokenizer:
     Raises:
         ConfigError: there is no tokenizer at the path, or it lacks START or END.
     """
-    tokenizer = _read_tokenizer(path)
+    return _check_tokenizer(_read_tokenizer(path), path)
+
+
+def parse_tokenizer(text: str, path: Path) -> Tokenizer:
+    """Return the tokenizer of a run from its JSON.
+
+    Args:
+        text: the JSON.
+        path: where it was found, for messages.
+
+    Raises:
+        ConfigError: it is not a tokenizer, or lacks START or END.
+    """
+    return _check_tokenizer(_parse_json(text, path), path)
+
+
+def _check_tokenizer(tokenizer: Tokenizer, path: Path) -> Tokenizer:
     for token in (START, END):
         if tokenizer.token_to_id(token) is None:
             raise ConfigError(f"{path}: not a tokenizer of a run (it has no token {token})")
@@ -239,7 +255,15 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 def _read_tokenizer(path: Path) -> Tokenizer:
     try:
-        tokenizer = Tokenizer.from_str(_fill_gaps(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: not a tokenizer ({error})") from None
+    return _parse_json(text, path)
+
+
+def _parse_json(text: str, path: Path) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_str(_fill_gaps(text))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     except Exception as error:  # tokenizers raises plain Exception

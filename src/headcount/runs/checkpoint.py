@@ -14,7 +14,7 @@ import shutil
 from contextlib import suppress
 from io import BufferedReader, BufferedWriter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -137,7 +137,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             return _read_open(file, path)
     except FileNotFoundError:
         raise ConfigError(
-            f"{path.parents[1]}: not a run folder with a checkpoint ({path} is missing)"
+            f"{path.parent.parent}: not a run folder with a checkpoint ({path} is missing)"
         ) from None
     except ConfigError:
         raise
@@ -194,8 +194,22 @@ def has_checkpoint(run: Path) -> bool:
     return any(checkpoint_path(run, name).exists() for name in ("last", "previous"))
 
 
-def last_good_checkpoint(run: Path, config: Config | None = None) -> tuple[Path, int] | None:
-    """Return the newest checkpoint that a run can resume from, and its step; None without any.
+class Resumable(NamedTuple):
+    """A checkpoint that a run can resume from.
+
+    Attributes:
+        path: of the file.
+        step: of the training.
+        has_stopped_early: whether the training had ended by ``evaluation.patience``.
+    """
+
+    path: Path
+    step: int
+    has_stopped_early: bool = False
+
+
+def last_good_checkpoint(run: Path, config: Config | None = None) -> Resumable | None:
+    """Return the newest checkpoint that a run can resume from; None without any.
 
     A damaged one, or one of another run, is put aside.
 
@@ -207,7 +221,9 @@ def last_good_checkpoint(run: Path, config: Config | None = None) -> tuple[Path,
         path = checkpoint_path(run, name)
         content = _read_or_put_aside(path, config)
         if content is not None:
-            return path, content["global_step"]
+            state = content.get("callbacks", {}).get("Checkpoints", {})
+            has_stopped_early = state.get("stopped_early") is not None
+            return Resumable(path, content["global_step"], has_stopped_early)
     return None
 
 

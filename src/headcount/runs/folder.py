@@ -40,6 +40,9 @@ class RunFile(StrEnum):
     NOT_FINITE = "not_finite.json"
     WANDB = "wandb"
     WANDB_ID = "wandb_id"
+    TENSORBOARD = "tensorboard"
+    MLFLOW_ID = "mlflow_id"
+    MLFLOW_STORE = "mlflow.db"  # beside the run folders, as it is of all of them
     FINISHED = "finished"  # written last
     LOCK = ".lock"
 
@@ -58,7 +61,15 @@ class RunFile(StrEnum):
     CARD = "README.md"
 
 
-KEYS_WITHOUT_EFFECT = ("run.", "tracking.", "data.cache_dir", "data.num_workers", "heads.")
+KEYS_WITHOUT_EFFECT = (
+    "run.",
+    "tracking.",
+    "loggers.",
+    "callbacks.",
+    "data.cache_dir",
+    "data.num_workers",
+    "heads.",
+)
 
 
 def has_effect(key: str, config: Config) -> bool:
@@ -224,8 +235,9 @@ def reject_links(folder: Path) -> None:
         ConfigError: there is such a link.
     """
     for path in folder.rglob("*"):
-        # W&B links to its own logs, by absolute paths.
-        if folder / RunFile.WANDB in path.parents and not path.is_dir():
+        # W&B links to its own logs, by absolute paths; also in the folder of an evaluation.
+        is_wandbs = RunFile.WANDB in path.relative_to(folder).parts[:2]
+        if is_wandbs and not path.is_dir():
             continue
         if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
             raise ConfigError(
@@ -274,7 +286,10 @@ def lock_folder(folder: Path, *, fresh: bool = False) -> Iterator[None]:
     finally:
         if is_new:
             _remove_if_unused(folder)
-        os.close(_handles.pop(folder))
+        handle = _handles[folder]
+        for path in [path for path, held in _handles.items() if held == handle]:
+            del _handles[path]
+        os.close(handle)
         lock.release()
 
 
@@ -289,7 +304,7 @@ def _remove_if_unused(folder: Path) -> None:
             folder.rmdir()
 
 
-# An open handle of each folder that this process has locked, by the path that it was locked under.
+# An open handle of each folder that this process has locked, by the paths that it has had since.
 _handles: dict[Path, int] = {}
 
 
@@ -300,7 +315,7 @@ def follow(folder: Path) -> Path:
     where it would be in the way of the next run.
 
     Args:
-        folder: the path under which it was locked. Any other is returned as it is.
+        folder: the path under which it was locked, or found later. Any other is returned as it is.
 
     Raises:
         RunError: the folder was deleted, or moved to another disk.
@@ -312,8 +327,21 @@ def follow(folder: Path) -> Path:
     for path in (folder, _path_of_handle(handle)):
         with suppress(OSError):
             if os.path.samestat(is_mine, path.stat()):
+                _handles[path] = handle  # it may be renamed once more
                 return path
     raise RunError(f"{folder}: it was deleted or moved away while this run was at work in it")
+
+
+def stable_path(folder: Path) -> Path:
+    """Return a path that leads to a folder also after it was renamed, for what keeps a path.
+
+    Args:
+        folder: the path under which this process has locked it. On other systems than Linux, and
+            of a folder that is not locked, the path is returned as it is.
+    """
+    handle = _handles.get(folder)
+    path = Path(f"/proc/self/fd/{handle}")
+    return path if handle is not None and path.is_dir() else folder
 
 
 def _path_of_handle(handle: int) -> Path:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from headcount.errors import ConfigError
 from headcount.runs.files import name_unwritable, write_atomically
 
 MADE_OF = "made_of.json"  # in the folder: what its rows depend on
@@ -47,18 +46,15 @@ class PartialPredictions:
         anything else.
 
         Raises:
-            ConfigError: the folder cannot be created.
-            RunError: the disk is full.
+            RunError: the folder cannot be written, or the disk is full.
         """
         stamp = self.folder / MADE_OF
-        try:
+        with name_unwritable(self.folder):
             if read_made_of(stamp) != made_of:
                 # The folder itself stays, because it may hold a lock.
                 for path in self.folder.glob("*.jsonl"):
                     path.unlink()
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"{self.folder}: cannot be written: {error.strerror}") from None
         write_atomically(stamp, json.dumps(made_of, indent=2))
 
     def read(self) -> None:

@@ -14,12 +14,11 @@ import numpy as np
 import pytorch_lightning as pl
 from rich.console import Console
 from tokenizers import Tokenizer
-from torch.utils.data import DataLoader
 
 from headcount.config.schema import Config
 from headcount.data.audit import prepare_audit, show
 from headcount.data.batches import Batch, EncodedPairs, Layout, by_length
-from headcount.data.loader import TrainingLoader, decoding_loader
+from headcount.data.loader import DecodingLoader, TrainingLoader, decoding_loader
 from headcount.data.objectives import Plan, TrainingExamples, prepare_sentences
 from headcount.data.pairs import Pairs
 from headcount.data.sampler import TokenBudgetSampler
@@ -219,7 +218,7 @@ class SummarizationDataModule(pl.LightningDataModule):
             num_workers=data.num_workers,
             process=rank,
             processes=world_size,
-            same_order=bool(self.config.trainer.get("overfit_batches")),
+            same_order=bool(self._trainer_argument("overfit_batches")),
         )
 
     def _training_examples(self, plan: Plan) -> TrainingExamples:
@@ -255,13 +254,17 @@ class SummarizationDataModule(pl.LightningDataModule):
             processes=world_size,
         )
 
-    def val_dataloader(self) -> DataLoader[Any]:
+    def val_dataloader(self) -> DecodingLoader:
         """Return this rank's share of the fixed validation sample."""
-        return self._decoding_loader("validation")
+        return self._decoding_loader("validation", "limit_val_batches")
 
-    def predict_dataloader(self) -> DataLoader[Any]:
+    def test_dataloader(self) -> DecodingLoader:
+        """Return this rank's share of the test split, with references to score it by."""
+        return self._decoding_loader("test", "limit_test_batches")
+
+    def predict_dataloader(self) -> DecodingLoader:
         """Return this rank's share of the test split."""
-        return self._decoding_loader("test")
+        return self._decoding_loader("test", "limit_predict_batches")
 
     def decoded_examples(self, role: str) -> list[int]:
         """Return which examples of the validation or test split are decoded.
@@ -295,12 +298,17 @@ class SummarizationDataModule(pl.LightningDataModule):
         if role == "validation" and trainer.get("overfit_batches"):
             key = "overfit_batches"
         limit = trainer.get(key)
-        is_all = isinstance(limit, float) and limit == 1.0
         # Zero turns validation off; Lightning does not ask for a loader then.
-        return key, None if is_all or not limit else limit
+        return key, None if not limit or is_all(limit) else limit
 
-    def _decoding_loader(self, role: str) -> DataLoader[Any]:
+    def _decoding_loader(self, role: str, limit: str) -> DecodingLoader:
         rank, world_size = self._rank_and_world_size()
+        # Validation reads each document once, cut: its loss is that of a whole example.
+        is_split = self.config.generation.long_documents == "split"
+        # Of a plain Trainer with a limit Lightning takes the first batches. The longest documents
+        # would be no fair sample.
+        is_limited = self.trainer is not None and not is_all(getattr(self.trainer, limit))
+        is_dry = bool(getattr(self.trainer, "fast_dev_run", False))  # untyped in Lightning
         return decoding_loader(
             self.splits[role],
             self.decoded_examples(role),
@@ -308,7 +316,15 @@ class SummarizationDataModule(pl.LightningDataModule):
             num_workers=self.config.data.num_workers,
             process=rank,
             processes=world_size,
+            in_windows=is_split and role == "test",
+            shuffled=is_limited and not is_dry,
         )
+
+    def _trainer_argument(self, name: str) -> Any:
+        """Return an argument of the Trainer that uses this data, or of the config without one."""
+        if self.trainer is not None:
+            return getattr(self.trainer, name)
+        return self.config.trainer.get(name)
 
     def _rank_and_world_size(self) -> tuple[int, int]:
         if self.trainer is None:
@@ -322,3 +338,8 @@ def batches_of_epoch(trainer: pl.Trainer, batches: int) -> int:
     if isinstance(limit, int):
         return min(batches, limit)
     return batches if limit is None else int(limit * batches)
+
+
+def is_all(limit: int | float | None) -> bool:
+    """Return whether a limit of batches is none: 1.0 is all of them, 1 is a single one."""
+    return limit is None or (isinstance(limit, float) and limit == 1.0)

@@ -8,7 +8,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pytorch_lightning as pl
@@ -19,9 +20,17 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from headcount.config.load import as_dict
+from headcount.config.load import as_dict, from_dict
 from headcount.config.schema import Config, Schedule, StageConfig
-from headcount.data.tokenizer import END, START, vocabulary_size, words_of
+from headcount.data.batches import Batch, EncodedPairs, Layout
+from headcount.data.tokenizer import (
+    END,
+    START,
+    load_tokenizer,
+    parse_tokenizer,
+    vocabulary_size,
+    words_of,
+)
 from headcount.errors import ConfigError
 from headcount.evaluation.corpus_metrics import make_corpus_metrics
 from headcount.evaluation.pairwise_rouge import pairwise_rouge
@@ -35,8 +44,9 @@ from headcount.model.build import build_model
 from headcount.model.output import ModelOutput
 from headcount.model.ragged import BatchLayout
 from headcount.model.trained_weights import check_weights
+from headcount.runs.checkpoint import read_checkpoint
+from headcount.runs.folder import RunFile
 from headcount.training.attention_plot import draw_cross_attention
-from headcount.training.data_module import Batch, SummarizationDataModule
 from headcount.training.optimizers import make_optimizer
 
 SAMPLE_COLUMNS = ["id", "document", "reference", "summary"]  # of the table of validation summaries
@@ -63,6 +73,9 @@ class GeneratedSummary:
 class Summarizer(pl.LightningModule):
     """Trains a summarization model and generates summaries with it.
 
+    ``hparams`` is the config as nested dicts, and a batch is what ``module(batch)`` takes. The
+    model is built when a Trainer starts, or by ``configure_model``.
+
     Args:
         config: of the run.
         tokenizer: that of the data.
@@ -70,6 +83,8 @@ class Summarizer(pl.LightningModule):
 
     def __init__(self, config: Config, tokenizer: Tokenizer) -> None:
         super().__init__()
+        self.save_hyperparameters(as_dict(config))
+        self.example_input_array = (example_batch(tokenizer),)
         self.config = config
         self.tokenizer = tokenizer
         self.token_ids = tokenizer.get_vocab()
@@ -94,8 +109,45 @@ class Summarizer(pl.LightningModule):
                 self.model.load_state_dict(self.initial_weights)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the resolved config in the checkpoint."""
+        """Save the resolved config and the tokenizer in the checkpoint."""
         checkpoint["config"] = as_dict(self.config)
+        checkpoint["tokenizer"] = self.tokenizer.to_str()
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override] # the other arguments of Lightning's would have no effect
+        cls, checkpoint_path: str | Path, map_location: str | torch.device | None = None
+    ) -> Self:
+        """Load a checkpoint: the config, the tokenizer and the weights are in it.
+
+        As in Lightning the module is in training mode: a Trainer changes that where it must, and
+        ``eval()`` does elsewhere. A file with a SHA-256 beside it is verified. No code in a file
+        is run.
+
+        Args:
+            checkpoint_path: a checkpoint of a run or of a plain Trainer, or an export's
+                ``model.safetensors``.
+            map_location: the device of the weights; None: the CPU.
+
+        Raises:
+            ConfigError: it is missing, damaged, or not a checkpoint of a summarizer.
+        """
+        path = Path(checkpoint_path)
+        content = read_checkpoint(path)
+        if "config" not in content:
+            raise ConfigError(f"{path}: not a checkpoint of this version (no config)")
+        config = from_dict(content["config"], str(path))
+
+        # Exports and checkpoints of earlier versions have the tokenizer in a file.
+        if "tokenizer" in content:
+            tokenizer = parse_tokenizer(content["tokenizer"], path)
+        else:
+            is_export = path.name == RunFile.WEIGHTS
+            folder = path.absolute().parents[0 if is_export else 1]
+            tokenizer = load_tokenizer(folder / RunFile.TOKENIZER)
+
+        summarizer = cls(config, tokenizer)
+        summarizer.load_weights(content["state_dict"])
+        return summarizer.to(map_location or "cpu")
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Load trained weights for generation, in the precision of ``generation.precision``.
@@ -130,6 +182,10 @@ class Summarizer(pl.LightningModule):
 
     # Training
 
+    def forward(self, batch: Batch) -> ModelOutput:
+        """Return the model's output for a batch under teacher forcing."""
+        return self.forward_batch(batch)[0]
+
     def forward_batch(
         self, batch: Batch, *, return_weights: bool = False
     ) -> tuple[ModelOutput, Tensor]:
@@ -163,7 +219,7 @@ class Summarizer(pl.LightningModule):
 
         # With copying the accuracy takes a tenth of a step, so it is computed only when it is
         # logged.
-        if self._is_logging_step():
+        if self.is_logging_step():
             metrics["train/token_accuracy"] = token_accuracy(output, targets_M)
         self.log_dict(metrics, batch_size=len(targets_M))
         return loss
@@ -178,8 +234,9 @@ class Summarizer(pl.LightningModule):
             metrics["train/coverage_loss"] = coverage_loss.detach()
         return loss, metrics
 
-    def _is_logging_step(self) -> bool:
-        every: int = self.config.trainer["log_every_n_steps"] or 0
+    def is_logging_step(self) -> bool:
+        """Return whether the metrics of this step are written by the loggers."""
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined] # untyped in Lightning
         return every > 0 and (self.trainer.global_step + 1) % every == 0
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -206,10 +263,10 @@ class Summarizer(pl.LightningModule):
 
         return factor
 
-    # Validation
+    # Validation and test
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Log the loss without smoothing and the ROUGE of greedily generated summaries."""
+        """Log the loss without smoothing and the scores of greedily generated summaries."""
         output, targets_M = self.forward_batch(batch)
         losses = {
             "validation/loss": output.loss(targets_M),
@@ -217,54 +274,84 @@ class Summarizer(pl.LightningModule):
         }
         self.log_dict(losses, batch_size=len(targets_M), sync_dist=True)
 
-        pairs = self._data_module.splits["validation"].pairs
+        summaries = self.generate_texts(batch, greedy=True)
+        split = getattr(self.trainer.val_dataloaders, "split", None)
+        references = self._references(batch, split)
+        self._score("validation", summaries, references)
+        if split is not None:
+            for index, summary in zip(batch.indices, summaries, strict=True):
+                row = [split.pairs.ids[index], split.pairs.documents[index]]
+                self.samples.append([*row, references[index][0], summary])
+
+    def test_step(self, batch: Batch, batch_index: int) -> None:
+        """Log the scores of the summaries that ``headcount evaluate`` writes."""
+        generated = self.summarize(batch)
+        split = getattr(self.trainer.test_dataloaders, "split", None)
+        references = self._references(batch, split)
+        self._score("test", [best.summary for best, *_ in generated], references)
+
+    def _references(self, batch: Batch, split: EncodedPairs | None) -> dict[int, list[str]]:
+        """Return the references of each row of a batch.
+
+        Args:
+            batch: the examples.
+            split: which its loader reads; None: another loader than those of our data module, of
+                whose examples only the tokens of one summary are known.
+        """
+        if split is not None:
+            return {row: split.pairs.references[row] for row in batch.indices}
+        summaries = batch.summary_ids.cpu().split(batch.summary_lengths)
+        texts = [self.tokenizer.decode(ids.tolist()) for ids in summaries]
+        return {row: [text] for row, text in zip(batch.indices, texts, strict=True)}
+
+    def _score(
+        self, stage: str, summaries: Sequence[str], references: dict[int, list[str]]
+    ) -> None:
+        """Log the mean ROUGE of some summaries, and add to the statistics of corpus metrics."""
         scores = torch.zeros(len(ROUGE_TYPES), dtype=torch.float64)
-        for index, summary in zip(
-            batch.indices, self.generate_texts(batch, greedy=True), strict=True
-        ):
-            references = pairs.references[index]
-            scores += torch.tensor(self.rouge.score(summary, references)).double() * 100
+        for summary, texts in zip(summaries, references.values(), strict=True):
+            scores += torch.tensor(self.rouge.score(summary, texts)).double() * 100
             for name, metric in self.corpus_metrics.items():
-                self.statistics[name] += torch.tensor(metric.count(summary, references))
-            self.samples.append([pairs.ids[index], pairs.documents[index], references[0], summary])
-        means = scores / len(batch.indices)
+                self.statistics[name] += np.array(metric.count(summary, texts))
+        means = scores / len(summaries)
         metrics = {
-            f"validation/{kind}": mean.float()
-            for kind, mean in zip(ROUGE_TYPES, means, strict=True)
+            f"{stage}/{kind}": mean.float() for kind, mean in zip(ROUGE_TYPES, means, strict=True)
         }
-        self.log_dict(metrics, batch_size=len(batch.indices), sync_dist=True)
+        self.log_dict(metrics, batch_size=len(summaries), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Log the corpus metrics; validation summaries and the cross-attention of one example to
         W&B."""
-        for name, metric in self.corpus_metrics.items():
-            own = self.statistics[name].to(self.device)
-            sums = self.trainer.strategy.reduce(own, reduce_op="sum")
-            self.log(f"validation/{name}", metric.score(sums.tolist()), sync_dist=True)
+        self._log_corpus_metrics("validation")
+        split = getattr(self.trainer.val_dataloaders, "split", None)
         for logger in self.loggers:
-            if isinstance(logger, WandbLogger) and self.trainer.is_global_zero:
+            if isinstance(logger, WandbLogger) and self.trainer.is_global_zero and split:
                 logger.log_table(
                     "validation/summaries", columns=SAMPLE_COLUMNS, data=self.samples[:MAX_SAMPLES]
                 )
-                example = self._data_module.splits["validation"].shortest()
-                logger.log_image(
-                    "validation/cross_attention", [self.plot_attention(example, greedy=True)]
-                )
+                plot = self.plot_attention(split.shortest(), greedy=True)
+                logger.log_image("validation/cross_attention", [plot])
         self._forget_validation()
+
+    def on_test_epoch_end(self) -> None:
+        """Log the corpus metrics."""
+        self._log_corpus_metrics("test")
+        self._forget_validation()
+
+    def _log_corpus_metrics(self, stage: str) -> None:
+        for name, metric in self.corpus_metrics.items():
+            own = torch.from_numpy(self.statistics[name]).to(self.device)
+            sums = self.trainer.strategy.reduce(own, reduce_op="sum")
+            self.log(f"{stage}/{name}", metric.score(sums.tolist()), sync_dist=True)
 
     def _forget_validation(self) -> None:
         """Start a new collection of validation summaries, and of the sums of the statistics of
         each corpus metric."""
         self.samples: list[list[str]] = []
         self.statistics = {
-            name: torch.zeros(metric.size, dtype=torch.int64)
+            name: np.zeros(metric.size, dtype=np.int64)
             for name, metric in self.corpus_metrics.items()
         }
-
-    @property
-    def _data_module(self) -> SummarizationDataModule:
-        data_module: SummarizationDataModule = self.trainer.datamodule  # type: ignore[attr-defined] # untyped in Lightning
-        return data_module
 
     # Generation
 
@@ -402,6 +489,13 @@ class Summarizer(pl.LightningModule):
     def _token_name(self, token: int) -> str:
         text = self.tokenizer.decode([token]) or "(end)"
         return text if text.isprintable() else repr(text)[1:-1]
+
+
+def example_batch(tokenizer: Tokenizer) -> Batch:
+    """Return a batch of two examples, of the first tokens of a vocabulary."""
+    layout = Layout.from_tokenizer(tokenizer, max_document_tokens=8, max_summary_tokens=8)
+    tokens = np.arange(7, dtype=np.int32)
+    return layout.batch([0, 1], [tokens, tokens[:5]], [tokens[:3], tokens[:2]])
 
 
 def shift_by_one(ids: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor, BatchLayout]:

@@ -40,12 +40,16 @@ def check_optimizer(config: Config, trainer: pl.Trainer) -> None:
     Raises:
         ConfigError: Muon, which needs whole matrices, on weights that a strategy shards.
     """
-    is_whole = isinstance(trainer.strategy, DDPStrategy | SingleDeviceStrategy)
-    if config.optimizer.name == "muon" and not is_whole:
+    if config.optimizer.name == "muon" and not has_whole_weights(trainer):
         raise ConfigError(
             "optimizer.name=muon does not go with weights that a strategy shards; legal: "
             "trainer.strategy=ddp, or adamw"
         )
+
+
+def has_whole_weights(trainer: pl.Trainer) -> bool:
+    """Return whether each rank has all weights; False if a strategy shards them."""
+    return isinstance(trainer.strategy, DDPStrategy | SingleDeviceStrategy)
 
 
 def make_optimizer(model: SummaryModel[Any], config: OptimizerConfig, *, fused: bool) -> Optimizer:

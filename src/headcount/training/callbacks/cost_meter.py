@@ -1,15 +1,18 @@
-"""What a run cost, as ``costs.json`` in its folder: training writes it, decoding adds to it.
+"""What a run costs: ``costs.json`` in its folder, written by training and completed by decoding.
 
-Its keys: ``parameters``; ``training_flops`` (see below); ``training_tokens``, of documents and
-summaries, unpadded; ``training_seconds``, validation left out; ``tokens_per_second``, the quotient
-of the last two; ``peak_memory_bytes`` of training and its validations: what torch allocated on a
-GPU, otherwise what this process held, libraries included; ``kv_cache_bytes`` of a summary of
-``generation.max_tokens`` and its longest document, in fp32; ``device``, which all of that was
-measured on; and from decoding ``decode_ms_per_summary``.
+| key | meaning |
+| --- | --- |
+| ``parameters`` | of the model |
+| ``training_flops`` | of the matrix products of all training examples, by their true lengths |
+| ``training_tokens`` | of documents and summaries, without padding |
+| ``training_seconds`` | without validation |
+| ``tokens_per_second`` | the quotient of these two |
+| ``peak_memory_bytes`` | with validation; allocated by torch on a GPU, else by the process |
+| ``kv_cache_bytes`` | of one summary of ``generation.max_tokens`` and its longest document, fp32 |
+| ``device`` | that all of this was measured on |
+| ``decode_ms_per_summary`` | of decoding the test split |
 
-``training_flops`` are those of matrix products: three times a forward pass (the backward pass
-takes two; R-Drop has two of each), summed over the true lengths of all examples that were trained
-on.
+A training step counts as three forward passes: the backward pass takes two. R-Drop doubles it.
 """
 
 import json
@@ -31,27 +34,30 @@ from headcount.runs.folder import RunFile, follow
 
 
 class TrainingCosts(Callback):
-    """Counts what a training costs, and writes that at its end.
+    """Counts what a training costs, logs the tokens, and writes ``costs.json`` at the end.
 
-    Checkpoints keep the counts, so a resumed run has the sum; what was trained after
-    it is lost, and not counted. Of several processes the first counts, and takes the others to
-    have trained on as much as it has.
+    Checkpoints have the counts, so a resumed run has the sums; steps that were lost with a killed
+    process are not counted. With several ranks the first one counts, and assumes that the others
+    have trained on as much.
+
+    Args:
+        folder: the run folder.
+        config: of the run.
+        vocabulary_size: number of tokens of the tokenizer.
     """
 
     def __init__(self, folder: Path, config: Config, vocabulary_size: int) -> None:
-        """Start from nothing.
+        self.folder = folder
+        self.config = config
+        self.vocabulary_size = vocabulary_size
+        # The same pairs of lengths come again and again.
+        self.forward_flops = cache(partial(forward_flops, config.model, vocabulary_size))
 
-        Args:
-            folder: the run folder.
-            config: the run's config.
-            vocabulary_size: tokens of the tokenizer.
-        """
-        self.folder, self.config, self.vocabulary_size = folder, config, vocabulary_size
-        self.forward_flops = cache(
-            partial(forward_flops, config.model, vocabulary_size)
-        )  # lengths come again and again
-        self.seconds, self.tokens, self.flops, self.peak_memory = 0.0, 0, 0, 0
-        self.started: float | None = None  # the clock's time while it runs
+        self.seconds = 0.0
+        self.tokens = 0
+        self.flops = 0
+        self.peak_memory = 0
+        self.started: float | None = None  # when the clock was started; None: it is stopped
         self.device = torch.device("cpu")
 
     def state_dict(self) -> dict[str, Any]:
@@ -65,12 +71,14 @@ class TrainingCosts(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the counts of a checkpoint."""
-        self.seconds, self.tokens = state_dict["seconds"], state_dict["tokens"]
-        self.flops, self.peak_memory = state_dict["flops"], state_dict["peak_memory"]
+        """Continue from the counts of a checkpoint."""
+        self.seconds = state_dict["seconds"]
+        self.tokens = state_dict["tokens"]
+        self.flops = state_dict["flops"]
+        self.peak_memory = state_dict["peak_memory"]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget what a GPU held before."""
+        """Reset the peak memory of a GPU."""
         self.device = trainer.strategy.root_device
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
@@ -87,10 +95,16 @@ class TrainingCosts(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Count a batch; the last token of a summary is not read, only predicted."""
-        self.tokens += trainer.world_size * (len(batch.document_ids) + len(batch.summary_ids))
-        lengths = zip(batch.document_lengths, batch.summary_lengths, strict=True)
-        forward = sum(self.forward_flops(document, summary - 1) for document, summary in lengths)
+        """Count a batch, and log ``train/tokens``: those of the training so far."""
+        tokens = len(batch.document_ids) + len(batch.summary_ids)
+        self.tokens += trainer.world_size * tokens
+        # Summaries of a float beyond 2^24 would be inexact.
+        pl_module.log("train/tokens", torch.tensor(self.tokens, dtype=torch.float64))
+
+        # The last token of a summary is predicted, but never read.
+        forward = 0.0
+        for document, summary in zip(batch.document_lengths, batch.summary_lengths, strict=True):
+            forward += self.forward_flops(document, summary - 1)
         passes = 2 if self.config.optimizer.r_drop else 1
         self.flops += trainer.world_size * 3 * passes * round(forward)
 
@@ -108,13 +122,11 @@ class TrainingCosts(Callback):
         self._stop()
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the costs, which are there also when a checkpoint left nothing to train."""
+        """Write the costs, also if a checkpoint left nothing to train."""
         if not trainer.is_global_zero:
             return
-        document_tokens, summary_tokens = (
-            self.config.data.max_document_tokens,
-            self.config.generation.max_tokens,
-        )
+        document_tokens = self.config.data.max_document_tokens
+        summary_tokens = self.config.generation.max_tokens
         model = cost(
             self.config.model,
             vocabulary_size=self.vocabulary_size,
@@ -138,14 +150,13 @@ class TrainingCosts(Callback):
 
     def _stop(self) -> None:
         if self.started is not None:
-            self.seconds, self.started = self.seconds + time.perf_counter() - self.started, None
+            self.seconds += time.perf_counter() - self.started
+            self.started = None
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Return the most that torch had allocated on a GPU.
-
-    On a CPU, the most that this process has held.
-    """
+    """Return the largest amount of memory that torch has had allocated on a GPU; on a CPU, the
+    largest that this process has had, libraries included."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes there, KiB elsewhere
@@ -157,7 +168,7 @@ def _name(device: torch.device) -> str:
 
 
 def add_costs(folder: Path, costs: dict[str, float | str]) -> None:
-    """Add to the ``costs.json`` of a folder; a key that it already has gets the new value.
+    """Add to the ``costs.json`` of a folder. A key that it already has gets the new value.
 
     Args:
         folder: a run folder, or that of an evaluation within one.

@@ -1,5 +1,5 @@
-"""One bar for a whole training, in steps, and a line at each validation, which is all there is
-without a terminal."""
+"""The progress of a training on the terminal: one bar, counted in steps, and a line at each
+validation. Without a terminal only the lines are printed."""
 
 import time
 from typing import Any
@@ -22,38 +22,41 @@ from headcount.terminal import say
 
 
 def bar(console: Console) -> Progress:
-    """Return a bar with counts, times and a note."""
-    times = TimeElapsedColumn(), TextColumn("<"), TimeRemainingColumn()
-    note = TextColumn("{task.fields[note]}")
+    """Return a progress bar with counts, elapsed and remaining time, and a note."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        *times,
-        note,
+        TimeElapsedColumn(),
+        TextColumn("<"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
         console=console,
     )
 
 
 class TrainingProgress(Callback):
-    """Shows steps, loss, tokens per second and validation scores."""
+    """Shows steps, loss, tokens per second and validation scores; logs the speed.
+
+    Args:
+        console: where to draw.
+    """
 
     def __init__(self, console: Console) -> None:
-        """Take the console to draw on."""
         self.console = console
         self.progress = bar(console)
-        self.tokens, self.seconds = 0, 0.0
+        self.tokens = 0  # of the batches that this process has trained on
+        self.seconds = 0.0  # of their steps
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Draw the bar."""
-        say(
-            self.console,
-            f"training: {sum(p.numel() for p in pl_module.parameters()):,} parameters",
-        )
+        """Print the number of parameters and draw the bar."""
+        parameters = sum(parameter.numel() for parameter in pl_module.parameters())
+        say(self.console, f"training: {parameters:,} parameters")
+
         total = trainer.estimated_stepping_batches
+        steps = None if total == float("inf") else int(total)
         self.progress = bar(self.console)
         self.progress.start()
-        steps = None if total == float("inf") else int(total)
         self.task = self.progress.add_task(
             "training", total=steps, completed=trainer.global_step, note=""
         )
@@ -72,39 +75,39 @@ class TrainingProgress(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Move the bar; log the speed."""
+        """Advance the bar; log the mean speed since the start of this process."""
         self.tokens += len(batch.document_ids) + len(batch.summary_ids)
         self.seconds += time.perf_counter() - self.started
         pl_module.log("train/tokens_per_second", self.tokens / self.seconds)
-        self.progress.update(
-            self.task, completed=trainer.global_step, note=self._training(trainer)
-        )
+        note = self._describe_training(trainer)
+        self.progress.update(self.task, completed=trainer.global_step, note=note)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the metrics of this validation."""
-        corpus = [
-            name for name in CORPUS_METRICS if f"validation/{name}" in trainer.callback_metrics
-        ]
-        names = ("loss", *ROUGE_TYPES, *corpus)
-        shown = "  ".join(
-            f"{name} {trainer.callback_metrics[f'validation/{name}']:.2f}" for name in names
-        )
-        line = f"step {trainer.global_step:,}: {self._training(trainer)}; validation {shown}"
+        shown = []
+        for name in ("loss", *ROUGE_TYPES, *CORPUS_METRICS):
+            value = trainer.callback_metrics.get(f"validation/{name}")
+            if value is not None:
+                shown.append(f"{name} {value:.2f}")
+        training = self._describe_training(trainer)
+        line = f"step {trainer.global_step:,}: {training}; validation {'  '.join(shown)}"
         say(self.console, line)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the bar as it is."""
+        """Stop the bar and leave it on the terminal."""
         self.progress.stop()
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Give the terminal back."""
+        """Restore the terminal."""
         self.progress.stop()
 
-    def _training(self, trainer: pl.Trainer) -> str:
+    def _describe_training(self, trainer: pl.Trainer) -> str:
+        parts = []
         loss = trainer.callback_metrics.get("train/loss")
-        figures = [f"loss {loss:.2f}"] if loss is not None else []
-        return "  ".join(
-            [*figures, f"{self.tokens / self.seconds:,.0f} tokens/s"] if self.seconds else figures
-        )
+        if loss is not None:
+            parts.append(f"loss {loss:.2f}")
+        if self.seconds:
+            parts.append(f"{self.tokens / self.seconds:,.0f} tokens/s")
+        return "  ".join(parts)

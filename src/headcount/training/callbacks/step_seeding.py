@@ -1,6 +1,8 @@
-"""Dropout that a resumed run repeats.
+"""Dropout that a resumed run repeats exactly: the random numbers of a step depend on its position
+in the training alone.
 
-Each step's random numbers depend on its place in the training alone.
+So no state of a random number generator has to be saved, and neither the number of loader workers
+nor a validation in between changes what follows.
 """
 
 from typing import Any
@@ -12,17 +14,19 @@ from pytorch_lightning.callbacks import Callback
 
 
 class SeededSteps(Callback):
-    """Seeds torch before each training batch, so that no state of a generator has to be kept."""
+    """Seeds torch before each training batch.
+
+    Args:
+        seed: of the run.
+    """
 
     def __init__(self, seed: int) -> None:
-        """Take the run's seed."""
         self.seed = seed
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Seed by run, epoch, batch and process."""
-        place = np.random.SeedSequence(
-            [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
-        )
-        torch.manual_seed(int(place.generate_state(1, np.uint64)[0]))
+        """Seed by run, epoch, batch and rank."""
+        position = [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
+        [mixed] = np.random.SeedSequence(position).generate_state(1, np.uint64)
+        torch.manual_seed(int(mixed))
