@@ -3,11 +3,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo check test docs faults format clean
+.PHONY: help demo check test docs faults gpu-check format clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1\t\2/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 11
 
 $(INSTALLED): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -33,6 +33,10 @@ docs: $(INSTALLED) ## Build the documentation into site/; a broken link or refer
 
 faults: $(INSTALLED) ## Try every fault of docs/faults.md, and write its table (half an hour)
 	FAULT_TABLE=docs/faults.md OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 -m faults tests/faults
+
+gpu-check: $(INSTALLED) ## On a GPU machine: GPU tests, speed beside Hugging Face, deterministic mode; writes docs/gpu.md
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[parity]'
+	$(BIN)/python benchmarks/gpu.py
 
 format: $(INSTALLED) ## Format and mend what ruff can
 	$(BIN)/ruff check --fix .

@@ -1,7 +1,8 @@
 """headcount: how many attention heads does a summarizer need, and which?
 
 The Python interface is ``load_config``, ``build_data``, ``build_module``, ``train``, ``load_run``
-and ``Summarizer``; see ``headcount.api``. Importing the package imports neither torch nor Lightning.
+and ``Summarizer``; see ``headcount.api``. Importing the package imports neither torch nor
+Lightning.
 """
 
 from typing import Any

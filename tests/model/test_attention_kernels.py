@@ -96,6 +96,7 @@ def test_what_flash_attention_takes(
     assert flash_supports(dtype, head_dim, capability) == taken
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("head_dim", [4, 8, 64])
 @pytest.mark.parametrize("causal", [False, True])

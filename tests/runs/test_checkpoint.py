@@ -12,6 +12,7 @@ import torch
 from headcount.config.load import as_dict, load
 from headcount.errors import ConfigError, RunError
 from headcount.runs.checkpoint import (
+    Resumable,
     check_unchanged,
     checkpoint_path,
     last_good_checkpoint,
@@ -46,7 +47,7 @@ def test_the_one_before_is_kept(last: Path, tmp_path: Path) -> None:
         2,
         1,
     ]
-    assert last_good_checkpoint(tmp_path) == (last, 2)
+    assert last_good_checkpoint(tmp_path) == Resumable(last, 2)
     with pytest.raises(ConfigError, match="not a run folder with a checkpoint"):
         load_checkpoint(tmp_path, "best")
 
@@ -66,7 +67,7 @@ def test_a_damaged_one_is_named_and_the_one_before_it_used(
         ConfigError, match=r"last.ckpt: damaged, or not a checkpoint \(its SHA-256[^\n]*$"
     ):
         load_checkpoint(tmp_path, "last")
-    assert last_good_checkpoint(tmp_path) == (last.with_name("previous.ckpt"), 1)
+    assert last_good_checkpoint(tmp_path) == Resumable(last.with_name("previous.ckpt"), 1)
     said = capsys.readouterr().out
     assert said.startswith(f"{last}: damaged") and said.count("\n") == 1
     write_checkpoint(

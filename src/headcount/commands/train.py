@@ -55,7 +55,7 @@ from headcount.training.callbacks.weight_averaging import averaging
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.initial_weights import read_initial_weights
 from headcount.training.module import Summarizer
-from headcount.training.optimizers import check_optimizer
+from headcount.training.optimizers import check_optimizer, has_whole_weights
 from headcount.training.preconditions import (
     check_batches,
     check_room,
@@ -246,6 +246,9 @@ def _train(
             # with torch's weights-only loader.
             trainer.save_checkpoint(checkpoint_path(folder, "best"), weights_only=False)
 
+        # FSDP has taken the weights apart. Each rank generates with a whole model.
+        if not has_whole_weights(trainer):
+            summarizer = Summarizer(config, data.tokenizer)
         report = score_test(trainer, summarizer, data, [folder], folder)
         if report is None:
             return folder

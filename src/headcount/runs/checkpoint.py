@@ -221,10 +221,15 @@ def last_good_checkpoint(run: Path, config: Config | None = None) -> Resumable |
         path = checkpoint_path(run, name)
         content = _read_or_put_aside(path, config)
         if content is not None:
-            state = content.get("callbacks", {}).get("Checkpoints", {})
-            has_stopped_early = state.get("stopped_early") is not None
-            return Resumable(path, content["global_step"], has_stopped_early)
+            return Resumable(path, content["global_step"], _has_stopped_early(content))
     return None
+
+
+def _has_stopped_early(content: dict[str, Any]) -> bool:
+    """Return whether a checkpoint is of a training that ended by its patience."""
+    callbacks = content.get("callbacks")
+    state = callbacks.get("Checkpoints") if isinstance(callbacks, dict) else None
+    return isinstance(state, dict) and state.get("stopped_early") is not None
 
 
 def check_best(run: Path, config: Config) -> None:

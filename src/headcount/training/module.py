@@ -16,9 +16,11 @@ import pytorch_lightning as pl
 import torch
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.strategies import FSDPStrategy
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from tokenizers import Tokenizer
 from torch import Tensor
+from torch.optim import Optimizer
 
 from headcount.config.load import as_dict, from_dict
 from headcount.config.schema import Config, Schedule, StageConfig
@@ -47,7 +49,7 @@ from headcount.model.trained_weights import check_weights
 from headcount.runs.checkpoint import read_checkpoint
 from headcount.runs.folder import RunFile
 from headcount.training.attention_plot import draw_cross_attention
-from headcount.training.optimizers import make_optimizer
+from headcount.training.optimizers import has_whole_weights, make_optimizer
 
 SAMPLE_COLUMNS = ["id", "document", "reference", "summary"]  # of the table of validation summaries
 MAX_SAMPLES = 20  # rows of that table
@@ -251,6 +253,31 @@ class Summarizer(pl.LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients by ``trainer.gradient_clip_val``.
+
+        Each rank of FSDP has a part of them. Their norm is that of all parts, which Lightning
+        leaves to the module.
+        """
+        strategy = self.trainer.strategy
+        is_by_norm = gradient_clip_algorithm in (None, "norm")
+        if isinstance(strategy, FSDPStrategy) and gradient_clip_val and is_by_norm:
+            from torch.distributed.fsdp import FullyShardedDataParallel  # takes a second
+
+            assert isinstance(strategy.model, FullyShardedDataParallel)
+            strategy.model.clip_grad_norm_(gradient_clip_val)
+            return
+        self.clip_gradients(
+            optimizer,
+            gradient_clip_val=gradient_clip_val,
+            gradient_clip_algorithm=gradient_clip_algorithm,
+        )
+
     def _learning_rate_function(self) -> Callable[[int], float]:
         plan = self.config.stage_plan
 
@@ -329,8 +356,10 @@ class Summarizer(pl.LightningModule):
                 logger.log_table(
                     "validation/summaries", columns=SAMPLE_COLUMNS, data=self.samples[:MAX_SAMPLES]
                 )
-                plot = self.plot_attention(split.shortest(), greedy=True)
-                logger.log_image("validation/cross_attention", [plot])
+                # With sharded weights one rank alone cannot run the model.
+                if has_whole_weights(self.trainer):
+                    plot = self.plot_attention(split.shortest(), greedy=True)
+                    logger.log_image("validation/cross_attention", [plot])
         self._forget_validation()
 
     def on_test_epoch_end(self) -> None:

@@ -17,6 +17,7 @@ from headcount.runs.files import write_atomically
 from headcount.runs.folder import RunFile, follow
 from headcount.terminal import print_line
 from headcount.training.lightning_private import is_accumulating, validation_follows
+from headcount.training.optimizers import has_whole_weights
 from headcount.training.processes import gather
 from headcount.training.signals import Signals
 
@@ -214,6 +215,9 @@ class Checkpoints(Checkpoint):
 
     def _check_weights(self, trainer: pl.Trainer) -> None:
         norm = torch.nn.utils.get_total_norm(trainer.lightning_module.parameters())
+        # A rank of a sharded model sees a part of the weights; all ranks must fail together.
+        if not has_whole_weights(trainer):
+            norm = trainer.strategy.reduce(norm, reduce_op="sum")
         if not norm.isfinite():
             self._fail(trainer, "norm of the weights", [])
 
