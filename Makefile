@@ -34,7 +34,7 @@ docs: $(INSTALLED) ## Build the documentation into site/; a broken link or refer
 faults: $(INSTALLED) ## Try every fault of docs/faults.md, and write its table (half an hour)
 	FAULT_TABLE=docs/faults.md OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 0 -m faults tests/faults
 
-gpu-check: $(INSTALLED) ## On a GPU machine: GPU tests, speed beside Hugging Face, deterministic mode; writes docs/gpu.md
+gpu-check: $(INSTALLED) ## On a GPU machine: GPU tests, speed beside Hugging Face, deterministic mode; writes gpu.md
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[parity]'
 	$(BIN)/python benchmarks/gpu.py
 
