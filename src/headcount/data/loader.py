@@ -192,7 +192,7 @@ class DecodingLoader:
     def __init__(
         self,
         split: EncodedPairs,
-        batches: Sequence[Sequence[int]],
+        batches: Sequence[Any],
         num_workers: int,
         *,
         in_windows: bool = False,
