@@ -148,14 +148,14 @@ def test_the_cost_of_a_pruned_model_is_counted(architecture: str) -> None:
     tokens = {"document_tokens": 12, "summary_tokens": 6}
     found = cost(pruned, **sizes, **tokens)
     full = cost(config, **sizes, **tokens)
-    assert [place.num_heads for place in found.places] == [3] * len(found.places)
-    for place, before in zip(found.places, full.places, strict=True):
-        assert place.parameters < before.parameters
+    assert [site.num_heads for site in found.sites] == [3] * len(found.sites)
+    for site, before in zip(found.sites, full.sites, strict=True):
+        assert site.parameters < before.parameters
     assert found.parameters < full.parameters
     in_blocks = 0
     for name, tensor in weights.items():
         in_blocks += tensor.numel() if "attention" in name and "norm" not in name else 0
-    assert sum(place.parameters for place in found.places) == in_blocks
+    assert sum(site.parameters for site in found.sites) == in_blocks
 
 
 def test_a_mask_that_does_not_fit_is_rejected() -> None:

@@ -81,7 +81,7 @@ def test_agrees_with_torchs_counter(architecture: str, changes: str) -> None:
     )
     assert found.parameters == sum(p.numel() for p in model.parameters())
     blocks = [m for name, m in model.named_modules() if name.endswith("attention")]
-    assert sum(place.parameters for place in found.places) == sum(
+    assert sum(site.parameters for site in found.sites) == sum(
         p.numel() for m in blocks for p in m.parameters()
     )
     tables = {

@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from headcount.config.load import EXPORT_FORMAT
+from headcount.config.schema import ATTENTION_SITES
 from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError, RunError
 from headcount.escape import markdown, markdown_code
@@ -30,12 +31,6 @@ from headcount.terminal import print_line
 # What belongs to one machine: whole sections, and keys of the others.
 MACHINE_SECTIONS = ("run", "tracking")
 MACHINE_KEYS = {"data": ("cache_dir", "num_workers"), "trainer": tuple(MACHINE_TRAINER_ARGS)}
-
-ATTENTION_SITES = {
-    "transformer": ("encoder", "decoder", "cross"),
-    "gpt": ("decoder",),
-    "recurrent": ("cross",),
-}
 
 
 def export(run: Path, to: Path) -> None:

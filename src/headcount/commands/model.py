@@ -39,7 +39,7 @@ def _attention_table(costs: Cost, title: str) -> Table:
     table = Table("attention", title=title)
     for column in ("layers", "heads", "kv heads", "head_dim", "parameters"):
         table.add_column(column, justify="right")
-    for site in costs.places:
+    for site in costs.sites:
         numbers = (site.layers, site.num_heads, site.num_kv_heads, site.head_dim, site.parameters)
         table.add_row(site.name, *(f"{number:,}" for number in numbers))
     return table

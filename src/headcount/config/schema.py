@@ -248,37 +248,49 @@ class ModelConfig(Section):
 
     def _legal_values(self) -> dict[str, tuple[Any, ...]]:
         """Return the legal values of each key that the architecture restricts."""
-        layers = (max(1, self.encoder_layers),)
-        norms = tuple(norm for norm in get_args(Norm) if norm != "none")
-        attentions = tuple(kind for kind in get_args(Attention) if kind != "additive")
-        if self.architecture == "transformer":
-            return {"encoder_layers": layers, "norm": norms, "attention": attentions}
+        values = {
+            "transformer": self._transformer_values,
+            "gpt": self._gpt_values,
+            "recurrent": self._recurrent_values,
+        }
+        return values[self.architecture]()
 
-        # Heads of sites that the architecture does not have must keep their default: they would
+    def _transformer_values(self) -> dict[str, tuple[Any, ...]]:
+        return {
+            "encoder_layers": (max(1, self.encoder_layers),),
+            "norm": tuple(norm for norm in get_args(Norm) if norm != "none"),
+            "attention": tuple(kind for kind in get_args(Attention) if kind != "additive"),
+        }
+
+    def _gpt_values(self) -> dict[str, tuple[Any, ...]]:
+        # Keys of sites that the architecture does not have must keep their default: they would
         # change nothing.
-        unused = ("encoder", "cross") if self.architecture == "gpt" else ("encoder", "decoder")
-        legal: dict[str, tuple[Any, ...]] = {f"{site}_heads": (self.num_heads,) for site in unused}
-        if self.architecture == "gpt":
-            legal |= {f"{site}_kv_heads": (self.num_kv_heads,) for site in unused}
-            legal |= {"encoder_layers": (0,), "tie_embeddings": ("all", "none")}
-            return {**legal, "norm": norms, "attention": attentions}
+        return {
+            "encoder_heads": (self.num_heads,),
+            "cross_heads": (self.num_heads,),
+            "encoder_kv_heads": (self.num_kv_heads,),
+            "cross_kv_heads": (self.num_kv_heads,),
+            "tie_embeddings": ("all", "none"),
+            **self._transformer_values(),
+            "encoder_layers": (0,),
+        }
 
-        absent = (
-            "head_dim",
-            "num_kv_heads",
-            "encoder_kv_heads",
-            "decoder_kv_heads",
-            "cross_kv_heads",
-        )
-        legal |= dict.fromkeys(absent, (None,))
-        legal |= {
+    def _recurrent_values(self) -> dict[str, tuple[Any, ...]]:
+        return {
+            "encoder_layers": (max(1, self.encoder_layers),),
+            "encoder_heads": (self.num_heads,),
+            "decoder_heads": (self.num_heads,),
+            "head_dim": (None,),
+            "num_kv_heads": (None,),
+            "encoder_kv_heads": (None,),
+            "decoder_kv_heads": (None,),
+            "cross_kv_heads": (None,),
             "attention": ("additive",),
             "norm": ("none",),
             "positions": ("none",),
             "attention_dropout": (0.0,),
             "layer_dropout": (0.0,),
         }
-        return {"encoder_layers": layers, **legal}
 
     def _check_heads(self, site: str) -> None:
         """Check that the heads of an attention site divide the width, and its key-value heads

@@ -179,6 +179,6 @@ def _widths(grid: Grid, cell: Cell) -> dict[str, int]:
     if grid.control != "none":
         widths["model.embedding_size"] = cell.config.model.embedding_size
     if grid.control == "fixed_head_dim":
-        for place in count_cost(cell.config).places:
-            widths[f"head_dim in {place.name}"] = place.head_dim
+        for site in count_cost(cell.config).sites:
+            widths[f"head_dim in {site.name}"] = site.head_dim
     return widths

@@ -1,0 +1,242 @@
+"""The table "What you can delete" of CONTRIBUTING holds: each row leaves a tree that works."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = "src/headcount"
+# These describe the whole template, and change with each deletion.
+DESCRIPTIONS = ["tests/test_readme.py", "tests/test_contributing.py", "tests/test_deletable.py"]
+# Tests of every row: importing, parsing, mirroring, and one training from data to summaries.
+COMMON = ["tests/test_mirror.py", "tests/test_imports.py", "tests/test_cli.py", "tests/config"]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change of a file.
+
+    Attributes:
+        path: of the file.
+        text: what the part to delete begins with, or what is replaced.
+        replacement: None if the part is deleted.
+    """
+
+    path: str
+    text: str
+    replacement: str | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Attributes:
+        name: of the feature.
+        needs: names of the rows that are deleted with it.
+        paths: files and folders to delete.
+        edits: of other files, in order.
+    """
+
+    name: str
+    needs: list[str]
+    paths: list[str]
+    edits: list[Edit]
+
+
+def read_table(text: str) -> dict[str, Row]:
+    """Read the rows of the table, by the name of the feature."""
+    section = text.split("## What you can delete", 1)[1].split("\n## ", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    rows = {}
+    for line in lines[2:]:
+        name, deleted, edited = (cell.strip() for cell in line.strip("| ").split(" | "))
+        needs = re.findall(r"\*\*(.+?)\*\*", deleted)
+        paths = [resolve(path) for path in re.findall(r"`(.+?)`", deleted)]
+        edits: list[Edit] = []
+        for part in edited.split("<br>"):
+            edits.extend(read_edits(part))
+        rows[name] = Row(name, needs, paths, edits)
+    return rows
+
+
+def read_edits(part: str) -> list[Edit]:
+    """Read "`path`: `text`, `text`" or "`path`: `text` → `replacement`"."""
+    path, _, rest = part.strip().partition(": ")
+    if not rest:
+        return []
+    file = resolve(path.strip("`"))
+    if " → " in rest:
+        text, replacement = re.findall(r"`(.+?)`", rest)
+        return [Edit(file, text, replacement)]
+    return [Edit(file, text, None) for text in re.findall(r"`(.+?)`", rest)]
+
+
+def resolve(path: str) -> str:
+    """Return a path from the repository's root. The table leaves out ``src/headcount/``."""
+    return path if (ROOT / path).exists() else f"{PACKAGE}/{path}"
+
+
+def delete_part(source: str, text: str, *, is_python: bool) -> str:
+    """Delete every part that begins with a text.
+
+    In Python a part is a statement with its block and decorators, a branch of an ``if``, or an
+    entry of a list, a dictionary or a call. Elsewhere it is a line that contains the text.
+    """
+    lines = source.splitlines(keepends=True)
+    if not is_python:
+        kept = [line for line in lines if text not in line]
+        assert len(kept) < len(lines), f"no line contains {text}"
+        return "".join(kept)
+
+    spans: list[tuple[int, int]] = []
+    for begin, end in sorted(parts_of(source), key=lambda span: (span[0], -span[1])):
+        is_inside = bool(spans) and begin <= spans[-1][1]
+        head = next(line for line in lines[begin - 1 : end] if not line.lstrip().startswith("@"))
+        if not is_inside and head.lstrip().startswith(text):
+            spans.append((begin, end))
+    assert spans, f"nothing begins with {text}"
+    for begin, end in reversed(spans):
+        del lines[begin - 1 : end]
+    return "".join(lines)
+
+
+def parts_of(source: str) -> Iterator[tuple[int, int]]:
+    """Yield first and last line of each part that can be deleted alone."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.If) and node.orelse:
+            # Only this branch. What follows it is a branch of its own.
+            yield node.lineno, node.body[-1].end_lineno or node.lineno
+        elif isinstance(node, ast.stmt):
+            decorators = getattr(node, "decorator_list", [])
+            begin = min([node.lineno, *(each.lineno for each in decorators)])
+            yield begin, node.end_lineno or begin
+        elif isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                yield (key or value).lineno, value.end_lineno or value.lineno
+        elif isinstance(node, ast.List | ast.Tuple | ast.Set):
+            for element in node.elts:
+                yield element.lineno, element.end_lineno or element.lineno
+        elif isinstance(node, ast.Call):
+            for argument in [*node.args, *node.keywords]:
+                yield argument.lineno, argument.end_lineno or argument.lineno
+
+
+def delete_row(root: Path, row: Row) -> set[str]:
+    """Delete a feature from a tree, and return the files that were edited."""
+    for path in row.paths:
+        target = root / path
+        if target.is_dir():
+            shutil.rmtree(target)
+        else:
+            target.unlink()
+    for edit in row.edits:
+        file = root / edit.path
+        source = file.read_text()
+        if edit.replacement is None:
+            source = delete_part(source, edit.text, is_python=file.suffix == ".py")
+        else:
+            assert edit.text in source, f"{edit.path}: does not contain {edit.text}"
+            source = source.replace(edit.text, edit.replacement)
+        file.write_text(source)
+    return {edit.path for edit in row.edits}
+
+
+ROWS = read_table((ROOT / "CONTRIBUTING.md").read_text())
+
+
+def with_needed(row: Row) -> list[Row]:
+    """Return a row after those that it needs."""
+    return [*(ROWS[name] for name in row.needs), row]
+
+
+def copy_tree(to: Path) -> Path:
+    """Copy the files of the repository, without what tools have made."""
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "runs", "build", "dist")
+    for name in ("src", "tests", "configs", "experiments", "benchmarks", "docs"):
+        shutil.copytree(ROOT / name, to / name, ignore=ignored)
+    for file in ROOT.glob("*.*"):
+        if file.is_file():
+            shutil.copy(file, to)
+    return to
+
+
+def test_every_part_is_there(tmp_path: Path) -> None:
+    """The table names files and lines that exist; each row can be applied."""
+    assert len(ROWS) >= 8
+    tree = copy_tree(tmp_path / "tree")
+    for row in ROWS.values():
+        touched = {path: (tree / path).read_text() for path in {edit.path for edit in row.edits}}
+        for path in row.paths:
+            assert (tree / path).exists(), f"{row.name}: {path}"
+        for edit in row.edits:
+            source = touched[edit.path]
+            if edit.replacement is not None:
+                assert edit.text in source, f"{row.name}: {edit.path}: {edit.text}"
+                touched[edit.path] = source.replace(edit.text, edit.replacement)
+            else:
+                is_python = edit.path.endswith(".py")
+                touched[edit.path] = delete_part(source, edit.text, is_python=is_python)
+
+
+def test_parts() -> None:
+    """Statements with decorators, entries that span lines, branches."""
+    source = "@a\n@b(\n    1\n)\ndef f():\n    pass\n\n\nD = {\n    'x': 1,\n    'y': [\n        2\n    ],\n}\n"
+    assert delete_part(source, "def f(", is_python=True) == source.split("\n\n\n")[1].join(
+        ["\n\n", ""]
+    )
+    assert "'y'" not in delete_part(source, "'y'", is_python=True)
+    branches = "if a:\n    b\nelif c:\n    d\nelse:\n    e\n"
+    assert delete_part(branches, "elif c", is_python=True) == "if a:\n    b\nelse:\n    e\n"
+    with pytest.raises(AssertionError, match="nothing begins with g"):
+        delete_part(source, "g", is_python=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ROWS)
+def test_the_rest_works(name: str, tmp_path: Path) -> None:
+    """What remains is linted, typed and tested.
+
+    All tests are imported. Those of the files that the row edits run, and a few common ones; with
+    DELETABLE_TESTS=all all that remain, which takes minutes for each row.
+    """
+    tree = copy_tree(tmp_path / "tree")
+    edited: set[str] = set()
+    for row in with_needed(ROWS[name]):
+        edited |= delete_row(tree, row)
+
+    # As ``make format`` and ``make check`` do.
+    call(tree, "ruff", "check", "--quiet", "--fix", ".")
+    call(tree, "ruff", "format", "--quiet", ".")
+    call(tree, "ruff", "check", ".")
+    call(tree, "mypy")
+    lint = "from importlinter.cli import lint_imports_command as lint; lint()"
+    call(tree, "-c", lint)
+
+    wanted = {path for path in edited if path.startswith("tests/") and "test_" in path}
+    tests = ["tests"] if os.environ.get("DELETABLE_TESTS") == "all" else [*COMMON, *sorted(wanted)]
+    others = [f"--ignore={path}" for path in DESCRIPTIONS]
+    call(tree, "pytest", "-q", "-n0", "--collect-only", "-p", "no:cacheprovider", *others, "tests")
+    call(tree, "pytest", "-q", "-p", "no:cacheprovider", *others, *tests)
+
+
+def call(tree: Path, *command: str) -> None:
+    """Run a module of Python, or with -c a line of it, in a tree."""
+    module = [] if command[0] == "-c" else ["-m"]
+    environment = {**os.environ, "PYTHONPATH": str(tree / "src"), "MYPYPATH": str(tree / "src")}
+    done = subprocess.run(
+        [sys.executable, *module, *command],
+        cwd=tree,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"[-6000:]
