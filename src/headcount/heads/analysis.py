@@ -26,7 +26,6 @@ from headcount.heads.importance import importance, normalize_by_layer
 from headcount.heads.measure import HeadEvaluator, Measurement
 from headcount.heads.roles import RoleScore, Vocabulary, find_roles, score_roles, vocabulary_kinds
 from headcount.heads.statistics import Difference, difference_family
-from headcount.model.gpt import GPT
 from headcount.training.module import Summarizer
 
 Values = NDArray[np.float64]
@@ -236,7 +235,7 @@ def _describe_attention(
                 of_block.append(getattr(found, name))
             scores = score_roles(attention, vocabulary, generator)
             # A decoder-only model attends to the document in its decoder.
-            if isinstance(summarizer.model, GPT):
+            if summarizer.model.is_decoder_only:
                 to_document = document_part(attention, example.document_lengths[0])
                 for role, values in score_roles(to_document, vocabulary, generator).items():
                     scores.setdefault(role, values)

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from headcount.data.batches import Batch
 from headcount.heads.blocks import AttentionBlock, Model, attention_blocks, block_name, site_of
 from headcount.model.attention import MultiHeadAttention
-from headcount.model.gpt import GPT
 from headcount.model.ragged import BatchLayout
 from headcount.training.module import shift_by_one
 
@@ -78,7 +77,7 @@ def attention_maps(model: Model, batch: Batch) -> list[AttentionMap]:
     maps = []
     for name in attention_blocks(model):
         weights_HTS = weights[name][0].double().cpu().numpy()
-        if isinstance(model, GPT):
+        if model.is_decoder_only:
             maps.append(_decoder_only_map(name, weights_HTS, document, inputs, targets))
         else:
             maps.append(_encoder_decoder_map(name, weights_HTS, document, inputs, targets))

@@ -108,7 +108,12 @@ class SummaryModel(nn.Module, Generic[AnyState]):
         document_embedding: embedding of document tokens; the same module if they are tied.
         tie_output: whether the output layer shares its matrix with the summary embedding.
         copying: whether tokens may be copied from the document.
+
+    Attributes:
+        is_decoder_only: whether document and summary are one text to the model.
     """
+
+    is_decoder_only = False
 
     def __init__(
         self,

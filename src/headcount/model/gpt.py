@@ -31,6 +31,8 @@ class GPT(SummaryModel[DecoderState]):
         decoder_norm: normalization after them.
     """
 
+    is_decoder_only = True
+
     def __init__(
         self,
         *,

@@ -11,7 +11,6 @@ from headcount.generation.hypothesis import Hypothesis
 from headcount.heads.attention_maps import recorded_weights
 from headcount.heads.blocks import attention_blocks
 from headcount.model.copying import EPSILON, upcast
-from headcount.model.gpt import GPT
 from headcount.model.output import ModelOutput
 from headcount.model.ragged import BatchLayout
 from headcount.page.maps import AttentionMap, Weights, cells_of, pool, spread
@@ -84,7 +83,7 @@ def explain(summarizer: Summarizer, batch: Batch, hypothesis: Hypothesis) -> Exp
         weights["cross.0"] = output.weights[0]
 
     by_block = {name: each[0].double().cpu().numpy() for name, each in weights.items()}
-    if isinstance(summarizer.model, GPT):
+    if summarizer.model.is_decoder_only:
         to_document = [layer[0].double().cpu().numpy() for layer in output.weights]
         maps = _decoder_only_maps(by_block, to_document, batch.document_lengths[0])
     else:
