@@ -62,7 +62,7 @@ def read_table(text: str) -> dict[str, Row]:
         needs = re.findall(r"\*\*(.+?)\*\*", deleted)
         paths = [resolve(path) for path in re.findall(r"`(.+?)`", deleted)]
         edits: list[Edit] = []
-        for part in edited.split("<br>"):
+        for part in edited.replace("\\|", "|").split("<br>"):
             edits.extend(read_edits(part))
         rows[name] = Row(name, needs, paths, edits)
     return rows
@@ -98,36 +98,60 @@ def delete_part(source: str, text: str, *, is_python: bool) -> str:
         return "".join(kept)
 
     spans: list[tuple[int, int]] = []
-    for begin, end in sorted(parts_of(source), key=lambda span: (span[0], -span[1])):
-        is_inside = bool(spans) and begin <= spans[-1][1]
-        head = next(line for line in lines[begin - 1 : end] if not line.lstrip().startswith("@"))
-        if not is_inside and head.lstrip().startswith(text):
-            spans.append((begin, end))
+    for part in sorted(parts_of(source), key=lambda part: (part.begin, -part.end)):
+        head = lines[part.head - 1]
+        begins_a_line = not head[: part.column].strip()
+        is_inside = bool(spans) and part.begin <= spans[-1][1]
+        if begins_a_line and not is_inside and head[part.column :].startswith(text):
+            spans.append((part.begin, part.end))
     assert spans, f"nothing begins with {text}"
     for begin, end in reversed(spans):
         del lines[begin - 1 : end]
     return "".join(lines)
 
 
-def parts_of(source: str) -> Iterator[tuple[int, int]]:
-    """Yield first and last line of each part that can be deleted alone."""
+@dataclass(frozen=True)
+class Part:
+    """A part of a Python file that can be deleted alone.
+
+    Attributes:
+        begin: its first line, counted from one.
+        head: the line in which it begins after its decorators.
+        column: where it begins in that line.
+        end: its last line.
+    """
+
+    begin: int
+    head: int
+    column: int
+    end: int
+
+
+def parts_of(source: str) -> Iterator[Part]:
+    """Yield the parts of a Python file."""
     for node in ast.walk(ast.parse(source)):
+        entries: list[tuple[ast.expr | ast.keyword, ast.expr | ast.keyword]] = []
         if isinstance(node, ast.If) and node.orelse:
             # Only this branch. What follows it is a branch of its own.
-            yield node.lineno, node.body[-1].end_lineno or node.lineno
+            yield _part(node, node.body[-1])
         elif isinstance(node, ast.stmt):
-            decorators = getattr(node, "decorator_list", [])
-            begin = min([node.lineno, *(each.lineno for each in decorators)])
-            yield begin, node.end_lineno or begin
+            yield _part(node, node)
         elif isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values, strict=True):
-                yield (key or value).lineno, value.end_lineno or value.lineno
+                entries.append((key or value, value))
         elif isinstance(node, ast.List | ast.Tuple | ast.Set):
-            for element in node.elts:
-                yield element.lineno, element.end_lineno or element.lineno
+            entries += [(element, element) for element in node.elts]
         elif isinstance(node, ast.Call):
-            for argument in [*node.args, *node.keywords]:
-                yield argument.lineno, argument.end_lineno or argument.lineno
+            entries += [(argument, argument) for argument in (*node.args, *node.keywords)]
+        for first, last in entries:
+            yield _part(first, last)
+
+
+def _part(first: ast.stmt | ast.expr | ast.keyword, last: ast.AST) -> Part:
+    decorators = getattr(first, "decorator_list", [])
+    begin = min([first.lineno, *(decorator.lineno for decorator in decorators)])
+    end = getattr(last, "end_lineno", None) or first.lineno
+    return Part(begin, first.lineno, first.col_offset, end)
 
 
 def delete_row(root: Path, row: Row) -> set[str]:
@@ -160,7 +184,7 @@ def with_needed(row: Row) -> list[Row]:
 
 def copy_tree(to: Path) -> Path:
     """Copy the files of the repository, without what tools have made."""
-    ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "runs", "build", "dist")
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info")
     for name in ("src", "tests", "configs", "experiments", "benchmarks", "docs"):
         shutil.copytree(ROOT / name, to / name, ignore=ignored)
     for file in ROOT.glob("*.*"):

@@ -4,6 +4,8 @@ from rich.console import Console
 
 from headcount.commands.model import describe
 from headcount.config.load import load
+from headcount.config.schema import ATTENTION_SITES
+from tests.model.builds import ARCHITECTURES
 
 
 def described(*changes: str) -> str:
@@ -38,12 +40,7 @@ def test_heads_and_parameters_by_place() -> None:
 
 
 def test_every_architecture_is_described() -> None:
-    gpt = described("model.architecture=gpt", "model.encoder_layers=0")
-    recurrent = described(
-        "model.architecture=recurrent",
-        "model.attention=additive",
-        "model.norm=none",
-        "model.positions=none",
-    )
-    assert "cross" not in gpt and "decoder" in gpt
-    assert "cross" in recurrent and "encoder" not in recurrent
+    for architecture, changes in ARCHITECTURES.items():
+        said = described(*changes)
+        for site in ("encoder", "decoder", "cross"):
+            assert (site in said) == (site in ATTENTION_SITES[architecture])

@@ -31,14 +31,14 @@ def data(tmp_path: Path) -> DataConfig:
         (tmp_path / "data" / f"train-{file}.jsonl").write_text(
             "".join(json.dumps(row) + "\n" for row in rows)
         )
-    return replace(load([], [f"data.path={tmp_path / 'data'}"]).data, streaming=True)
+    return replace(load([], [f"data.path={tmp_path / 'data'}"]).data, remember_digest=True)
 
 
 def loader(
     data: DataConfig, process: int = 0, processes: int = 1, *, buffer: int = 10, workers: int = 0
 ) -> StreamLoader:
     stream = Stream(
-        source=open_source(data, "train", streaming=True),
+        source=open_source(data, "train", remember_digest=True),
         tokenizer=TOKENIZER,
         layout=Layout.from_tokenizer(TOKENIZER, 64, 32),
         budget=200,
@@ -115,7 +115,7 @@ def test_goes_on_after_any_batch(workers: int, data: DataConfig) -> None:
 
 
 def test_what_has_no_pair_is_said(data: DataConfig, capsys: pytest.CaptureFixture[str]) -> None:
-    source = open_source(data, "train", streaming=True)
+    source = open_source(data, "train", remember_digest=True)
     assert len(list(read_pairs(source))) == 54
     assert "train: dropped 6 of 60 streamed rows" in capsys.readouterr().out
 
@@ -140,7 +140,7 @@ def test_the_embedded_data_set_streams_too(
     data: DataConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headcount.data.docstrings.build", lambda cache_dir: (Path(data.path), {}))
-    source = open_source(replace(data, path="docstrings"), "train", streaming=True)
+    source = open_source(replace(data, path="docstrings"), "train", remember_digest=True)
     assert len(list(read_pairs(source))) == 54
 
 
@@ -158,22 +158,22 @@ def test_more_workers_than_rows(data: DataConfig, tmp_path: Path) -> None:
 def test_a_stream_is_known_by_content(data: DataConfig, tmp_path: Path) -> None:
     """Another file of the same path, size and modification time is another stream."""
     data = replace(data, cache_dir=str(tmp_path / "cache"))
-    before = open_source(data, "train", streaming=True)
-    assert open_source(data, "train", streaming=True).sha256 == before.sha256
+    before = open_source(data, "train", remember_digest=True)
+    assert open_source(data, "train", remember_digest=True).sha256 == before.sha256
     file = tmp_path / "data" / "train-1.jsonl"
     status = file.stat()
     file.write_text(file.read_text().replace("document 20 ", "document 99 "))
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert file.stat().st_size == status.st_size
-    assert open_source(data, "train", streaming=True).sha256 != before.sha256
+    assert open_source(data, "train", remember_digest=True).sha256 != before.sha256
     moved = (tmp_path / "data").rename(tmp_path / "elsewhere")
     assert (
-        open_source(replace(data, path=str(moved)), "train", streaming=True).sha256
+        open_source(replace(data, path=str(moved)), "train", remember_digest=True).sha256
         != before.sha256
     )
     file = moved / "train-1.jsonl"
     file.write_text(file.read_text().replace("document 99 ", "document 20 "))
     assert (
-        open_source(replace(data, path=str(moved)), "train", streaming=True).sha256
+        open_source(replace(data, path=str(moved)), "train", remember_digest=True).sha256
         == before.sha256
     )

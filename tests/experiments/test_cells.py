@@ -14,7 +14,7 @@ from tests.experiments.test_grid import write
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "a.yaml").write_text("model: {embedding_size: 32}\ntrainer: {max_steps: 7}\n")
-    (tmp_path / "gpt.yaml").write_text("model: {architecture: gpt, encoder_layers: 0}\n")
+    (tmp_path / "other.yaml").write_text("model: {num_heads: 8}\n")
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "smoke.yaml").write_text(
         "model: {embedding_size: 8}\ntrainer: {max_steps: 2}\n"
@@ -53,20 +53,20 @@ def test_the_command_makes_the_same_config(folder: Path) -> None:
 
     cell = make_cells(
         load_grid(
-            write(folder, grid="[{configs: gpt.yaml}]", reference_cell="{configs: gpt.yaml}")
+            write(folder, grid="[{configs: other.yaml}]", reference_cell="{configs: other.yaml}")
         )
     )[0]
     cell.folder.parent.mkdir(parents=True)
     cell.write_config("study")
     command = cell.command()
-    assert command[1:5] == ["-P", "-m", "headcount", "train"] and cell.name == "gpt,seed=0"
+    assert command[1:5] == ["-P", "-m", "headcount", "train"] and cell.name == "other,seed=0"
     config = compose.load(*compose.sort_arguments(command[5:]))
-    assert config.model == cell.config.model and config.model.architecture == "gpt"
+    assert config.model == cell.config.model and config.model.num_heads == 8
     tracking = config.tracking
     assert (tracking.group, tracking.name, tracking.tags) == (
         "study",
         cell.name,
-        ["configs=gpt.yaml", "seed=0"],
+        ["configs=other.yaml", "seed=0"],
     )
     assert config.run.folder == str(cell.folder)
 

@@ -6,12 +6,10 @@ from headcount.heads.blocks import Head, attention_blocks
 from headcount.heads.importance import example_losses
 from headcount.model.attention import MultiHeadAttention
 from tests.heads.examples import data_batch
-from tests.model.builds import make
-
-ARCHITECTURES = ["transformer", "gpt", "recurrent"]
+from tests.model.builds import ARCHITECTURES, MULTI_HEAD, make
 
 
-@pytest.mark.parametrize("architecture", ["transformer", "gpt"])
+@pytest.mark.parametrize("architecture", MULTI_HEAD)
 def test_zero_equals_columns_of_the_output_projection_set_to_zero(architecture: str) -> None:
     model = make(architecture).eval()
     batch = data_batch()
@@ -94,7 +92,7 @@ def test_resampling_is_repeatable_and_comes_from_the_bank(architecture: str) -> 
 
 
 def test_means_need_recorded_outputs() -> None:
-    model = make("gpt")
+    model = make("transformer")
     with (
         pytest.raises(ValueError, match="kind=mean needs the outputs"),
         ablated(model, [Head(site="decoder", layer=0, index=0)], "mean"),

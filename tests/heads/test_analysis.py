@@ -20,17 +20,9 @@ from headcount.heads.importance import example_losses, importance
 from headcount.heads.measure import HeadEvaluator, MeasurementStore
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import Summarizer
+from tests.model import builds
 
-ARCHITECTURES = {
-    "transformer": ["model.copying=true"],
-    "gpt": ["model.architecture=gpt", "model.encoder_layers=0"],
-    "recurrent": [
-        "model.architecture=recurrent",
-        "model.attention=additive",
-        "model.norm=none",
-        "model.positions=none",
-    ],
-}
+ARCHITECTURES = {**builds.ARCHITECTURES, "transformer": ["model.copying=true"]}
 
 
 def make_evaluator(small, folder: Path, *changes: str) -> HeadEvaluator:

@@ -7,10 +7,10 @@ from headcount.heads.blocks import attention_blocks
 from headcount.model.ragged import BatchLayout
 from headcount.training.module import shift_by_one
 from tests.heads.examples import data_batch
-from tests.model.builds import make
+from tests.model.builds import ARCHITECTURES, make
 
 
-@pytest.mark.parametrize("architecture", ["transformer", "gpt", "recurrent"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_rows_are_distributions_over_the_allowed_keys(architecture: str) -> None:
     model = make(architecture).eval()
     for example in data_batch().pieces(1):

@@ -34,8 +34,9 @@ def test_blocks_are_named_by_site_and_layer(architecture: str, names: list[str])
 
 def test_more_than_ten_layers_are_in_order() -> None:
     names = [block_name(f"decoder.{layer}.attention") for layer in range(12)]
-    model = make("gpt", "decoder_layers=12")
-    assert list(attention_blocks(model)) == names
+    model = make("transformer", "decoder_layers=12")
+    found = [name for name in attention_blocks(model) if name.startswith("decoder")]
+    assert found == names
 
 
 def test_gates_are_set_and_restored() -> None:
@@ -52,9 +53,9 @@ def test_gates_are_set_and_restored() -> None:
 
 
 def test_an_unknown_head_is_rejected_with_the_legal_ones() -> None:
-    model = make("gpt")
+    model = make("transformer")
     assert parse_head("decoder.1.3", model) == Head(site="decoder", layer=1, index=3)
     with pytest.raises(
-        ValueError, match=r"head cross\.0\.1 does not exist; legal: decoder\.0\.0-3"
+        ValueError, match=r"head cross\.2\.1 does not exist; legal: encoder\.0\.0-3"
     ):
-        parse_head("cross.0.1", model)
+        parse_head("cross.2.1", model)

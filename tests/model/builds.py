@@ -29,6 +29,9 @@ ARCHITECTURES = {
     ],
 }
 
+# Those whose attention blocks are multi-head attention.
+MULTI_HEAD = [name for name in ARCHITECTURES if name != "recurrent"]
+
 
 def make(architecture: str, *changes: str, dtype: torch.dtype = torch.float64) -> SummaryModel:
     """Build a small model; a change is written as on the command line, without ``model.``."""

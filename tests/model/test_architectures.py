@@ -14,7 +14,16 @@ from headcount.generation.generate import generate
 from headcount.model.attention import MultiHeadAttention
 from headcount.model.base import SummaryModel
 from headcount.model.ragged import BatchLayout
-from tests.model.builds import ARCHITECTURES, DOCUMENTS, SUMMARIES, VOCABULARY, batch, ids, make
+from tests.model.builds import (
+    ARCHITECTURES,
+    DOCUMENTS,
+    MULTI_HEAD,
+    SUMMARIES,
+    VOCABULARY,
+    batch,
+    ids,
+    make,
+)
 
 POSITIONS = ["sinusoidal", "learned", "rotary", "alibi", "none"]
 NORMS = ["layernorm", "rmsnorm"]
@@ -31,18 +40,18 @@ PARTS = [
     "num_heads=1 decoder_layers=1",
     "head_dim=6 positions=alibi num_kv_heads=1",
 ]
-TRANSFORMERS = itertools.product(("transformer", "gpt"), PARTS, (False, True))
-PLACES = [
+KINDS = [
+    *itertools.product(MULTI_HEAD, PARTS, (False, True)),
     ("transformer", "encoder_heads=2 decoder_heads=8 cross_heads=1", True),
     ("transformer", "encoder_kv_heads=1 cross_kv_heads=2 tie_embeddings=output", False),
+    ("recurrent", "cell=gru", False),
+    ("recurrent", "cell=gru", True),
+    ("recurrent", "cell=lstm", False),
+    ("recurrent", "cell=lstm", True),
+    ("recurrent", "num_heads=1 tie_embeddings=output", False),
+    ("recurrent", "num_heads=1 tie_embeddings=output", True),
 ]
-RECURRENTS = itertools.product(
-    ("recurrent",), ("cell=gru", "cell=lstm", "num_heads=1 tie_embeddings=output"), (False, True)
-)
-ALL = [
-    (a, *parts.split(), f"copying={copying}")
-    for a, parts, copying in (*TRANSFORMERS, *PLACES, *RECURRENTS)
-]
+ALL = [(name, *parts.split(), f"copying={copying}") for name, parts, copying in KINDS]
 every = pytest.mark.parametrize("kind", ALL, ids=" ".join)
 
 
@@ -94,7 +103,7 @@ def test_every_parameter_has_a_say(kind: tuple[str, ...]) -> None:
     assert [name for name, p in model.named_parameters() if p.grad is None] == []
 
 
-@pytest.mark.parametrize("architecture", ["transformer", "gpt"])
+@pytest.mark.parametrize("architecture", MULTI_HEAD)
 @pytest.mark.parametrize("copying", [False, True])
 def test_attention_dropout_acts_in_every_layer(copying: bool, architecture: str) -> None:
     """Also in the one whose weights copying reads."""
@@ -234,7 +243,7 @@ def test_greedy_decoding_equals_recomputing_everything(architecture: str, copyin
         assert summary == [t for t in tokens[1:] if t != end]
 
 
-@pytest.mark.parametrize("architecture", ["transformer", "gpt", "recurrent"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_head_gates(architecture: str) -> None:
     """Gates of one change nothing, a closed one changes much, and a gate's gradient says what its
     head is worth."""
@@ -258,7 +267,7 @@ def test_head_gates(architecture: str) -> None:
     assert model.step(torch.zeros(4, 1, dtype=torch.long), state).isfinite().all()
 
 
-@pytest.mark.parametrize("architecture", ["transformer", "gpt"])
+@pytest.mark.parametrize("architecture", MULTI_HEAD)
 def test_a_closed_gate_is_a_head_that_says_nothing(architecture: str) -> None:
     model = make(architecture).eval()
     attention = [m for m in model.modules() if hasattr(m, "head_gates")][-1]
@@ -319,7 +328,7 @@ def test_overfits_one_batch(kind: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("norm_position", ["pre", "post"])
 @pytest.mark.parametrize("positions", POSITIONS)
-@pytest.mark.parametrize("architecture", ["transformer", "gpt"])
+@pytest.mark.parametrize("architecture", MULTI_HEAD)
 def test_every_combination_overfits(
     architecture: str, positions: str, norm_position: str, norm: str, copying: bool, num_heads: int
 ) -> None:

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from headcount.config.load import load
 from headcount.model.cost import cost, decoding_flops, forward_flops
 from headcount.model.ragged import BatchLayout
-from tests.model.builds import ARCHITECTURES, POSITIONS, SMALL, VOCABULARY, ids, make
+from tests.model.builds import ARCHITECTURES, MULTI_HEAD, POSITIONS, SMALL, VOCABULARY, ids, make
 
 DOCUMENT, SUMMARY = 23, 9
 TRANSFORMER_KINDS = [
@@ -20,12 +20,11 @@ TRANSFORMER_KINDS = [
     "copying=true tie_embeddings=none",
 ]
 KINDS = [
-    *itertools.product(["transformer", "gpt"], TRANSFORMER_KINDS),
+    *itertools.product(MULTI_HEAD, TRANSFORMER_KINDS),
     ("transformer", "encoder_heads=2 decoder_heads=8 cross_heads=1 cross_kv_heads=1"),
-    *itertools.product(
-        ["recurrent"],
-        ["num_heads=1", "cell=lstm copying=true", "encoder_layers=1 decoder_layers=1"],
-    ),
+    ("recurrent", "num_heads=1"),
+    ("recurrent", "cell=lstm copying=true"),
+    ("recurrent", "encoder_layers=1 decoder_layers=1"),
 ]
 
 

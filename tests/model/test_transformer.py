@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from headcount.model.ragged import BatchLayout
-from tests.model.builds import DOCUMENTS, SUMMARIES, VOCABULARY, batch, make
+from tests.model.builds import DOCUMENTS, MULTI_HEAD, SUMMARIES, VOCABULARY, batch, make
 
 
 def torchs(model: nn.Module, *, norm_first: bool, activation: str) -> nn.Transformer:
@@ -120,7 +120,7 @@ def test_tied_embeddings_are_one_matrix(tie: str, matrices: int) -> None:
     assert (model.output.weight is model.summary_embedding.tokens.weight) == (tie != "none")
 
 
-@pytest.mark.parametrize("architecture", ["transformer", "gpt"])
+@pytest.mark.parametrize("architecture", MULTI_HEAD)
 def test_stochastic_depth(architecture: str) -> None:
     """Each block is skipped by whole examples; others are scaled, and generation skips none."""
     model = make(architecture, "layer_dropout=0.25").eval()

@@ -17,6 +17,7 @@ from headcount.runs.folder import config_file
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.ensemble import check_runs, describe_system, first_difference, load_runs
 from headcount.training.module import Summarizer
+from tests.model.builds import ARCHITECTURES
 
 
 def run_of(small, name: str, *overrides: str) -> Path:
@@ -53,13 +54,7 @@ def test_runs_that_do_not_go_together_are_named_in_one_line(small) -> None:
     check_runs([first, first], config_of(first))
     words = run_of(small, "words", "tokenizer.vocabulary_size=290")
     long = run_of(small, "long", "data.max_document_tokens=100")
-    brief = run_of(
-        small,
-        "brief",
-        "data.max_summary_tokens=20",
-        "model.architecture=gpt",
-        "model.encoder_layers=0",
-    )
+    brief = run_of(small, "brief", "data.max_summary_tokens=20", *ARCHITECTURES["gpt"])
     rejected = {
         r"words: its tokenizer is not that of .*first: model\.vocab\.\S+ is missing, not \d+; "
         "legal: runs of one tokenizer": words,
@@ -78,18 +73,10 @@ def test_runs_that_do_not_go_together_are_named_in_one_line(small) -> None:
 def test_different_architectures_generate_as_one(small) -> None:
     """The distribution of the first step is the mean of that of the models, each with its own
     weights; the precision is that of the config."""
-    gpt = ["model.architecture=gpt", "model.encoder_layers=0"]
-    recurrent = [
-        "model.architecture=recurrent",
-        "model.attention=additive",
-        "model.norm=none",
-        "model.positions=none",
-    ]
-    runs = [
-        run_of(small, "transformer"),
-        run_of(small, "gpt", *gpt, "model.embedding_size=16"),
-        run_of(small, "recurrent", *recurrent, "model.copying=true"),
-    ]
+    others = {"gpt": ["model.embedding_size=16"], "recurrent": ["model.copying=true"]}
+    runs = []
+    for name, overrides in ARCHITECTURES.items():
+        runs.append(run_of(small, name, *overrides, *others.get(name, [])))
     config = config_of(runs[0])
     check_runs(runs, config)
     data = SummarizationDataModule(config, load_tokenizer(runs[0] / "tokenizer.json"))
@@ -114,7 +101,7 @@ def test_different_architectures_generate_as_one(small) -> None:
     half = Summarizer(config_of(runs[0], "generation.precision=bfloat16"), data.tokenizer)
     load_runs(half, runs)
     assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
-    assert half.ensemble is not None and len(half.ensemble.models) == 3
+    assert half.ensemble is not None and len(half.ensemble.models) == len(runs)
 
 
 def test_systems_are_described() -> None:

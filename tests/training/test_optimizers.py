@@ -169,8 +169,8 @@ def test_weight_decay_is_decoupled(dtype: torch.dtype) -> None:
 def test_a_checkpoint_brings_back_momentum_and_moments(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     config = load([], ["optimizer.name=muon"]).optimizer
-    gradients = [[torch.randn_like(p) for p in make("gpt").parameters()] for _ in range(4)]
-    models = [make("gpt").float() for _ in range(2)]
+    gradients = [[torch.randn_like(p) for p in make("transformer").parameters()] for _ in range(4)]
+    models = [make("transformer").float() for _ in range(2)]
 
     def train(model: Any, optimizer: torch.optim.Optimizer, steps: range) -> None:
         for step in steps:

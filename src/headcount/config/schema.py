@@ -830,8 +830,7 @@ class Config(Section):
                 f"generation.min_tokens={shortest} is more than generation.max_tokens={longest}; "
                 f"legal: at most {longest}"
             )
-        is_gpt = self.model.architecture == "gpt"
-        positions = self.data.max_summary_tokens if is_gpt else self.max_positions
+        positions = self._max_summary_positions
         if longest > positions:
             raise ConfigError(
                 f"generation.max_tokens={longest} is beyond the model's positions, which "
@@ -841,12 +840,18 @@ class Config(Section):
 
     @property
     def max_positions(self) -> int:
-        """Number of positions of the model.
+        """Number of positions of the model."""
+        document = self.data.max_document_tokens
+        summary = self.data.max_summary_tokens
+        if self.model.architecture == "gpt":
+            return document + summary  # they are one text
+        return max(document, summary)
 
-        The longest document or summary; for gpt both together.
-        """
-        document, summary = self.data.max_document_tokens, self.data.max_summary_tokens
-        return document + summary if self.model.architecture == "gpt" else max(document, summary)
+    @property
+    def _max_summary_positions(self) -> int:
+        if self.model.architecture == "gpt":
+            return self.data.max_summary_tokens
+        return self.max_positions
 
 
 def _divisors(number: int) -> list[int]:

@@ -43,11 +43,9 @@ def load_from_hub(config: DataConfig, split: str) -> tuple[Any, list[str]]:
             cache_dir=cache_dir,
             streaming=config.streaming,
         )
-        if not config.streaming:
-            return hub, [hub._fingerprint]
-        if commit is None:
-            raise ConfigError(f"data.streaming=True needs the hub: {problem}")
-        return hub, [config.path, config.name or "", split, commit]
+        if config.streaming:
+            return hub, _key_of_stream(config, split, commit, problem)
+        return hub, [hub._fingerprint]
     except Exception as error:  # datasets, its readers and the network each raise their own
         # Often only the cause has the reason.
         reason = _describe(error.__cause__ or error)
@@ -62,6 +60,13 @@ def load_from_hub(config: DataConfig, split: str) -> tuple[Any, list[str]]:
         raise ConfigError(
             f"data.path={config.path}: cannot read {split}: {reason}{hint}"
         ) from None
+
+
+def _key_of_stream(config: DataConfig, split: str, commit: str | None, problem: str) -> list[str]:
+    """Return what the content of a streamed split is known by: it is never read as a whole."""
+    if commit is None:
+        raise ConfigError(f"data.streaming=True needs the hub: {problem}")
+    return [config.path, config.name or "", split, commit]
 
 
 def _check_hub_id(config: DataConfig) -> None:

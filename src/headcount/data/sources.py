@@ -218,17 +218,20 @@ def read_info(folder: Path) -> dict[str, Any]:
 
 
 def open_source(
-    config: DataConfig, split: str, datasets: Datasets | None = None, *, streaming: bool = False
+    config: DataConfig,
+    split: str,
+    datasets: Datasets | None = None,
+    *,
+    remember_digest: bool = False,
 ) -> Source:
     """Find a split. It is known by its content.
-
-    A streamed file may be large, so its digest is stored and used until the file changes.
 
     Args:
         config: the ``data`` section.
         split: the name of the split.
         datasets: data sets of ``datasets`` by split, instead of ``data.path``.
-        streaming: whether the split is streamed.
+        remember_digest: store the digest of each file and use it until the file changes, for
+            files too large to be read each time.
 
     Raises:
         ConfigError: the split does not exist, or cannot be reached.
@@ -246,7 +249,7 @@ def open_source(
     _check_split_name(config, split)
     try:
         found = files.find(path, split)
-        if streaming:
+        if remember_digest:
             key = [remembered_digest(file, config.cache_dir) for file in found]
         else:
             key = [files.digest(file) for file in found]

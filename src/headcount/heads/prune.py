@@ -64,7 +64,7 @@ def pruned_weights(model: Model, removed: Iterable[Head]) -> dict[str, Tensor]:
         kept = _kept_indices(name, module, gone)
         if isinstance(module, MultiHeadAttention):
             parts = _without_heads(module, kept)
-        else:
+        elif isinstance(module, AdditiveAttention):
             parts = _additive_without_heads(module, kept)
         for part, tensor in parts.items():
             weights[f"{module_name}.{part}"] = tensor.detach().clone()

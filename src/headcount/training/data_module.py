@@ -148,7 +148,9 @@ class SummarizationDataModule(pl.LightningDataModule):
         """Return the tokenizer of the first training pairs, from the cache if it is there."""
         data = self.config.data
         if data.streaming:
-            self.streamed = open_source(data, data.train_split, self.datasets, streaming=True)
+            self.streamed = open_source(
+                data, data.train_split, self.datasets, remember_digest=True
+            )
             self.origin["train"] = {
                 "split": self.streamed.split,
                 "sha256": self.streamed.sha256,

@@ -141,7 +141,7 @@ select: {over: {optimizer.learning_rate: [1.0e-3]}, by: validation/rougeL}
 def test_latex_compiles_and_fits_the_page(grid: str, tmp_path: Path) -> None:
     """On a page of 16 cm, as that of ACL and of most two-column styles."""
     Path("transformer.yaml").write_text("{}\n")
-    Path("gpt.yaml").write_text("model: {architecture: gpt, encoder_layers: 0}\n")
+    Path("gpt.yaml").write_text("model: {activation: swiglu}\n")
     cells = write_study(Path("study"), lambda cell: 20 + 3 * cell.is_reference, grid=grid)
     for cell in cells:
         (cell.folder / "metrics.csv").write_text("step,validation/rougeL,validation/loss\n1,1,2\n")
