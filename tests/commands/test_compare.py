@@ -195,5 +195,5 @@ def test_systems_are_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "\n a-1 " in out and out.count("\n a-1.ensemble-1 (system) ") == 3
     assert "\na-1.ensemble-1 (system): ensemble of a and b\n" in out
     (system / "scores.json").write_text(json.dumps({**scores, "system": ["a"]}))
-    with pytest.raises(ConfigError, match=r"scores\.json: damaged results .*system=\['a'\]"):
+    with pytest.raises(ConfigError, match=r"scores\.json: damaged .*system=\['a'\]"):
         compare([model, system])

@@ -59,9 +59,7 @@ def test_missing_or_damaged_files_are_said_in_one_line(
         (tmp_path / "run" / name).unlink()
     else:
         (tmp_path / "run" / name).write_bytes(damage)
-    with pytest.raises(
-        ConfigError, match=r"^[^\n]*run(/\S+)?: (no \S+ in it|damaged results)[^\n]*$"
-    ):
+    with pytest.raises(ConfigError, match=r"^[^\n]*run(/\S+)?: (no \S+ in it|damaged)[^\n]*$"):
         read_results(tmp_path / "run")
 
 

@@ -34,6 +34,6 @@ def test_the_title_counts_what_a_head_looks_at() -> None:
         for axes in draw_cross_attention(weights, ["a", "b"], list("wxyz")).axes
     ]
     assert titles[:2] == [
-        "head 1: looks at 1.0 tokens on average",
-        "head 2: looks at 4.0 tokens on average",
+        "head 1: attends to 1.0 tokens on average",
+        "head 2: attends to 4.0 tokens on average",
     ]

@@ -1,4 +1,4 @@
-"""The command that scores baselines: it needs data, but no model."""
+"""The command ``baselines``: score extracts and human writers, without a model."""
 
 from headcount.config.schema import Config
 from headcount.data.sources import load_splits
@@ -9,13 +9,13 @@ from headcount.terminal import make_console
 
 
 def baselines(config: Config) -> None:
-    """Print the scores of the configured baselines, and of people, on the test split.
+    """Print the scores of the extractive baselines, and of the human row, on the test split.
 
     Args:
-        config: its ``data``, ``evaluation`` and ``seed`` are used.
+        config: the checked config.
 
     Raises:
-        ConfigError: the data cannot be had.
+        ConfigError: the data cannot be read.
     """
     name = config.data.test_split
     splits, _ = load_splits(config.data, {"test": name})

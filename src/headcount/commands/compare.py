@@ -1,4 +1,4 @@
-"""The command that compares runs, example by example."""
+"""The command ``compare``: compare runs on the same test examples."""
 
 import os
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from headcount.runs.files import write_atomically
 from headcount.runs.scores import Scored, read_results
 from headcount.terminal import make_console, say
 
-RESAMPLES = 10_000  # p-values are no finer than one in as many
+RESAMPLES = 10_000  # the smallest p-value is about one in as many
 TITLES = {**ROUGE_TITLES, **CORPUS_TITLES}
 
 
@@ -37,9 +37,8 @@ def compare(
     """Print the metrics of runs side by side, on the examples that all have, and test how each
     differs from the first.
 
-    The p-values are those of ROUGE F1 and of the corpus metrics that all runs have, corrected
-    together for their number. They are about other documents: another seed of a training differs
-    too.
+    ROUGE F1 and the corpus metrics are tested, and all p-values are corrected together. They are
+    about other documents; another training seed gives other scores, too.
 
     Args:
         folders: two or more, each a run's or an evaluation's. An evaluation of an ensemble or by
@@ -54,59 +53,42 @@ def compare(
     if len(folders) < 2:
         raise ConfigError(f"compare: {len(folders)} folder; legal: two or more")
     runs = [read_results(folder) for folder in folders]
-    shared = [
-        identifier for identifier in runs[0].rows if all(identifier in run.rows for run in runs)
+    shared = _shared_examples(folders, runs)
+    systems = [
+        _read_system(name, run, shared) for name, run in zip(_names(folders), runs, strict=True)
     ]
-    if not shared:
-        raise ConfigError(
-            f"compare: {', '.join(map(str, folders))} have no example in common; legal: runs of "
-            "one data set"
-        )
-    for folder, run in zip(folders, runs, strict=True):
-        _check_alike(run, runs[0], shared, f"{folder} and {folders[0]}")
-    systems = []
-    descriptions = []
-    for name, run in zip(_names(folders), runs, strict=True):
-        # What is no single model, or optimizes the metric, is marked.
-        if run.system is not None:
-            name = f"{name} (system)"
-            descriptions.append(f"{name}: {run.system}")
-        systems.append(_read_system(name, run, shared))
     legal = [*ROUGE_TYPES, *systems[0].corpus]
     if metric not in legal:
         raise ConfigError(
             f"compare: --metric {metric} is not a metric of these runs; legal: {', '.join(legal)}"
         )
 
-    # Print them side by side.
-    largest = max(len(run.rows) for run in runs)
+    # Print the systems side by side.
     console = make_console()
+    largest = max(len(run.rows) for run in runs)
     print_systems(console, f"{len(shared):,} of {largest:,} examples", systems, runs[0].signature)
-    for description in descriptions:
-        say(console, description)
+    for system, run in zip(systems, runs, strict=True):
+        if run.system is not None:
+            say(console, f"{system.name}: {run.system}")
 
-    # Test the differences from the first, all as one family.
-    tests = [_differences(system, systems[0]) for system in systems[1:]]
-    corrected = iter(holm([test.p for row in tests for test in row.values()]))
-    tests = [
-        {name: replace(test, p=next(corrected)) for name, test in row.items()} for row in tests
-    ]
+    # Test the differences from the first system.
+    tests = _test_differences(systems)
     method = "paired bootstrap, two-sided, Holm-corrected"
     title = f"Minus {systems[0].name}, with 95 % interval and p ({method})"
     for names in (ROUGE_TYPES, tuple(systems[0].corpus)):
-        if names:
-            rows = [
-                (system.name, [test[name] for name in names])
-                for system, test in zip(systems[1:], tests, strict=True)
-            ]
-            print_differences(console, title, [TITLES[name] for name in names], rows)
+        if not names:
+            continue
+        rows = []
+        for system, row in zip(systems[1:], tests, strict=True):
+            rows.append((system.name, [row[name] for name in names]))
+        print_differences(console, title, [TITLES[name] for name in names], rows)
 
     if report is not None:
+        outputs = []
+        for system, run in zip(systems, runs, strict=True):
+            outputs.append(_outputs(system, run, shared, metric))
         made = make_comparison(
-            [
-                _outputs(system, run, shared, metric)
-                for system, run in zip(systems, runs, strict=True)
-            ],
+            outputs,
             [{TITLES[name]: test for name, test in row.items()} for row in tests],
             shared,
             [runs[0].references[identifier] for identifier in shared],
@@ -114,20 +96,65 @@ def compare(
             signature=runs[0].signature,
             rouge=rouge_of_signature(runs[0].signature),
         )
-        is_page = report.suffix.lower() == ".html"
-        text = write_page(COMPARISON, describe_comparison(made)) if is_page else as_markdown(made)
+        text = as_markdown(made)
+        if report.suffix.lower() == ".html":
+            text = write_page(COMPARISON, describe_comparison(made))
         write_atomically(report, text)
         say(console, f"\nreport: {report}")
 
 
+def _shared_examples(folders: Sequence[Path], runs: Sequence[Scored]) -> list[str]:
+    """Return the ids of the examples that all runs have.
+
+    Raises:
+        ConfigError: there is none, or the runs were scored differently or have other references.
+    """
+    shared = []
+    for identifier in runs[0].rows:
+        if all(identifier in run.rows for run in runs):
+            shared.append(identifier)
+    if not shared:
+        raise ConfigError(
+            f"compare: {', '.join(map(str, folders))} have no example in common; legal: runs of "
+            "one data set"
+        )
+    for folder, run in zip(folders, runs, strict=True):
+        _check_alike(run, runs[0], shared, f"{folder} and {folders[0]}")
+    return shared
+
+
 def _read_system(name: str, run: Scored, shared: Sequence[str]) -> System:
-    """Return the metrics of a run on the shared examples."""
+    """Return the metrics of a run on the shared examples.
+
+    An ensemble, and a search that optimizes the metric, are marked in the name.
+    """
+    if run.system is not None:
+        name = f"{name} (system)"
     rows = [run.rows[identifier] for identifier in shared]
     corpus: dict[str, tuple[CorpusMetric, Statistics]] = {}
     for corpus_name, statistics in run.statistics.items():
-        # Statistics are scored alike, whatever the tokenizer that they were counted with.
+        # The tokenizer matters for counting only. The statistics are counted already.
         corpus[corpus_name] = (CorpusMetric(corpus_name, "13a"), statistics[rows])
     return System(name=name, values=run.values[rows], corpus=corpus)
+
+
+def _test_differences(systems: Sequence[System]) -> list[dict[str, Difference]]:
+    """Test how each system after the first differs from it in each metric.
+
+    The p-values are corrected for the number of all these tests (Holm 1979).
+    """
+    tests = [_differences(system, systems[0]) for system in systems[1:]]
+    p_values = []
+    for row in tests:
+        p_values.extend(test.p for test in row.values())
+
+    corrected = iter(holm(p_values))
+    corrected_tests = []
+    for row in tests:
+        corrected_tests.append(
+            {name: replace(test, p=next(corrected)) for name, test in row.items()}
+        )
+    return corrected_tests
 
 
 def _differences(system: System, first: System) -> dict[str, Difference]:
@@ -139,10 +166,11 @@ def _differences(system: System, first: System) -> dict[str, Difference]:
     # The same examples are drawn for both systems, so the difference is paired.
     for name, (metric, statistics) in system.corpus.items():
         _, first_statistics = first.corpus[name]
-        scores = [metric.score(each.sum(0).tolist()) for each in (statistics, first_statistics)]
+        score = metric.score(statistics.sum(0).tolist())
+        first_score = metric.score(first_statistics.sum(0).tolist())
         resampled = resampled_scores(metric, statistics, RESAMPLES)
         resampled -= resampled_scores(metric, first_statistics, RESAMPLES)
-        tests[name] = difference_from_resamples(scores[0] - scores[1], resampled)
+        tests[name] = difference_from_resamples(score - first_score, resampled)
     return tests
 
 
@@ -164,7 +192,7 @@ def _outputs(system: System, run: Scored, shared: Sequence[str], metric: str) ->
 def _check_alike(run: Scored, first: Scored, shared: Sequence[str], folders: str) -> None:
     if run.signature != first.signature:
         raise ConfigError(
-            f"compare: {folders} are scored unlike, {run.signature} and {first.signature}; "
+            f"compare: {folders} are scored differently, {run.signature} and {first.signature}; "
             "legal: one signature; headcount evaluate RUN evaluation.references=... makes another"
         )
     for identifier in shared:

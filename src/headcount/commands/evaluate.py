@@ -1,11 +1,12 @@
-"""The command ``evaluate``, and how the test summaries of a run are generated and scored.
+"""The command ``evaluate``: generate the test summaries of finished runs and score them.
 
-An evaluation writes the summaries, their metrics for each example, all scores with intervals and
-alarms, the time of a summary, and a plot of the cross-attention; see ``RunFile``.
+An evaluation writes the summaries, the metrics of each example, all scores with intervals and
+alarms, the time of a summary, and a plot of the cross-attention. ``RunFile`` names the files.
 """
 
 import glob
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
@@ -67,11 +68,11 @@ def evaluate(
 
     Args:
         run: the run folder.
-        config: the run's config, with changes. Its data is used.
-        others: further runs, whose next-token distributions are averaged with the first one's.
+        config: the run's config, perhaps changed. It also names the data.
+        others: further runs; their next-token distributions are averaged with those of the first.
         out: another folder to write into.
-        shuffle_sources: also score summaries of other documents; a model that reads its documents
-            scores higher than that.
+        shuffle_sources: also score each summary against the references of another document, which
+            a model that reads its documents surpasses.
 
     Raises:
         ConfigError: a run is not complete, a setting of its model is changed, the runs do not go
@@ -99,7 +100,9 @@ def evaluate(
         if trainer.is_global_zero:
             write_atomically(folder / RunFile.CONFIG, to_yaml(config))
             if others or out is not None:
-                _write_models(folder, runs)
+                names = relative_names(runs, folder)
+                write_atomically(folder / RunFile.MODELS, json.dumps(names, indent=2))
+
         summarizer = Summarizer(config, data.tokenizer)
         scored = score_test(
             trainer, summarizer, data, runs, folder, shuffle_sources=shuffle_sources
@@ -124,19 +127,20 @@ def _log_to_wandb(config: Config, runs: Sequence[Path], folder: Path, scored: Re
 
 
 def _is_finished(out: Path, config: Config, runs: Sequence[Path]) -> bool:
-    """Return whether a folder holds the finished evaluation of these runs by this config.
+    """Return whether a folder holds the finished evaluation of these runs and this config.
 
     Raises:
-        ConfigError: it holds something else than this evaluation, finished or not.
+        ConfigError: it holds anything but this evaluation, finished or interrupted.
     """
-    barely_started = {RunFile.LOCK, RunFile.CONFIG, RunFile.MODELS}
-    if not out.is_dir() or {path.name for path in out.iterdir()} <= barely_started:
+    written_at_start = {RunFile.LOCK, RunFile.CONFIG, RunFile.MODELS}
+    if not out.is_dir() or {path.name for path in out.iterdir()} <= written_at_start:
         return False
     if not (out / RunFile.MODELS).is_file():
         raise ConfigError(f"--out={out}: holds no evaluation; legal: a new or an empty folder")
     if not _is_of_runs(out, runs):
         raise ConfigError(f"--out={out}: holds an evaluation of other runs; legal: a new folder")
-    if changes := differences(out, config):
+    changes = differences(out, config)
+    if changes:
         raise ConfigError(f"--out={out}: started with {changes[0]}; legal: a new folder")
     return (out / RunFile.SCORES).exists()
 
@@ -144,18 +148,24 @@ def _is_finished(out: Path, config: Config, runs: Sequence[Path]) -> bool:
 def _lock_evaluation(
     runs: Sequence[Path], config: Config, out: Path | None, locks: ExitStack
 ) -> Path:
-    """Lock and return the folder of an interrupted evaluation of the same config and runs, or a
-    new one."""
+    """Lock and return the folder to write into.
+
+    It is ``out``, or the folder of an interrupted evaluation of the same config and runs, or a new
+    one.
+    """
     if out is not None:
         locks.enter_context(lock_folder(out))
         return out
 
+    # An evaluation is within its run; that of an ensemble is next to its first run.
     parent = runs[0]
     name = "evaluation"
     if len(runs) > 1:
         first = runs[0].resolve()
         parent = first.parent
         name = f"{first.name}.ensemble"
+
+    # Resume an interrupted one.
     for config_file in parent.glob(f"{glob.escape(name)}-*/{RunFile.CONFIG}"):
         folder = config_file.parent
         if (folder / RunFile.SCORES).exists() or differences(folder, config):
@@ -169,14 +179,10 @@ def _lock_evaluation(
             if not (folder / RunFile.SCORES).exists():
                 locks.push(own_locks.pop_all())
                 return folder
+
     folder = create_numbered_folder(parent, name)
     locks.enter_context(lock_folder(folder))
     return folder
-
-
-def _write_models(folder: Path, runs: Sequence[Path]) -> None:
-    """Write which runs an evaluation is of, as seen from its folder."""
-    write_atomically(folder / RunFile.MODELS, json.dumps(relative_names(runs, folder), indent=2))
 
 
 def _is_of_runs(folder: Path, runs: Sequence[Path]) -> bool:
@@ -197,24 +203,23 @@ def score_test(
     *,
     shuffle_sources: bool = False,
 ) -> Report | None:
-    """Generate the test summaries with the best weights, score them, write and print all.
+    """Generate the test summaries with the best weights, score them, write and print the results.
 
-    Summaries of an interrupted call of the same are not generated again.
+    Summaries that an interrupted evaluation has generated are used.
 
     Args:
-        trainer: its device, precision and processes are used.
-        summarizer: gets the best weights of the runs.
-        data: its test split is used.
-        runs: the folder with the checkpoint; several generate as an ensemble.
-        folder: to write into.
+        trainer: decides on device, precision and processes.
+        summarizer: the best weights of the runs are loaded into it.
+        data: the data module, with the test split.
+        runs: the run folders; several generate as an ensemble.
+        folder: the folder to write into.
         shuffle_sources: see ``evaluate``.
 
     Returns:
         The report; None on all processes but the first.
     """
     step = load_runs(summarizer, runs)
-    checkpoint = digest_checkpoints(runs)
-    partial = _generate(trainer, summarizer, data, checkpoint, folder)
+    partial = _generate(trainer, summarizer, data, digest_checkpoints(runs), folder)
     if not trainer.is_global_zero:
         return None
     folder = follow(folder)
@@ -234,7 +239,7 @@ def score_test(
     _write_predictions(folder, ids, documents, summaries, references)
     summarizer.plot_attention(split.shortest()).savefig(folder / RunFile.ATTENTION_PLOT)
 
-    # Score them.
+    # Score the summaries.
     config = data.config
     scored = report(
         [each.summary for each in summaries],
@@ -259,8 +264,9 @@ def score_test(
         reference = split.pairs.references[each.row][0]
         say(console, f"\n{split.pairs.ids[each.row]}", style="bold")
         say(console, f"  reference  {reference}\n  summary    {each.summary}")
-    if long := describe_long_documents(config, split.cut_documents, len(split.pairs)):
-        say(console, long)
+    long_documents = describe_long_documents(config, split.cut_documents, len(split.pairs))
+    if long_documents:
+        say(console, long_documents)
     partial.remove()
     return scored
 
@@ -272,22 +278,25 @@ def _generate(
     checkpoint: str,
     folder: Path,
 ) -> PartialPredictions:
-    """Generate the test summaries that are missing, on all processes.
+    """Generate the test summaries that are not in the partial predictions, on all processes.
 
     Args:
-        trainer: its device, precision and processes are used.
-        summarizer: with the weights of the checkpoint.
-        data: its test split is used.
-        checkpoint: digest of the best weights; summaries of others are not used.
-        folder: that of the run or evaluation. It may be renamed meanwhile.
+        trainer: decides on device, precision and processes.
+        summarizer: with the best weights.
+        data: the data module, with the test split.
+        checkpoint: digest of the best weights; partial predictions of others are dropped.
+        folder: the folder of the run or evaluation. It may be renamed meanwhile.
     """
+    # Resume after the summaries of an interrupted evaluation.
     split = data.splits["test"]
     made_of = {"checkpoint": checkpoint, "documents": data.origin["test"]["sha256"]}
     parts = stable_path(folder) / RunFile.PARTIAL_PREDICTIONS
     partial = resume(trainer, parts, len(split), made_of)
     examples = data.decoded_examples("test")
-    if number := int(partial.done.sum()):
+    number = int(partial.done.sum())
+    if number:
         print_line(f"{folder}: resumes after {number:,} of {len(examples):,} summaries")
+
     loader = decoding_loader(
         split,
         examples,
@@ -299,9 +308,12 @@ def _generate(
         in_windows=data.config.generation.long_documents == "split",
     )
 
+    # Each process generates its share.
     place(summarizer, trainer)
-    if remaining := int((~partial.done[examples]).sum()):
-        with summary_bar(make_console(), -(-remaining // trainer.world_size)) as advance:
+    remaining = int((~partial.done[examples]).sum())
+    if remaining:
+        share = math.ceil(remaining / trainer.world_size)
+        with summary_bar(make_console(), share) as advance:
             for rows in generate_rows(summarizer, loader, trainer):
                 partial.append([_partial_row(row) for row in rows])
                 advance(len(rows))
@@ -322,15 +334,13 @@ def _write_predictions(
     references: Sequence[Sequence[str]],
 ) -> None:
     def lines() -> Iterator[str]:
-        for identifier, document, each, texts in zip(
-            ids, documents, summaries, references, strict=True
-        ):
+        for index, generated in enumerate(summaries):
             row = {
-                "id": identifier,
-                "summary": each.summary,
-                "truncated": each.truncated,
-                "references": texts,
-                "document": document,
+                "id": ids[index],
+                "summary": generated.summary,
+                "truncated": generated.truncated,
+                "references": references[index],
+                "document": documents[index],
             }
             yield json.dumps(row, ensure_ascii=False) + "\n"
 

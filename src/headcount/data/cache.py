@@ -1,4 +1,4 @@
-"""The cache of prepared data: an entry is complete and unchanged, or it is built again."""
+"""The cache of prepared data. An entry that is missing or damaged is built again."""
 
 import hashlib
 import json
@@ -16,25 +16,27 @@ from headcount.data.files import digest
 from headcount.errors import ConfigError
 from headcount.terminal import print_line
 
-DIGESTS = "sha256.json"  # of an entry: for each of its other files the SHA-256 of the content
-VERSION = 2  # raise it when what makes an entry trustworthy changes
+DIGESTS = "sha256.json"  # file of an entry: the SHA-256 of each of its other files
+VERSION = 2  # increase it when entries of earlier versions must not be used
 
-_verified: set[tuple[Any, ...]] = set()  # states of entries that this process has verified
+# Files whose content this process has compared with its digest: their states and digests.
+_verified: set[tuple[tuple[str | int, ...], str]] = set()
 
 
 def cached(cache_dir: str, kind: str, key: Any, build: Callable[[Path], None]) -> Path:
     """Return a cached folder; build it first where it is missing or damaged.
 
-    An entry is built beside its place, flushed to disk and moved there at the end, so that what a
-    killed process leaves is never taken for an entry. Of several processes one builds, the others
-    wait. Opening an entry compares its files with their digests. A complete entry is only read, so
-    that a cache may be shared without being writable.
+    - An entry is built in a scratch folder, flushed to disk and then renamed, so that a killed
+      process leaves no incomplete entry.
+    - Of several processes one builds; the others wait.
+    - Opening an entry compares its files with their digests.
+    - A complete entry is only read, so that a cache may be shared without being writable.
 
     Args:
-        cache_dir: the ``data.cache_dir`` of a config.
-        kind: what is cached, the first word of the folder's name.
-        key: everything that the content depends on, as JSON would have it.
-        build: fills an empty folder.
+        cache_dir: ``data.cache_dir`` of a config.
+        kind: kind of the entry, the first word of the folder's name.
+        key: everything that the content depends on; it can be written as JSON.
+        build: writes the content into an empty folder.
 
     Raises:
         ConfigError: the cache cannot be written.
@@ -68,8 +70,8 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
     partial.mkdir()
     build(partial)
 
-    # The digests come last and everything reaches the disk before the move: a crash leaves no
-    # empty file in an entry.
+    # Everything is on the disk before the folder is renamed: a crash leaves no empty file in an
+    # entry.
     digests = {path.name: digest(path) for path in sorted(partial.iterdir())}
     (partial / DIGESTS).write_text(json.dumps(digests, indent=2), encoding="utf-8")
     for path in (*partial.iterdir(), partial):
@@ -88,50 +90,43 @@ def _flush(path: Path) -> None:
 
 
 def _find_damage(folder: Path) -> str | None:
-    """Return what is wrong with an entry, None if nothing is.
+    """Return what is wrong with an entry; None if it is complete and unchanged.
 
-    Files are read once per process and state.
+    A process reads each file once, unless its state changes.
     """
     try:
         digests = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
         for name, expected in digests.items():
             path = folder / name
-            status = path.stat()
-            state = (
-                str(path),
-                expected,
-                status.st_ino,
-                status.st_size,
-                status.st_mtime_ns,
-                status.st_ctime_ns,
-            )
-            if state in _verified:
+            verified = _state(path), expected
+            if verified in _verified:
                 continue
             if digest(path) != expected:
                 return f"{name} is not what was written"
-            _verified.add(state)
+            _verified.add(verified)
     except (OSError, ValueError, AttributeError, TypeError) as error:
         return f"not readable ({type(error).__name__})"
     return None
 
 
-def remembered_digest(file: Path, cache_dir: str) -> str:
-    """Return the SHA-256 of a file's content; it is read only if the file has changed since it was
-    last asked for.
+def _state(path: Path) -> tuple[str | int, ...]:
+    """Return what changes whenever the content of a file does.
 
-    The state of a file is its path, inode, size and the times of the last change. The time of the
-    inode's change (``ctime``) cannot be set back by a program that restores the modification time.
-    Where the cache cannot be written, the file is read each time.
+    A program may restore the modification time of a file, but not the time at which its inode
+    changed (``ctime``).
     """
-    status = file.stat()
-    state = [
-        str(file.resolve()),
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    ]
-    name = hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
+    status = path.stat()
+    return str(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def remembered_digest(file: Path, cache_dir: str) -> str:
+    """Return the SHA-256 of a large file, which is read again only if its state has changed.
+
+    The digests are stored in the cache. If the cache cannot be written, the file is read each
+    time.
+    """
+    state = json.dumps(_state(file.resolve()))
+    name = hashlib.sha256(state.encode()).hexdigest()[:16]
     note = user_path("data.cache_dir", cache_dir) / "digests" / name
     try:
         known = note.read_text(encoding="ascii")

@@ -17,7 +17,7 @@ from headcount.experiments.cell import Cell
 from headcount.experiments.cells import fingerprint_study, make_cells
 from headcount.experiments.grid import Grid
 from headcount.experiments.verdicts import Verdict
-from headcount.runs.files import write_atomically
+from headcount.runs.files import name_damage, write_atomically
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ def read_added_seeds(cells: Sequence[Cell]) -> AddedSeeds:
     path = _file(cells)
     if not path.exists():
         return AddedSeeds()
-    try:
+    with name_damage(path, "ablate"):
         content = json.loads(path.read_text(encoding="utf-8"))
         looks = []
         for look in content["looks"]:
@@ -95,10 +95,6 @@ def read_added_seeds(cells: Sequence[Cell]) -> AddedSeeds:
             by_rule={str(k): [int(seed) for seed in v] for k, v in content["by_rule"].items()},
             looks=looks,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ConfigError(
-            f"{path}: damaged ({type(error).__name__}: {error}); legal: as ablate has written it"
-        ) from None
 
 
 def write_added_seeds(cells: Sequence[Cell], added: AddedSeeds) -> None:

@@ -1,5 +1,6 @@
-"""Files that are written completely or not at all."""
+"""Files that are written completely or not at all, and errors of files in one line."""
 
+import csv
 import errno
 import os
 import shutil
@@ -8,10 +9,47 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import gettempdir
 
-from headcount.errors import RunError
+import yaml
+
+from headcount.errors import ConfigError, RunError
 from headcount.terminal import print_line
 
 MIN_ROOM = 2**20  # bytes; a place with less is full
+
+# What parsing raises when the content of a file is not what a command has written.
+DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+    csv.Error,
+    yaml.YAMLError,
+)
+
+
+@contextmanager
+def name_damage(path: Path, writer: str) -> Iterator[None]:
+    """Turn an error about the content of a file into a ConfigError that names the file.
+
+    Args:
+        path: the file that is read.
+        writer: the command that writes such a file.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        missing = Path(error.filename)
+        raise ConfigError(
+            f"{missing.parent}: no {missing.name} in it; legal: a folder that {writer} has written"
+        ) from None
+    except DAMAGE as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise ConfigError(
+            f"{path}: damaged ({type(error).__name__}: {reason}); legal: as {writer} has written "
+            "it"
+        ) from None
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""Results as files.
+"""The scores of an evaluation as files.
 
-``scores.json`` has the means of all systems, ``per_example_metrics.csv`` the model's example by
-example.
+``scores.json`` has the mean of each metric for all systems, ``per_example_metrics.csv`` the
+model's metrics for each example.
 """
 
 import csv
@@ -9,36 +9,36 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 
 import numpy as np
 
 from headcount.config.schema import CorpusMetricName
-from headcount.errors import ConfigError
 from headcount.escape import csv_cell, csv_text
 from headcount.evaluation.bootstrap import Values
 from headcount.evaluation.corpus_metrics import CORPUS_METRICS, Statistics
 from headcount.evaluation.report import Report
 from headcount.evaluation.systems import EXAMPLE_METRICS, System
-from headcount.runs.files import write_atomically
+from headcount.runs.files import name_damage, write_atomically
 from headcount.runs.folder import RunFile
 
 STATISTICS = "_statistics"  # suffix of a column: the statistics of a corpus metric
+WRITER = "train or evaluate"  # the commands that write these files
 MAX_FIELD = 2**31 - 1  # characters of an id in a CSV file; Python's own limit is 131,072
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """An evaluation that is read back.
+    """The results of a finished evaluation.
 
     Attributes:
         signature: how it was scored.
-        rows: for the id of each example its row in ``values`` and ``statistics``.
-        values: of the model, see ``System``.
-        references: for the id of each example its references.
-        summaries: for the id of each example the model's summary.
-        statistics: for each corpus metric its statistics, see ``CorpusMetric``.
+        rows: the row of each example in ``values`` and ``statistics``, by its id.
+        values: metrics of the model, as in ``System``.
+        references: the references of each example, by its id.
+        summaries: the model's summary of each example, by its id.
+        statistics: of each corpus metric, as in ``CorpusMetric``.
         system: what generated the summaries; None for one model whose search does not optimize
             the metric.
     """
@@ -65,13 +65,13 @@ def write_results(
     """Write ``scores.json`` and ``per_example_metrics.csv``.
 
     Args:
-        folder: to write into.
-        report: on the model that is its first system.
-        ids: of the examples.
+        folder: the folder to write into.
+        report: the report; its first system is the model.
+        ids: ids of the examples.
         split: name of the split.
-        seed: of the run.
-        step: training steps of the model, of several the first.
-        system: see ``Scored``.
+        seed: seed of the run.
+        step: number of training steps of the model; of an ensemble, of its first one.
+        system: as in ``Scored``.
     """
     write_atomically(folder / RunFile.PER_EXAMPLE_METRICS, _as_csv(report.systems[0], ids))
     scores = {
@@ -82,13 +82,13 @@ def write_results(
         "system": system,
         "signature": report.signature,
         "alarms": report.alarms,
-        "systems": {system.name: _plain(system) for system in report.systems},
+        "systems": {system.name: _as_dicts(system) for system in report.systems},
     }
     write_atomically(folder / RunFile.SCORES, json.dumps(scores, indent=2, ensure_ascii=False))
 
 
 def _as_csv(model: System, ids: Sequence[str]) -> str:
-    """Return the metrics of each example; of a corpus metric its score and its statistics."""
+    """Return a row for each example: its metrics, and score and statistics of corpus metrics."""
     header = ["id", *EXAMPLE_METRICS]
     for name in model.corpus:
         header.extend([name, f"{name}{STATISTICS}"])
@@ -97,7 +97,8 @@ def _as_csv(model: System, ids: Sequence[str]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     for index, (identifier, values) in enumerate(zip(ids, model.values.tolist(), strict=True)):
-        row = [csv_cell(identifier), *("" if value != value else value for value in values)]
+        row = [csv_cell(identifier)]
+        row.extend("" if isnan(value) else value for value in values)
         for metric, statistics in model.corpus.values():
             counts = statistics[index].tolist()
             row.extend([metric.score_example(counts), " ".join(map(str, counts))])
@@ -114,66 +115,70 @@ def read_results(folder: Path) -> Scored:
     Raises:
         ConfigError: the folder has no results, or they are damaged.
     """
-    csv.field_size_limit(MAX_FIELD)
     path = folder / RunFile.SCORES
-    try:
+    with name_damage(path, WRITER):
         scores = json.loads(path.read_text(encoding="utf-8"))
+        signature = scores["signature"]
         system = scores.get("system")
         if not isinstance(system, str | None):
             raise TypeError(f"system={system} in scores.json")
-        path = folder / RunFile.PER_EXAMPLE_METRICS
-        with path.open(encoding="utf-8", newline="") as file:
-            table = list(csv.DictReader(file))
-        # Surplus fields of a row are under None, and missing ones are None.
-        for number, row in enumerate(table, start=2):
-            if None in row or None in row.values():
-                raise ValueError(f"line {number} has not as many fields as the first one")
+
+    path = folder / RunFile.PER_EXAMPLE_METRICS
+    with name_damage(path, WRITER):
+        table = _read_table(path)
         rows = {csv_text(row["id"]): number for number, row in enumerate(table)}
         values = np.array([[float(row[name] or nan) for name in EXAMPLE_METRICS] for row in table])
-        statistics: dict[CorpusMetricName, Statistics] = {
-            name: np.array([[int(n) for n in row[f"{name}{STATISTICS}"].split()] for row in table])
-            for name in CORPUS_METRICS
-            if table and f"{name}{STATISTICS}" in table[0]
-        }
+        statistics = _read_statistics(table)
 
-        path = folder / RunFile.PREDICTIONS
+    path = folder / RunFile.PREDICTIONS
+    with name_damage(path, WRITER):
         with path.open(encoding="utf-8") as file:
             predictions = [json.loads(line) for line in file]
         references = {prediction["id"]: prediction["references"] for prediction in predictions}
         summaries = {prediction["id"]: prediction["summary"] for prediction in predictions}
 
-        path = folder
+    # Both files have the same examples.
+    with name_damage(folder, WRITER):
         if not len(table) == len(predictions) == len(rows) == len(rows.keys() & references):
             raise ValueError(
                 "per_example_metrics.csv and predictions.jsonl do not have one row each for an id"
             )
-        return Scored(
-            signature=scores["signature"],
-            rows=rows,
-            values=values,
-            references=references,
-            summaries=summaries,
-            statistics=statistics,
-            system=system,
-        )
-    except FileNotFoundError as error:
-        missing = Path(error.filename).name
-        raise ConfigError(
-            f"{folder}: no {missing} in it; legal: a folder that train or evaluate has made"
-        ) from None
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        csv.Error,
-    ) as error:
-        raise ConfigError(f"{path}: damaged results ({type(error).__name__}: {error})") from None
+    return Scored(
+        signature=signature,
+        rows=rows,
+        values=values,
+        references=references,
+        summaries=summaries,
+        statistics=statistics,
+        system=system,
+    )
 
 
-def _plain(system: System) -> dict[str, dict[str, float] | None]:
+def _read_table(path: Path) -> list[dict[str, str]]:
+    csv.field_size_limit(MAX_FIELD)
+    with path.open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+
+    # Surplus fields of a row are under None, and missing ones are None.
+    for number, row in enumerate(table, start=2):
+        if None in row or None in row.values():
+            raise ValueError(f"line {number} has not as many fields as the first one")
+    return table
+
+
+def _read_statistics(table: list[dict[str, str]]) -> dict[CorpusMetricName, Statistics]:
+    """Return the statistics of the corpus metrics that a table has."""
+    statistics: dict[CorpusMetricName, Statistics] = {}
+    for name in CORPUS_METRICS:
+        column = f"{name}{STATISTICS}"
+        if table and column in table[0]:
+            counts = [row[column].split() for row in table]
+            statistics[name] = np.array(counts, dtype=np.int64)
+    return statistics
+
+
+def _as_dicts(system: System) -> dict[str, dict[str, float] | None]:
+    """Return the estimates of a system as JSON has them; null for a metric of no example."""
     return {
         name: None if estimate is None else asdict(estimate)
         for name, estimate in system.metrics.items()

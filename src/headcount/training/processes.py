@@ -1,6 +1,6 @@
-"""Several processes of one run.
+"""Training and generation on several processes.
 
-Each runs the same command on its share of the data; the first speaks for all.
+Each process runs the same command on its share of the data. Only the first one prints.
 """
 
 import json
@@ -19,25 +19,25 @@ from headcount.errors import ConfigError
 from headcount.training.lightning_private import copies_this_process, use_rank_of
 from headcount.watchdog import end_with_parent
 
-FIRST_PROCESS = (
-    "HEADCOUNT_FIRST_PROCESS"  # process number of the one that started this one for the same run
-)
+# Environment variable: the process id of the first process, which has started this one.
+FIRST_PROCESS = "HEADCOUNT_FIRST_PROCESS"
 
 
 def silence_other_ranks(trainer: pl.Trainer) -> None:
     """Let only the first process of a run print, and end the others when it ends."""
     use_rank_of(trainer)
-    if first := os.environ.pop(FIRST_PROCESS, None):
+    first = os.environ.pop(FIRST_PROCESS, None)
+    if first is not None:
         end_with_parent(int(first))
     if trainer.global_rank:
         sys.stdout = open(os.devnull, "w", errors="backslashreplace")  # noqa: SIM115  it stays open to the end
 
 
 def check_strategy(trainer: pl.Trainer) -> None:
-    """Refuse a strategy whose processes do not run the command from its beginning.
+    """Check that the processes of a strategy run the command from its beginning.
 
     Raises:
-        ConfigError: it is one of those.
+        ConfigError: they start as copies of this process.
     """
     if copies_this_process(trainer):
         raise ConfigError(
@@ -49,17 +49,17 @@ def check_strategy(trainer: pl.Trainer) -> None:
 def start_other_ranks(
     trainer: pl.Trainer, folder: Path | None, *, arguments: Sequence[str] | None = None
 ) -> Path:
-    """Start the other processes, unless something did, and give them the folder that the first
-    process has.
+    """Start the other processes of a run, unless a launcher has started them, and return the
+    folder of the first process on all of them.
 
     Args:
-        trainer: its strategy says how many processes there are, and how they are started.
-        folder: that of the first process; None on the others.
-        arguments: of the command that the other processes run; None: those of this process.
+        trainer: its strategy knows how many processes there are, and how they are started.
+        folder: the folder of the first process; None on the others.
+        arguments: arguments of the command for the other processes; None: those of this process.
     """
     launcher = trainer.strategy.launcher
     if trainer.world_size > 1 and launcher is not None:
-        # Lightning starts them with sys.argv.
+        # Lightning starts the others with sys.argv.
         own = sys.argv
         os.environ[FIRST_PROCESS] = str(os.getpid())
         sys.argv = [own[0], *(own[1:] if arguments is None else arguments)]
@@ -70,28 +70,28 @@ def start_other_ranks(
             del os.environ[FIRST_PROCESS]
     elif trainer.world_size > 1:
         trainer.strategy.setup_environment()
+
     shared = trainer.strategy.broadcast(folder)
     assert shared is not None
     return shared
 
 
 def check_same_config(trainer: pl.Trainer, config: Config) -> None:
-    """Refuse to train where the processes of a run have read different configs.
+    """Check that the processes of a run have read the same config.
 
     Raises:
-        ConfigError: they have, as when a file was edited between the starts of two of them.
+        ConfigError: they have not: a file was edited between the starts of two of them.
     """
     texts = gather(trainer, [json.dumps(as_dict(config), sort_keys=True)])
     if len(set(texts)) > 1:
         raise ConfigError(
-            "the processes of this run have read different configs, as if a file was edited "
-            "while they started; "
-            "legal: the same command again"
+            "the processes of this run have read different configs: a file was edited while they "
+            "started; legal: the same command again"
         )
 
 
 def gather(trainer: pl.Trainer, mine: list[Any]) -> list[Any]:
-    """Return what each process has, end to end."""
+    """Return the lists of all processes as one, in the order of their ranks."""
     parts = [mine] * trainer.world_size
     if trainer.world_size > 1:
         torch.distributed.all_gather_object(parts, mine)

@@ -104,7 +104,7 @@ def test_a_table_that_ends_early_is_named(tmp_path: Path) -> None:
     cell = made()
     path = cell.folder / "per_example_metrics.csv"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-3]))
-    with pytest.raises(ConfigError, match="damaged results .*per_example_metrics.csv and pred"):
+    with pytest.raises(ConfigError, match="damaged .*per_example_metrics.csv and pred"):
         read(cell)
 
 
