@@ -127,7 +127,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path: Path) -> None:
     others = {
         "1 folder; legal: two or more": [],
         "no scores.json in it": [tmp_path / "none"],
-        "scored unlike": [write(tmp_path / "max", "good", range(10), rule="max")],
+        "scored differently": [write(tmp_path / "max", "good", range(10), rule="max")],
         "no example in common": [write(tmp_path / "later", "good", range(10, 20))],
         "other references for id-3": [
             write(
