@@ -87,9 +87,12 @@ def compare(
         outputs = []
         for system, run in zip(systems, runs, strict=True):
             outputs.append(_outputs(system, run, shared, metric))
+        titled = []
+        for row in tests:
+            titled.append({TITLES[name]: test for name, test in row.items()})
         made = make_comparison(
             outputs,
-            [{TITLES[name]: test for name, test in row.items()} for row in tests],
+            titled,
             shared,
             [runs[0].references[identifier] for identifier in shared],
             metric=TITLES[metric],
@@ -144,7 +147,7 @@ def _test_differences(systems: Sequence[System]) -> list[dict[str, Difference]]:
     The p-values are corrected for the number of all these tests (Holm 1979).
     """
     tests = [_differences(system, systems[0]) for system in systems[1:]]
-    p_values = []
+    p_values: list[float] = []
     for row in tests:
         p_values.extend(test.p for test in row.values())
 

@@ -174,6 +174,7 @@ def _write_run(
         write_atomically(scratch / RunFile.PRUNING, json.dumps(made_of, indent=2))
         finished = json.dumps({"step": content["global_step"]})
         write_atomically(scratch / RunFile.FINISHED, finished)
+
         if to.exists():
             to.rmdir()  # it is empty
         os.replace(scratch, to)

@@ -118,6 +118,8 @@ def summarize(
     summarizer = Summarizer(config, load_tokenizer(run / RunFile.TOKENIZER))
     load_runs(summarizer, runs)
     summarizer.eval()
+
+    # To a file, as a prompt, or to standard output.
     source = _Source(file=file, columns=config.data.document_columns, is_whole=is_whole)
     if out is not None:
         _check_paths(file, out)
@@ -162,7 +164,9 @@ def _print_summaries(summarizer: Summarizer, source: _Source) -> None:
     console = make_console(stderr=True)
     with summary_bar(console, None, visible=not sys.stdout.isatty()) as advance:
         for chunk in _chunks(summarizer.config, source.read()):
-            rows = {row["row"]: row for batch in _generate(summarizer, chunk) for row in batch}
+            rows: dict[int, dict[str, Any]] = {}
+            for batch in _generate(summarizer, chunk):
+                rows.update((row["row"], row) for row in batch)
             for document in chunk:
                 _print_row(document, rows[document.row]["out"])
                 number_of_long += rows[document.row]["long"]

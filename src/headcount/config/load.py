@@ -406,7 +406,12 @@ def schema_rows() -> list[tuple[str, str, str, str]]:
 def schema() -> str:
     """Return every key with its type, default and meaning, one a line."""
     rows = schema_rows()
-    widths = [max(len(row[column]) for row in rows if row[0] != "trainer") for column in range(3)]
+
+    # The trainer's default is too long to align the others with.
+    aligned = [row for row in rows if row[0] != "trainer"]
+    widths = []
+    for column in range(3):
+        widths.append(max(len(row[column]) for row in aligned))
     return "\n".join("  ".join([*map(str.ljust, row[:3], widths), row[3]]) for row in rows)
 
 

@@ -824,7 +824,8 @@ class Config(Section):
 
     def _check_generation_length(self) -> None:
         """Check that the model has a position for every token that may be generated."""
-        shortest, longest = self.generation.min_tokens, self.generation.max_tokens
+        shortest = self.generation.min_tokens
+        longest = self.generation.max_tokens
         if shortest > longest:
             raise ConfigError(
                 f"generation.min_tokens={shortest} is more than generation.max_tokens={longest}; "

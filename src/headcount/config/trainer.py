@@ -67,7 +67,8 @@ def check_trainer(trainer: dict[str, Any]) -> None:
 
     # Exactly one budget: of two, the one that ends the training would decide the learning-rate
     # schedule silently.
-    steps, epochs = trainer.get("max_steps", -1), trainer.get("max_epochs", -1)
+    steps = trainer.get("max_steps", -1)
+    epochs = trainer.get("max_epochs", -1)
     budgets = f"trainer.max_steps={steps} and trainer.max_epochs={epochs}"
     limits_epochs = epochs is not None and epochs >= 0
     if steps >= 0 and limits_epochs:

@@ -117,7 +117,9 @@ class Stream(IterableDataset[Batch | WorkerError]):
             tokens = self.layout.num_tokens(document, summary)
             if tokens > room:
                 yield self.layout.batch(indices, documents, summaries)
-                indices, documents, summaries = [], [], []
+                indices = []
+                documents = []
+                summaries = []
                 room = self.budget
                 position += workers
                 document, summary = self._make(example, position)

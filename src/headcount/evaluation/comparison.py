@@ -249,7 +249,8 @@ def measure_agreement(first: Outputs, second: Outputs, rouge: Rouge) -> Agreemen
         overlap.append(f1_of_types[2])
 
     known = np.isfinite(first.scores) & np.isfinite(second.scores)
-    scores, others = first.scores[known], second.scores[known]
+    scores = first.scores[known]
+    others = second.scores[known]
     correlation = np.nan
     if len(scores) > 1 and scores.std() > 0 and others.std() > 0:
         correlation = float(np.corrcoef(scores, others)[0, 1])

@@ -281,6 +281,7 @@ def _examples(contrast: Contrast, report: ComparisonReport) -> Iterator[str]:
         yield from _section(f"Examples where {markdown(winner.name)} wins most")
         if not examples:
             yield "None."
+
         for example in examples:
             yield (
                 f"- {markdown(report.ids[example])}: {report.metric} "

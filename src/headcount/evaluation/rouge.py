@@ -123,7 +123,8 @@ class Rouge:
 
 def _ngram_scores(summary: Text, reference: Text) -> list[Score]:
     """Return the scores of ROUGE-1 and ROUGE-2 (Lin 2004, section 2)."""
-    length, reference_length = len(summary.tokens), len(reference.tokens)
+    length = len(summary.tokens)
+    reference_length = len(reference.tokens)
     unigrams = _overlap(summary.ngrams[0], reference.ngrams[0])
     bigrams = _overlap(summary.ngrams[1], reference.ngrams[1])
     return [
@@ -138,7 +139,8 @@ def _overlap(counts: Counter[Any], others: Counter[Any]) -> int:
 
 def _subsequence_scores(summary: Text, reference: Text) -> list[Score]:
     """Return the scores of ROUGE-L and ROUGE-Lsum (Lin 2004, section 3)."""
-    length, reference_length = len(summary.tokens), len(reference.tokens)
+    length = len(summary.tokens)
+    reference_length = len(reference.tokens)
     [last_row] = deque(lcs_rows(reference.tokens, summary.tokens), maxlen=1)
     longest = _entry(last_row, length)
 
@@ -208,7 +210,8 @@ def _lcs(reference: Sequence[str], summary: Sequence[str]) -> list[int]:
     If there are several it is the one that ``rouge-score`` finds.
     """
     table = list(lcs_rows(reference, summary))
-    i, j = len(reference), len(summary)
+    i = len(reference)
+    j = len(summary)
     positions = []
     while i and j:
         if reference[i - 1] == summary[j - 1]:

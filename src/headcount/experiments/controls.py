@@ -155,6 +155,7 @@ def _check_parameters(grid: Grid, cell: Cell, reference: Cell, where: str) -> No
         raise ConfigError(
             f"{where}: {found:,} parameters; legal: {wanted:,}, as in {reference.label}"
         )
+
     is_near = abs(found - wanted) <= TOLERANCE * wanted
     if grid.control == "matched_parameters" and not is_near:
         raise ConfigError(

@@ -83,7 +83,10 @@ class Grid:
     @property
     def axes(self) -> list[str]:
         """Every key that some setting has, in order."""
-        return list(dict.fromkeys(key for setting in self.settings for key in setting))
+        keys: dict[str, None] = {}
+        for setting in self.settings:
+            keys.update(dict.fromkeys(setting))
+        return list(keys)
 
     @property
     def overlays(self) -> list[str]:

@@ -90,10 +90,11 @@ def read_added_seeds(cells: Sequence[Cell]) -> AddedSeeds:
         for look in content["looks"]:
             verdicts = {label: dict(by_metric) for label, by_metric in look["verdicts"].items()}
             looks.append(Look(seeds=int(look["seeds"]), verdicts=verdicts))
+        by_rule = {}
+        for label, seeds in content["by_rule"].items():
+            by_rule[str(label)] = [int(seed) for seed in seeds]
         return AddedSeeds(
-            by_hand=[int(seed) for seed in content["by_hand"]],
-            by_rule={str(k): [int(seed) for seed in v] for k, v in content["by_rule"].items()},
-            looks=looks,
+            by_hand=[int(seed) for seed in content["by_hand"]], by_rule=by_rule, looks=looks
         )
 
 

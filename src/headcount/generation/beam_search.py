@@ -88,8 +88,8 @@ class Beams:
         token_BW: last token of each open hypothesis.
         score_BW: log-probability of each open hypothesis, minus diversity penalties.
         generated_BWT: tokens of each open hypothesis.
-        coverage_BWS: attention that each has given to the document's tokens; zero without a
-            coverage penalty.
+        coverage_BWS: attention of each open hypothesis to the document's tokens, summed over its
+            tokens; zero without a coverage penalty.
         finished_score_BW: scores of the best finished hypotheses, -inf for none.
         finished_tokens_BWT: their tokens, padded with the end token.
     """

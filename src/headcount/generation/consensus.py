@@ -8,8 +8,8 @@ from torch import Tensor
 
 from headcount.generation.hypothesis import Hypothesis
 
-# The utility of each hypothesis (first axis) where each (second axis) is the reference. Generation
-# has tokens and no texts, so a metric of texts is handed in.
+# Returns the utility [W, X] of hypothesis W if hypothesis X is the reference. The caller provides
+# it: a metric compares texts, and generation has only tokens.
 PairwiseUtility = Callable[[Sequence[Hypothesis]], Tensor]
 
 
@@ -23,16 +23,16 @@ def rank_by_expected_utility(
     of a candidate is its mean utility against the others, and the candidate that maximizes it
     minimizes the Bayes risk.
 
-    A text that is several times among the candidates counts each time as a reference, and is
+    A text that occurs several times among the candidates counts as often as a reference, and is
     returned once. Ties keep the order of the candidates. The cost is that of the utility,
     quadratic in the number of candidates.
 
     Args:
         candidates: of one document, at least one.
-        utility: see ``PairwiseUtility``.
+        utility: the utility to maximize.
 
     Returns:
-        The distinct candidates. Scores are expected utilities; 0 for an only candidate.
+        The distinct candidates. Scores are expected utilities; 0 for a single candidate.
     """
     utility_WX = utility(candidates)
     others = max(1, len(candidates) - 1)

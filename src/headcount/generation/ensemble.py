@@ -53,7 +53,7 @@ class EnsembleState:
             state.reorder(parents_BW)
 
     def average_attention(self) -> None:
-        """Collect the attention of the last step."""
+        """Average the attention of the last step over the models that return it."""
         attentions = []
         for state in self.states:
             if state.attention_BWS is not None:
@@ -65,8 +65,8 @@ class EnsembleState:
 class Ensemble:
     """Several models whose next-token distributions are averaged, in one search.
 
-    The probability of a token is the mean of the models' probabilities, after each has mixed in
-    what it copies. The models may differ in architecture and size. They share the vocabulary, and
+    The probability of a token is the mean of the models' probabilities; for a model that copies,
+    of its mixtures. The models may differ in architecture and size. They share the vocabulary, and
     each keeps its own decoder cache.
 
     An ensemble of one model returns that model's logits unchanged. Time and memory are those of
@@ -109,7 +109,7 @@ class Ensemble:
 def _log_mean_probability(logits_of_models: list[Tensor]) -> Tensor:
     """Return the logarithm of the mean of the models' probabilities, [B, W, V].
 
-    Summed in the logarithm, where no small probability becomes zero.
+    The sum is computed on logarithms, so that small probabilities do not become zero.
     """
     total_BWV = upcast(logits_of_models[0]).log_softmax(-1)
     for logits_BWV in logits_of_models[1:]:

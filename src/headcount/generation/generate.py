@@ -27,8 +27,8 @@ class Sampling:
     """How tokens are drawn.
 
     Attributes:
-        seeds: of the random numbers, one for each document. What is drawn for a document depends
-            on its seed and not on the other documents of the batch.
+        seeds: one for the random numbers of each document, so that the samples of a document do
+            not depend on the other documents of the batch.
         num_samples: number of summaries of each document.
         temperature: see ``filter_logits``.
         top_k: likewise.
@@ -64,8 +64,8 @@ def generate(
         start_id: token that every summary starts from.
         end_id: token that ends a summary.
         constraints: from ``build_constraints``.
-        seeds: of the random numbers, one for each document; for sampling and minimum Bayes risk.
-        utility: that minimum Bayes risk maximizes.
+        seeds: one for the random numbers of each document; for sampling and minimum Bayes risk.
+        utility: the utility that minimum Bayes risk maximizes.
 
     Returns:
         For each document up to ``num_return_sequences`` summaries, the best first.
@@ -82,8 +82,8 @@ def generate(
             constraints=constraints,
         )
 
-    def draw(
-        model: NextTokenModel[Any], num_samples: int, temperature: float, seeds: Sequence[int]
+    def decode(
+        model: NextTokenModel[Any], sampling: Sampling | None = None
     ) -> list[list[Hypothesis]]:
         return generate_tokens(
             model,
@@ -93,19 +93,25 @@ def generate(
             start_id=start_id,
             end_id=end_id,
             constraints=constraints,
-            sampling=Sampling(
-                seeds=seeds,
-                num_samples=num_samples,
-                temperature=temperature,
-                top_k=config.top_k,
-                top_p=config.top_p,
-            ),
+            sampling=sampling,
         )
+
+    def sample(
+        model: NextTokenModel[Any], num_samples: int, temperature: float, seeds: Sequence[int]
+    ) -> list[list[Hypothesis]]:
+        sampling = Sampling(
+            seeds=seeds,
+            num_samples=num_samples,
+            temperature=temperature,
+            top_k=config.top_k,
+            top_p=config.top_p,
+        )
+        return decode(model, sampling)
 
     if config.strategy == "beam":
         hypotheses = search(model, config.num_beams)
     elif config.strategy == "sample":
-        hypotheses = draw(model, config.num_return_sequences, config.temperature, seeds)
+        hypotheses = sample(model, config.num_return_sequences, config.temperature, seeds)
     elif config.strategy == "mbr":
         assert utility is not None
         candidates: list[list[Hypothesis]] = [[] for _ in layout.lengths]
@@ -115,19 +121,11 @@ def generate(
             if config.mbr_num_samples:
                 # Further models draw with numbers of their own, so that their samples differ more.
                 own_seeds = [seed + number for seed in seeds]
-                samples = draw(each, config.mbr_num_samples, config.mbr_temperature, own_seeds)
+                samples = sample(each, config.mbr_num_samples, config.mbr_temperature, own_seeds)
                 _extend_each(candidates, samples)
         hypotheses = [rank_by_expected_utility(of_one, utility) for of_one in candidates]
     else:
-        hypotheses = generate_tokens(
-            model,
-            document_ids_N,
-            layout,
-            max_tokens=config.max_tokens,
-            start_id=start_id,
-            end_id=end_id,
-            constraints=constraints,
-        )
+        hypotheses = decode(model)
     return [of_document[: config.num_return_sequences] for of_document in hypotheses]
 
 

@@ -33,7 +33,8 @@ class Hypothesis:
 def log_normalizer(logits_BWV: Tensor) -> Tensor:
     """Return the logarithm of the sum of exponentials, [B, W], in one pass over the logits.
 
-    The logits are the model's: that of the first token is finite and of the order of the others.
+    The logit of the first token must be finite and not much smaller than the others, so this comes
+    before the constraints.
     """
     first_BW = logits_BWV[..., 0].float()
     return first_BW - logits_BWV.float().log_softmax(-1)[..., 0]

@@ -84,6 +84,7 @@ def _orders_against_random(analysis: Analysis) -> list[str]:
         if curve.order in METHODS:
             is_better = curve.area > max(random_areas)
             (better if is_better else other).append(METHOD_NAMES[curve.order])
+
     number = len(random_areas)
     sentences = []
     if better:

@@ -1,6 +1,7 @@
 """The pictures of an analysis of heads: heat maps, pruning curves, and the attention of each head
 on one document."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ def draw_heat_maps(analysis: Analysis) -> Figure:
         size = (1.2 + 1.9 * len(sites), 0.5 + 1.25 * len(MEASURES))
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(len(MEASURES), len(sites), squeeze=False)
+
+        # The panels of a measure share their colours.
         for number, (title, measure) in enumerate(MEASURES.items()):
             row = panels[number]
             grids = [_grid(analysis, site, measure) for site in sites]
@@ -145,7 +148,9 @@ def draw_attention(
         columns: panels in a row.
     """
     by_block = {attention.block: attention for attention in maps}
-    sites = list(by_block[result.head.block].site for result in results)
+
+    # The order of the panels.
+    sites = [by_block[result.head.block].site for result in results]
     order = sorted(
         range(len(results)),
         key=lambda index: (
@@ -155,7 +160,8 @@ def draw_attention(
         ),
     )
     columns = min(columns, len(order))
-    rows = -(-len(order) // columns)
+    rows = math.ceil(len(order) / columns)
+
     with rc_context(STYLE):
         figure = Figure(figsize=(0.95 * columns, 1.15 * rows), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False)

@@ -49,16 +49,18 @@ def _csv_row(result: HeadResult) -> dict[str, Cell]:
         "entropy": result.entropy,
         "distance": result.distance,
     }
+
+    # What switching the head off changes.
     for kind in KINDS:
-        for name, change in (
-            ("loss", result.loss_changes[kind]),
-            ("rouge", result.rouge_changes[kind]),
-        ):
+        changes = {"loss": result.loss_changes[kind], "rouge": result.rouge_changes[kind]}
+        for name, change in changes.items():
             row[f"{kind}_{name}"] = change.mean
             row[f"{kind}_{name}_low"] = change.low
             row[f"{kind}_{name}_high"] = change.high
             row[f"{kind}_{name}_p"] = change.p
             row[f"{kind}_{name}_corrected_p"] = change.corrected_p
+
+    # Its roles.
     for role in ROLES:
         score = result.roles.get(role)
         row[f"{role}_score"] = score.score if score else math.nan
@@ -84,6 +86,7 @@ def curves_csv(analysis: Analysis) -> str:
         "p",
         "p_margin",
     ]
+
     rows: list[list[Cell]] = []
     for curve in analysis.curves:
         for point in curve.points:
@@ -172,12 +175,15 @@ def print_heads(console: Console, title: str, analysis: Analysis) -> None:
         is_text = column in ("site", "roles")
         can_wrap = column == "roles"
         table.add_column(column, justify="left" if is_text else "right", no_wrap=not can_wrap)
+
+    # A line separates the sites.
     before = ""
     for row in summary_rows(analysis):
         if before and row[0] != before:
             table.add_section()
         before = row[0]
         table.add_row(*row)
+
     say(console, f"\n{title}", style="bold")
     console.print(table)
     say(

@@ -81,6 +81,7 @@ class Embedding(nn.Module):
         super().__init__()
         self.tokens = nn.Embedding(vocabulary_size, embedding_size)
         self.scale = math.sqrt(embedding_size)
+
         self.position_table: Tensor | None
         if positions == "learned":
             self.position_table = nn.Parameter(torch.randn(max_positions, embedding_size) * 0.02)
@@ -198,6 +199,7 @@ class SummaryModel(nn.Module, Generic[AnyState]):
         logits_MV = self.output(hidden_MD)
         if self.copy_gate is None:
             return ModelOutput(logits_MV=logits_MV, weights=weights, pointers=[], document_ids=[])
+
         assert last_weights is not None
         return ModelOutput(
             logits_MV=logits_MV,

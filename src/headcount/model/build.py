@@ -86,6 +86,7 @@ class _Builder:
         config = self.config
         number = config.encoder_layers if site == "encoder" else config.decoder_layers
         has_cross_attention = site == "decoder" and config.architecture == "transformer"
+
         layers = []
         for layer in range(number):
             attention = self._attention(site, layer)

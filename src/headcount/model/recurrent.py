@@ -83,7 +83,7 @@ class Recurrent(SummaryModel[RecurrentState]):
         decoder_layers: number of decoder layers; the first one reads token and context vector.
         num_heads: heads of the attention; 1 in the paper.
         kept_heads: of a pruned model, the indices of the heads that remain; None: all.
-        dropout: between layers and before the output.
+        dropout: probability that a value is dropped between layers and before the output.
 
     Raises:
         ValueError: embedding_size is odd.
@@ -114,6 +114,8 @@ class Recurrent(SummaryModel[RecurrentState]):
             raise ValueError(f"embedding_size={size} is odd; a bidirectional encoder halves it")
         network_class, cell_class = CELLS[cell]
         self.is_lstm = cell == "lstm"
+
+        # Each direction of the encoder has half of the width.
         self.encoder = network_class(
             size,
             size // 2,
@@ -125,6 +127,8 @@ class Recurrent(SummaryModel[RecurrentState]):
         self.attention = AdditiveAttention(
             embedding_size=size, num_heads=num_heads, kept_heads=kept_heads
         )
+
+        # The first decoder cell reads token and context vector, the others the layer below.
         context_size = self.attention.context_size
         cells = [
             cell_class(size + context_size if index == 0 else size, size)
@@ -191,10 +195,11 @@ class Recurrent(SummaryModel[RecurrentState]):
         order = _longest_first(layout.lengths)
         time_major_N = time_major_order(order, layout)
         x_ND = self.document_embedding(document_ids_N, layout.positions)
-        sizes = torch.tensor(
-            [sum(length > time for length in layout.lengths) for time in range(layout.max_length)]
-        )
-        packed, last = self.encoder(PackedSequence(x_ND[time_major_N], sizes))
+        sizes = [0] * layout.max_length
+        for length in layout.lengths:
+            for time in range(length):
+                sizes[time] += 1
+        packed, last = self.encoder(PackedSequence(x_ND[time_major_N], torch.tensor(sizes)))
 
         # Keys and values of the attention.
         memory_ND = packed.data[time_major_N.argsort()]

@@ -81,6 +81,7 @@ class Transformer(SummaryModel[DecoderState]):
                 return_weights=return_weights or is_copying_layer,
             )
             layer_weights.append(weights)
+
         return self.make_output(
             self.decoder_norm(x_MD),
             layer_weights[-1],

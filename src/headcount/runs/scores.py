@@ -127,7 +127,7 @@ def read_results(folder: Path) -> Scored:
     with name_damage(path, WRITER):
         table = _read_table(path)
         rows = {csv_text(row["id"]): number for number, row in enumerate(table)}
-        values = np.array([[float(row[name] or nan) for name in EXAMPLE_METRICS] for row in table])
+        values = np.array([_values(row) for row in table])
         statistics = _read_statistics(table)
 
     path = folder / RunFile.PREDICTIONS
@@ -164,6 +164,10 @@ def _read_table(path: Path) -> list[dict[str, str]]:
         if None in row or None in row.values():
             raise ValueError(f"line {number} has not as many fields as the first one")
     return table
+
+
+def _values(row: dict[str, str]) -> list[float]:
+    return [float(row[name] or nan) for name in EXAMPLE_METRICS]
 
 
 def _read_statistics(table: list[dict[str, str]]) -> dict[CorpusMetricName, Statistics]:

@@ -94,6 +94,7 @@ class SummarizationDataModule(pl.LightningDataModule):
             pairs, self.tokenizer, data.max_document_tokens, data.max_summary_tokens, tokens
         )
         self._check_not_empty(role, split)
+
         self.splits[role] = split
         self.origin[role] |= {
             "cut_documents": split.cut_documents,
@@ -103,6 +104,7 @@ class SummarizationDataModule(pl.LightningDataModule):
             f"{role}: {len(split):,} pairs; cut to length: {split.cut_documents:,} documents, "
             f"{split.cut_summaries:,} summaries"
         )
+
         key, limit = self._limit(role)
         if limit is not None:
             print_line(

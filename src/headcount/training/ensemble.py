@@ -35,11 +35,13 @@ def check_runs(runs: Sequence[Path], config: Config) -> None:
     first, *others = runs
     reject_links(first)
     check_unchanged(first, config)
+
     for run in others:
         reject_links(run)
         own = load_run_config(run, [])
         check_unchanged(run, own)
-        if difference := _tokenizer_difference(first, run):
+        difference = _tokenizer_difference(first, run)
+        if difference:
             raise ConfigError(
                 f"{run}: its tokenizer is not that of {first}: {difference}; "
                 "legal: runs of one tokenizer"

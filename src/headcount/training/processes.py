@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -95,4 +96,4 @@ def gather(trainer: pl.Trainer, mine: list[Any]) -> list[Any]:
     parts = [mine] * trainer.world_size
     if trainer.world_size > 1:
         torch.distributed.all_gather_object(parts, mine)
-    return [item for part in parts for item in part]
+    return list(chain.from_iterable(parts))

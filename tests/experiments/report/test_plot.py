@@ -14,7 +14,7 @@ from headcount.experiments.report.plot import (
     WIDTH,
     choose_axis,
     draw_study,
-    spread,
+    separate,
 )
 from headcount.experiments.report.study import read_study
 from headcount.experiments.verdicts import COLORS, SYMBOLS
@@ -159,10 +159,12 @@ def test_colours_of_verdicts_are_told_apart_by_the_colour_blind() -> None:
 
 
 def test_labels_are_spread_as_little_as_needed() -> None:
-    assert spread([1.0, 5.0, 9.0], 2) == [1, 5, 9]
-    assert spread([4.0, 4.0], 2) == [3, 5]
-    assert spread([1.0, 4.0, 4.0, 4.5], 1) == pytest.approx([1, 3.1667, 4.1667, 5.1667], abs=1e-3)
-    assert spread([], 1) == []
+    assert separate([1.0, 5.0, 9.0], 2) == [1, 5, 9]
+    assert separate([4.0, 4.0], 2) == [3, 5]
+    assert separate([1.0, 4.0, 4.0, 4.5], 1) == pytest.approx(
+        [1, 3.1667, 4.1667, 5.1667], abs=1e-3
+    )
+    assert separate([], 1) == []
 
 
 def test_a_setting_that_is_not_finished_keeps_its_place(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.grid import load_grid
 from headcount.experiments.report.study import Study, read_study
 from headcount.experiments.report.tables import (
-    Block,
+    ResultTable,
     as_csv,
     as_latex,
-    cost_block,
+    cost_table,
     p_as_text,
     results_rows,
-    score_block,
+    score_table,
 )
 from headcount.experiments.report.write import report
 from tests.experiments.studies import HEADS, write_study, write_values
@@ -36,7 +36,7 @@ def study_of(grid: str = TWO) -> Study:
 
 
 def test_scores_stand_with_interval_difference_and_p_above_the_baselines(tmp_path: Path) -> None:
-    block = score_block(study_of())
+    block = score_table(study_of())
     assert block.columns == [
         "num_heads",
         "ROUGE-1",
@@ -75,13 +75,13 @@ def test_costs_stand_in_their_units(tmp_path: Path) -> None:
     study = study_of()
     (study.results[3].cell.folder / "costs.json").unlink()
     (study.results[4].cell.folder / "costs.json").unlink()
-    rows = cost_block(read_study(study.grid, [result.cell for result in study.results])).settings
+    rows = cost_table(read_study(study.grid, [result.cell for result in study.results])).settings
     assert [place[0] for place in rows[0]] == ["4", "2.30", "42.0", "9,983", "15.2", "912", "1.69"]
     assert [place[0] for place in rows[1]] == ["8", *6 * "-"]
 
 
 def test_markdown_is_a_table() -> None:
-    block = Block(
+    block = ResultTable(
         columns=["a", "b"], settings=[[("x",), ("1", "[0, 2]")]], baselines=[[("lead-1",), ("",)]]
     )
     assert (
@@ -91,7 +91,7 @@ def test_markdown_is_a_table() -> None:
 
 
 def test_latex_is_escaped_and_has_the_rules_of_booktabs() -> None:
-    block = Block(
+    block = ResultTable(
         columns=["num_heads", "R1", "Δ", "verdict"],
         settings=[
             [
@@ -195,7 +195,7 @@ def test_results_say_what_of_an_inner_axis_was_chosen(tmp_path: Path) -> None:
         *(("0.1", "True"), ("0.2", "False")),
         *(("0.1", "False"), ("0.2", "True")),
     ]
-    assert score_block(study).settings[1][0] == ("8", "learning_rate=0.2")
+    assert score_table(study).settings[1][0] == ("8", "learning_rate=0.2")
 
 
 @pytest.mark.parametrize(

@@ -25,14 +25,14 @@ CONTROLS = {
 
 
 def describe_state(study: Study) -> list[str]:
-    """Return what is missing, one item a line; nothing if everything is finished."""
+    """Return what is missing, an item for each line; nothing if everything is finished."""
     if not study.unfinished:
         return []
     lines = [f"Half-finished: {len(study.results)} of {len(study.cells)} trainings are finished."]
     for cell, state in study.unfinished:
         lines.append(f"- {cell.name}: {_describe_unfinished(cell, state)}")
 
-    # What cannot be compared for want of the reference cell.
+    # What cannot be compared yet.
     reference = study.reference_cell
     if reference is None:
         label = study.grid.label(study.grid.reference_cell)
@@ -82,7 +82,7 @@ def setting_name(cell: Cell) -> str:
 
 
 def _describe_seeds(setting: SettingResult) -> str:
-    """Return how many seeds are compared, if some are missing, or there is only one."""
+    """Return how many seeds are compared, if some are missing or if there is only one."""
     seeds = next(iter(setting.comparisons.values())).difference.seeds
     parts = []
     if seeds < len(setting.cells):
@@ -155,7 +155,7 @@ def _describe_baselines(study: Study) -> list[str]:
     if not blind:
         return []
 
-    # What is not above, by setting and baseline.
+    # For each setting the baselines that it is not above.
     below: dict[str, list[str]] = {}
     means_below = set()
     pairs_below = 0
@@ -203,7 +203,8 @@ def describe_method(study: Study) -> list[str]:
 def describe_scores(study: Study) -> list[str]:
     """Return how to read the table of scores, a paragraph a line."""
     lines = [_describe_means(study)]
-    if compared := sum(bool(setting.comparisons) for setting in study.settings):
+    compared = sum(bool(setting.comparisons) for setting in study.settings)
+    if compared:
         assert study.reference_cell is not None
         lines.append(
             f"Δ: minus {setting_name(study.reference_cell.cell)}, paired by seed and example; "
@@ -214,7 +215,8 @@ def describe_scores(study: Study) -> list[str]:
         lines.append(_describe_verdict_rule(study, compared))
     lines += _describe_added_seeds(study)
     lines.append(f"Control `{study.grid.control}`: {CONTROLS[study.grid.control]}.")
-    if together := study.grid.varied_together:
+    together = study.grid.varied_together
+    if together:
         lines.append(
             f"{_join(together)} are varied together: this study cannot tell their effects apart."
         )
@@ -270,7 +272,9 @@ def _describe_added_seeds(study: Study) -> list[str]:
 
 
 def _describe_means(study: Study) -> str:
-    seeds = sorted({seed for setting in study.settings for seed in setting.seeds})
+    seeds: set[int] = set()
+    for setting in study.settings:
+        seeds.update(setting.seeds)
     seed_counts = {len(setting.seeds) for setting in study.settings}
 
     # With one seed, intervals are about other documents only.
@@ -283,8 +287,9 @@ def _describe_means(study: Study) -> str:
         if 1 in seed_counts:
             about += ", of one seed about other documents alone"
 
+    names = _join_numbers(sorted(seeds))
     return (
-        f"F1 x 100 of {study.examples:,} test examples, seed {_join_numbers(seeds)}: {spread}with "
+        f"F1 x 100 of {study.examples:,} test examples, seed {names}: {spread}with "
         f"the 95 % interval {about}. {markdown_code(study.signature)}"
     )
 

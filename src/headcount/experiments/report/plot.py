@@ -64,8 +64,14 @@ def choose_axis(cells: Sequence[Cell]) -> Axis:
     Args:
         cells: one of each setting.
     """
-    varied = [key for key in cells[0].axes if len({str(cell.axes[key]) for cell in cells}) > 1]
-    numeric = [key for key in varied if all(_is_number(cell.axes[key]) for cell in cells)]
+    varied = []
+    numeric = []
+    for key in cells[0].axes:
+        values_of_key = [cell.axes[key] for cell in cells]
+        if len(set(map(str, values_of_key))) > 1:
+            varied.append(key)
+            if all(map(_is_number, values_of_key)):
+                numeric.append(key)
     reference = next((cell for cell in cells if cell.is_reference), None)
 
     # The value of each setting on each line.
@@ -81,8 +87,11 @@ def choose_axis(cells: Sequence[Cell]) -> Axis:
     if not 0 < len(values) <= len(STYLES):
         return _axis_of_names(cells)
 
-    # Their positions.
-    ticks = sorted({value for line in values.values() for value in line.values()})
+    # The positions of the values.
+    occurring: set[float] = set()
+    for line in values.values():
+        occurring.update(line.values())
+    ticks = sorted(occurring)
     positions = _positions(ticks)
     series = {}
     for name, line in values.items():
@@ -301,7 +310,7 @@ def _draw_baselines(panel: Axes, means: dict[str, float]) -> None:
     panel.autoscale_view()
     low, high = panel.get_ylim()
     in_order = sorted(means, key=lambda name: means[name])
-    positions = spread([means[name] for name in in_order], (high - low) * TEXT_HEIGHT)
+    positions = separate([means[name] for name in in_order], (high - low) * TEXT_HEIGHT)
     for name, position in zip(in_order, positions, strict=True):
         panel.annotate(
             name,
@@ -324,11 +333,11 @@ def _draw_baselines(panel: Axes, means: dict[str, float]) -> None:
         )
 
 
-def spread(values: Sequence[float], distance: float) -> list[float]:
+def separate(values: Sequence[float], distance: float) -> list[float]:
     """Return positions at least a distance apart that are nearest to sorted values.
 
-    Nearest in squares: it is the isotonic regression of the values less their distances, by the
-    pool-adjacent-violators algorithm.
+    The sum of squared moves is the smallest possible. It is an isotonic regression, computed by
+    the pool-adjacent-violators algorithm.
     """
     blocks: list[list[float]] = []
     for number, value in enumerate(values):

@@ -154,10 +154,10 @@ def read_study(grid: Grid, cells: Sequence[Cell], added: AddedSeeds | None = Non
 
 
 def _check_alike(results: Sequence[Result]) -> None:
-    """Check that all trainings had the same data, and were scored alike on the same examples.
+    """Check that all trainings had the same data, test examples and signature.
 
     Raises:
-        ConfigError: two that were not, by name.
+        ConfigError: two of them had not; they are named.
     """
     first = results[0]
     for result in results:
@@ -172,7 +172,8 @@ def _check_alike(results: Sequence[Result]) -> None:
                 f"{both} are scored differently, {result.scored.signature} and "
                 f"{first.scored.signature}; legal: one signature in a study"
             )
-        if different := _different_examples(result, first):
+        different = _different_examples(result, first)
+        if different:
             raise ConfigError(
                 f"{both} are scored on different examples: {len(different)} of them, as "
                 f"{different[0][:100]}, are missing in one or have other references; legal: one "

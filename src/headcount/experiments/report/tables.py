@@ -56,7 +56,7 @@ NUMBER = re.compile(r"(?P<sign>[+-]?)(?P<whole>[\d,]+)(\.(?P<decimals>\d+))?( ±
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
+class ResultTable:
     """A table whose first column names the rows.
 
     Attributes:
@@ -95,7 +95,9 @@ class Block:
         A row of several lines becomes several rows, the further ones in smaller type.
         """
         rows = self.settings + self.baselines
-        formats = [_latex_format([row[n][0] for row in rows]) for n in range(len(self.columns))]
+        formats = []
+        for column in range(len(self.columns)):
+            formats.append(_latex_format([row[column][0] for row in rows]))
         titles = [_latex_title(column) for column in self.columns]
         parts = [
             rf"\begin{{tabular}}{{@{{}}{''.join(['l', *formats[1:]])}@{{}}}}",
@@ -141,7 +143,7 @@ class Block:
         return table
 
 
-def score_block(study: Study) -> Block:
+def score_table(study: Study) -> ResultTable:
     """Return the scores of each setting with its difference from the reference cell, then the
     scores of the baselines."""
     settings = []
@@ -161,10 +163,10 @@ def score_block(study: Study) -> Block:
         *(f"Δ {title}" for title in METRICS.values()),
         "verdict",
     ]
-    return Block(columns=columns, settings=settings, baselines=baselines, has_verdicts=True)
+    return ResultTable(columns=columns, settings=settings, baselines=baselines, has_verdicts=True)
 
 
-def cost_block(study: Study) -> Block:
+def cost_table(study: Study) -> ResultTable:
     """Return the costs of each setting, means over its seeds."""
     settings = []
     for setting in study.settings:
@@ -173,7 +175,7 @@ def cost_block(study: Study) -> Block:
             cost = setting.cost(key)
             row.append(("-" if cost is None else format(cost * unit, number_format),))
         settings.append(row)
-    return Block(columns=[first_column(study), *COSTS], settings=settings, baselines=[])
+    return ResultTable(columns=[first_column(study), *COSTS], settings=settings, baselines=[])
 
 
 def first_column(study: Study) -> str:
@@ -198,7 +200,9 @@ def results_rows(study: Study) -> list[list[object]]:
     """Return the titles and a row for each finished training: axes, scores, costs, run folder."""
     axes = study.grid.axes
     inner = list(study.grid.select.over) if study.grid.select else []
-    selected = {cell.name for setting in study.settings for cell in setting.cells}
+    selected: set[str] = set()
+    for setting in study.settings:
+        selected.update(cell.name for cell in setting.cells)
 
     titles = ["cell", *axes, *inner, "seed"]
     if inner:
@@ -232,17 +236,17 @@ def as_csv(rows: Sequence[Sequence[object]]) -> str:
     return text.getvalue()
 
 
-def as_latex(name: str, blocks: Sequence[Block], captions: Sequence[Sequence[str]]) -> str:
-    """Return each block as a float over two columns of a paper.
+def as_latex(name: str, tables: Sequence[ResultTable], captions: Sequence[Sequence[str]]) -> str:
+    """Return each table as a float over two columns of a paper.
 
     Args:
         name: of the study, for the labels.
-        blocks: the first one is labelled ``tab:NAME``, the others ``tab:NAME-2`` and so on.
-        captions: sentences for each block; a text in backquotes is set as code.
+        tables: the first one is labelled ``tab:NAME``, the others ``tab:NAME-2`` and so on.
+        captions: sentences for each table; a text in backquotes is set as code.
     """
     label = re.sub(r"[^\w-]", "-", name, flags=re.ASCII)
     parts = ["% needs \\usepackage{booktabs,siunitx,xcolor}\n"]
-    for number, (block, caption) in enumerate(zip(blocks, captions, strict=True), start=1):
+    for number, (table, caption) in enumerate(zip(tables, captions, strict=True), start=1):
         # The caption; a signature may break at its bars.
         text = latex(" ".join(caption))
         text = re.sub(r"`([^`]*)`", r"\\texttt{\1}", text)
@@ -257,7 +261,7 @@ def as_latex(name: str, blocks: Sequence[Block], captions: Sequence[Sequence[str
             "\\setlength{\\tabcolsep}{2pt}\n"
             "\\sisetup{group-digits=integer, group-minimum-digits=4, group-separator={,}, "
             "retain-explicit-plus, separate-uncertainty}\n"
-            f"{block.as_latex()}"
+            f"{table.as_latex()}"
             f"\\caption{{{text}}}\n"
             f"\\label{{tab:{label}{suffix}}}\n"
             "\\end{table*}\n"

@@ -32,12 +32,12 @@ from headcount.experiments.report.plot import draw_study
 from headcount.experiments.report.study import METRICS, Study, read_study
 from headcount.experiments.report.tables import (
     COSTS,
-    Block,
+    ResultTable,
     as_csv,
     as_latex,
-    cost_block,
+    cost_table,
     results_rows,
-    score_block,
+    score_table,
 )
 from headcount.experiments.seeds import extend_cells, read_added_seeds
 from headcount.plot_style import save_figure
@@ -64,8 +64,8 @@ class Report:
 
     study: Study
     rows: list[list[object]]
-    scores: Block
-    costs: Block
+    scores: ResultTable
+    costs: ResultTable
     state: list[str]
     findings: list[str]
     method: list[str]
@@ -106,8 +106,8 @@ def make_report(study: Study) -> Report:
     return Report(
         study=study,
         rows=results_rows(study),
-        scores=score_block(study),
-        costs=cost_block(study),
+        scores=score_table(study),
+        costs=cost_table(study),
         state=describe_state(study),
         findings=describe_findings(study),
         method=describe_method(study),
