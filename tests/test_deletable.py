@@ -15,7 +15,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = "src/headcount"
 # These describe the whole template, and change with each deletion.
-DESCRIPTIONS = ["tests/test_readme.py", "tests/test_contributing.py", "tests/test_deletable.py"]
+DESCRIPTIONS = [
+    "tests/test_readme.py",
+    "tests/test_docs.py",
+    "tests/test_contributing.py",
+    "tests/test_deletable.py",
+]
 # Tests of every row: importing, parsing, mirroring, and one training from data to summaries.
 COMMON = ["tests/test_mirror.py", "tests/test_imports.py", "tests/test_cli.py", "tests/config"]
 

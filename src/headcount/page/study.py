@@ -13,11 +13,11 @@ from headcount.evaluation.bootstrap import Estimate as BaselineEstimate
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.grid import as_text
 from headcount.experiments.report.findings import setting_name
-from headcount.experiments.report.plot import STYLES, TEXT_HEIGHT, choose_axis, spread
+from headcount.experiments.report.plot import STYLES, TEXT_HEIGHT, choose_axis, separate
 from headcount.experiments.report.results import MODEL, Result
 from headcount.experiments.report.statistics import MAX_SEEDS, Comparison, Estimate
 from headcount.experiments.report.study import METRICS, SettingResult, Study
-from headcount.experiments.report.tables import COSTS, Block, p_as_text
+from headcount.experiments.report.tables import COSTS, ResultTable, p_as_text
 from headcount.experiments.report.write import Report
 from headcount.experiments.verdicts import COLORS, SYMBOLS, WORDS
 from headcount.page.examples import choose_examples
@@ -74,7 +74,7 @@ def _describe_metric(study: Study, metric: str) -> dict[str, Any]:
 
     # The names of the baselines do not overlap.
     in_order = sorted(means, key=lambda name: means[name])
-    labels = spread([means[name] for name in in_order], (high - low) * TEXT_HEIGHT)
+    labels = separate([means[name] for name in in_order], (high - low) * TEXT_HEIGHT)
     baselines = []
     for name, label in zip(in_order, labels, strict=True):
         baselines.append({"name": name, "mean": _rounded(means[name]), "label": _rounded(label)})
@@ -213,7 +213,7 @@ def _describe_summary(result: Result, name: str) -> dict[str, Any]:
     return {"seed": result.cell.seed, "text": result.scored.summaries[name], "scores": scores}
 
 
-def _score_table(study: Study, block: Block) -> dict[str, Any]:
+def _score_table(study: Study, block: ResultTable) -> dict[str, Any]:
     rows = []
     for number, (setting, fields) in enumerate(zip(study.settings, block.settings, strict=True)):
         sort: list[float | None] = [number]
@@ -238,7 +238,7 @@ def _baseline_row(
     return _row(None, [(name,), *fields], sort)
 
 
-def _cost_table(study: Study, block: Block) -> dict[str, Any]:
+def _cost_table(study: Study, block: ResultTable) -> dict[str, Any]:
     rows = []
     for number, (setting, fields) in enumerate(zip(study.settings, block.settings, strict=True)):
         costs = [setting.cost(key) for key, _, _ in COSTS.values()]
