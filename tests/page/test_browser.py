@@ -1,13 +1,16 @@
 """The page in a real browser, without network."""
 
+import math
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from headcount.data.pairs import Pairs
 from headcount.page.html import ATTENTION, write_page
+from headcount.page.maps import dequantize, unpack
 from headcount.page.payload import make_page, take, without_references
 from tests.page.browser import Visit
 
@@ -136,6 +139,41 @@ def test_a_head_off_shows_the_other_summary(browser, single: Path) -> None:
         )
         visit.page.get_by_text("All heads on").click()
         assert visit.page.locator("#heads-off .difference").count() == 0 and visit.complaints == []
+
+
+def test_numbers_on_screen_are_those_of_the_file(browser, single: Path) -> None:
+    """The file's own are those of the model: test_explain.py."""
+    with Visit(browser, single) as visit:
+        content = visit.script("JSON.parse(document.getElementById('data').textContent)")
+        document = content["runs"][0]["documents"][0]
+        packed = visit.script("document.getElementById('maps-0-0').textContent")
+        weights = read_weights(packed, document["maps"])
+        for fragment, expected in (
+            ("#layer1=2&head1=1&tokens1=2", weights["cross", 1][0, 1]),
+            ("#layer1=1&tokens1=1.3", weights["cross", 0][:, [0, 2]].mean((0, 1))),
+        ):
+            visit.open(fragment)
+            values = visit.page.locator(".detail .group:last-child .value").all_inner_texts()
+            shown = [float(value.removesuffix(" %")) for value in values]
+            largest = 100 * np.sort(expected)[::-1][: len(shown)]
+            assert len(shown) > 2 and np.allclose(shown, largest, atol=0.51)
+        visit.open("#source1=2&layer1=1&head1=2")
+        values = visit.page.locator(".detail .group:last-child .value").all_inner_texts()
+        largest = 100 * weights["cross", 0][1, :, 1].max()
+        assert float(values[0].removesuffix(" %")) == pytest.approx(largest, abs=0.51)
+
+
+def read_weights(packed: str, maps: list[dict[str, Any]]) -> dict[tuple[str, int], np.ndarray]:
+    """Return the weights of a document by site and layer, as the file has them."""
+    levels = unpack(packed)
+    weights = {}
+    begin = 0
+    for each in maps:
+        shape = (each["heads"], each["rows"], each["columns"])
+        end = begin + math.prod(shape)
+        weights[each["site"], each["layer"]] = dequantize(levels[begin:end]).reshape(shape)
+        begin = end
+    return weights
 
 
 def test_all_heads_are_seen_sorted_and_large(browser, single: Path) -> None:
