@@ -29,7 +29,7 @@ export async function showThumbnails(section, onView) {
   });
 
   const groups = element('div', { class: 'groups' });
-  for (const site of ['cross', 'encoder', 'decoder']) {
+  for (const site of ['cross', 'decoder', 'encoder']) {
     const heads = headsOf(maps, site, findings);
     if (heads.length) groups.append(group(site, heads));
   }
