@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, ModelSummary
 from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.trainer.states import RunningStage
 from torch.utils.data import DataLoader
 
 import headcount
@@ -194,6 +195,16 @@ def test_a_plain_trainer_that_is_limited_takes_no_longest_documents(
     longest = [batch.indices for batch in data.val_dataloader()]
     assert orders[0] == longest != orders[1] and orders[1] == orders[2] == orders[3]
     assert sorted(orders[0]) == sorted(orders[1])
+
+
+def test_lightning_shares_no_batches_a_second_time(small: Callable[..., Config]) -> None:
+    """The loaders already have the share of a rank. ``_prepare_dataloader`` is what would replace
+    their sampler under DDP."""
+    data = headcount.build_data(small())
+    connector = plain_trainer(devices=2, strategy="ddp")._data_connector
+    for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
+        mode = RunningStage.VALIDATING
+        assert connector._prepare_dataloader(loader, shuffle=False, mode=mode) is loader
 
 
 def test_overfitting_with_a_plain_trainer(small: Callable[..., Config]) -> None:

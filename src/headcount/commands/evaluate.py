@@ -34,7 +34,7 @@ from headcount.runs.folder import (
 )
 from headcount.runs.partial_predictions import PartialPredictions
 from headcount.runs.scores import write_results
-from headcount.runs.wandb_tracking import log_report, log_summaries, track
+from headcount.runs.wandb_tracking import how_to_send, log_report, log_summaries, track
 from headcount.terminal import make_console, print_line, say
 from headcount.training.callbacks.cost_meter import add_costs
 from headcount.training.data_module import SummarizationDataModule
@@ -110,6 +110,8 @@ def evaluate(
         if scored is not None:
             _log_to_wandb(config, runs, folder, scored)
     say(console, f"\nevaluation folder: {folder}")
+    if command := how_to_send(folder):
+        say(console, f"to send this evaluation to your W&B account: {command}")
 
 
 def _log_to_wandb(config: Config, runs: Sequence[Path], folder: Path, scored: Report) -> None:

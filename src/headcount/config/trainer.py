@@ -24,6 +24,10 @@ RESERVED_TRAINER_ARGS = {  # set by headcount
     "plugins",
     "use_distributed_sampler",
 }
+INSTEAD = {  # how to get what a reserved argument is for
+    "logger": "the sections tracking and loggers, or headcount.train(config, loggers=[...])",
+    "callbacks": "the section callbacks, or headcount.train(config, callbacks=[...])",
+}
 TRAINER_DEFAULTS = {
     "devices": 1,
     "max_steps": 2000,
@@ -79,7 +83,8 @@ def check_trainer(trainer: dict[str, Any]) -> None:
 
 def _check_argument(name: str, value: Any, signature: dict[str, set[str] | None]) -> None:
     if name in RESERVED_TRAINER_ARGS:
-        raise ConfigError(f"trainer.{name}={value} is not yours to set: headcount sets it")
+        legal = f"; legal: {INSTEAD[name]}" if name in INSTEAD else ""
+        raise ConfigError(f"trainer.{name}={value} is not yours to set: headcount sets it{legal}")
     if name not in signature:
         names = sorted(set(signature) - RESERVED_TRAINER_ARGS)
         raise ConfigError(f"trainer.{name}={value}: unknown key; {legal_names(name, names)}")

@@ -62,9 +62,14 @@ def start_loggers(
             others.append(_tensorboard(folder, step))
         if config.loggers.mlflow:
             others.append(_mlflow(config.loggers, folder))
-        yield [*loggers, *others]
-        for logger in others:
-            logger.finalize("success")
+        status = "failed"
+        try:
+            yield [*loggers, *others]
+            status = "success"
+        finally:
+            # A logger that stays open would write later, when the folder is no longer locked.
+            for logger in others:
+                logger.finalize(status)
 
 
 def _tensorboard(folder: Path, step: int) -> TensorBoardLogger:

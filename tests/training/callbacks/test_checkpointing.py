@@ -2,7 +2,7 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +12,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from headcount.commands import evaluate as evaluation
 from headcount.commands import train as run
 from headcount.errors import ConfigError, RunError
 from headcount.training.module import Summarizer
@@ -480,6 +481,41 @@ def test_a_run_that_only_has_to_write_needs_no_room(small, tmp_path: Path, monke
     assert (tmp_path / "run" / "finished").exists()
     with pytest.raises(ConfigError, match="are free on its disk"):
         run.train(small(*NINE, f"run.folder={tmp_path / 'new'}"))
+
+
+def test_a_run_that_ended_by_its_patience_needs_no_room_either(
+    small, scored: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its summaries are still to be written."""
+    config = small(*PATIENT, "run.folder=run")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(run, "score_test", lambda *_: 1 // 0)
+        run.train(config)
+    usage = shutil.disk_usage(tmp_path)._replace(free=10)
+    monkeypatch.setattr("headcount.training.preconditions.shutil.disk_usage", lambda _: usage)
+    (tmp_path / "run" / "checkpoints" / "previous.ckpt").unlink()
+    run.train(config)
+    assert (tmp_path / "run" / "finished").exists()
+
+
+def test_a_run_folder_that_is_renamed_while_the_summaries_are_written(
+    small, whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is followed, as in training; a second time, too."""
+    places = [tmp_path / name for name in ("first", "second", "third")]
+    generate = evaluation.generate_rows
+
+    def generate_and_rename(*arguments: Any) -> Iterator[Any]:
+        for rows in generate(*arguments):
+            places[1].rename(places[2])
+            yield rows
+
+    monkeypatch.setattr(evaluation, "generate_rows", generate_and_rename)
+    with watched(Rename(4, places[0], places[1])):
+        run.train(small(*NINE, f"run.folder={places[0]}"))
+    assert [place.exists() for place in places] == [False, False, True]
+    assert_same(whole(), places[2])
+    assert not (places[2] / "parts").exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b"3"])
