@@ -168,7 +168,6 @@ def _fast_dev_run(config: Config, rank_trainer: pl.Trainer, callbacks: Sequence[
     with rejections_as_config_errors():
         trainer.fit(summarizer, data)
         trainer.predict(summarizer, data)
-    _print_profile(trainer)
     say(console, "fast_dev_run: every part ran once; no run folder was made")
 
 
@@ -237,7 +236,6 @@ def _train(
         with rejections_as_config_errors():
             path = checkpoint and checkpoint.path
             trainer.fit(summarizer, data, ckpt_path=path, weights_only=True)
-        _print_profile(trainer)
         folder = _follow_together(trainer, folder)
         if checkpoints.best is None:
             say(
@@ -292,12 +290,6 @@ def _size_of_model(config: Config, vocabulary_size: int) -> dict[str, Any]:
         "embedding_parameters": model.embedding_parameters,
         "training_flops_per_token": model.training_flops_per_token,
     }
-
-
-def _print_profile(trainer: pl.Trainer) -> None:
-    """Print what ``trainer.profiler`` has measured. Lightning's own message is silenced."""
-    if summary := trainer.profiler.summary():
-        print_line(summary)
 
 
 def _follow_together(trainer: pl.Trainer, folder: Path) -> Path:
