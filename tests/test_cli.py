@@ -170,6 +170,28 @@ def test_version_and_short_help(args: list[str]) -> None:
     assert ("headcount " if args == ["--version"] else "Usage: ") in done.stdout
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion(shell: str) -> None:
+    """The script that a shell reads, and what it then gets."""
+    environment = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    command = [str(Path(sys.executable).parent / "headcount")]  # which completion is for
+    script = subprocess.run(
+        [*command, "--show-completion", shell], env=environment, capture_output=True, text=True
+    )
+    assert script.returncode == 0 and "_HEADCOUNT_COMPLETE" in script.stdout, script.stderr
+    asked = {
+        "bash": {"COMP_WORDS": "headcount su", "COMP_CWORD": "1"},
+        "zsh": {"_TYPER_COMPLETE_ARGS": "headcount su"},
+        "fish": {
+            "_TYPER_COMPLETE_ARGS": "headcount su",
+            "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+        },
+    }
+    environment |= {"_HEADCOUNT_COMPLETE": f"complete_{shell}", **asked[shell]}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert "summarize" in done.stdout and "train" not in done.stdout
+
+
 @pytest.mark.parametrize("args", [["config", "--schema"], ["--help"]], ids=" ".join)
 def test_a_full_disk_under_standard_output(args: list[str]) -> None:
     """See also tests/faults/test_output.py."""

@@ -25,6 +25,8 @@ ELSEWHERE = {  # tested by the test file of what uses it
     "runs/files.py": "runs/test_folder.py",
     "training/trainer.py": "commands/test_train.py",
     "training/callbacks/step_seeding.py": "training/test_resume.py",
+    "shipped/project/train.py": "commands/test_init.py",
+    "shipped/project/tests/test_project.py": "commands/test_init.py",
     "experiments/cell.py": "experiments/test_cells.py",
     "experiments/launch/status_table.py": "experiments/launch/test_local.py",
 }

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from headcount.commands.train import train
@@ -27,12 +26,13 @@ from headcount.config.load import load
 from headcount.config.schema import Config
 from headcount.data.batches import Batch
 from headcount.data.sources import Datasets
-from headcount.data.tokenizer import load_tokenizer
-from headcount.heads.attention_maps import attention_maps
-from headcount.runs.folder import RunFile, load_run_config
+from headcount.heads.attention_files import save_maps
+from headcount.heads.attention_maps import maps_of_text
+from headcount.runs.folder import load_run_config
+from headcount.runs.model_hub import find_model
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.decoding import document_batches, encode_documents, generate_rows
-from headcount.training.ensemble import check_runs, load_runs
+from headcount.training.ensemble import load_summarizer
 from headcount.training.initial_weights import read_initial_weights
 from headcount.training.module import Summarizer
 
@@ -89,7 +89,7 @@ def load_run(
     """Load the best checkpoint of a run, or an export, for generation.
 
     Args:
-        path: a run folder or an export.
+        path: a run folder, an export, or the id of an export on the Hugging Face hub.
         overrides: ``KEY=VALUE`` each, such as ``generation.strategy=beam``.
         others: further runs of the same tokenizer; summaries are those of the ensemble, attention
             maps those of the first run's model.
@@ -98,13 +98,10 @@ def load_run(
         ConfigError: there is no checkpoint, an override changes the trained model, or the runs do
             not go together.
     """
-    folder = Path(path)
+    folder = find_model(Path(path))
     config = load_run_config(folder, list(overrides))
     runs = [folder, *map(Path, others)]
-    check_runs(runs, config)
-    summarizer = Summarizer(config, load_tokenizer(folder / RunFile.TOKENIZER))
-    load_runs(summarizer, runs)
-    return LoadedRun(config=config, module=summarizer.eval())
+    return LoadedRun(config=config, module=load_summarizer(runs, config))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +130,6 @@ class LoadedRun:
         batch = self._batch(text)
         return [self.module.tokenizer.decode([token]) for token in batch.document_ids.tolist()]
 
-    @torch.inference_mode()
     def attention(self, text: str) -> dict[str, NDArray[np.float32]]:
         """Generate the summary of a text and return every attention map of the model.
 
@@ -142,19 +138,21 @@ class LoadedRun:
             weights [heads, query tokens, key tokens]. Queries of decoder and cross-attention are
             the start token and the summary. GPT reads document and summary as one text.
         """
-        batch = self._batch(text)
-        [[best, *_]] = self.module.generate(batch)
-        ids = [self.module.token_ids["<s>"], *best.tokens, self.module.token_ids["</s>"]]
-        read = Batch(
-            indices=[0],
-            document_ids=batch.document_ids,
-            document_lengths=batch.document_lengths,
-            summary_ids=torch.tensor(ids, dtype=batch.document_ids.dtype),
-            summary_lengths=[len(ids)],
-        )
+        return {
+            each.block: each.weights.astype(np.float32) for each in maps_of_text(self.module, text)
+        }
 
-        maps = attention_maps(self.module.model, read)
-        return {each.block: each.weights.astype(np.float32) for each in maps}
+    def save_attention(self, text: str, path: str | Path) -> None:
+        """Write every attention map of the summary of a text as arrays, with the tokens.
+
+        Args:
+            text: the document.
+            path: an ``.npz`` file, see ``headcount.heads.attention_files``.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        save_maps(maps_of_text(self.module, text), self.module.token_name, Path(path))
 
     def _batch(self, text: str) -> Batch:
         return encode_documents(self.module, [text]).batch([0])

@@ -19,10 +19,10 @@ from headcount.config import load as compose
 from headcount.config.schema import Config
 from headcount.errors import ConfigError, RunError, UserError
 from headcount.runs.folder import load_run_config
+from headcount.runs.model_hub import find_model
 from headcount.terminal import escape_unencodable, print_line
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -288,7 +288,8 @@ def prune(
     "where it was killed\n\n"
     "- `headcount summarize runs/docstrings-1 documents.jsonl "
     "generation.strategy=beam generation.num_return_sequences=4`\n\n"
-    "- `headcount summarize runs/docstrings-1 runs/docstrings-2 letter.txt` with both models"
+    "- `headcount summarize runs/docstrings-1 runs/docstrings-2 letter.txt` with both models\n\n"
+    "- `headcount summarize OWNER/NAME letter.txt` with an export on the Hugging Face hub"
 )
 def summarize(
     run: Run,
@@ -318,6 +319,7 @@ def summarize(
     on a terminal it is a prompt.
     """
     named, overrides = compose.sort_arguments(args or [])
+    run = find_model(run)
     others = [Path(name) for name in named if os.path.isdir(name)]
     files = [name for name in named if not os.path.isdir(name)]
     if len(files) > 1:
@@ -394,20 +396,124 @@ def serve(
 
 
 @app.command(
+    epilog="Examples:\n\n- `headcount attention runs/docstrings-1` draws the shortest test "
+    "example\n\n"
+    "- `headcount attention runs/docstrings-1 'A long text.' --out attention.svg`\n\n"
+    "- `headcount attention runs/docstrings-1 --example 7 --block encoder.0 --out a.pdf`\n\n"
+    "- `headcount attention runs/docstrings-1 'A long text.' --out a.npz` writes all blocks as "
+    "arrays\n\n"
+    "- `headcount attention runs/docstrings-1 --out a.npz --out a.png generation.strategy=beam`"
+)
+def attention(
+    run: Run,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TEXT] [KEY=VALUE...]",
+            help="a document, instead of a test example; changes to the run's own config",
+        ),
+    ] = None,
+    example: Annotated[
+        str | None,
+        typer.Option(help="id or number (from 0) of a test example; the shortest if left out"),
+    ] = None,
+    block: Annotated[
+        str | None,
+        typer.Option(
+            help="site and layer to draw, as encoder.0, decoder.1 or cross.3; the last layer's "
+            "attention to the document if left out"
+        ),
+    ] = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="png, svg or pdf: a picture of a block; npz: the arrays of all blocks; may be "
+            "repeated; RUN/attention.png if left out",
+        ),
+    ] = None,
+) -> None:
+    """Summarize one document, and show what each head attends to, as pictures or arrays."""
+    texts, overrides = compose.sort_texts(arguments or [])
+    if len(texts) > 1:
+        raise ConfigError(f"attention: {texts[1]}: a second text; legal: one, in quotes")
+    run = find_model(run)
+    config = load_run_config(run, overrides)
+    from headcount.commands.attention import attention
+
+    text = texts[0] if texts else None
+    attention(run, config, text, example=example, block=block, outs=out or [])
+
+
+License = Annotated[
+    str,
+    typer.Option("--license", metavar="ID", help="of the weights, as on the hub: mit, cc0-1.0"),
+]
+Languages = Annotated[
+    list[str] | None,
+    typer.Option("--language", metavar="CODE", help="of the summaries: en; may be repeated"),
+]
+
+
+@app.command(
     epilog="Examples:\n\n- `headcount export runs/docstrings-1 docstrings-4-heads`\n\n"
+    "- `headcount export runs/docstrings-1 docstrings-4-heads --license mit --language en`\n\n"
     "- `headcount summarize docstrings-4-heads notes.txt` then works without the run"
 )
 def export(
     run: Run,
     to: Annotated[Path, typer.Argument(metavar="DIR", help="the folder to write, new or empty")],
+    license: License = "unknown",
+    language: Languages = None,
 ) -> None:
     """Export the best weights of a finished run as safetensors.
 
-    Config, tokenizer and a model card are beside them. The folder works like a run.
+    Config, tokenizer and a model card are beside them. The folder works like a run, and the
+    transformers library loads it.
     """
-    from headcount.commands.export import export
+    from headcount.commands.export import CardFacts, export
 
-    export(run, to)
+    export(run, to, CardFacts(license=license, languages=language or ()))
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "- `headcount push runs/docstrings-1 OWNER/docstrings-4-heads --private`\n\n"
+    "- `headcount push docstrings-4-heads OWNER/docstrings-4-heads` pushes an export as it is\n\n"
+    "- `headcount summarize OWNER/docstrings-4-heads notes.txt` then works anywhere"
+)
+def push(
+    run: Run,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="of the model: OWNER/NAME")],
+    license: License = "unknown",
+    language: Languages = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="create it as a private model")
+    ] = False,
+) -> None:
+    """Export a finished run and push it to the Hugging Face hub, where a token is configured."""
+    from headcount.commands.export import CardFacts
+    from headcount.commands.push import push
+
+    push(run, name, CardFacts(license=license, languages=language or ()), private=private)
+
+
+@app.command(
+    epilog="Examples:\n\n- `headcount init my-project`, then `cd my-project && make test`"
+)
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="the folder to write, new or empty")
+    ],
+) -> None:
+    """Start a project of your own that uses this package.
+
+    A config, a study, a script in plain Lightning, a test, a Makefile and a README.
+    """
+    from headcount.commands.init import init
+
+    init(folder)
 
 
 @app.command(

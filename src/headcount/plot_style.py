@@ -28,18 +28,19 @@ NO_DATE: dict[str, dict[str, Any]] = {
 }
 
 
-def save_figure(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path, *, dpi: int = 300) -> None:
     """Write a figure completely or not at all, the same bytes each time.
 
     Args:
         figure: what to write.
         path: its suffix is the format: svg, pdf or png.
+        dpi: pixels an inch, of a png.
     """
     kind = path.suffix.removeprefix(".")
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with rc_context(STYLE):
-            figure.savefig(scratch, format=kind, dpi=300, metadata=NO_DATE[kind])
+            figure.savefig(scratch, format=kind, dpi=dpi, metadata=NO_DATE[kind])
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)

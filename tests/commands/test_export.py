@@ -3,6 +3,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,12 +11,15 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from headcount.commands.export import export
+from headcount.commands.export import CardFacts, export
 from headcount.commands.summarize import summarize
 from headcount.config.load import load
+from headcount.data.tokenizer import END, load_tokenizer
+from headcount.data.tokens import fingerprint
 from headcount.errors import ConfigError, RunError
 from headcount.runs.checkpoint import load_checkpoint, write_checkpoint
 from headcount.runs.folder import config_file, load_run_config
+from headcount.training.ensemble import check_runs
 
 
 @pytest.fixture
@@ -38,8 +42,10 @@ def test_an_export_summarizes_as_its_run(
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "README.md",
         "config.json",
+        "generation_config.json",
         "model.safetensors",
         "tokenizer.json",
+        "tokenizer_config.json",
     ]
     beam = "generation.strategy=beam", "generation.num_return_sequences=2"
     assert written(tmp_path / "out", capsys) == written(run, capsys)
@@ -55,6 +61,17 @@ def test_an_export_summarizes_as_its_run(
         ConfigError, match="model.num_heads=1: .* was trained with another; legal: 2"
     ):
         summarize(tmp_path / "out", config, "in.txt")
+
+
+def test_the_tokenizer_of_an_export_is_that_of_its_run(run: Path, tmp_path: Path) -> None:
+    """Also for what has to have the same one: an ensemble, fine-tuning. It closes documents."""
+    export(run, tmp_path / "out")
+    ours, theirs = (
+        load_tokenizer(folder / "tokenizer.json") for folder in (run, tmp_path / "out")
+    )
+    assert fingerprint(ours) == fingerprint(theirs)
+    assert theirs.encode("Ada").tokens[-1] == END != ours.encode("Ada").tokens[-1]
+    check_runs([run, tmp_path / "out"], load_run_config(run, []))
 
 
 def test_a_weight_is_stored_once_and_nothing_of_the_machine(run: Path, tmp_path: Path) -> None:
@@ -87,6 +104,38 @@ def test_the_model_card_says_scores_and_signature(run: Path, tmp_path: Path) -> 
     )
 
 
+def test_the_card_says_license_language_data_and_use(run: Path, tmp_path: Path) -> None:
+    """Of a run on a data set of the hub; a local folder is no data set of the hub."""
+
+    def read_card(folder: Path) -> tuple[dict[str, Any], str]:
+        _, head, body = (folder / "README.md").read_text().split("---\n", 2)
+        return yaml.safe_load(head), body
+
+    export(run, tmp_path / "local")
+    head, body = read_card(tmp_path / "local")
+    assert head["license"] == "unknown" and "language" not in head and "datasets" not in head
+    assert "Language: not stated" in body and "## Intended use and limits" in body
+
+    best = load_checkpoint(run, "best")
+    best["config"]["data"]["path"] = "some/set"
+    write_checkpoint(best, run / "checkpoints" / "best.ckpt")
+    export(run, tmp_path / "out", CardFacts(license="mit", languages=["en", "de"]))
+    head, body = read_card(tmp_path / "out")
+    assert (head["license"], head["language"]) == ("mit", ["en", "de"])
+    assert head["datasets"] == ["some/set"] and "transformer" in head["tags"]
+    assert "Language: en, de. License of the weights: mit" in body
+    assert "headcount.load_run" in body and "AutoModelForSeq2SeqLM" in body
+
+
+def test_files_are_readable_for_everybody(run: Path, tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        export(run, tmp_path / "out")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {0o644}
+
+
 def test_an_export_is_whole_or_not_there(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +155,7 @@ def test_an_export_is_whole_or_not_there(
     (run / "elsewhere.json").rename(run / "scores.json")
 
 
-@pytest.mark.parametrize("number", [1, 4, 6])
+@pytest.mark.parametrize("number", [1, 6, 9])
 @pytest.mark.parametrize("there", [False, True])
 @pytest.mark.parametrize(
     ("error", "kind"),
@@ -134,10 +183,10 @@ def test_a_full_disk_leaves_nothing(
 
         return wrapped
 
-    if number > 4 and not there:
+    if number > 7 and not there:
         return  # there is one rename
-    monkeypatch.setattr("headcount.commands.export.os.fsync", fail_at(os.fsync))
-    monkeypatch.setattr("headcount.commands.export.os.replace", fail_at(os.replace))
+    monkeypatch.setattr("headcount.runs.files.os.fsync", fail_at(os.fsync))
+    monkeypatch.setattr("headcount.runs.files.os.replace", fail_at(os.replace))
     with pytest.raises(kind, match=rf"out: cannot be written: {os.strerror(error)}$"):
         export(run, tmp_path / "out")
     assert [path.name for path in tmp_path.rglob("*out*")] == (["out"] if there else [])
@@ -153,7 +202,7 @@ def test_into_the_current_folder(
     monkeypatch.chdir(tmp_path / "here")
     before = (tmp_path / "here").stat().st_ino
     export(run, Path(where))
-    assert (tmp_path / "here").stat().st_ino == before and len(os.listdir()) == 4
+    assert (tmp_path / "here").stat().st_ino == before and len(os.listdir()) == 6
     assert (Path("README.md")).read_text().count("\n# here\n") == 1
     export(Path("../run"), Path("elsewhere"))
     with pytest.raises(ConfigError, match="exists, and is not an empty folder"):

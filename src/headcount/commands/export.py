@@ -2,29 +2,33 @@
 
 ``config.json`` is the resolved config without what belongs to one machine, ``model.safetensors``
 the best weights, ``tokenizer.json`` the tokenizer, and ``README.md`` a model card as hubs show it
-(Mitchell et al. 2019). None of the files can run code.
+(Mitchell et al. 2019). With ``tokenizer_config.json`` and ``generation_config.json`` the
+transformers library loads the folder, see ``headcount.hf``. None of the files can run code.
 """
 
-import errno
 import json
 import os
-import shutil
-from contextlib import suppress
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from safetensors.torch import save
+from tokenizers import Tokenizer
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 
-from headcount.config.load import EXPORT_FORMAT
+from headcount.config.load import EXPORT_FORMAT, MODEL_TYPE
 from headcount.config.schema import ATTENTION_SITES
-from headcount.data.tokenizer import load_tokenizer
-from headcount.errors import ConfigError, RunError
+from headcount.data.hub import HUB_ID
+from headcount.data.tokenizer import END, START, load_tokenizer, vocabulary_size
+from headcount.errors import ConfigError
 from headcount.escape import markdown, markdown_code
 from headcount.evaluation.corpus_metrics import CORPUS_TITLES
 from headcount.evaluation.rouge import ROUGE_TITLES
 from headcount.runs.checkpoint import TIED, load_checkpoint
+from headcount.runs.files import reject_used_folder, write_folder
 from headcount.runs.folder import MACHINE_TRAINER_ARGS, RunFile, reject_links
 from headcount.terminal import print_line
 
@@ -33,12 +37,35 @@ MACHINE_SECTIONS = ("run", "tracking")
 MACHINE_KEYS = {"data": ("cache_dir", "num_workers"), "trainer": tuple(MACHINE_TRAINER_ARGS)}
 
 
-def export(run: Path, to: Path) -> None:
+@dataclass(frozen=True, kw_only=True)
+class CardFacts:
+    """What a model card says that a run does not know.
+
+    Attributes:
+        license: of the weights, by its name on the hub, as ``mit``.
+        languages: of the summaries, by their codes, as ``en``; empty if they are not stated.
+    """
+
+    license: str = "unknown"
+    languages: Sequence[str] = ()
+
+
+def export(run: Path, to: Path, facts: CardFacts | None = None) -> None:
+    """Export the best checkpoint of a finished run, and print the size; see ``write_export``."""
+    size = write_export(run, to, facts or CardFacts())
+    print_line(f"{to}: {size / 1e6:,.1f} MB")
+
+
+def write_export(run: Path, to: Path, facts: CardFacts) -> int:
     """Export the best checkpoint of a finished run, completely or not at all.
 
     Args:
         run: the run folder.
         to: the folder to write, which must be new or empty.
+        facts: for the model card.
+
+    Returns:
+        The number of bytes written.
 
     Raises:
         ConfigError: the run is not finished or damaged, or the folder is not empty or cannot be
@@ -48,72 +75,101 @@ def export(run: Path, to: Path) -> None:
     reject_links(run)
     best = load_checkpoint(run, "best")
     scores = _read_scores(run)
-    load_tokenizer(run / RunFile.TOKENIZER)  # a damaged one is reported
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise ConfigError(f"{to}: exists, and is not an empty folder; legal: a new or empty one")
+    tokenizer = load_tokenizer(run / RunFile.TOKENIZER)  # a damaged one is reported
+    reject_used_folder(to)
 
     try:
         config = _portable(best["config"])
         weights, tied = _untie(best["state_dict"])
         metadata = {"format": "pt", "step": str(best["global_step"]), TIED: json.dumps(tied)}
-        card = _card(to.resolve().name, config, weights, scores)
+        card = _card(to.resolve().name, config, weights, scores, facts)
+        token_ids = _token_ids(tokenizer)
+        hub_keys = {
+            "model_type": MODEL_TYPE,
+            "architectures": ["HeadcountForSeq2SeqLM"],
+            "is_encoder_decoder": True,
+            "vocab_size": vocabulary_size(tokenizer),
+            **token_ids,
+        }
+        tokenizer_config = _tokenizer_config(config)
+        generation_config = _generation_config(config, token_ids)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{run}: damaged ({type(error).__name__}: {error})") from None
 
     # The weights are last: without them the folder is no export.
     files = {
-        RunFile.EXPORTED_CONFIG: _json_bytes({"format_version": EXPORT_FORMAT, **config}),
-        RunFile.TOKENIZER: (run / RunFile.TOKENIZER).read_bytes(),
+        RunFile.EXPORTED_CONFIG: _json_bytes(
+            {"format_version": EXPORT_FORMAT, **hub_keys, **config}
+        ),
+        RunFile.TOKENIZER: _closing(tokenizer).to_str(pretty=True).encode(),
+        RunFile.TOKENIZER_CONFIG: _json_bytes(tokenizer_config),
+        RunFile.GENERATION_CONFIG: _json_bytes(generation_config),
         RunFile.CARD: card.encode(),
         RunFile.WEIGHTS: save(weights, metadata),
     }
-    try:
-        _write_folder(to.resolve(), files)
-    except OSError as error:
-        message = f"{to}: cannot be written: {error.strerror}"
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise (RunError if is_full else ConfigError)(message) from None
-    print_line(f"{to}: {sum(map(len, files.values())) / 1e6:,.1f} MB")
-
-
-def _write_folder(to: Path, files: dict[RunFile, bytes]) -> None:
-    """Write a folder of files completely or not at all.
-
-    A new folder is renamed into place. An existing empty one stays the same folder, as a user may
-    stand in it.
-    """
-    is_new = not to.exists()
-    scratch = to.with_name(f".{to.name}.{os.getpid()}") if is_new else to / f".{os.getpid()}"
-    moved = []
-    try:
-        # Write everything beside its place, and to the disk.
-        scratch.mkdir(parents=True)
-        for name, content in files.items():
-            with (scratch / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-
-        # Move it into place.
-        if is_new:
-            os.replace(scratch, to)
-            return
-        for name in files:
-            os.replace(scratch / name, to / name)
-            moved.append(to / name)
-
-    # After a failure or a signal the user's folder is as it was.
-    except BaseException:
-        for path in moved:
-            with suppress(OSError):
-                path.unlink()
-        raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    write_folder(to, {name.value: content for name, content in files.items()})
+    return sum(map(len, files.values()))
 
 
 def _json_bytes(content: dict[str, Any]) -> bytes:
     return json.dumps(content, indent=2).encode()
+
+
+def _token_ids(tokenizer: Tokenizer) -> dict[str, int]:
+    """Return the special tokens by the names that the transformers library has for them."""
+    ids = tokenizer.get_vocab()
+    start_id = ids[START]
+    end_id = ids[END]
+    return {
+        "bos_token_id": start_id,
+        "eos_token_id": end_id,
+        "pad_token_id": end_id,
+        "decoder_start_token_id": start_id,
+    }
+
+
+def _closing(tokenizer: Tokenizer) -> Tokenizer:
+    """Let a tokenizer close each document with the end token, as batches of training are.
+
+    We add it elsewhere, and call tokenizers without special tokens.
+    """
+    end_id = tokenizer.token_to_id(END)
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"$A {END}", pair=f"$A {END} $B {END}", special_tokens=[(END, end_id)]
+    )
+    return tokenizer
+
+
+def _tokenizer_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return how the transformers library tokenizes a document as training did.
+
+    Special tokens within a text are text, and long documents are cut.
+    """
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": START,
+        "eos_token": END,
+        "pad_token": END,
+        "split_special_tokens": True,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": config["data"]["max_document_tokens"],
+    }
+
+
+def _generation_config(config: dict[str, Any], token_ids: dict[str, int]) -> dict[str, Any]:
+    """Return the settings with which the transformers library generates greedily as we do."""
+    generation = config["generation"]
+    settings = {
+        "do_sample": False,
+        "num_beams": 1,
+        "max_new_tokens": generation["max_tokens"],
+        "use_cache": False,
+        **token_ids,
+    }
+    if generation["min_tokens"]:
+        # Theirs is the number of tokens before the end token.
+        settings["min_new_tokens"] = generation["min_tokens"] - 1
+    return settings
 
 
 def _read_scores(run: Path) -> dict[str, Any]:
@@ -183,19 +239,51 @@ headcount summarize . documents.jsonl   # JSONL in, JSONL out
 headcount summarize . notes.txt generation.strategy=beam
 ```
 
-It reads the first {document_tokens} tokens of a document and generates up to {summary_tokens}.
-{other_data} A summary may read well and still state what the document does
-not: check what matters.
+From Python:
+
+```python
+import headcount
+
+run = headcount.load_run(".")
+run.summarize(["A long text."])
+```
+
+With the transformers library (`pip install 'headcount[hf]'`), greedily:
+
+```python
+import headcount.hf  # registers the model; no code is loaded from this folder
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(".")
+model = AutoModelForSeq2SeqLM.from_pretrained(".")
+documents = tokenizer(["A long text."], padding=True, truncation=True, return_tensors="pt")
+tokenizer.batch_decode(model.generate(**documents), skip_special_tokens=True)
+```
+
+## Intended use and limits
+
+For research on summarization and attention: to compare models, and to summarize documents like
+those it was trained on. It reads the first {document_tokens} tokens of a document and generates up
+to {summary_tokens}. {other_data} Other kinds of text and other languages were not
+evaluated. A summary may read well and still state what the document does not: check what matters.
+Whatever is one-sided or wrong in the training data may be repeated.
+
+Language: {language}. License of the weights: {license}; the data have their own.
 
 ## Files
 
 `config.json` is the resolved config, `model.safetensors` the weights of the best checkpoint by
-validation {select_by}, `tokenizer.json` the tokenizer. None of them can run code.
+validation {select_by}, `tokenizer.json` the tokenizer; `tokenizer_config.json` and
+`generation_config.json` are for the transformers library. None of them can run code.
 """
 
 
 def _card(
-    name: str, config: dict[str, Any], weights: dict[str, Tensor], scores: dict[str, Any]
+    name: str,
+    config: dict[str, Any],
+    weights: dict[str, Tensor],
+    scores: dict[str, Any],
+    facts: CardFacts,
 ) -> str:
     """Return the model card.
 
@@ -223,11 +311,13 @@ def _card(
         "document_tokens": f"{config['data']['max_document_tokens']:,}",
         "summary_tokens": f"{config['generation']['max_tokens']:,}",
         "select_by": config["evaluation"]["select_by"],
+        "language": ", ".join(facts.languages) or "not stated",
+        "license": facts.license,
     }
 
     # Parts that are Markdown already.
     return CARD.format(
-        about=_front_matter(name, config, scores),
+        about=_front_matter(name, config, scores, facts),
         table=_score_table(scores),
         signature=markdown_code(scores["signature"]),
         system=f"\nGenerated by {markdown(str(system))}.\n" if system else "",
@@ -236,7 +326,9 @@ def _card(
     )
 
 
-def _front_matter(name: str, config: dict[str, Any], scores: dict[str, Any]) -> str:
+def _front_matter(
+    name: str, config: dict[str, Any], scores: dict[str, Any], facts: CardFacts
+) -> str:
     """Return the YAML header of a model card, which hubs read."""
     data = config["data"]["path"]
     ours = next(iter(scores["systems"].values()))
@@ -250,12 +342,18 @@ def _front_matter(name: str, config: dict[str, Any], scores: dict[str, Any]) -> 
         "dataset": {"type": data, "name": data, "split": scores["split"]},
         "metrics": metrics,
     }
-    header = {
+    header: dict[str, Any] = {
+        "license": facts.license,
         "library_name": "headcount",
         "pipeline_tag": "summarization",
+        "tags": ["summarization", "headcount", config["model"]["architecture"]],
         "metrics": list(dict.fromkeys(metric["type"] for metric in metrics)),
         "model-index": [{"name": name, "results": [results]}],
     }
+    if facts.languages:
+        header["language"] = list(facts.languages)
+    if "/" in data and HUB_ID.fullmatch(data) and not os.path.exists(data):
+        header["datasets"] = [data]
     return yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
 
 

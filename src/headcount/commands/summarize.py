@@ -22,11 +22,10 @@ from headcount.config.schema import Config
 from headcount.data.documents import read_documents
 from headcount.data.files import digest
 from headcount.data.pairs import REPLACEMENT, clean_text
-from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError, RunError
 from headcount.escape import json_line
 from headcount.runs.files import write_atomically
-from headcount.runs.folder import RunFile, lock_folder
+from headcount.runs.folder import lock_folder
 from headcount.runs.partial_predictions import MADE_OF, PartialPredictions, read_made_of
 from headcount.terminal import make_console, print_line
 from headcount.training.decoding import (
@@ -37,7 +36,7 @@ from headcount.training.decoding import (
     resume,
     summary_bar,
 )
-from headcount.training.ensemble import check_runs, digest_checkpoints, load_runs
+from headcount.training.ensemble import digest_checkpoints, load_summarizer
 from headcount.training.module import Summarizer, describe_long_documents
 from headcount.training.processes import silence_other_ranks, start_other_ranks
 from headcount.training.trainer import make_trainer
@@ -114,10 +113,7 @@ def summarize(
         RunError: the disk is full, or the input changed while it was read.
     """
     runs = [run, *others]
-    check_runs(runs, config)
-    summarizer = Summarizer(config, load_tokenizer(run / RunFile.TOKENIZER))
-    load_runs(summarizer, runs)
-    summarizer.eval()
+    summarizer = load_summarizer(runs, config)
 
     # To a file, as a prompt, or to standard output.
     source = _Source(file=file, columns=config.data.document_columns, is_whole=is_whole)

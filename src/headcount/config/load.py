@@ -5,6 +5,7 @@ The schema, then each YAML file from left to right, then ``key=value`` from the 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import MISSING, asdict, fields, is_dataclass
@@ -17,11 +18,27 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from headcount.config.schema import Config, StageConfig
+from headcount.config.shipped import find_config
 from headcount.errors import ConfigError, legal_names
 
 DEEPEST = 20  # levels of a YAML file
 # the format_version in the config.json of an export, which is a config like any other but for that
 EXPORT_FORMAT = 1
+MODEL_TYPE = "headcount"  # by which the transformers library knows the models of headcount.hf
+# further keys of that file, by which the transformers library knows the model
+HUB_KEYS = (
+    "model_type",
+    "architectures",
+    "is_encoder_decoder",
+    "vocab_size",
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "decoder_start_token_id",
+    "transformers_version",
+    "dtype",
+    "use_cache",
+)
 
 
 def _declared_keys(section: Any = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -90,7 +107,7 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
     """Merge the schema, the files and the overrides.
 
     Args:
-        files: YAML files; a later one wins.
+        files: YAML files, or names of the package's; a later one wins.
         overrides: ``key=value`` each; they win over the files.
         said: where the overrides stand, for messages.
 
@@ -103,6 +120,8 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
     # A config that somebody else wrote must not read the environment, where keys and passwords
     # are.
     OmegaConf.clear_resolver("oc.env")
+
+    files = [find_config(file) for file in files]
 
     # The name of the run; a preset and the recipe for it have one.
     stems = "-".join(dict.fromkeys(Path(file).stem for file in files))
@@ -121,23 +140,12 @@ def load(files: list[str], overrides: list[str], *, said: str = "command line") 
 
         try:
             given = _read_texts(file) if file else _parse_overrides(overrides)
-            version = (
-                given.pop("format_version", EXPORT_FORMAT)
-                if file and isinstance(given, DictConfig)
-                else None
-            )
-            if version not in (EXPORT_FORMAT, None):
-                raise ConfigError(
-                    f"{where}: format_version={version} is not known here; legal: {EXPORT_FORMAT}"
-                )
+            if file and isinstance(given, DictConfig):
+                _remove_export_keys(given, where)
             for name in _remove_required(given):
                 required.setdefault(name, where)
             names = list(_check_keys(OmegaConf.to_container(given), Config, where))
             merged = OmegaConf.merge(merged, given)
-        except FileNotFoundError:
-            raise ConfigError(
-                f"{where}: no such file in {Path.cwd()}; legal: a YAML file, or key=value"
-            ) from None
         except (
             OmegaConfBaseException,
             yaml.YAMLError,
@@ -190,6 +198,19 @@ def from_dict(plain: dict[str, Any], where: str) -> Config:
         raise _one_line(error, where) from None
     assert isinstance(config, Config)
     return config
+
+
+def _remove_export_keys(given: DictConfig, where: str) -> None:
+    """Remove what the ``config.json`` of an export has beside the settings."""
+    if "format_version" not in given:
+        return
+    version = given.pop("format_version")
+    if version != EXPORT_FORMAT:
+        raise ConfigError(
+            f"{where}: format_version={version} is not known here; legal: {EXPORT_FORMAT}"
+        )
+    for name in HUB_KEYS:
+        given.pop(name, None)
 
 
 def _remove_required(given: Any) -> list[str]:
@@ -284,17 +305,6 @@ def _restore_text(
         inner[key] = text
 
 
-def is_file(path: str | Path) -> bool:
-    """Return whether something is a file.
-
-    What can be no path, as a text that is too long, is none.
-    """
-    try:
-        return Path(path).is_file()
-    except (OSError, ValueError):
-        return False
-
-
 def sort_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Return the files and the overrides among arguments.
 
@@ -305,10 +315,21 @@ def sort_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
 
     def is_override(argument: str) -> bool:
         key, equals, _ = argument.partition("=")
-        return bool(equals) and (key.split(".")[0] in sections or not is_file(argument))
+        return bool(equals) and (key.split(".")[0] in sections or not os.path.isfile(argument))
 
     files = [argument for argument in arguments if not is_override(argument)]
     return files, [argument for argument in arguments if is_override(argument)]
+
+
+def sort_texts(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the texts and the overrides among arguments.
+
+    Only what begins with a key of the schema and ``=`` is an override: a text may have a ``=``.
+    """
+    sections = "|".join(declared.name for declared in fields(Config))
+    override = re.compile(rf"({sections})(\.\w+)*=")
+    texts = [argument for argument in arguments if not override.match(argument)]
+    return texts, [argument for argument in arguments if override.match(argument)]
 
 
 def read_yaml(file: str | Path) -> DictConfig | ListConfig:

@@ -4,6 +4,7 @@ Documents and summaries are not cut here: ``headcount.data.batches`` cuts them.
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -77,7 +78,13 @@ def prepare_tokens(pairs: Pairs, sha256: str, tokenizer: Tokenizer, cache_dir: s
 
 
 def fingerprint(tokenizer: Tokenizer) -> str:
-    """Return the SHA-256 of a tokenizer."""
+    """Return the SHA-256 of a tokenizer.
+
+    Without its post-processor, which we never use: only that of an export closes a document.
+    """
+    if tokenizer.post_processor is not None:
+        state = {**json.loads(tokenizer.to_str()), "post_processor": None}
+        tokenizer = Tokenizer.from_str(json.dumps(state))
     return hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
 
 

@@ -6,6 +6,7 @@ Nothing here imports torch, so that a mistake is reported at once.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -17,8 +18,9 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from headcount.config.load import is_file, read_yaml
+from headcount.config.load import read_yaml
 from headcount.config.schema import SelectionMetric
+from headcount.config.shipped import find_study, search_config, study_names
 from headcount.errors import ConfigError, legal_names
 from headcount.runs.folder import KEYS_WITHOUT_EFFECT
 
@@ -96,18 +98,21 @@ class Grid:
     def locate(self, config: str) -> str:
         """Return the path of a config file of this grid.
 
-        It is relative to the current folder, the grid's, or one above the grid's.
+        It is relative to the current folder, the grid's, one above the grid's, or the package's.
 
         Raises:
             ConfigError: it is in none of them.
         """
         grid_folder = self.folder.resolve()
         for folder in (Path(), grid_folder, *grid_folder.parents):
-            if is_file(folder / config):
+            if os.path.isfile(folder / config):
                 return config if folder == Path() else str(folder / config)
+        named = search_config(config)
+        if named is not None:
+            return named
         raise ConfigError(
             f"{self.file}: {config}: no such file, seen from {Path.cwd()}, from {grid_folder} or "
-            "from a folder above that; legal: a YAML file"
+            "from a folder above that, and no config of the package; legal: a YAML file"
         )
 
     def label(self, setting: dict[str, Any]) -> str:
@@ -138,11 +143,12 @@ def load_grid(folder: Path) -> Grid:
     """Read and check the ``grid.yaml`` of an experiment.
 
     Args:
-        folder: of the experiment.
+        folder: of the experiment, or the name of a study of the package.
 
     Raises:
         ConfigError: one line that says where, which key, which value, and what would be legal.
     """
+    folder = find_study(folder)
     file = folder / "grid.yaml"
     given = _read_file(file)
     parser = _Parser(file)
@@ -168,7 +174,8 @@ def _read_file(file: Path) -> Any:
         return OmegaConf.to_container(read_yaml(file))
     except FileNotFoundError:
         raise ConfigError(
-            f"{file}: no such file; legal: a folder with a grid.yaml, as experiments/head_count"
+            f"{file}: no such file; legal: a folder with a grid.yaml, or a study of the package: "
+            f"{', '.join(study_names())}"
         ) from None
     except (OmegaConfBaseException, yaml.YAMLError, OSError, UnicodeError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line]

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from headcount.data.batches import Batch
+from headcount.data.tokenizer import END, START
 from headcount.heads.blocks import AttentionBlock, Model, attention_blocks, block_name, site_of
 from headcount.model.attention import MultiHeadAttention
 from headcount.model.ragged import BatchLayout
-from headcount.training.module import shift_by_one
+from headcount.training.decoding import encode_documents
+from headcount.training.module import Summarizer, shift_by_one
 
 Weights = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -52,6 +54,25 @@ class AttentionMap:
     def site(self) -> str:
         """Encoder, decoder or cross."""
         return site_of(self.block)
+
+
+@torch.inference_mode()
+def maps_of_text(summarizer: Summarizer, text: str) -> list[AttentionMap]:
+    """Generate the summary of a text, and return the attention maps of all blocks on both.
+
+    Args:
+        summarizer: in evaluation mode.
+        text: the document.
+    """
+    batch = encode_documents(summarizer, [text]).batch([0])
+    [[best, *_]] = summarizer.generate(batch)
+    ids = [summarizer.token_ids[START], *best.tokens, summarizer.token_ids[END]]
+    read = replace(
+        batch,
+        summary_ids=torch.tensor(ids, dtype=batch.document_ids.dtype),
+        summary_lengths=[len(ids)],
+    )
+    return attention_maps(summarizer.model, read)
 
 
 @torch.inference_mode()

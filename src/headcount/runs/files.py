@@ -4,7 +4,7 @@ import csv
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import gettempdir
@@ -82,6 +82,77 @@ def write_atomically(path: Path, text: str | Iterator[str]) -> None:
     finally:
         with suppress(OSError):
             scratch.unlink()
+
+
+def reject_used_folder(folder: Path) -> None:
+    """Reject a folder to write that is not new or empty.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(
+            f"{folder}: exists, and is not an empty folder; legal: a new or empty one"
+        )
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder of files completely or not at all, readable for everybody.
+
+    A new folder is renamed into place. An existing empty one stays the same folder, as a user may
+    stand in it.
+
+    Args:
+        folder: new or empty.
+        files: their content, by paths within the folder.
+
+    Raises:
+        ConfigError: the folder is neither new nor empty, or cannot be written.
+        RunError: the disk is full.
+    """
+    reject_used_folder(folder)
+    try:
+        _write_folder(folder.resolve(), files)
+    except OSError as error:
+        message = f"{folder}: cannot be written: {error.strerror}"
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise (RunError if is_full else ConfigError)(message) from None
+
+
+def _write_folder(to: Path, files: Mapping[str, bytes]) -> None:
+    is_new = not to.exists()
+    scratch = to.with_name(f".{to.name}.{os.getpid()}") if is_new else to / f".{os.getpid()}"
+    moved = []
+    try:
+        # Write everything beside its place, and to the disk.
+        scratch.mkdir(parents=True)
+        for name, content in files.items():
+            path = scratch / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            path.chmod(0o644)
+
+        # Move it into place.
+        if is_new:
+            os.replace(scratch, to)
+            return
+        for name in dict.fromkeys(Path(name).parts[0] for name in files):
+            os.replace(scratch / name, to / name)
+            moved.append(to / name)
+
+    # After a failure or a signal the user's folder is as it was.
+    except BaseException:
+        for path in moved:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def put_aside(path: Path, reason: str) -> None:

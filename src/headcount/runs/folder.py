@@ -35,6 +35,7 @@ class RunFile(StrEnum):
     PER_EXAMPLE_METRICS = "per_example_metrics.csv"
     SCORES = "scores.json"
     ATTENTION_PLOT = "cross_attention.png"
+    ATTENTION_PICTURE = "attention.png"  # of the command attention
     ATTENTION_PAGE = "attention.html"
     PAGE = "page.html"
     NOT_FINITE = "not_finite.json"
@@ -58,6 +59,8 @@ class RunFile(StrEnum):
     # Of an export, which has no checkpoints.
     EXPORTED_CONFIG = "config.json"
     WEIGHTS = "model.safetensors"
+    TOKENIZER_CONFIG = "tokenizer_config.json"  # for the transformers library, as is the next
+    GENERATION_CONFIG = "generation_config.json"
     CARD = "README.md"
 
 
@@ -69,6 +72,15 @@ KEYS_WITHOUT_EFFECT = (
     "data.cache_dir",
     "data.num_workers",
     "heads.",
+)
+# Everything that an export holds.
+EXPORT_FILES = (
+    RunFile.EXPORTED_CONFIG,
+    RunFile.TOKENIZER,
+    RunFile.TOKENIZER_CONFIG,
+    RunFile.GENERATION_CONFIG,
+    RunFile.CARD,
+    RunFile.WEIGHTS,
 )
 
 
@@ -234,12 +246,16 @@ def reject_links(folder: Path) -> None:
     Raises:
         ConfigError: there is such a link.
     """
+    # The cache of the hub has the contents of a snapshot's files in a folder beside the snapshots.
+    home = folder.resolve()
+    if home.parent.name == "snapshots" and (home.parents[1] / "blobs").is_dir():
+        home = home.parents[1]
     for path in folder.rglob("*"):
         # W&B links to its own logs, by absolute paths; also in the folder of an evaluation.
         is_wandbs = RunFile.WANDB in path.relative_to(folder).parts[:2]
         if is_wandbs and not path.is_dir():
             continue
-        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+        if path.is_symlink() and not path.resolve().is_relative_to(home):
             raise ConfigError(
                 f"{path}: leads out of {folder}, to {path.readlink()}; legal: links within it"
             )

@@ -9,6 +9,7 @@ from typing import Any
 
 from headcount.config.schema import Config
 from headcount.data.files import digest
+from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError
 from headcount.runs.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
 from headcount.runs.folder import RunFile, load_run_config, reject_links
@@ -81,6 +82,23 @@ def load_runs(summarizer: Summarizer, runs: Sequence[Path]) -> int:
     return step
 
 
+def load_summarizer(runs: Sequence[Path], config: Config) -> Summarizer:
+    """Return the summarizer of finished runs, in evaluation mode.
+
+    Args:
+        runs: run folders or exports; several are an ensemble.
+        config: of the first one, with changes.
+
+    Raises:
+        ConfigError: there is no checkpoint, a change is to the trained model, or the runs do not
+            go together.
+    """
+    check_runs(runs, config)
+    summarizer = Summarizer(config, load_tokenizer(runs[0] / RunFile.TOKENIZER))
+    load_runs(summarizer, runs)
+    return summarizer.eval()
+
+
 def digest_checkpoints(runs: Sequence[Path]) -> str:
     """Return what the best weights of runs are known by."""
     return " ".join(digest(checkpoint_path(run, "best")) for run in runs)
@@ -128,6 +146,9 @@ def _tokenizer_difference(first: Path, run: Path) -> str | None:
             tokenizers.append(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path}: not a tokenizer ({type(error).__name__})") from None
+    for tokenizer in tokenizers:
+        if isinstance(tokenizer, dict):
+            tokenizer["post_processor"] = None  # see ``fingerprint``
     return first_difference(*tokenizers)
 
 

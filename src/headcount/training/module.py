@@ -509,13 +509,14 @@ class Summarizer(pl.LightningModule):
             return_weights=True,
         )
 
-        document = [self._token_name(token) for token in document_ids_N.tolist()]
-        summary = [self._token_name(token) for token in best.tokens]
+        document = [self.token_name(token) for token in document_ids_N.tolist()]
+        summary = [self.token_name(token) for token in best.tokens]
         if best.finished:
             summary.append("(end)")
         return draw_cross_attention(output.weights[-1][0].float(), summary, document)
 
-    def _token_name(self, token: int) -> str:
+    def token_name(self, token: int) -> str:
+        """Return the text of a token for a picture."""
         text = self.tokenizer.decode([token]) or "(end)"
         return text if text.isprintable() else repr(text)[1:-1]
 

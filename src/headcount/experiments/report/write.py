@@ -16,6 +16,7 @@ from wandb import Image, Table
 
 from headcount.config import load as compose
 from headcount.config.schema import TrackingConfig
+from headcount.config.shipped import is_shipped
 from headcount.errors import ConfigError
 from headcount.escape import markdown_prose
 from headcount.experiments.cell import Cell
@@ -80,7 +81,7 @@ def report(
         experiment: a folder with a ``grid.yaml``.
         overrides: ``tracking.KEY=VALUE`` each, for the report's own W&B run.
         smoke: report the ``--smoke`` trainings. Their report is written beside them instead of
-            into the experiment's folder.
+            into the experiment's folder, as is that of a study of the package.
 
     Returns:
         The report, and the folder that it was written into.
@@ -94,7 +95,7 @@ def report(
     extended = extend_cells(grid, cells, added, smoke=smoke)
     tracking = _tracking(cells[0], overrides)
     made = make_report(read_study(grid, extended, added))
-    folder = cells[0].folder.parent if smoke else experiment
+    folder = cells[0].folder.parent if smoke or is_shipped(grid.folder) else grid.folder
     _write_files(made, folder)
     _print(made, folder)
     _log_to_wandb(made, folder, tracking)

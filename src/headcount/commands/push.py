@@ -1,0 +1,58 @@
+"""The command ``push``: an export as a model of the Hugging Face hub."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from huggingface_hub import HfApi, get_token
+
+from headcount.commands.export import CardFacts, write_export
+from headcount.errors import ConfigError, RunError
+from headcount.runs.folder import EXPORT_FILES, RunFile
+from headcount.terminal import print_line
+
+
+def push(run: Path, name: str, facts: CardFacts, *, private: bool = False) -> None:
+    """Export a finished run and upload it to the hub, in one commit.
+
+    Args:
+        run: the run folder, or an export, which is uploaded as it is.
+        name: of the model on the hub, ``OWNER/NAME``, or ``NAME`` for the owner of the token. It
+            is created if it does not exist.
+        facts: for the model card.
+        private: create it as a private one.
+
+    Raises:
+        ConfigError: no token is configured, the name is wrong, or the run cannot be exported.
+        RunError: the hub refuses, or cannot be reached.
+    """
+    if get_token() is None:
+        raise ConfigError(
+            "no token of the Hugging Face hub is configured; legal: after hf auth login, or with "
+            "HF_TOKEN in the environment"
+        )
+    with TemporaryDirectory() as scratch:
+        folder = run
+        if not (run / RunFile.EXPORTED_CONFIG).is_file():
+            folder = Path(scratch) / name.rpartition("/")[2]  # the card's title
+            write_export(run, folder, facts)
+        url = _upload(folder, name, private=private)
+    print_line(f"pushed to {url}")
+
+
+def _upload(folder: Path, name: str, *, private: bool) -> str:
+    """Upload an export, and return its address."""
+    hub = HfApi()
+    try:
+        url = hub.create_repo(name, private=private, exist_ok=True)
+        hub.upload_folder(
+            repo_id=url.repo_id,
+            folder_path=folder,
+            allow_patterns=list(EXPORT_FILES),
+            commit_message="Upload an export of headcount",
+        )
+    except ValueError as error:  # a wrong name, or a card that the hub rejects
+        raise ConfigError(f"{name}: {error}; legal: OWNER/NAME") from None
+    except Exception as error:  # the hub's library and its HTTP client each raise their own
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise RunError(f"{name}: not pushed: {reason}") from None
+    return str(url)

@@ -1,0 +1,55 @@
+"""Attention maps as a file of arrays (``.npz``), for other programs.
+
+``numpy.load`` reads it without pickle. For each attention block, such as ``cross.0``, it holds
+
+- ``cross.0``: the weights, float32 [heads, queries, keys]
+- ``cross.0/queries`` and ``cross.0/keys``: the tokens as text
+- ``cross.0/next``: the token that is written after each query, not in the encoder
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headcount.heads.attention_maps import AttentionMap, Ids
+from headcount.runs.files import name_unwritable
+
+
+def save_maps(maps: Sequence[AttentionMap], token_name: Callable[[int], str], path: Path) -> None:
+    """Write attention maps completely or not at all.
+
+    Args:
+        maps: of one document.
+        token_name: returns the text of a token.
+        path: the file.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+
+    def names(ids: Ids) -> NDArray[np.str_]:
+        return np.array([token_name(token) for token in ids.tolist()], dtype=np.str_)
+
+    arrays: dict[str, NDArray] = {}
+    for each in maps:
+        arrays[each.block] = each.weights.astype(np.float32)
+        arrays[f"{each.block}/queries"] = names(each.query_ids)
+        arrays[f"{each.block}/keys"] = names(each.key_ids)
+        if each.next_ids is not None:
+            arrays[f"{each.block}/next"] = names(each.next_ids)
+
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with name_unwritable(path):
+            with scratch.open("wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(scratch, path)
+    finally:
+        with suppress(OSError):
+            scratch.unlink()
