@@ -10,7 +10,7 @@ from torch.utils.data._utils import worker
 
 from headcount.data.batches import EncodedPairs
 from headcount.data.loader import TrainingLoader, check_workers, decoding_loader
-from headcount.data.objectives import Plan, TrainingExamples
+from headcount.data.objectives import ExampleMaker, Plan, TrainingExamples
 from headcount.data.pairs import Pairs
 from headcount.data.sampler import TokenBudgetSampler
 from headcount.data.tokenizer import train_tokenizer
@@ -19,7 +19,7 @@ from headcount.errors import ConfigError, RunError
 TEXTS = [f"document {n} " * (n % 5 + 1) for n in range(40)]
 PAIRS = Pairs(ids=TEXTS, documents=TEXTS, references=[["a summary"]] * len(TEXTS))
 SPLIT = EncodedPairs(PAIRS, train_tokenizer(TEXTS, "bpe", 280), 64, 32)
-EXAMPLES = TrainingExamples(SPLIT, Plan(), seed=0)
+EXAMPLES = TrainingExamples(SPLIT, Plan(), ExampleMaker(layout=SPLIT.layout, seed=0))
 
 
 def loader(

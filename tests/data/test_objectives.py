@@ -13,6 +13,7 @@ from headcount.data import objectives
 from headcount.data.batches import EncodedPairs, Layout
 from headcount.data.objectives import (
     Drawn,
+    ExampleMaker,
     Plan,
     TrainingExamples,
     find_sentences,
@@ -160,7 +161,8 @@ def test_examples_are_decided_by_seed_epoch_and_number_and_never_longer_than_ann
     plan = Plan(objectives=[(0, objective)])
 
     def batch(epoch: int, *, seed: int = 0, indices: tuple[int, ...] = (0, 1, 2, 3)) -> list:
-        examples = TrainingExamples(split, plan, seed=seed, sentences=columns)
+        maker = ExampleMaker(layout=split.layout, seed=seed)
+        examples = TrainingExamples(split, plan, maker, sentences=columns)
         made = examples.batch(Drawn(indices=np.array(indices), epoch=epoch, objective=objective))
         tokens = np.add(made.document_lengths, made.summary_lengths)
         assert (tokens <= examples.lengths[list(indices)]).all()

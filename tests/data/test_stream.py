@@ -10,6 +10,7 @@ import pytest
 from headcount.config.load import load
 from headcount.config.schema import DataConfig
 from headcount.data.batches import Layout
+from headcount.data.objectives import ExampleMaker
 from headcount.data.sources import open_source
 from headcount.data.stream import Stream, StreamLoader, read_pairs
 from headcount.data.tokenizer import train_tokenizer
@@ -40,10 +41,9 @@ def loader(
     stream = Stream(
         source=open_source(data, "train", remember_digest=True),
         tokenizer=TOKENIZER,
-        layout=Layout.from_tokenizer(TOKENIZER, 64, 32),
+        maker=ExampleMaker(layout=Layout.from_tokenizer(TOKENIZER, 64, 32), seed=0),
         budget=200,
         buffer=buffer,
-        seed=0,
         process=process,
         processes=processes,
     )

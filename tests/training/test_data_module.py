@@ -132,3 +132,33 @@ def test_texts_of_which_the_tokenizer_leaves_nothing(
             data.setup()
     out = capsys.readouterr().out
     assert re.search(r"train: the tokenizer leaves nothing of 0 documents and \d+ summaries", out)
+
+
+def test_bpe_dropout_splits_words_in_another_way_in_each_epoch(small) -> None:
+    """The texts and the batches remain the same, and without it the prepared ids are used."""
+    found = []
+    for probability in ("0", "0.3"):
+        data = SummarizationDataModule(small(f"data.bpe_dropout={probability}"))
+        data.setup()
+        loader = data.train_dataloader()
+        epochs = []
+        for epoch in range(2):
+            loader.set_epoch(epoch)
+            documents = {}
+            for batch in loader:
+                ids = batch.document_ids.split(batch.document_lengths)
+                documents |= dict(zip(batch.indices, ids, strict=True))
+            epochs.append(documents)
+        found.append(epochs)
+
+    (plain, plain_again), (dropped, dropped_again) = found
+    end = data.tokenizer.token_to_id(END)
+    longer = 0
+    for index, ids in plain.items():
+        assert ids.equal(plain_again[index])
+        longer += len(dropped[index]) - len(ids)
+        text = data.tokenizer.decode(dropped[index].tolist())
+        assert data.tokenizer.decode(ids.tolist()).startswith(text)
+        assert dropped[index][-1] == end
+    assert longer > len(plain)
+    assert any(not ids.equal(dropped_again[index]) for index, ids in dropped.items())

@@ -117,6 +117,8 @@ EPOCHS = "trainer.max_steps=-1", "trainer.max_epochs=2"
         (5, ["stages=[{steps: 3,objective: infill},{learning_rate_factor: 0.5}]", "data.num_workers=1",
              "trainer.accumulate_grad_batches=2", "trainer.val_check_interval=4"]),
         (5, ["stages=[{steps: 3,objective: gap_sentences},{}]", "data.streaming=true", "data.shuffle_buffer=8"]),
+        (5, ["data.bpe_dropout=0.3", "trainer.val_check_interval=2"]),
+        (5, ["data.bpe_dropout=0.3", "data.streaming=true", "data.shuffle_buffer=8", "trainer.val_check_interval=2"]),
     ],
 )  # fmt: skip
 def test_the_same_command_goes_on_and_comes_to_the_same(

@@ -373,6 +373,24 @@ class DataConfig(Section):
         "what is learned: to summarize, or from the documents alone to write sentences that were "
         "left out (gap_sentences) or spans of tokens (infill)",
     )
+    teacher_summaries: str | None = key(
+        None,
+        "distillation: file with summaries of the training documents by other models, as evaluate "
+        "and summarize --out write it",
+    )
+    teacher_share: float = key(
+        0.5,
+        "probability that an example has that summary in an epoch instead of its reference",
+        at_least=0,
+        below=1.0001,
+    )
+    bpe_dropout: float = key(
+        0.0,
+        "BPE-dropout of summarize: probability that a merge of the tokenizer is left out in "
+        "training; 0.1 is usual; data.batch_tokens counts the tokens without it",
+        at_least=0,
+        below=1,
+    )
     length_pools: int = key(
         0,
         "sort by length within pools of this many batches, for models that pad; 0 turns it off",
@@ -397,6 +415,11 @@ class DataConfig(Section):
 
         # A stream is never held as a whole.
         if self.streaming:
+            if self.teacher_summaries is not None:
+                raise ConfigError(
+                    f"data.teacher_summaries={self.teacher_summaries} needs the whole split; "
+                    "legal: data.streaming=False"
+                )
             for name in ("validation_split", "test_split"):
                 if getattr(self, name) is None:
                     raise ConfigError(
@@ -786,6 +809,11 @@ class Config(Section):
             raise ConfigError(
                 f"optimizer.r_drop={self.optimizer.r_drop} does nothing with "
                 f"model.dropout={self.model.dropout}; legal: 0, or a dropout"
+            )
+        if self.data.bpe_dropout and self.tokenizer.algorithm != "bpe":
+            raise ConfigError(
+                f"data.bpe_dropout={self.data.bpe_dropout} does not go with "
+                f"tokenizer.algorithm={self.tokenizer.algorithm}; legal: 0"
             )
         self._check_stages()
         self._check_generation_length()

@@ -11,6 +11,7 @@ no other document: the vocabulary and the shapes of the model stay the same.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +21,11 @@ from tokenizers import Tokenizer
 from headcount.config.schema import Objective
 from headcount.data.arrow_table import CHUNK, read_table, write_table
 from headcount.data.batches import Batch, EncodedPairs, Layout
+from headcount.data.bpe_dropout import BpeDropout
 from headcount.data.cache import cached
 from headcount.data.pairs import Pairs
 from headcount.data.sampler import Examples
+from headcount.data.teacher import TeacherSummaries
 from headcount.data.tokenizer import encode_texts
 from headcount.data.tokens import Ids, TokenColumn, fingerprint
 
@@ -31,6 +34,7 @@ SENTENCES_SCHEMA = pa.schema({"sentences": pa.list_(pa.int32())})
 
 REMOVED_SHARE = 0.3  # of sentences (Zhang et al. 2020), or of tokens (Lewis et al. 2020)
 NOT_NEEDED: Ids = np.array([], np.int32)  # sentences of an example whose objective needs none
+TEACHER = 1  # in a seed: another stream of random numbers than what is left out
 MEAN_SPAN = 3  # tokens of a span (Lewis et al. 2020, section 2.2)
 
 SplitUnits = Callable[[str], list[str]]  # the sentences or lines of a text, as they are in it
@@ -262,31 +266,55 @@ class Plan:
         return any(objective == each for _, each in self.objectives)
 
 
-def make_example(
-    objective: Objective,
-    document: Ids,
-    summary: Ids,
-    sentences: Ids,
-    *,
-    layout: Layout,
-    place: tuple[int, int, int],
-) -> tuple[Ids, Ids]:
-    """Return document and summary of an example as an objective has them, as uncut token ids.
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A training pair.
 
-    Args:
-        objective: of the step.
+    Attributes:
+        number: no other pair of the source has it.
         document: the uncut token ids of the document.
         summary: those of the summary.
-        sentences: the first token of each sentence; needed for gap sentences.
-        layout: how long documents and summaries may be.
-        place: seed, epoch and number of the example, which decide what is left out.
+        sentences: the first token of each sentence of the document, if an objective needs it.
+        texts: document and summary, from which BPE-dropout makes other token ids.
     """
-    if objective == "summarize":
-        return document, summary
-    random = np.random.default_rng(place)
-    if objective == "infill":
-        return infill(document, layout, random)
-    return leave_out_sentences(document, sentences, layout, random)
+
+    number: int
+    document: Ids
+    summary: Ids
+    sentences: Ids
+    texts: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleMaker:
+    """Makes of a pair what an objective has.
+
+    Attributes:
+        layout: how long documents and summaries may be.
+        seed: of everything random, with epoch and number of the example.
+        dropout: BPE-dropout, which the objective to summarize has; None: no dropout.
+    """
+
+    layout: Layout
+    seed: int
+    dropout: BpeDropout | None = None
+
+    def make(self, example: Example, objective: Objective, epoch: int) -> tuple[Ids, Ids]:
+        """Return the uncut token ids of document and summary."""
+        if objective == "summarize":
+            if self.dropout is None:
+                return example.document, example.summary
+            seed = self._generator(example, epoch).integers(2**63)
+            document, summary = self.dropout.encode(example.texts, Random(int(seed)))
+            return document, summary
+
+        random = self._generator(example, epoch)
+        if objective == "infill":
+            return infill(example.document, self.layout, random)
+        return leave_out_sentences(example.document, example.sentences, self.layout, random)
+
+    def _generator(self, example: Example, epoch: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, epoch, example.number])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -310,27 +338,38 @@ class TrainingExamples:
     Args:
         split: the training split.
         plan: the objectives.
-        seed: of what is left out.
+        maker: makes the examples.
         sentences: from ``prepare_sentences``; needed for gap sentences.
+        teacher: summaries by other models; None: there are none.
+        teacher_share: probability that an example has the teacher's summary in an epoch.
 
     Attributes:
         lengths: number of tokens of each example, both sides together, after cutting: the most
-            that it has in any epoch under any objective of the plan.
+            that it has in any epoch under any objective of the plan, without BPE-dropout.
     """
 
     def __init__(
-        self, split: EncodedPairs, plan: Plan, *, seed: int, sentences: TokenColumn | None = None
+        self,
+        split: EncodedPairs,
+        plan: Plan,
+        maker: ExampleMaker,
+        *,
+        sentences: TokenColumn | None = None,
+        teacher: TeacherSummaries | None = None,
+        teacher_share: float = 0.0,
     ) -> None:
         self.split = split
         self.plan = plan
-        self.seed = seed
+        self.maker = maker
         self.sentences = sentences
+        self.teacher = teacher
+        self.teacher_share = teacher_share
         objectives = dict.fromkeys(objective for _, objective in plan.objectives)
         self.lengths = np.max([self._lengths(objective) for objective in objectives], axis=0)
 
     def _lengths(self, objective: Objective) -> NDArray[np.integer]:
         if objective == "summarize":
-            return self.split.lengths
+            return self._summarize_lengths()
         layout = self.split.layout
         lengths = []
         for example, tokens in enumerate(self.split.documents.lengths.tolist()):
@@ -344,6 +383,13 @@ class TrainingExamples:
                 lengths.append(visible + 2 * spans + 3)
         return np.array(lengths)
 
+    def _summarize_lengths(self) -> NDArray[np.integer]:
+        if self.teacher is None:
+            return self.split.lengths
+        uncut = np.array([len(ids) + 2 for ids in self.teacher.ids])
+        summaries = np.minimum(uncut, self.split.layout.max_summary_tokens)
+        return np.maximum(self.split.lengths, self.split.document_lengths + summaries)
+
     def _gaps(self, example: int, tokens: int) -> int:
         """Return how many sentences are left out of a document at most; 0: it is infilled."""
         sentences = self._sentences(example)
@@ -356,17 +402,36 @@ class TrainingExamples:
         summaries: list[Ids] = []
         indices = drawn.indices.tolist()
         for index in indices:
-            document, summary = make_example(
-                drawn.objective,
-                self.split.documents[index],
-                self.split.summaries[index],
-                self._sentences(index),
-                layout=self.split.layout,
-                place=(self.seed, drawn.epoch, index),
-            )
+            example = self._example(index, drawn.epoch)
+            document, summary = self.maker.make(example, drawn.objective, drawn.epoch)
             documents.append(document)
             summaries.append(summary)
         return self.split.layout.batch(indices, documents, summaries)
+
+    def _example(self, index: int, epoch: int) -> Example:
+        summary = self.split.summaries[index]
+        from_teacher = self.teacher is not None and self._asks_teacher(index, epoch)
+        if self.teacher is not None and from_teacher:
+            summary = self.teacher.ids[index]
+
+        texts = ("", "")
+        if self.maker.dropout is not None:
+            text = self.split.pairs.references[index][0]
+            if self.teacher is not None and from_teacher:
+                text = self.teacher.texts[index]
+            texts = (self.split.pairs.documents[index], text)
+        return Example(
+            number=index,
+            document=self.split.documents[index],
+            summary=summary,
+            texts=texts,
+            sentences=self._sentences(index),
+        )
+
+    def _asks_teacher(self, index: int, epoch: int) -> bool:
+        """Return whether an example has the teacher's summary in an epoch."""
+        place = [self.maker.seed, epoch, index, TEACHER]
+        return bool(np.random.default_rng(place).random() < self.teacher_share)
 
     def _sentences(self, example: int) -> Ids:
         return NOT_NEEDED if self.sentences is None else self.sentences[example]

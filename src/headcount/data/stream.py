@@ -15,9 +15,16 @@ from tokenizers import Tokenizer
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from headcount.data.arrow_table import CHUNK
-from headcount.data.batches import Batch, Layout
+from headcount.data.batches import Batch
 from headcount.data.loader import WorkerLoader, check_made_of
-from headcount.data.objectives import NOT_NEEDED, Plan, SplitUnits, find_sentences, make_example
+from headcount.data.objectives import (
+    NOT_NEEDED,
+    Example,
+    ExampleMaker,
+    Plan,
+    SplitUnits,
+    find_sentences,
+)
 from headcount.data.sources import Source
 from headcount.data.tokens import Ids, encode, split_by_text
 from headcount.errors import ConfigError
@@ -28,26 +35,7 @@ from headcount.watchdog import ignore_stop_signals
 # whether the epoch ends.
 ENDLESS = 2**31 - 1
 
-Example = tuple[int, str, str]  # a number that no other pair of the source has, document, summary
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedExample:
-    """A streamed pair as uncut token ids.
-
-    Attributes:
-        turn: how often the source was read before.
-        index: a number that no other pair of the source has.
-        document: its token ids.
-        summary: likewise.
-        sentences: the first token of each sentence of the document, if any objective needs it.
-    """
-
-    turn: int
-    index: int
-    document: Ids
-    summary: Ids
-    sentences: Ids
+Pair = tuple[int, str, str]  # a number that no other pair of the source has, document, summary
 
 
 @dataclass(frozen=True)
@@ -67,10 +55,9 @@ class Stream(IterableDataset[Batch | WorkerError]):
     Attributes:
         source: the training split.
         tokenizer: from ``headcount.data.tokenizer``.
-        layout: how examples are cut and closed.
+        maker: makes the examples, with the layout in which they are cut and closed.
         budget: maximum number of tokens of a batch.
         buffer: number of pairs from which the next one is drawn.
-        seed: of the draws.
         plan: the objectives.
         split_units: finds sentences, or lines; needed for gap sentences.
         process: which process this is.
@@ -79,10 +66,9 @@ class Stream(IterableDataset[Batch | WorkerError]):
 
     source: Source
     tokenizer: Tokenizer
-    layout: Layout
+    maker: ExampleMaker
     budget: int
     buffer: int
-    seed: int
     plan: Plan = Plan()
     split_units: SplitUnits | None = None
     process: int = 0
@@ -112,37 +98,27 @@ class Stream(IterableDataset[Batch | WorkerError]):
         summaries: list[Ids] = []
         room = self.budget
         position = number  # of the batch among those of all workers, which take turns
-        for example in self._encoded(examples):
-            document, summary = self._make(example, position)
-            tokens = self.layout.num_tokens(document, summary)
+        layout = self.maker.layout
+        for turn, example in self._encoded(examples):
+            document, summary = self.maker.make(example, self.plan.objective(position), turn)
+            tokens = layout.num_tokens(document, summary)
             if tokens > room:
-                yield self.layout.batch(indices, documents, summaries)
+                yield layout.batch(indices, documents, summaries)
                 indices = []
                 documents = []
                 summaries = []
                 room = self.budget
                 position += workers
-                document, summary = self._make(example, position)
-                tokens = self.layout.num_tokens(document, summary)
-            indices.append(example.index)
+                document, summary = self.maker.make(example, self.plan.objective(position), turn)
+                tokens = layout.num_tokens(document, summary)
+            indices.append(example.number)
             documents.append(document)
             summaries.append(summary)
             room -= tokens
 
-    def _make(self, example: EncodedExample, position: int) -> tuple[Ids, Ids]:
-        """Return document and summary as the objective of a batch has them."""
-        return make_example(
-            self.plan.objective(position),
-            example.document,
-            example.summary,
-            example.sentences,
-            layout=self.layout,
-            place=(self.seed, example.turn, example.index),
-        )
-
-    def _encoded(self, examples: Iterator[tuple[int, Example]]) -> Iterator[EncodedExample]:
-        """Encode examples, ``CHUNK`` at a time."""
-        while chunk := list(islice(examples, CHUNK)):
+    def _encoded(self, pairs: Iterator[tuple[int, Pair]]) -> Iterator[tuple[int, Example]]:
+        """Encode pairs, ``CHUNK`` at a time; yield each with its turn."""
+        while chunk := list(islice(pairs, CHUNK)):
             texts = [document for _, (_, document, _) in chunk]
             documents = split_by_text(encode(self.tokenizer, texts))
             summaries = split_by_text(encode(self.tokenizer, [each[2] for _, each in chunk]))
@@ -150,13 +126,20 @@ class Stream(IterableDataset[Batch | WorkerError]):
             if self.plan.uses("gap_sentences"):
                 assert self.split_units is not None
                 sentences = find_sentences(texts, self.tokenizer, self.split_units)
-            for number, (turn, (index, _, _)) in enumerate(chunk):
-                yield EncodedExample(
-                    turn, index, documents[number], summaries[number], sentences[number]
+            for row, (turn, (number, document, summary)) in enumerate(chunk):
+                yield (
+                    turn,
+                    Example(
+                        number=number,
+                        document=documents[row],
+                        summary=summaries[row],
+                        texts=(document, summary),
+                        sentences=sentences[row],
+                    ),
                 )
 
-    def _shuffled(self, part: int, parts: int) -> Iterator[tuple[int, Example]]:
-        random = np.random.default_rng([self.seed, part])
+    def _shuffled(self, part: int, parts: int) -> Iterator[tuple[int, Pair]]:
+        random = np.random.default_rng([self.maker.seed, part])
         examples = self._repeated(part, parts)
         waiting = list(islice(examples, self.buffer))
         for example in examples:
@@ -164,7 +147,7 @@ class Stream(IterableDataset[Batch | WorkerError]):
             yield waiting[drawn]
             waiting[drawn] = example
 
-    def _repeated(self, part: int, parts: int) -> Iterator[tuple[int, Example]]:
+    def _repeated(self, part: int, parts: int) -> Iterator[tuple[int, Pair]]:
         """Yield a part of the pairs again and again, each with the number of the turn; nothing if
         it has none."""
         # With more workers than rows some of them have nothing to do. Only the first worker of a
@@ -184,7 +167,7 @@ class Stream(IterableDataset[Batch | WorkerError]):
 
 def read_pairs(
     source: Source, part: int = 0, parts: int = 1, *, report: bool = True, required: bool = True
-) -> Iterator[Example]:
+) -> Iterator[Pair]:
     """Yield a part of the pairs once, in the order of the source.
 
     Args:

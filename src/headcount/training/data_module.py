@@ -3,7 +3,7 @@
 ``setup`` loads the splits, the tokenizer and the tokens; the three loaders make batches of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -18,12 +18,14 @@ from tokenizers import Tokenizer
 from headcount.config.schema import Config
 from headcount.data.audit import prepare_audit, show
 from headcount.data.batches import Batch, EncodedPairs, Layout, by_length
+from headcount.data.bpe_dropout import BpeDropout
 from headcount.data.loader import DecodingLoader, TrainingLoader, decoding_loader
-from headcount.data.objectives import Plan, TrainingExamples, prepare_sentences
+from headcount.data.objectives import ExampleMaker, Plan, TrainingExamples, prepare_sentences
 from headcount.data.pairs import Pairs
 from headcount.data.sampler import TokenBudgetSampler
 from headcount.data.sources import Datasets, load_splits, open_source
 from headcount.data.stream import Stream, StreamLoader, read_pairs
+from headcount.data.teacher import TeacherSummaries, read_teacher_summaries
 from headcount.data.tokenizer import prepare_tokenizer
 from headcount.data.tokens import fingerprint, prepare_tokens
 from headcount.errors import ConfigError
@@ -32,6 +34,7 @@ from headcount.terminal import print_line
 
 __all__ = ["Batch", "EncodedPairs", "SummarizationDataModule", "by_length"]
 
+CHECKED_TEXTS = 20  # on which BPE-dropout is compared with the tokenizer
 LIMITS = {"validation": "limit_val_batches", "test": "limit_predict_batches"}
 
 
@@ -194,6 +197,7 @@ class SummarizationDataModule(pl.LightningDataModule):
         }
         objectives = [(begin, stage.objective) for begin, stage in self.config.stage_plan]
         made_of["stages"] = objectives
+        made_of["data.bpe_dropout"] = data.bpe_dropout
         accumulate = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
         plan = Plan(objectives=objectives, batches_per_step=accumulate)
         if data.streaming:
@@ -204,6 +208,9 @@ class SummarizationDataModule(pl.LightningDataModule):
 
         made_of["data.length_pools"] = data.length_pools
         examples = self._training_examples(plan)
+        if examples.teacher is not None:
+            made_of["data.teacher_summaries"] = examples.teacher.sha256
+            made_of["data.teacher_share"] = data.teacher_share
         sampler = TokenBudgetSampler(
             examples.lengths,
             budget=data.batch_tokens,
@@ -238,20 +245,52 @@ class SummarizationDataModule(pl.LightningDataModule):
                 split_units=partial(split_units, unit=unit),
                 cache_dir=self.config.data.cache_dir,
             )
-        return TrainingExamples(split, plan, seed=self.config.seed, sentences=sentences)
+        return TrainingExamples(
+            split,
+            plan,
+            self._example_maker(split.pairs.documents[:CHECKED_TEXTS]),
+            sentences=sentences,
+            teacher=self._read_teacher(split.pairs),
+            teacher_share=self.config.data.teacher_share,
+        )
+
+    def _example_maker(self, texts: Sequence[str]) -> ExampleMaker:
+        """Return what makes training examples.
+
+        Args:
+            texts: on which BPE-dropout checks that it knows the tokenizer.
+        """
+        data = self.config.data
+        return ExampleMaker(
+            layout=Layout.from_tokenizer(
+                self.tokenizer, data.max_document_tokens, data.max_summary_tokens
+            ),
+            seed=self.config.seed,
+            dropout=BpeDropout(self.tokenizer, data.bpe_dropout, texts)
+            if data.bpe_dropout
+            else None,
+        )
+
+    def _read_teacher(self, pairs: Pairs) -> TeacherSummaries | None:
+        path = self.config.data.teacher_summaries
+        if path is None:
+            return None
+        teacher = read_teacher_summaries(path, pairs, self.tokenizer)
+        print_line(
+            f"train: {teacher.number:,} of {len(pairs):,} examples have a summary by other models "
+            f"(data.teacher_summaries), used with probability {self.config.data.teacher_share}"
+        )
+        return teacher
 
     def _stream(self, plan: Plan, rank: int, world_size: int) -> Stream:
         data = self.config.data
-        layout = Layout.from_tokenizer(
-            self.tokenizer, data.max_document_tokens, data.max_summary_tokens
-        )
+        texts = [document for _, document, _ in islice(read_pairs(self.streamed), CHECKED_TEXTS)]
         return Stream(
             source=self.streamed,
             tokenizer=self.tokenizer,
-            layout=layout,
+            maker=self._example_maker(texts),
             budget=data.batch_tokens,
             buffer=data.shuffle_buffer,
-            seed=self.config.seed,
             plan=plan,
             split_units=partial(split_units, unit=self.config.evaluation.unit),
             process=rank,

@@ -1,0 +1,87 @@
+"""Summaries by other models: whose they are, and when they are used."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headcount.data.batches import EncodedPairs
+from headcount.data.objectives import Drawn, ExampleMaker, Plan, TrainingExamples
+from headcount.data.pairs import Pairs
+from headcount.data.teacher import read_teacher_summaries
+from headcount.data.tokenizer import train_tokenizer
+from headcount.errors import ConfigError
+
+DOCUMENTS = [f"document {n}" for n in range(40)]
+PAIRS = Pairs(
+    ids=[str(n) for n in range(40)],
+    documents=DOCUMENTS,
+    references=[[f"reference {n}", "another"] for n in range(40)],
+)
+TOKENIZER = train_tokenizer(DOCUMENTS, "bpe", 300)
+
+
+def write(rows: list[dict[str, Any]]) -> str:
+    Path("teacher.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return "teacher.jsonl"
+
+
+def row(n: int, **changes: Any) -> dict[str, Any]:
+    return {"id": str(n), "summary": f"taught {n}", "document": DOCUMENTS[n], **changes}
+
+
+def test_each_summary_finds_its_example_by_its_id() -> None:
+    path = write([row(5), row(2, summary=""), row(7, id=7)])
+    teacher = read_teacher_summaries(path, PAIRS, TOKENIZER)
+    assert teacher.texts[5] == "taught 5" and teacher.texts[7] == "taught 7"
+    assert [teacher.texts[n] for n in (0, 2)] == ["reference 0", "reference 2"]
+    assert teacher.number == 2
+    assert [TOKENIZER.decode(ids.tolist()) for ids in teacher.ids] == teacher.texts
+
+
+def test_what_does_not_belong_to_the_training_split_is_rejected() -> None:
+    bare = [{"id": n, "summary": "s"} for n in range(40)]
+    read_teacher_summaries(write(bare), PAIRS, TOKENIZER)
+    shifted = [{"id": n, "summary": "s"} for n in range(1, 40)]  # numbers of other rows
+    rejected = {
+        "39 summaries without documents for 40 training examples; legal: ": shifted,
+        "teacher.jsonl:1: the training split has no example with the id 41; legal: ": [
+            row(1, id=41)
+        ],
+        "teacher.jsonl:2: its document is not that of the training example 3; legal: ": [
+            row(2), row(3, document="another")
+        ],
+        "it has no summary; legal: ": [row(1, summary="")],
+    }  # fmt: skip
+    for message, rows in rejected.items():
+        with pytest.raises(
+            ConfigError, match=rf"^data.teacher_summaries=teacher.jsonl: {message}[^\n]*$"
+        ):
+            read_teacher_summaries(write(rows), PAIRS, TOKENIZER)
+    with pytest.raises(ConfigError, match="^data.teacher_summaries=none: no such file; legal: "):
+        read_teacher_summaries("none", PAIRS, TOKENIZER)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_share_of_epochs_in_which_the_teacher_is_heard(share: float) -> None:
+    split = EncodedPairs(PAIRS, TOKENIZER, 20, 20)
+    teacher = read_teacher_summaries(write([row(n) for n in range(40)]), PAIRS, TOKENIZER)
+    maker = ExampleMaker(layout=split.layout, seed=0)
+    examples = TrainingExamples(split, Plan(), maker, teacher=teacher, teacher_share=share)
+    heard = []
+    for epoch in range(20):
+        batch = examples.batch(Drawn(indices=np.arange(40), epoch=epoch, objective="summarize"))
+        assert (np.add(batch.document_lengths, batch.summary_lengths) <= examples.lengths).all()
+        texts = [
+            TOKENIZER.decode(ids.tolist())
+            for ids in batch.summary_ids.split(batch.summary_lengths)
+        ]
+        heard.append([text == f"taught {n}" for n, text in enumerate(texts)])
+        assert all(
+            is_taught or t == f"reference {n}"
+            for n, (is_taught, t) in enumerate(zip(heard[-1], texts, strict=True))
+        )
+    assert np.mean(heard) == pytest.approx(share, abs=0.08)
+    assert heard[0] != heard[1] or share in (0.0, 1.0)
