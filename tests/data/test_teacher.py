@@ -6,13 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
 
+from headcount.commands.evaluate import evaluate
+from headcount.commands.summarize import summarize
+from headcount.commands.train import train
+from headcount.config.load import load
 from headcount.data.batches import EncodedPairs
 from headcount.data.objectives import Drawn, ExampleMaker, Plan, TrainingExamples
 from headcount.data.pairs import Pairs
 from headcount.data.teacher import read_teacher_summaries
 from headcount.data.tokenizer import train_tokenizer
 from headcount.errors import ConfigError
+from tests.training.stopping import watched
 
 DOCUMENTS = [f"document {n}" for n in range(40)]
 PAIRS = Pairs(
@@ -62,6 +69,60 @@ def test_what_does_not_belong_to_the_training_split_is_rejected() -> None:
             read_teacher_summaries(write(rows), PAIRS, TOKENIZER)
     with pytest.raises(ConfigError, match="^data.teacher_summaries=none: no such file; legal: "):
         read_teacher_summaries("none", PAIRS, TOKENIZER)
+
+
+class Summaries(Callback):
+    """Keeps the texts of the training summaries by their examples."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, *_: Any
+    ) -> None:
+        ids = trainer.datamodule.splits["train"].pairs.ids
+        summaries = batch.summary_ids.split(batch.summary_lengths)
+        for index, tokens in zip(batch.indices, summaries, strict=True):
+            self.texts[ids[index]] = pl_module.tokenizer.decode(tokens.tolist())
+
+
+@pytest.mark.usefixtures("unpictured")
+def test_a_student_learns_from_what_evaluate_and_summarize_write(
+    finished_run: Path, small, tmp_path: Path
+) -> None:
+    """The commands of docs/training.md: two models are the teacher, a third one the student."""
+    config = str(finished_run / "config.yaml")
+    short = ["generation.min_tokens=4", "generation.max_tokens=8"]
+    evaluated = tmp_path / "teacher"
+    evaluate(
+        finished_run,
+        load([config], ["data.test_split=train", "evaluation.baselines=[]", *short]),
+        others=[finished_run],
+        out=evaluated,
+    )
+    summarized = tmp_path / "teacher.jsonl"
+    train_file = Path(load([config], []).data.path) / "train.jsonl"
+    summarize(finished_run, load([config], short), str(train_file), out=summarized)
+
+    predictions = evaluated / "predictions.jsonl"
+    assert "document" in json.loads(predictions.read_text().splitlines()[0])
+    assert "document" not in json.loads(summarized.read_text().splitlines()[0])
+    for path in (predictions, summarized):
+        summaries = Summaries()
+        with watched(summaries):
+            train(
+                small(
+                    f"data.teacher_summaries={path}",
+                    "data.teacher_share=1",
+                    "trainer.max_steps=2",
+                    "evaluation.baselines=[]",
+                    f"run.folder={path.stem}-student",
+                )
+            )
+        rows = map(json.loads, path.read_text().splitlines())
+        expected = {row["id"]: row["summary"] for row in rows}
+        assert len(summaries.texts) > 10
+        assert all(text == expected[identifier] for identifier, text in summaries.texts.items())
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])

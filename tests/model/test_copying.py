@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from headcount.model.copying import mixture, pointer
+from headcount.model.copying import mixture, next_token_mixture, pointer
 from headcount.model.output import ModelOutput
 from tests.model.builds import ARCHITECTURES, SUMMARIES, VOCABULARY, batch, ids, make
 
@@ -33,6 +33,25 @@ def test_distribution_sums_to_one_and_equals_a_dense_one(architecture: str) -> N
     expected = -dense_reference(prediction).log().gather(1, targets[:, None]).mean()
     assert prediction.loss(targets).item() == pytest.approx(expected.item(), rel=1e-10)
     assert torch.equal(prediction.most_likely(), dense_reference(prediction).argmax(-1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_generation_mixes_bit_for_bit(is_shared: bool, dtype: torch.dtype) -> None:
+    """Also with gates that are shut, and tokens that occur several times; but for log-probabilities
+    that no search ever chooses."""
+    torch.manual_seed(0)
+    logits = (torch.randn(40, 90) * 6).to(dtype)
+    gates = torch.linspace(-30, 30, 40).to(dtype)
+    pointers = torch.rand(40, 25).mul(9).softmax(-1).to(dtype)
+    documents = torch.randint(0, 50, (25,) if is_shared else (40, 25))
+    assert len(documents.flatten()[:25].unique()) < 25
+    expected = mixture(logits, gates, pointers, documents)
+    found = next_token_mixture(logits, gates, pointers, documents)
+    is_probable = expected > -25
+    assert is_probable.float().mean() > 0.5
+    assert torch.equal(found[is_probable], expected[is_probable])
+    assert (found[~is_probable] <= expected[~is_probable]).all()
 
 
 def test_gradient_is_finite_where_a_target_is_not_in_the_document() -> None:

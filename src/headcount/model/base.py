@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headcount.config.schema import Positions
-from headcount.model.copying import mixture, pointer
+from headcount.model.copying import next_token_mixture, pointer
 from headcount.model.dropout import Dropout
 from headcount.model.output import ModelOutput
 from headcount.model.positions import sinusoids
@@ -236,6 +236,6 @@ class SummaryModel(nn.Module, Generic[AnyState]):
         ids_RS = state.document_ids_BS[:, None].expand(-1, width, -1).flatten(0, 1)
         gate_R = self.copy_gate(hidden_BWD).flatten()
         pointer_RS = state.attention_BWS.flatten(0, 1)
-        return mixture(logits_BWV.flatten(0, 1), gate_R, pointer_RS, ids_RS).view(
+        return next_token_mixture(logits_BWV.flatten(0, 1), gate_R, pointer_RS, ids_RS).view(
             documents, width, -1
         )

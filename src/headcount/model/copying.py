@@ -32,6 +32,34 @@ def mixture(logits_RV: Tensor, gate_R: Tensor, pointer_RS: Tensor, ids_S: Tensor
     return mix(upcast(logits_RV).log_softmax(-1), copied_RV, gate_R[:, None])
 
 
+@torch.no_grad()
+def next_token_mixture(
+    logits_RV: Tensor, gate_R: Tensor, pointer_RS: Tensor, ids_S: Tensor
+) -> Tensor:
+    """Return what ``mixture`` returns, without a gradient, about four times as fast.
+
+    Only the tokens of the document are mixed; of any other one nothing is copied. ``mixture``
+    gives those ``EPSILON`` instead of zero, which in fp32 makes a difference for log-probabilities
+    below -25 only.
+
+    Args:
+        logits_RV: as in ``mixture``.
+        gate_R: likewise.
+        pointer_RS: likewise.
+        ids_S: likewise.
+    """
+    log_generated_RV = upcast(logits_RV).log_softmax(-1)
+    ids_RS = ids_S.expand(pointer_RS.shape).long()
+    copied_RV = torch.zeros_like(log_generated_RV)
+    copied_RV.scatter_add_(1, ids_RS, pointer_RS.to(copied_RV.dtype))
+
+    # A token that is several times in the document gets the same value each time.
+    gate_R1 = gate_R[:, None]
+    mixed_RS = mix(log_generated_RV.gather(1, ids_RS), copied_RV.gather(1, ids_RS), gate_R1)
+    log_from_vocabulary_RV = F.logsigmoid(-upcast(gate_R1)) + log_generated_RV
+    return log_from_vocabulary_RV.scatter_(1, ids_RS, mixed_RS)
+
+
 def mix(log_generated: Tensor, copied: Tensor, gate: Tensor) -> Tensor:
     """Return log((1 - p) x generated + p x copied), with p the sigmoid of the gate."""
     gate = upcast(gate)
