@@ -49,7 +49,7 @@ def test_generation_mixes_bit_for_bit(is_shared: bool, dtype: torch.dtype) -> No
     expected = mixture(logits, gates, pointers, documents)
     found = next_token_mixture(logits, gates, pointers, documents)
     is_probable = expected > -25
-    assert is_probable.float().mean() > 0.5
+    assert 0.2 < is_probable.float().mean() < 0.9
     assert torch.equal(found[is_probable], expected[is_probable])
     assert (found[~is_probable] <= expected[~is_probable]).all()
 
