@@ -193,14 +193,14 @@ def test_the_plan_counts_optimizer_steps() -> None:
     assert plan.uses("infill") and not plan.uses("gap_sentences")
 
 
-@pytest.mark.parametrize("streaming", ["false", "true"])
+@pytest.mark.parametrize("changes", [[], ["data.streaming=true"]])
 @pytest.mark.parametrize("objective", ["gap_sentences", "infill"])
 def test_nothing_of_validation_and_test_is_learned_from(
-    objective: str, streaming: str, small
+    objective: str, changes: list[str], small
 ) -> None:
     """Everything that training reads and writes is text of the training documents."""
     data = SummarizationDataModule(
-        small(f"data.objective={objective}", f"data.streaming={streaming}", "evaluation.unit=line")
+        small(f"data.objective={objective}", "evaluation.unit=line", *changes)
     )
     data.setup()
     whole = SummarizationDataModule(small())

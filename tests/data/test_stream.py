@@ -32,7 +32,7 @@ def data(tmp_path: Path) -> DataConfig:
         (tmp_path / "data" / f"train-{file}.jsonl").write_text(
             "".join(json.dumps(row) + "\n" for row in rows)
         )
-    return replace(load([], [f"data.path={tmp_path / 'data'}"]).data, remember_digest=True)
+    return replace(load([], [f"data.path={tmp_path / 'data'}"]).data, streaming=True)
 
 
 def loader(
