@@ -73,3 +73,27 @@ def test_links_lead_somewhere(page: Path) -> None:
         # The site makes a page of docstrings for each package.
         is_made = page.parent.name == "reference" and target.endswith(".md")
         assert is_made or (page.parent / target).exists(), target
+
+
+def test_figures_are_those_of_the_pages() -> None:
+    number = r"\d+\.\d\d?"
+    [answer] = re.findall(r"\*\*The answer so far.*?\n\n", README, re.S)
+    study = (ROOT / "experiments/head_count/README.md").read_text()
+    found = re.findall(r"\d+\.\d\d", answer)
+    assert found and all(figure in study for figure in found)
+
+    # The rows of the demo are those of its table.
+    demo = (ROOT / "docs/benchmarks.md").read_text().split("## DialogSum")[0]
+    [output] = re.findall(r"docstrings, test: 979 examples.*?```", README, re.S)
+    shown = re.findall(number, output)
+    assert len(shown) == 27 and all(figure in demo for figure in shown)
+
+
+def test_readme_is_short() -> None:
+    lines = README.splitlines()
+    assert len(lines) <= 120
+    assert all(len(line) <= 100 for line in lines if line.startswith("|"))
+    prose = re.sub(r"```.*?```", "", README, flags=re.S)
+    for paragraph in prose.split("\n\n"):
+        if paragraph.strip()[:1] not in ("|", "-"):
+            assert len(paragraph.strip().splitlines()) <= 4, paragraph

@@ -1,5 +1,6 @@
 """The Python interface: what a script or a notebook needs, in a few functions.
 
+```python
 import headcount
 import pytorch_lightning as pl
 
@@ -12,6 +13,7 @@ folder = headcount.train(config, callbacks=[MyCallback()])  # as the command doe
 run = headcount.load_run("runs/docstrings-1")
 run.summarize(["A long text."])
 run.attention("A long text.")["cross.2"]     # [heads, summary tokens, document tokens]
+```
 """
 
 from collections.abc import Sequence
