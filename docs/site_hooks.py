@@ -23,6 +23,7 @@ from headcount.config.load import schema_rows
 from headcount.config.schema import Config
 
 ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 KEYS_MARKER = "<!-- the site has the table of keys here -->"
 PACKAGES = {
     "api": "The functions at the package's top: `headcount.load_run` and the others.",
@@ -52,44 +53,61 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Insert the key reference, and lead links to the repository."""
+    """Insert the key reference, and rewrite links to the repository."""
     if page.file.src_uri == "reference/index.md":
         lines = [f"- [headcount.{name}]({name}.md): {text}" for name, text in PACKAGES.items()]
         markdown += "\n" + "\n".join(lines) + "\n"
     if page.file.src_uri == "configuration.md":
         markdown = markdown.replace(KEYS_MARKER, key_reference())
-    folder = (ROOT / "docs" / page.file.src_uri).parent
-    return re.sub(
-        r"(?<!!)\[([^][]*)\]\((\.\./[^)\s]*)\)",
-        lambda link: repository_link(link[1], link[2], folder, page.file.src_uri, files),
-        markdown,
-    )
+    return rewrite_links(markdown, page.file.src_uri)
 
 
-def repository_link(text: str, target: str, folder: Path, page: str, files: Files) -> str:
-    """Return a link to a file of the repository that is no page of the site.
+def rewrite_links(markdown: str, page: str) -> str:
+    """Return the text of a page, its relative links as the site needs them.
 
-    On GitHub's runners the environment names the repository. Elsewhere the text stays, without a
-    link.
+    Args:
+        markdown: with links as they are right in the repository.
+        page: its path in the site; the pages in ``tutorials/`` come from notebooks at the top.
     """
-    name, _, anchor = target.partition("#")
-    path = Path(os.path.normpath(folder / name))
-    if path.is_relative_to(ROOT / "docs"):
-        return f"[{text}]({target})"
-    if not path.exists():
-        log.warning(f"{page}: a link leads to {target}, which is not in the repository")
+    site_folder = (DOCS / page).parent
+    source_folder = ROOT / "tutorials" if page.startswith("tutorials/") else site_folder
 
-    # A notebook has a page.
-    inside = path.relative_to(ROOT).as_posix()
-    if path.suffix == ".ipynb":
-        return f"[{text}]({os.path.relpath(ROOT / 'docs' / inside, folder)[:-6]}.md)"
+    def rewrite(link: re.Match[str]) -> str:
+        text, target = link.groups()
+        name, hash_sign, anchor = target.partition("#")
+        path = Path(os.path.normpath(source_folder / name))
+        return (
+            f"[{text}]({address})" if (address := address_of(path, hash_sign + anchor)) else text
+        )
 
+    def address_of(path: Path, anchor: str) -> str | None:
+        inside = path.relative_to(ROOT).as_posix()
+        is_made = path.parent == DOCS / "reference" and path.suffix == ".md"
+        if not path.exists() and not is_made:
+            log.warning(f"{page}: a link leads to {inside}, which is not in the repository")
+        if path.suffix == ".ipynb":
+            path = (DOCS / inside).with_suffix(".md")
+        if path.is_relative_to(DOCS):
+            return os.path.relpath(path, site_folder) + anchor
+        return repository_address(inside, anchor)
+
+    # Code stays as it is.
+    parts = re.split(r"(?ms)(^```.*?^```)", markdown)
+    link = re.compile(r"(?<!!)\[([^][]*)\]\((?!https?:|#)([^)\s]+)\)")
+    parts[::2] = [link.sub(rewrite, part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def repository_address(inside: str, anchor: str) -> str | None:
+    """Return the web address of a file of the repository.
+
+    On GitHub's runners the environment names the repository; elsewhere there is none.
+    """
     repository = os.environ.get("GITHUB_REPOSITORY")
     if repository is None:
-        return text
+        return None
     server = os.environ.get("GITHUB_SERVER_URL", "https://github.com")
-    end = f"#{anchor}" if anchor else ""
-    return f"[{text}]({server}/{repository}/blob/main/{inside}{end})"
+    return f"{server}/{repository}/blob/main/{inside}{anchor}"
 
 
 def key_reference() -> str:

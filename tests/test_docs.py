@@ -35,19 +35,30 @@ def test_every_key_is_in_the_reference(hooks: ModuleType) -> None:
 def test_links_to_the_repository(
     hooks: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    docs = ROOT / "docs"
     monkeypatch.setenv("GITHUB_REPOSITORY", "some/fork")
-    link = hooks.repository_link("config", "../mkdocs.yml", docs, "data.md", [])
-    assert link == "[config](https://github.com/some/fork/blob/main/mkdocs.yml)"
-    link = hooks.repository_link("data", "../data.md#tokens", docs / "reference", "index.md", [])
-    assert link == "[data](../data.md#tokens)"
-    link = hooks.repository_link("one", "../tutorials/attention.ipynb", docs, "index.md", [])
-    assert link == "[one](tutorials/attention.md)"
+    for page, link, expected in (
+        ("data.md", "../mkdocs.yml", "https://github.com/some/fork/blob/main/mkdocs.yml"),
+        ("reference/index.md", "../data.md#tokens", "../data.md#tokens"),
+        ("reference/index.md", "model.md", "model.md"),
+        ("index.md", "../tutorials/attention.ipynb", "tutorials/attention.md"),
+        ("tutorials/attention.md", "sequence_to_sequence.ipynb", "sequence_to_sequence.md"),
+        ("tutorials/attention.md", "../docs/heads.md#roles", "../heads.md#roles"),
+        ("tutorials/attention.md", "https://pytorch.org", "https://pytorch.org"),
+    ):
+        with caplog.at_level(logging.WARNING):
+            assert hooks.rewrite_links(f"a [b]({link}) c", page) == f"a [b]({expected}) c"
+    assert not caplog.records
+
+    code = "```python\nfunctions[0](x)\n```"
+    assert hooks.rewrite_links(code, "data.md") == code
+
+    # Without a repository's address the text stays.
+    monkeypatch.delenv("GITHUB_REPOSITORY")
+    assert hooks.rewrite_links("a [b](../mkdocs.yml) c", "data.md") == "a b c"
 
     # A file that is not there fails the strict build.
-    with caplog.at_level(logging.WARNING):
-        hooks.repository_link("gone", "../src/gone.py", docs, "data.md", [])
-    assert "data.md: a link leads to ../src/gone.py" in caplog.text
+    hooks.rewrite_links("a [b](../src/gone.py) c", "data.md")
+    assert "data.md: a link leads to src/gone.py" in caplog.text
 
 
 def test_a_notebook_becomes_a_page(hooks: ModuleType, tmp_path: Path) -> None:
