@@ -163,7 +163,7 @@ def delete_row(root: Path, row: Row) -> set[str]:
     """Delete a feature from a tree, and return the files that were edited."""
     for path in row.paths:
         target = root / path
-        if target.is_dir():
+        if target.is_dir() and not target.is_symlink():
             shutil.rmtree(target)
         else:
             target.unlink()
@@ -191,7 +191,7 @@ def copy_tree(to: Path) -> Path:
     """Copy the files of the repository, without what tools have made."""
     ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info")
     for name in ("src", "tests", "configs", "experiments", "benchmarks", "docs"):
-        shutil.copytree(ROOT / name, to / name, ignore=ignored)
+        shutil.copytree(ROOT / name, to / name, symlinks=True, ignore=ignored)
     for file in ROOT.glob("*.*"):
         if file.is_file():
             shutil.copy(file, to)

@@ -10,7 +10,6 @@ from headcount.config.schema import Config
 from headcount.errors import ConfigError, legal_names
 from headcount.heads.attention_files import save_maps
 from headcount.heads.attention_maps import AttentionMap, document_part, maps_of_text
-from headcount.model.gpt import GPT
 from headcount.plot_style import save_figure
 from headcount.runs.files import name_unwritable
 from headcount.runs.folder import RunFile
@@ -64,7 +63,7 @@ def attention(
 
     summarizer = load_summarizer([run], config)
     maps = maps_of_text(summarizer, text)
-    chosen = _choose(summarizer, maps, block)
+    chosen = _choose(maps, block)
     for out in outs:
         if out.suffix == ARRAYS:
             save_maps(maps, summarizer.token_name, out)
@@ -107,29 +106,19 @@ def _example(run: Path, wanted: str | None) -> str:
     )
 
 
-def _choose(
-    summarizer: Summarizer, maps: Sequence[AttentionMap], block: str | None
-) -> AttentionMap:
+def _choose(maps: Sequence[AttentionMap], block: str | None) -> AttentionMap:
     """Return the map of a block; without one the last layer's attention to the document."""
     if block is None:
         last = maps[-1]
-        if isinstance(summarizer.model, GPT):
-            return document_part(last, _document_tokens(maps))
-        return last
+        if last.positions is None:
+            return last
+        # The last layer of a decoder-only model has queries of the summary only, so the first one
+        # comes right after the document.
+        return document_part(last, int(last.positions[0]))
     by_name = {each.block: each for each in maps}
     if block not in by_name:
         raise ConfigError(f"--block {block}: not in this model; {legal_names(block, [*by_name])}")
     return by_name[block]
-
-
-def _document_tokens(maps: Sequence[AttentionMap]) -> int:
-    """Return how many tokens of a decoder-only model's text are the document.
-
-    The last layer has queries of the summary only.
-    """
-    positions = maps[-1].positions
-    assert positions is not None
-    return int(positions[0])
 
 
 def _draw(summarizer: Summarizer, chosen: AttentionMap, path: Path) -> None:
