@@ -257,17 +257,27 @@ def heads(
 @app.command(
     epilog="Examples:\n\n- `headcount prune runs/docstrings-1 pruned --keep 18`\n\n"
     "- `headcount prune runs/docstrings-1 pruned --keep 18 --by random --seed 1`\n\n"
+    "- `headcount prune runs/gated-1 pruned --by gates` after a training with heads.gates=l0\n\n"
     "- `headcount summarize pruned notes.txt` then works as with any run"
 )
 def prune(
     run: Run,
     to: Annotated[Path, typer.Argument(metavar="DIR", help="the run folder to write, new")],
-    keep: Annotated[int, typer.Option("--keep", metavar="K", help="number of heads to keep")],
     args: Overrides = None,
-    by: Annotated[
-        Literal["gradient", "one_off", "confidence", "random"],
+    keep: Annotated[
+        int | None,
         typer.Option(
-            "--by", help="the order in which heads go; all but random need headcount heads first"
+            "--keep",
+            metavar="K",
+            help="number of heads to keep; with learned gates those that are open, if left out",
+        ),
+    ] = None,
+    by: Annotated[
+        Literal["gradient", "one_off", "confidence", "gates", "random"],
+        typer.Option(
+            "--by",
+            help="the order in which heads go; gates needs learned gates, all others but random "
+            "need headcount heads first",
         ),
     ] = "one_off",
     seed: Annotated[int, typer.Option("--seed", help="of a random order")] = 0,

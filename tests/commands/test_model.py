@@ -44,3 +44,12 @@ def test_every_architecture_is_described() -> None:
         said = described(*changes)
         for site in ("encoder", "decoder", "cross"):
             assert (site in said) == (site in ATTENTION_SITES[architecture])
+
+
+def test_heads_by_layer_are_listed() -> None:
+    said = described("model.encoder_heads=[8,4,1]", "model.cross_kv_heads=[1,4,2]")
+    [encoder] = [line for line in said.splitlines() if "encoder" in line and "│" in line]
+    cells = [cell.strip() for cell in encoder.split("│")[2:-1]]
+    assert cells[:4] == ["3", "8, 4, 1", "8, 4, 1", "32, 64, 256"]
+    [cross] = [line for line in said.splitlines() if "cross" in line and "│" in line]
+    assert [cell.strip() for cell in cross.split("│")[2:-1]][:4] == ["3", "4", "1, 4, 2", "64"]

@@ -80,6 +80,21 @@ def test_stages_are_what_they_change() -> None:
     assert only.objective == "gap_sentences" and only.steps is None
 
 
+def test_heads_by_layer() -> None:
+    changes = [
+        "model.encoder_heads=[8,4,2]",
+        "model.num_kv_heads=2",
+        "model.cross_kv_heads=[1,2,4]",
+    ]
+    model = load([], changes).model
+    assert [model.heads_of("encoder", layer) for layer in range(3)] == [8, 4, 2]
+    assert [model.heads_of("cross", layer) for layer in range(3)] == [4, 4, 4]
+    assert [model.kv_heads_of("encoder", layer) for layer in range(3)] == [2, 2, 2]
+    assert [model.kv_heads_of("cross", layer) for layer in range(3)] == [1, 2, 4]
+    assert [model.head_dim_of("encoder", layer) for layer in range(3)] == [32, 64, 128]
+    assert model.count_heads() == 14 + 12 + 12
+
+
 RECURRENT = "architecture: recurrent, attention: additive"
 MISTAKES = {
     "model: {num_head: 3}": "x.yaml: model.num_head=3: unknown key; did you mean num_heads?",
@@ -113,6 +128,16 @@ MISTAKES = {
     "model.embedding_size=256",
     "model: {encoder_heads: 8, encoder_kv_heads: 3}": "model.encoder_kv_heads=3 does not divide "
     "model.encoder_heads=8",
+    "model: {encoder_heads: [8, 4]}": "x.yaml: model.encoder_heads=[8, 4] does not go with the "
+    "number of encoder blocks, 3; legal: one number from 1, or a list of 3 of them",
+    "model: {cross_heads: []}": "x.yaml: model.cross_heads=[] does not go with the number of",
+    "model: {decoder_heads: [8, 0, 4]}": "x.yaml: model.decoder_heads=[8, 0, 4] does not go with",
+    "model: {decoder_heads: [8, 4, 3]}": "model.decoder_heads=3 does not divide model.embedding",
+    "model: {decoder_heads: [8, 4, two]}": "x.yaml: model.decoder_heads: Value",
+    "model: {decoder_heads: [8, 2.5, 4]}": "x.yaml: model.decoder_heads: Value",
+    "model: {num_heads: [8, 4, 4]}": "x.yaml: model.num_heads: ",
+    "model: {cross_heads: [8, 4, 2], cross_kv_heads: [8, 4, 4]}": "model.cross_kv_heads=4 does "
+    "not divide model.cross_heads=2",
     "model: {architecture: gpt}": "model.encoder_layers=3 does not go with "
     "model.architecture=gpt; legal: 0",
     "model: {architecture: gpt, encoder_layers: 0, cross_heads: 2}": "model.cross_heads=2 does "

@@ -9,7 +9,7 @@ from headcount.experiments.controls import check_controls, count_cost
 from headcount.experiments.grid import load_grid
 from tests.experiments.test_grid import write
 
-SMALL = "{model.embedding_size: 32, model.encoder_layers: 1, model.decoder_layers: 1, tokenizer.vocabulary_size: 300"
+SMALL = "{model.embedding_size: 32, model.encoder_layers: 1, tokenizer.vocabulary_size: 300"
 
 
 def check(
@@ -22,7 +22,8 @@ def check(
 ) -> list[int]:
     """Return the parameters of each cell."""
     (folder / "a.yaml").write_text("")
-    held = f"{SMALL}, {overrides}}}" if overrides else f"{SMALL}}}"
+    layers = "" if "decoder_layers" in overrides else ", model.decoder_layers: 1"
+    held = f"{SMALL}{layers}, {overrides}}}" if overrides else f"{SMALL}{layers}}}"
     study = load_grid(
         write(
             folder,
@@ -49,6 +50,26 @@ def test_fixed_width_keeps_parameters(tmp_path: Path) -> None:
 def test_fixed_head_dim_lets_them_grow(tmp_path: Path) -> None:
     grown = check(tmp_path, "fixed_head_dim", HEADS, EIGHT, "model.head_dim: 4")
     assert grown == sorted(set(grown))
+
+
+BY_LAYER = "{model.decoder_heads: [8, [8, 2], [2, 8]]}"
+
+
+def test_heads_by_layer_are_controlled(tmp_path: Path) -> None:
+    """The width is divided in each layer; a constant width of heads is checked in each."""
+    layers = "model.decoder_layers: 2"
+    eight = "{model.decoder_heads: 8}"
+    assert len(set(check(tmp_path, "fixed_width", BY_LAYER, eight, layers))) == 1
+    constant = f"{layers}, model.head_dim: 4"
+    fewer = check(tmp_path, "fixed_head_dim", BY_LAYER, eight, constant)
+    assert fewer[1] == fewer[2] < fewer[0]
+    matched = f"{constant}, model.feedforward_size: 256"
+    found = check(tmp_path, "matched_parameters", BY_LAYER, eight, matched)
+    assert all(abs(each - found[0]) <= 0.01 * found[0] for each in found)
+    with pytest.raises(ConfigError, match=r"head_dim in decoder=\[4, 16\]; legal: 4, as in "):
+        check(tmp_path, "fixed_head_dim", BY_LAYER, eight, layers)
+    with pytest.raises(ConfigError, match=r"decoder_heads=\[8, 2\] does not go with .* 1; legal"):
+        check(tmp_path, "fixed_width", BY_LAYER, eight)
 
 
 def test_matched_parameters_solves_for_the_feedforward_size(tmp_path: Path) -> None:

@@ -53,6 +53,13 @@ def test_keys_of_one_last_name_are_told_apart(tmp_path: Path) -> None:
     assert grid.label(grid.reference_cell) == "data.name=1,tokenizer.name=1"
 
 
+def test_heads_by_layer_are_an_axis(tmp_path: Path) -> None:
+    axis = "{model.encoder_heads: [8, [8, 4], [4, 8]]}"
+    grid = load_grid(write(tmp_path, grid=axis, reference_cell="{model.encoder_heads: 8}"))
+    labels = [grid.label(setting) for setting in grid.settings]
+    assert labels == ["encoder_heads=8", "encoder_heads=8-4", "encoder_heads=4-8"]
+
+
 MISTAKES = {
     "configs=": "configs is missing; legal: a list of YAML files",
     "config=[a]": "config=['a']: unknown key; did you mean configs?",

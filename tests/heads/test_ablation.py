@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from headcount.heads.ablation import ablated, record_outputs
-from headcount.heads.blocks import Head, attention_blocks
+from headcount.heads.blocks import Head
 from headcount.heads.importance import example_losses
 from headcount.model.attention import MultiHeadAttention
+from headcount.model.attention_blocks import attention_blocks
 from tests.heads.examples import data_batch
 from tests.model.builds import ARCHITECTURES, MULTI_HEAD, make
 

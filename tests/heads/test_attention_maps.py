@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from headcount.heads.attention_maps import attention_maps, document_part
-from headcount.heads.blocks import attention_blocks
+from headcount.model.attention_blocks import attention_blocks
 from headcount.model.ragged import BatchLayout
 from headcount.training.module import shift_by_one
 from tests.heads.examples import data_batch

@@ -1,42 +1,30 @@
 import pytest
 import torch
 
-from headcount.heads.blocks import (
-    Head,
-    attention_blocks,
-    block_name,
-    gated,
-    gates_without,
-    heads_of,
-    parse_head,
-)
+from headcount.heads.blocks import Head, closed_heads, gated, gates_without, heads_of, parse_head
+from headcount.model.attention_blocks import attention_blocks
 from tests.model.builds import make
 
 
-@pytest.mark.parametrize(
-    ("architecture", "names"),
-    [
-        (
-            "transformer",
-            ["encoder.0", "encoder.1", "decoder.0", "decoder.1", "cross.0", "cross.1"],
-        ),
-        ("gpt", ["decoder.0", "decoder.1"]),
-        ("recurrent", ["cross.0"]),
-    ],
-)
-def test_blocks_are_named_by_site_and_layer(architecture: str, names: list[str]) -> None:
+@pytest.mark.parametrize(("architecture", "blocks"), [("transformer", 6), ("recurrent", 1)])
+def test_heads_are_those_of_all_blocks(architecture: str, blocks: int) -> None:
     model = make(architecture)
-    assert list(attention_blocks(model)) == names
     heads = heads_of(model)
-    assert len(heads) == 4 * len(names)
-    assert str(heads[1]) == f"{names[0]}.1"
+    assert len(heads) == 4 * blocks
+    assert str(heads[1]) == f"{next(iter(attention_blocks(model)))}.1"
 
 
-def test_more_than_ten_layers_are_in_order() -> None:
-    names = [block_name(f"decoder.{layer}.attention") for layer in range(12)]
-    model = make("transformer", "decoder_layers=12")
-    found = [name for name in attention_blocks(model) if name.startswith("decoder")]
-    assert found == names
+def test_a_closed_head_stays_closed() -> None:
+    model = make("transformer")
+    block = attention_blocks(model)["decoder.0"]
+    block.head_gates = torch.tensor([1.0, 0.0, 0.5, 1.0])
+    with gated(model, gates_without(model, {Head(site="decoder", layer=0, index=3)})):
+        assert block.head_gates.tolist() == [1.0, 0.0, 0.5, 0.0]
+        assert closed_heads(model) == {
+            Head(site="decoder", layer=0, index=1),
+            Head(site="decoder", layer=0, index=3),
+        }
+    assert [str(head) for head in closed_heads(model)] == ["decoder.0.1"]
 
 
 def test_gates_are_set_and_restored() -> None:

@@ -43,6 +43,8 @@ PARTS = [
 KINDS = [
     *itertools.product(MULTI_HEAD, PARTS, (False, True)),
     ("transformer", "encoder_heads=2 decoder_heads=8 cross_heads=1", True),
+    ("transformer", "encoder_heads=[2,8] decoder_heads=[8,1] cross_heads=[1,4]", True),
+    ("transformer", "decoder_heads=[1,8] positions=alibi", False),
     ("transformer", "encoder_kv_heads=1 cross_kv_heads=2 tie_embeddings=output", False),
     ("recurrent", "cell=gru", False),
     ("recurrent", "cell=gru", True),

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from headcount.heads.blocks import attention_blocks
+from headcount.model.attention_blocks import attention_blocks
 from headcount.page.heads_off import generate_without, head_sets, heads_off, summaries_without
 from headcount.page.payload import encode
 from tests.model.builds import ARCHITECTURES, make

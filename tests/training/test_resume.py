@@ -119,6 +119,8 @@ EPOCHS = "trainer.max_steps=-1", "trainer.max_epochs=2"
         (5, ["data.streaming=true", "data.shuffle_buffer=8", "stages=[{steps: 3,objective: gap_sentences},{}]"]),
         (5, ["data.bpe_dropout=0.3", "trainer.val_check_interval=2"]),
         (5, ["data.streaming=true", "data.shuffle_buffer=8", "data.bpe_dropout=0.3", "trainer.val_check_interval=2"]),
+        (5, ["heads.gates=l0", "optimizer.ema_decay=0.9", "trainer.val_check_interval=2"]),
+        (3, [*MUON, "heads.gates=top_k", "heads.keep=3", "trainer.val_check_interval=2"]),
     ],
 )  # fmt: skip
 def test_the_same_command_goes_on_and_comes_to_the_same(

@@ -40,7 +40,13 @@ from headcount.heads.tables import (
 )
 from headcount.runs.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
 from headcount.runs.files import write_atomically
-from headcount.runs.folder import RunFile, create_numbered_folder, lock_folder, reject_links
+from headcount.runs.folder import (
+    HEAD_ANALYSIS_KEYS,
+    RunFile,
+    create_numbered_folder,
+    lock_folder,
+    reject_links,
+)
 from headcount.runs.wandb_tracking import track
 from headcount.terminal import make_console, say
 from headcount.training.callbacks.progress import bar
@@ -134,7 +140,7 @@ def _made_of(run: Path, config: Config, data: SummarizationDataModule) -> dict[s
     """Return everything that the measurements depend on."""
     settings = {}
     for key, value in flatten(as_dict(config)).items():
-        if key.startswith(("heads.", "generation.", "evaluation.", "data.max_")):
+        if key.startswith((*HEAD_ANALYSIS_KEYS, "generation.", "evaluation.", "data.max_")):
             settings[key] = value
     return {
         "version": VERSION,

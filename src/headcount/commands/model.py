@@ -40,9 +40,21 @@ def _attention_table(costs: Cost, title: str) -> Table:
     for column in ("layers", "heads", "kv heads", "head_dim", "parameters"):
         table.add_column(column, justify="right")
     for site in costs.sites:
-        numbers = (site.layers, site.num_heads, site.num_kv_heads, site.head_dim, site.parameters)
-        table.add_row(site.name, *(f"{number:,}" for number in numbers))
+        table.add_row(
+            site.name,
+            f"{len(site.blocks):,}",
+            _by_layer([block.num_heads for block in site.blocks]),
+            _by_layer([block.num_kv_heads for block in site.blocks]),
+            _by_layer([block.head_dim for block in site.blocks]),
+            f"{site.parameters:,}",
+        )
     return table
+
+
+def _by_layer(numbers: list[int]) -> str:
+    """Return the number of all layers, or those of each if they differ."""
+    shown = numbers[:1] if len(set(numbers)) == 1 else numbers
+    return ", ".join(f"{number:,}" for number in shown)
 
 
 def _totals_table(costs: Cost, caption: str) -> Table:

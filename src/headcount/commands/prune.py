@@ -24,7 +24,7 @@ from headcount.data.batches import Batch, by_length
 from headcount.data.files import digest
 from headcount.data.tokenizer import load_tokenizer, vocabulary_size
 from headcount.errors import ConfigError, RunError
-from headcount.heads.blocks import Head, heads_of
+from headcount.heads.blocks import Head, closed_heads, heads_of
 from headcount.heads.curve import order_heads, random_order
 from headcount.heads.prune import heads_to_remove, prune
 from headcount.model.cost import Cost, cost
@@ -42,13 +42,19 @@ from headcount.training.module import Summarizer
 from headcount.training.signals import Signals
 from headcount.training.trainer import make_trainer
 
-Order = Literal["gradient", "one_off", "confidence", "random"]
+Order = Literal["gradient", "one_off", "confidence", "gates", "random"]
 COLUMNS = {"gradient": "normalized_importance", "one_off": "zero_loss", "confidence": "confidence"}
 TIMED_DOCUMENTS = 64  # of the test split
 
 
 def prune_run(
-    run: Path, to: Path, config: Config, *, keep: int, by: Order = "one_off", seed: int = 0
+    run: Path,
+    to: Path,
+    config: Config,
+    *,
+    keep: int | None = None,
+    by: Order = "one_off",
+    seed: int = 0,
 ) -> None:
     """Write a run folder without the least important heads of a run, and score it on the test
     split.
@@ -57,9 +63,9 @@ def prune_run(
         run: the run folder, or an export.
         to: the folder to write, new or empty; that of an interrupted call is completed.
         config: the run's config.
-        keep: number of heads to keep.
-        by: the order in which heads go. All but ``random`` need an analysis by ``headcount
-            heads``.
+        keep: number of heads to keep; None: those that learned gates have left open.
+        by: the order in which heads go. ``gates`` needs learned gates. All others but ``random``
+            need an analysis by ``headcount heads``.
         seed: of a random order.
 
     Raises:
@@ -74,14 +80,16 @@ def prune_run(
     summarizer.load_weights(best["state_dict"])
     summarizer.eval()
 
+    # The heads that go. A pruned model has no gates, so that closed heads always do.
     heads = heads_of(summarizer.model)
-    if not 1 <= keep <= len(heads):
-        raise ConfigError(f"--keep={keep}: the model has {len(heads)} heads; legal: 1 to that")
-    order = random_order(heads, seed) if by == "random" else _measured_order(run, heads, by)
-    removed = heads_to_remove(order, keep)
+    closed = closed_heads(summarizer.model)
+    keep = _checked_keep(keep, len(heads) - len(closed), summarizer)
+    order = _find_order(run, summarizer, heads, by, seed)
+    removed = heads_to_remove(order, keep, closed)
     model_config, weights = prune(summarizer.model, config.model, removed)
     run_config = replace(config.run, folder=str(to.resolve()))
-    pruned_config = replace(config, model=model_config, run=run_config)
+    heads_config = replace(config.heads, gates="none", keep=None)
+    pruned_config = replace(config, model=model_config, heads=heads_config, run=run_config)
 
     made_of = {
         "from": str(run.resolve()),
@@ -114,6 +122,35 @@ def prune_run(
     for name, (before, after) in savings.items():
         say(console, f"  {name.replace('_', ' ')}: {before:,.6g} -> {after:,.6g}")
     say(console, f"pruned run: {to}")
+
+
+def _checked_keep(keep: int | None, available: int, summarizer: Summarizer) -> int:
+    """Return the number of heads to keep, of those that are open."""
+    if keep is None:
+        if summarizer.gates is None:
+            raise ConfigError(f"--keep is missing; legal: 1 to {available} heads")
+        return available
+    if not 1 <= keep <= available:
+        what = "heads" if summarizer.gates is None else "open heads"
+        raise ConfigError(f"--keep={keep}: the model has {available} {what}; legal: 1 to that")
+    return keep
+
+
+def _find_order(
+    run: Path, summarizer: Summarizer, heads: Sequence[Head], by: Order, seed: int
+) -> list[Head]:
+    """Return all heads, the least important first."""
+    if by == "random":
+        return random_order(heads, seed)
+    if by != "gates":
+        return _measured_order(run, heads, by)
+    if summarizer.gates is None:
+        raise ConfigError(
+            f"--by=gates: {run} was trained without learned gates; legal: a run with heads.gates, "
+            "or another order"
+        )
+    scores = summarizer.gates.scores_A.tolist()
+    return order_heads(dict(zip(heads, scores, strict=True)))
 
 
 def _measured_order(run: Path, heads: Sequence[Head], by: str) -> list[Head]:

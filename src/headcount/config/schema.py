@@ -33,6 +33,7 @@ ReferenceRule = Literal["mean", "max", "best-by-rouge1"]
 RougeTokenizer = Literal["rouge-score", "unicode", "character"]
 SentenceRule = Literal["newline", "split"]
 Unit = Literal["sentence", "line"]
+HeadGates = Literal["none", "l0", "top_k"]
 
 EVALUATION_METRICS = ("rouge", *get_args(CorpusMetricName))
 BASELINES = ["lead-1", "lead-3", "longest-3", "random-3", "oracle-3"]
@@ -109,14 +110,20 @@ class ModelConfig(Section):
         256, "width of the embeddings and of the residual stream", at_least=1
     )
     num_heads: int = key(4, "number of heads of every attention block", at_least=1)
-    encoder_heads: int = key(
-        "${model.num_heads}", "heads of the encoder's self-attention", at_least=1
+    encoder_heads: int | list[int] = key(
+        "${model.num_heads}",
+        "heads of the encoder's self-attention: one number, or a list with one for each layer",
+        at_least=1,
     )
-    decoder_heads: int = key(
-        "${model.num_heads}", "heads of the decoder's self-attention", at_least=1
+    decoder_heads: int | list[int] = key(
+        "${model.num_heads}",
+        "heads of the decoder's self-attention: one number, or a list",
+        at_least=1,
     )
-    cross_heads: int = key(
-        "${model.num_heads}", "heads of cross-attention, also of additive attention", at_least=1
+    cross_heads: int | list[int] = key(
+        "${model.num_heads}",
+        "heads of cross-attention, also of additive attention: one number, or a list",
+        at_least=1,
     )
     head_dim: int | None = key(
         None, "width of each head; null: embedding_size / heads", at_least=1
@@ -126,19 +133,25 @@ class ModelConfig(Section):
         "number of key-value heads, a divisor of the heads; null: one for each head",
         at_least=1,
     )
-    encoder_kv_heads: int | None = key(
-        "${model.num_kv_heads}", "key-value heads of the encoder's self-attention", at_least=1
+    encoder_kv_heads: int | list[int] | None = key(
+        "${model.num_kv_heads}",
+        "key-value heads of the encoder's self-attention: one number, or a list",
+        at_least=1,
     )
-    decoder_kv_heads: int | None = key(
-        "${model.num_kv_heads}", "key-value heads of the decoder's self-attention", at_least=1
+    decoder_kv_heads: int | list[int] | None = key(
+        "${model.num_kv_heads}",
+        "key-value heads of the decoder's self-attention: one number, or a list",
+        at_least=1,
     )
-    cross_kv_heads: int | None = key(
-        "${model.num_kv_heads}", "key-value heads of cross-attention", at_least=1
+    cross_kv_heads: int | list[int] | None = key(
+        "${model.num_kv_heads}",
+        "key-value heads of cross-attention: one number, or a list",
+        at_least=1,
     )
     head_mask: dict[str, Any] = key(
         {},
-        "heads that remain of a pruned model: for each site a list of 0 and 1 for each layer; "
-        "headcount prune sets it",
+        "which of these heads remain of a pruned model, whose heads keep their width: for each "
+        "site a list of 0 and 1 for each layer; headcount prune sets it",
     )
     encoder_layers: int = key(3, "number of encoder layers; gpt has none", at_least=0)
     decoder_layers: int = key(3, "number of decoder layers", at_least=1)
@@ -182,7 +195,7 @@ class ModelConfig(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.encoder_heads, str):
+        if str(self.encoder_heads).startswith("${"):
             return  # the schema itself, before interpolation
 
         for name, legal in self._legal_values().items():
@@ -204,14 +217,39 @@ class ModelConfig(Section):
                 "encoder gives half of it to either direction; legal: even numbers"
             )
         for site in ATTENTION_SITES[self.architecture]:
-            self._check_heads(site)
+            layers = self.layers_of(site)
+            for name in (f"{site}_heads", f"{site}_kv_heads"):
+                self._check_list(name, site)
+            for layer in range(layers if self._differ(site) else 1):
+                self._check_heads(site, layer)
         self._check_head_mask()
+
+    def heads_of(self, site: str, layer: int) -> int:
+        """Return the number of heads that a block is built with, before pruning."""
+        heads: int | list[int] = getattr(self, f"{site}_heads")
+        return heads[layer] if isinstance(heads, list) else heads
+
+    def kv_heads_of(self, site: str, layer: int) -> int:
+        """Return the number of key-value heads that a block is built with, before pruning."""
+        kv_heads: int | list[int] | None = getattr(self, f"{site}_kv_heads")
+        if kv_heads is None:
+            return self.heads_of(site, layer)
+        return kv_heads[layer] if isinstance(kv_heads, list) else kv_heads
+
+    def head_dim_of(self, site: str, layer: int) -> int:
+        """Return the width of the heads of a block."""
+        return self.head_dim or self.embedding_size // self.heads_of(site, layer)
 
     def kept_heads(self, site: str, layer: int) -> list[int] | None:
         """Return which heads of a block remain, by their indices before pruning; None: all."""
         if site not in self.head_mask:
             return None
         return [index for index, kept in enumerate(self.head_mask[site][layer]) if kept]
+
+    def heads_left(self, site: str, layer: int) -> int:
+        """Return the number of heads of a block, after pruning."""
+        kept = self.kept_heads(site, layer)
+        return self.heads_of(site, layer) if kept is None else len(kept)
 
     def _check_head_mask(self) -> None:
         """Check that the mask fits the heads and layers, and leaves what the model needs."""
@@ -221,15 +259,17 @@ class ModelConfig(Section):
             if site not in sites:
                 raise ConfigError(f"{name}: no site of this model; legal: {', '.join(sites)}")
             layers = self.layers_of(site)
-            heads = getattr(self, f"{site}_heads")
             rows = mask if isinstance(mask, list) else []
             is_legal = len(rows) == layers and all(
-                isinstance(row, list) and len(row) == heads and set(row) <= {0, 1} for row in rows
+                isinstance(row, list)
+                and len(row) == self.heads_of(site, layer)
+                and set(row) <= {0, 1}
+                for layer, row in enumerate(rows)
             )
             if not is_legal:
                 raise ConfigError(
-                    f"{name}={mask} does not fit the model; legal: {layers} lists of {heads} "
-                    "numbers, 0 or 1"
+                    f"{name}={mask} does not fit the model; legal: {layers} lists of "
+                    f"{getattr(self, f'{site}_heads')} numbers, 0 or 1"
                 )
 
         # Copying and plots use the last attention to the document.
@@ -239,6 +279,17 @@ class ModelConfig(Section):
                 f"model.head_mask.{last}: no head is left in the last layer that attends to the "
                 "document; legal: at least one"
             )
+
+    def count_heads(self) -> int:
+        """Return the number of heads of all attention blocks."""
+        heads = 0
+        for site in ATTENTION_SITES[self.architecture]:
+            layers = self.layers_of(site)
+            if self._differ(site):
+                heads += sum(self.heads_left(site, layer) for layer in range(layers))
+            else:
+                heads += layers * self.heads_of(site, 0)
+        return heads
 
     def layers_of(self, site: str) -> int:
         """Return the number of attention blocks of a site."""
@@ -292,11 +343,26 @@ class ModelConfig(Section):
             "layer_dropout": (0.0,),
         }
 
-    def _check_heads(self, site: str) -> None:
-        """Check that the heads of an attention site divide the width, and its key-value heads
+    def _check_list(self, name: str, site: str) -> None:
+        """Check that a list has a number from 1 for each layer of the site."""
+        value = getattr(self, name)
+        layers = self.layers_of(site)
+        if isinstance(value, list) and (len(value) != layers or min(value) < 1):
+            raise ConfigError(
+                f"model.{name}={value} does not go with the number of {site} blocks, {layers}; "
+                f"legal: one number from 1, or a list of {layers} of them"
+            )
+
+    def _differ(self, site: str) -> bool:
+        """Return whether the heads of a site are given layer by layer."""
+        values = (getattr(self, f"{site}_heads"), getattr(self, f"{site}_kv_heads"))
+        return site in self.head_mask or any(isinstance(value, list) for value in values)
+
+    def _check_heads(self, site: str, layer: int) -> None:
+        """Check that the heads of an attention block divide the width, and its key-value heads
         divide the heads."""
-        heads = getattr(self, f"{site}_heads")
-        kv_heads = getattr(self, f"{site}_kv_heads")
+        heads = self.heads_of(site, layer)
+        kv_heads = self.kv_heads_of(site, layer)
         heads_key = "num_heads" if heads == self.num_heads else f"{site}_heads"
         kv_key = "num_kv_heads" if kv_heads == self.num_kv_heads else f"{site}_kv_heads"
         if self.head_dim is None and self.embedding_size % heads:
@@ -306,7 +372,7 @@ class ModelConfig(Section):
                 f"model.embedding_size={self.embedding_size}; "
                 f"legal: {legal}, or any with a model.head_dim"
             )
-        if kv_heads is not None and heads % kv_heads:
+        if heads % kv_heads:
             legal = ", ".join(map(str, _divisors(heads)))
             raise ConfigError(
                 f"model.{kv_key}={kv_heads} does not divide model.{heads_key}={heads}; legal: "
@@ -314,7 +380,7 @@ class ModelConfig(Section):
             )
 
         # Rotary positions turn pairs of dimensions. Cross-attention has no positions.
-        head_dim = self.head_dim or self.embedding_size // heads
+        head_dim = self.head_dim_of(site, layer)
         if self.positions == "rotary" and head_dim % 2 and site != "cross":
             raise ConfigError(
                 f"model.positions=rotary does not go with model.{heads_key}={heads}, whose heads "
@@ -678,8 +744,23 @@ class EvaluationConfig(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class HeadsConfig(Section):
-    """The analysis of a trained model's heads by ``headcount heads``."""
+    """Gates on heads that are learned in training, and the analysis of a trained model's heads by
+    ``headcount heads``."""
 
+    gates: HeadGates = key(
+        "none",
+        "gates on heads that are learned in training: l0 (Louizos et al. 2018) closes what "
+        "heads.l0_penalty does not pay for, top_k (Li et al. 2021) keeps heads.keep of them open",
+    )
+    keep: int | None = key(
+        None, "top_k: number of heads of the whole model that stay open", at_least=1
+    )
+    l0_penalty: float = key(
+        0.01, "l0: weight of the expected number of open heads in the loss", at_least=0
+    )
+    gates_learning_rate: float = key(
+        0.05, "peak learning rate of the gates' scores, with the schedule of all", at_least=0
+    )
     split: Literal["validation", "test"] = key(
         "validation", "split that the heads are analysed on; orders are chosen on validation"
     )
@@ -816,6 +897,7 @@ class Config(Section):
                 f"tokenizer.algorithm={self.tokenizer.algorithm}; legal: 0"
             )
         self._check_stages()
+        self._check_gates()
         self._check_generation_length()
 
     @property
@@ -849,6 +931,23 @@ class Config(Section):
                     f"stages: steps=null of stage {number}, which another one follows; legal: a "
                     "number of steps"
                 )
+
+    def _check_gates(self) -> None:
+        """Check that top-k gates have a number of heads to keep, and others have none."""
+        keep = self.heads.keep
+        if self.heads.gates != "top_k":
+            if keep is not None:
+                raise ConfigError(
+                    f"heads.keep={keep} does nothing with heads.gates={self.heads.gates}; legal: "
+                    "null, or heads.gates=top_k"
+                )
+            return
+        heads = self.model.count_heads()
+        if keep is None or keep > heads:
+            raise ConfigError(
+                f"heads.keep={'null' if keep is None else keep} does not go with "
+                f"heads.gates=top_k and the {heads} heads of the model; legal: 1 to {heads}"
+            )
 
     def _check_generation_length(self) -> None:
         """Check that the model has a position for every token that may be generated."""

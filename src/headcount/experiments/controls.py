@@ -174,12 +174,14 @@ def _parameters_with(config: Config, *, feedforward_size: int) -> int:
     return count_cost(replace(config, model=model)).parameters
 
 
-def _widths(grid: Grid, cell: Cell) -> dict[str, int]:
-    """Return the widths that the control holds constant."""
-    widths = {}
+def _widths(grid: Grid, cell: Cell) -> dict[str, int | list[int]]:
+    """Return the widths that the control holds constant; a list where layers have several."""
+    widths: dict[str, int | list[int]] = {}
     if grid.control != "none":
         widths["model.embedding_size"] = cell.config.model.embedding_size
     if grid.control == "fixed_head_dim":
         for site in count_cost(cell.config).sites:
-            widths[f"head_dim in {site.name}"] = site.head_dim
+            head_dims = list(dict.fromkeys(block.head_dim for block in site.blocks))
+            is_one = len(head_dims) == 1
+            widths[f"head_dim in {site.name}"] = head_dims[0] if is_one else head_dims
     return widths

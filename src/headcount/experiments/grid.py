@@ -127,7 +127,10 @@ class Grid:
                 parts.append(Path(value).stem)
                 continue
             short = key.split(".")[-1]
-            parts.append(f"{short if same_ending[short] == 1 else key}={as_text(value)}")
+            # Heads by layer are written as 8-4-2.
+            is_by_layer = isinstance(value, list) and all(type(item) is int for item in value)
+            text = "-".join(map(str, value)) if is_by_layer else as_text(value)
+            parts.append(f"{short if same_ending[short] == 1 else key}={text}")
 
         text = ",".join(parts)
         return "".join(c if c.isalnum() or c in "=,._+-" else "_" for c in text)

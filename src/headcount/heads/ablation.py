@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from headcount.data.batches import Batch
-from headcount.heads.blocks import Head, Model, attention_blocks, gated, gates_without
+from headcount.heads.blocks import Head, Model, gated, gates_without
 from headcount.heads.importance import example_losses
+from headcount.model.attention_blocks import attention_blocks
 
 Ablation = Literal["zero", "mean", "resample"]
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)

@@ -117,6 +117,8 @@ def compare_runs(analyses: Mapping[str, Analysis]) -> Comparison:
     # Curves, each against the random orders of its own run.
     areas = {}
     for order in (*METHODS, "reverse"):
+        if not all(_has_curve(analysis, order) for analysis in found):
+            continue  # learned gates, which not every run has
         areas[order] = spread([_area_above_random(analysis, order) for analysis in found])
     return Comparison(
         runs=list(analyses),
@@ -126,6 +128,10 @@ def compare_runs(analyses: Mapping[str, Analysis]) -> Comparison:
         areas=areas,
         removable=spread([_removable(analysis) for analysis in found]),
     )
+
+
+def _has_curve(analysis: Analysis, order: str) -> bool:
+    return any(curve.order == order for curve in analysis.curves)
 
 
 def _area_above_random(analysis: Analysis, order: str) -> float:

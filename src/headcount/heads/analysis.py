@@ -5,8 +5,9 @@ last one.
 evaluator, so that an interrupted analysis resumes.
 """
 
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,7 @@ class HeadResult:
         confidence: mean of the largest weight.
         entropy: of the weights, in nats.
         distance: mean distance to the keys in tokens; NaN for cross-attention.
+        gate_score: of the learned gate; NaN without learned gates.
         loss_changes: change of the loss by each kind of ablation, and by leaving only this head of
             its block (``only``).
         rouge_changes: likewise of the selected ROUGE type.
@@ -56,6 +58,7 @@ class HeadResult:
     confidence: float
     entropy: float
     distance: float
+    gate_score: float
     loss_changes: dict[str, Difference]
     rouge_changes: dict[str, Difference]
     roles: dict[str, RoleScore]
@@ -102,7 +105,7 @@ def count_measurements(config: Config, model: Model) -> int:
     points = sum(
         len(kept_counts(len(of_scope), config.heads.points)) for of_scope in scopes.values()
     )
-    orders = 4 + config.heads.random_orders
+    orders = 5 + config.heads.random_orders
     return 1 + len(heads) * (len(ABLATIONS) + 1) + points * orders
 
 
@@ -125,8 +128,10 @@ def analyse(evaluator: HeadEvaluator) -> Analysis:
     changes = _ablate_one_by_one(evaluator, heads, complete, rouge)
 
     normalized = normalize_by_layer(gradient)
+    gates = summarizer.gates
+    scores = [math.nan] * len(heads) if gates is None else gates.scores_A.tolist()
     results = []
-    for head in heads:
+    for head, gate_score in zip(heads, scores, strict=True):
         results.append(
             HeadResult(
                 head=head,
@@ -135,6 +140,7 @@ def analyse(evaluator: HeadEvaluator) -> Analysis:
                 confidence=float(statistics["confidence"][head.block][head.index]),
                 entropy=float(statistics["entropy"][head.block][head.index]),
                 distance=float(statistics["distance"][head.block][head.index]),
+                gate_score=gate_score,
                 loss_changes={kind: changes[kind, "loss"][head] for kind in KINDS},
                 rouge_changes={kind: changes[kind, "rouge"][head] for kind in KINDS},
                 roles={
@@ -306,15 +312,17 @@ def _scopes(heads: list[Head]) -> dict[str, list[Head]]:
 def head_orders(results: list[HeadResult], random_orders: int) -> dict[str, list[Head]]:
     """Return the orders in which heads are removed, the least important first, by name.
 
-    ``gradient``, ``one_off`` (by the loss without the head), ``confidence``, ``reverse`` (of
-    one_off) and the random controls.
+    ``gradient``, ``one_off`` (by the loss without the head), ``confidence``, ``gates`` (if they
+    are learned), ``reverse`` (of one_off) and the random controls.
     """
-    measures: Mapping[str, Callable[[HeadResult], float]] = {
+    measures: dict[str, Callable[[HeadResult], float]] = {
         "gradient": lambda result: result.normalized_importance,
         "one_off": lambda result: result.loss_changes["zero"].mean,
         "confidence": lambda result: result.confidence,
         "reverse": lambda result: -result.loss_changes["zero"].mean,
     }
+    if not math.isnan(results[0].gate_score):
+        measures["gates"] = lambda result: result.gate_score
     orders = {}
     for name, measure in measures.items():
         orders[name] = order_heads({result.head: measure(result) for result in results})

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from headcount.data.batches import Batch
 from headcount.data.tokenizer import END, START
-from headcount.heads.blocks import AttentionBlock, Model, attention_blocks, block_name, site_of
+from headcount.heads.blocks import Model, site_of
 from headcount.model.attention import MultiHeadAttention
+from headcount.model.attention_blocks import AttentionBlock, attention_blocks, block_name
 from headcount.model.ragged import BatchLayout
 from headcount.training.decoding import encode_documents
 from headcount.training.module import Summarizer, shift_by_one

@@ -1,8 +1,6 @@
-"""The attention blocks of a model by name, and gates on their heads.
+"""The heads of a model by name, and gates on them.
 
-A block is named by its site and its layer: ``encoder.0`` and ``decoder.0`` are self-attention,
-``cross.0`` is the first decoder layer's attention to the document. A decoder-only model has
-decoder blocks only. The additive attention of a recurrent model is ``cross.0``.
+A head is named after its block, see ``headcount.model.attention_blocks``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,13 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from headcount.model.additive_attention import AdditiveAttention
-from headcount.model.attention import MultiHeadAttention
+from headcount.model.attention_blocks import attention_blocks
 from headcount.model.base import SummaryModel
 
 Model = SummaryModel[Any]
-AttentionBlock = MultiHeadAttention | AdditiveAttention
-SITES = ("encoder", "decoder", "cross")  # in the order of tables and pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,34 +41,6 @@ class Head:
         return f"{self.block}.{self.index}"
 
 
-def block_name(module_name: str) -> str:
-    """Return the block's name for a module's name in a model.
-
-    ``decoder.0.cross_attention`` is ``cross.0``, ``encoder.1.attention`` is ``encoder.1`` and a
-    recurrent model's ``attention`` is ``cross.0``.
-    """
-    parts = module_name.split(".")
-    if len(parts) == 1:
-        return "cross.0"
-    stack, layer, kind = parts
-    return f"cross.{layer}" if kind == "cross_attention" else f"{stack}.{layer}"
-
-
-def attention_blocks(model: nn.Module) -> dict[str, AttentionBlock]:
-    """Return the attention blocks of a model by name: encoder, decoder, cross; first layer
-    first."""
-    found: dict[str, AttentionBlock] = {}
-    for module_name, module in model.named_modules():
-        if isinstance(module, AttentionBlock):
-            found[block_name(module_name)] = module
-    return dict(sorted(found.items(), key=lambda item: _order(item[0])))
-
-
-def _order(name: str) -> tuple[int, int]:
-    site, layer = name.split(".")
-    return SITES.index(site), int(layer)
-
-
 def heads_of(model: nn.Module) -> list[Head]:
     """Return all heads of a model, block by block."""
     heads = []
@@ -82,6 +49,17 @@ def heads_of(model: nn.Module) -> list[Head]:
         for index in range(block.num_heads):
             heads.append(Head(site=site, layer=int(layer), index=index))
     return heads
+
+
+def closed_heads(model: nn.Module) -> set[Head]:
+    """Return the heads whose gate is zero, as learned gates leave them."""
+    closed = set()
+    blocks = attention_blocks(model)
+    for head in heads_of(model):
+        gates_H = blocks[head.block].head_gates
+        if gates_H is not None and gates_H[head.index] == 0:
+            closed.add(head)
+    return closed
 
 
 def site_of(block: str) -> str:
@@ -121,7 +99,9 @@ def gates_without(model: nn.Module, removed: set[Head]) -> dict[str, Tensor]:
 
 @contextmanager
 def gated(model: nn.Module, gates: Mapping[str, Tensor]) -> Iterator[None]:
-    """Set the gates of blocks within a ``with`` statement.
+    """Multiply the gates of blocks within a ``with`` statement.
+
+    A head that a gate has closed already, such as a learned one, stays closed.
 
     Args:
         model: its blocks get the gates.
@@ -131,7 +111,8 @@ def gated(model: nn.Module, gates: Mapping[str, Tensor]) -> Iterator[None]:
     before = {name: blocks[name].head_gates for name in gates}
     try:
         for name, gates_H in gates.items():
-            blocks[name].head_gates = gates_H
+            before_H = before[name]
+            blocks[name].head_gates = gates_H if before_H is None else before_H * gates_H
         yield
     finally:
         for name, gates_H_before in before.items():

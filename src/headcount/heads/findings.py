@@ -6,12 +6,13 @@ from headcount.heads.analysis import SCOPE_ALL, Analysis, HeadResult
 from headcount.heads.curve import Curve
 from headcount.heads.statistics import LEVEL
 
-METHODS = ("gradient", "one_off", "confidence")
 METHOD_NAMES = {
     "gradient": "gradient importance",
     "one_off": "the loss without the head",
     "confidence": "confidence",
+    "gates": "learned gates",
 }
+METHODS = tuple(METHOD_NAMES)
 
 
 def findings(analysis: Analysis) -> list[str]:

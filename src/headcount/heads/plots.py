@@ -23,6 +23,7 @@ LINES = {
     "gradient": ("#0072B2", "o", "-", "gradient importance"),
     "one_off": ("#D55E00", "s", "--", "loss without the head"),
     "confidence": ("#CC79A7", "^", "-.", "confidence"),
+    "gates": ("#009E73", "D", "-", "learned gates"),
     "reverse": ("#000000", "x", ":", "reverse of loss without"),
 }
 MEASURES: dict[str, Callable[[HeadResult], float]] = {

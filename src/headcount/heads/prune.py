@@ -6,7 +6,7 @@ one of them does. Additive attention has no output projection: what reads its co
 columns.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from headcount.config.schema import ModelConfig
-from headcount.heads.blocks import AttentionBlock, Head, Model, attention_blocks, heads_of, site_of
+from headcount.heads.blocks import Head, Model, heads_of, site_of
 from headcount.model.additive_attention import AdditiveAttention
 from headcount.model.attention import MultiHeadAttention, kept_kv_heads
+from headcount.model.attention_blocks import AttentionBlock, attention_blocks
 from headcount.model.recurrent import Recurrent
 
 
@@ -35,7 +36,7 @@ def pruned_config(config: ModelConfig, model: Model, removed: Iterable[Head]) ->
     mask: dict[str, list[list[int]]] = {}
     for name, block in attention_blocks(model).items():
         site, layer = name.split(".")
-        before = getattr(config, f"{site}_heads")
+        before = config.heads_of(site, int(layer))
         earlier = config.kept_heads(site, int(layer))
         kept = list(range(before)) if earlier is None else earlier
 
@@ -127,9 +128,16 @@ def _readers_of_context(model: Recurrent, kept: list[int]) -> dict[str, Tensor]:
     }
 
 
-def heads_to_remove(order: Sequence[Head], keep: int) -> set[Head]:
-    """Return the heads that go if a number is kept of an order, the least important first."""
-    return set(order[: len(order) - keep])
+def heads_to_remove(order: Sequence[Head], keep: int, closed: Collection[Head] = ()) -> set[Head]:
+    """Return the heads that go if a number is kept of an order, the least important first.
+
+    Args:
+        order: all heads.
+        keep: number of heads to keep, at most those that are not closed.
+        closed: heads that learned gates have closed, which go in any case.
+    """
+    open_heads = [head for head in order if head not in closed]
+    return {*closed, *open_heads[: len(open_heads) - keep]}
 
 
 def prune(

@@ -46,8 +46,9 @@ def sign_flip_p(differences: Sequence[Values], *, one_sided: bool = False) -> li
 
     The test of Fisher (1935), known as approximate randomization in the evaluation of texts
     (Riezler and Maxwell 2005). Under the null hypothesis a difference is as likely to have either
-    sign. The test holds its level for skewed and zero-inflated differences, where a t-test may
-    not.
+    sign. Then the test holds its level exactly, also where most differences are zero. Differences
+    that are skewed around a mean of zero are another hypothesis, which it rejects too often:
+    benchmarks/heads.py.
 
     Args:
         differences: for each test those of the documents, the same documents in the same order;

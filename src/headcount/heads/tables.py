@@ -48,6 +48,7 @@ def _csv_row(result: HeadResult) -> dict[str, Cell]:
         "confidence": result.confidence,
         "entropy": result.entropy,
         "distance": result.distance,
+        "gate_score": result.gate_score,
     }
 
     # What switching the head off changes.

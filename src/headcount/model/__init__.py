@@ -12,12 +12,14 @@ Read in this order:
 7. ``transformer``, ``gpt`` and ``recurrent``: the architectures; ``decoder_cache`` keeps what
    generation has computed
 8. ``build`` makes a model from a config; ``cost`` counts its parameters and FLOPs
+9. ``attention_blocks`` names the blocks of a model; ``head_gates`` learns gates on their heads
 
 Shapes are suffixes of names: ``query_NHK`` is tokens x heads x head_dim. Each letter has one
 meaning in this package, in ``generation`` and in their tests.
 """
 
 SHAPE_LETTERS = {
+    "A": "heads of all attention blocks, end to end",
     "B": "examples (documents) of a batch",
     "C": "slots of a cache, or rows of a position table",
     "D": "embedding_size",

@@ -58,7 +58,7 @@ class _Builder:
                 cell=config.cell,
                 encoder_layers=config.encoder_layers,
                 decoder_layers=config.decoder_layers,
-                num_heads=config.cross_heads,
+                num_heads=config.heads_of("cross", 0),
                 kept_heads=config.kept_heads("cross", 0),
                 dropout=config.dropout,
             )
@@ -120,8 +120,8 @@ class _Builder:
             positions = config.positions
         return ATTENTIONS[config.attention](
             embedding_size=config.embedding_size,
-            num_heads=getattr(config, f"{site}_heads"),
-            num_kv_heads=getattr(config, f"{site}_kv_heads"),
+            num_heads=config.heads_of(site, layer),
+            num_kv_heads=config.kv_heads_of(site, layer),
             kept_heads=config.kept_heads(site, layer),
             head_dim=config.head_dim,
             dropout=config.attention_dropout,

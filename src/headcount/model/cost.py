@@ -3,8 +3,8 @@ cache.
 
 FLOPs are those of matrix products, as ``torch.utils.flop_counter.FlopCounterMode`` counts them:
 two for each multiplication with its addition, causal products in full, none for elementwise
-operations. A pruned model is counted with the mean number of heads of each site; the recurrent
-model is counted as before pruning.
+operations. Layers may differ in their heads. A pruned recurrent model is counted as before
+pruning.
 
 Letters: S document tokens, T summary tokens.
 """
@@ -23,29 +23,43 @@ FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
+class Block:
+    """One attention block.
+
+    Attributes:
+        num_heads: number of heads, after pruning.
+        num_kv_heads: number of key-value heads, after pruning.
+        head_dim: width of a head.
+        parameters: of the block.
+    """
+
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    parameters: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Site:
     """The attention blocks of one attention site.
 
     Attributes:
         name: encoder, decoder or cross.
-        layers: number of blocks.
-        num_heads: heads of a block; of a pruned model the mean over layers.
-        num_kv_heads: key-value heads of a block; likewise.
-        head_dim: width of a head.
-        parameters: of all blocks.
+        blocks: first layer first.
     """
 
     name: str
-    layers: int
-    num_heads: int | float
-    num_kv_heads: int | float
-    head_dim: int
-    parameters: int
+    blocks: list[Block]
 
     @property
-    def cache_size(self) -> float:
+    def parameters(self) -> int:
+        """Parameters of all blocks."""
+        return sum(block.parameters for block in self.blocks)
+
+    @property
+    def cache_size(self) -> int:
         """Number of cached values for each token, in all layers."""
-        return 2 * self.layers * self.num_kv_heads * self.head_dim
+        return sum(2 * block.num_kv_heads * block.head_dim for block in self.blocks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,14 +120,14 @@ def cost(
         embedding_parameters=sum(embeddings.values()),
         training_flops_per_token=3 * forward / (document_tokens + summary_tokens),
         decoding_flops_per_token=decoding / summary_tokens,
-        cache_bytes_per_document_token=round(per_document_token * FLOAT_BYTES),
-        cache_bytes_per_summary_token=round(per_summary_token * FLOAT_BYTES),
+        cache_bytes_per_document_token=per_document_token * FLOAT_BYTES,
+        cache_bytes_per_summary_token=per_summary_token * FLOAT_BYTES,
     )
 
 
 def forward_flops(
     config: ModelConfig, vocabulary_size: int, document_tokens: int, summary_tokens: int
-) -> float:
+) -> int:
     """Return the FLOPs of one forward pass over an example; training takes three times as many."""
     body = _counter(config).forward(document_tokens, summary_tokens)
     return body + _output_flops(config, vocabulary_size, summary_tokens)
@@ -121,7 +135,7 @@ def forward_flops(
 
 def decoding_flops(
     config: ModelConfig, vocabulary_size: int, document_tokens: int, summary_tokens: int
-) -> float:
+) -> int:
     """Return the FLOPs of reading a document and generating a summary greedily, with caches."""
     body = _counter(config).decoding(document_tokens, summary_tokens)
     return body + _output_flops(config, vocabulary_size, summary_tokens)
@@ -137,35 +151,24 @@ def attention_sites(config: ModelConfig) -> dict[str, Site]:
     """Return the attention sites of a model by name."""
     sites = {}
     for name in ATTENTION_SITES[config.architecture]:
-        layers = config.layers_of(name)
-        full_heads = getattr(config, f"{name}_heads")
-        full_kv_heads = getattr(config, f"{name}_kv_heads") or full_heads
-        head_dim = config.head_dim or config.embedding_size // full_heads
-
-        # The heads of each layer, which differ only in a pruned model.
-        heads = []
-        kv_heads = []
-        for layer in range(layers):
-            kept = config.kept_heads(name, layer)
-            if kept is None:
-                heads.append(full_heads)
-                kv_heads.append(full_kv_heads)
-            else:
-                heads.append(len(kept))
-                kv_heads.append(len(kept_kv_heads(kept, full_heads // full_kv_heads)))
-
-        parameters = 0
-        for layer_heads, layer_kv_heads in zip(heads, kv_heads, strict=True):
-            parameters += _block_parameters(config, layer_heads, layer_kv_heads, head_dim)
-        sites[name] = Site(
-            name=name,
-            layers=layers,
-            num_heads=_mean(heads),
-            num_kv_heads=_mean(kv_heads),
-            head_dim=head_dim,
-            parameters=parameters,
-        )
+        blocks = [_block(config, name, layer) for layer in range(config.layers_of(name))]
+        sites[name] = Site(name=name, blocks=blocks)
     return sites
+
+
+def _block(config: ModelConfig, site: str, layer: int) -> Block:
+    heads = config.heads_left(site, layer)
+    kv_heads = config.kv_heads_of(site, layer)
+    head_dim = config.head_dim_of(site, layer)
+    kept = config.kept_heads(site, layer)
+    if kept is not None:
+        kv_heads = len(kept_kv_heads(kept, config.heads_of(site, layer) // kv_heads))
+    return Block(
+        num_heads=heads,
+        num_kv_heads=kv_heads,
+        head_dim=head_dim,
+        parameters=_block_parameters(config, heads, kv_heads, head_dim),
+    )
 
 
 def _block_parameters(config: ModelConfig, heads: int, kv_heads: int, head_dim: int) -> int:
@@ -178,21 +181,16 @@ def _block_parameters(config: ModelConfig, heads: int, kv_heads: int, head_dim: 
     return input_projection + output_projection
 
 
-def _mean(numbers: list[int]) -> int | float:
-    """Return the mean, as an integer if all numbers are equal."""
-    return numbers[0] if len(set(numbers)) == 1 else sum(numbers) / len(numbers)
-
-
 class ArchitectureCost(Protocol):
     """Counts the FLOPs of an architecture, without its output layer, and its cache."""
 
-    def forward(self, document_tokens: int, summary_tokens: int) -> float:
+    def forward(self, document_tokens: int, summary_tokens: int) -> int:
         """Count one forward pass over an example."""
 
-    def decoding(self, document_tokens: int, summary_tokens: int) -> float:
+    def decoding(self, document_tokens: int, summary_tokens: int) -> int:
         """Count reading a document once and generating a summary greedily, with caches."""
 
-    def cache_sizes(self) -> tuple[float, float]:
+    def cache_sizes(self) -> tuple[int, int]:
         """Return the cached values of each document token and of each generated token."""
 
 
@@ -207,44 +205,43 @@ class TransformerLayerCost:
         self.config = config
         self.sites = attention_sites(config)
 
-    def projections(self, site: Site, tokens: int) -> float:
+    def projections(self, block: Block, tokens: int) -> int:
         """Project queries and the heads' outputs."""
-        return tokens * 4 * self.config.embedding_size * site.num_heads * site.head_dim
+        return tokens * 4 * self.config.embedding_size * block.num_heads * block.head_dim
 
-    def key_value_projections(self, site: Site, tokens: int) -> float:
+    def key_value_projections(self, block: Block, tokens: int) -> int:
         """Project keys and values."""
-        return tokens * 4 * self.config.embedding_size * site.num_kv_heads * site.head_dim
+        return tokens * 4 * self.config.embedding_size * block.num_kv_heads * block.head_dim
 
-    def products(self, site: Site, targets: int, sources: int) -> float:
+    def products(self, block: Block, targets: int, sources: int) -> int:
         """Match queries with keys, and average values."""
-        return 4 * targets * sources * site.num_heads * site.head_dim
+        return 4 * targets * sources * block.num_heads * block.head_dim
 
-    def attention(self, site: Site, targets: int, sources: int) -> float:
+    def attention(self, block: Block, targets: int, sources: int) -> int:
         """Attend from tokens to projected keys and values."""
-        return self.projections(site, targets) + self.products(site, targets, sources)
+        return self.projections(block, targets) + self.products(block, targets, sources)
 
     def feedforward(self, tokens: int) -> int:
         """Apply the feed-forward block, which has three matrices with SwiGLU and else two."""
         matrices = 3 if self.config.activation == "swiglu" else 2
         return tokens * 2 * matrices * self.config.embedding_size * self.config.feedforward_size
 
-    def self_attention_layer(self, site: Site, tokens: int) -> float:
+    def self_attention_layer(self, block: Block, tokens: int) -> int:
         """Apply a layer of self-attention and feed-forward block to all tokens of a text."""
         return (
-            self.key_value_projections(site, tokens)
-            + self.attention(site, tokens, tokens)
+            self.key_value_projections(block, tokens)
+            + self.attention(block, tokens, tokens)
             + self.feedforward(tokens)
         )
 
-    def decoder_steps(self, summary_tokens: int) -> float:
+    def decoder_steps(self, block: Block, summary_tokens: int) -> int:
         """Generate a summary in one decoder layer, which attends to the tokens generated so
         far."""
-        site = self.sites["decoder"]
         attended = summary_tokens * (summary_tokens + 1) // 2
         return (
-            self.key_value_projections(site, summary_tokens)
-            + self.projections(site, summary_tokens)
-            + self.products(site, 1, attended)
+            self.key_value_projections(block, summary_tokens)
+            + self.projections(block, summary_tokens)
+            + self.products(block, 1, attended)
             + self.feedforward(summary_tokens)
         )
 
@@ -252,28 +249,32 @@ class TransformerLayerCost:
 class TransformerCost(TransformerLayerCost):
     """The encoder-decoder Transformer."""
 
-    def forward(self, document_tokens: int, summary_tokens: int) -> float:
+    def forward(self, document_tokens: int, summary_tokens: int) -> int:
         """See ``ArchitectureCost``."""
-        layer = self.self_attention_layer(self.sites["decoder"], summary_tokens)
-        layer += self._cross_attention(document_tokens, summary_tokens)
-        return self._encoder(document_tokens) + self.config.decoder_layers * layer
+        decoder = self.sites["decoder"].blocks
+        layers = sum(self.self_attention_layer(block, summary_tokens) for block in decoder)
+        crossing = self._cross_attention(document_tokens, summary_tokens)
+        return self._encoder(document_tokens) + layers + crossing
 
-    def decoding(self, document_tokens: int, summary_tokens: int) -> float:
+    def decoding(self, document_tokens: int, summary_tokens: int) -> int:
         """See ``ArchitectureCost``."""
-        layer = self.decoder_steps(summary_tokens)
-        layer += self._cross_attention(document_tokens, summary_tokens)
-        return self._encoder(document_tokens) + self.config.decoder_layers * layer
+        decoder = self.sites["decoder"].blocks
+        layers = sum(self.decoder_steps(block, summary_tokens) for block in decoder)
+        crossing = self._cross_attention(document_tokens, summary_tokens)
+        return self._encoder(document_tokens) + layers + crossing
 
-    def _encoder(self, tokens: int) -> float:
-        layer = self.self_attention_layer(self.sites["encoder"], tokens)
-        return self.config.encoder_layers * layer
+    def _encoder(self, tokens: int) -> int:
+        encoder = self.sites["encoder"].blocks
+        return sum(self.self_attention_layer(block, tokens) for block in encoder)
 
-    def _cross_attention(self, document_tokens: int, summary_tokens: int) -> float:
-        site = self.sites["cross"]
-        attended = self.attention(site, summary_tokens, document_tokens)
-        return self.key_value_projections(site, document_tokens) + attended
+    def _cross_attention(self, document_tokens: int, summary_tokens: int) -> int:
+        flops = 0
+        for block in self.sites["cross"].blocks:
+            flops += self.key_value_projections(block, document_tokens)
+            flops += self.attention(block, summary_tokens, document_tokens)
+        return flops
 
-    def cache_sizes(self) -> tuple[float, float]:
+    def cache_sizes(self) -> tuple[int, int]:
         """See ``ArchitectureCost``."""
         return self.sites["cross"].cache_size, self.sites["decoder"].cache_size
 
@@ -281,33 +282,33 @@ class TransformerCost(TransformerLayerCost):
 class GPTCost(TransformerLayerCost):
     """The decoder-only form. Its last layer computes only the tokens whose output is needed."""
 
-    def forward(self, document_tokens: int, summary_tokens: int) -> float:
+    def forward(self, document_tokens: int, summary_tokens: int) -> int:
         """See ``ArchitectureCost``."""
-        site = self.sites["decoder"]
+        *blocks, last = self.sites["decoder"].blocks
         tokens = document_tokens + summary_tokens
-        layer = self.self_attention_layer(site, tokens)
-        last = (
-            self.key_value_projections(site, tokens)
-            + self.attention(site, summary_tokens, tokens)
+        last_layer = (
+            self.key_value_projections(last, tokens)
+            + self.attention(last, summary_tokens, tokens)
             + self.feedforward(summary_tokens)
         )
-        return (self.config.decoder_layers - 1) * layer + last
+        return sum(self.self_attention_layer(block, tokens) for block in blocks) + last_layer
 
-    def decoding(self, document_tokens: int, summary_tokens: int) -> float:
+    def decoding(self, document_tokens: int, summary_tokens: int) -> int:
         """See ``ArchitectureCost``.
 
         Reading the document projects its keys and values twice in all layers but the last: once
         for the cache and once within the layer.
         """
-        site = self.sites["decoder"]
-        key_values = self.key_value_projections(site, document_tokens)
-        layer = key_values + self.self_attention_layer(site, document_tokens)
-        reading = (self.config.decoder_layers - 1) * layer + key_values
-        step = self.decoder_steps(summary_tokens)
-        step += self.products(site, summary_tokens, document_tokens)
-        return reading + self.config.decoder_layers * step
+        flops = 0
+        for block in self.sites["decoder"].blocks:
+            flops += self.key_value_projections(block, document_tokens)
+            flops += self.decoder_steps(block, summary_tokens)
+            flops += self.products(block, summary_tokens, document_tokens)
+        for block in self.sites["decoder"].blocks[:-1]:
+            flops += self.self_attention_layer(block, document_tokens)
+        return flops
 
-    def cache_sizes(self) -> tuple[float, float]:
+    def cache_sizes(self) -> tuple[int, int]:
         """See ``ArchitectureCost``."""
         site = self.sites["decoder"]
         return site.cache_size, site.cache_size
@@ -324,11 +325,11 @@ class RecurrentCost:
         self.config = config
         self.gates = 4 if config.cell == "lstm" else 3
 
-    def forward(self, document_tokens: int, summary_tokens: int) -> float:
+    def forward(self, document_tokens: int, summary_tokens: int) -> int:
         """See ``ArchitectureCost``."""
         return self._encoder(document_tokens) + self._decoder(document_tokens, summary_tokens)
 
-    def decoding(self, document_tokens: int, summary_tokens: int) -> float:
+    def decoding(self, document_tokens: int, summary_tokens: int) -> int:
         """See ``ArchitectureCost``."""
         return self.forward(document_tokens, summary_tokens)
 
@@ -356,7 +357,7 @@ class RecurrentCost:
         pairs = summary_tokens * document_tokens * 4 * self.config.embedding_size
         return steps + keys + pairs
 
-    def cache_sizes(self) -> tuple[float, float]:
+    def cache_sizes(self) -> tuple[int, int]:
         """See ``ArchitectureCost``. The state of a hypothesis does not grow."""
         return 2 * self.config.embedding_size, 0
 

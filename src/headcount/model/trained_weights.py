@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from headcount.config.schema import Config
+from headcount.config.schema import ATTENTION_SITES, Config
 from headcount.errors import ConfigError
 from headcount.model.build import build_model
 from headcount.model.cost import FLOAT_BYTES, cost
@@ -76,10 +76,13 @@ def _check_counts(weights: Mapping[str, Tensor], config: Config) -> None:
         value = getattr(model, name)
         if value > len(weights):
             raise _not_of_this_model(f"model.{name}={value}, with {len(weights)} tensors")
-    for name in ("encoder_heads", "decoder_heads", "cross_heads"):
-        value = getattr(model, name)
-        if value > largest:
-            raise _not_of_this_model(f"model.{name}={value}, with tensors up to {largest} wide")
+    for site in ATTENTION_SITES[model.architecture]:
+        for layer in range(model.layers_of(site)):
+            heads = model.heads_of(site, layer)
+            if heads > largest:
+                raise _not_of_this_model(
+                    f"model.{site}_heads={heads}, with tensors up to {largest} wide"
+                )
 
 
 def _not_of_this_model(reason: str) -> ConfigError:

@@ -9,7 +9,7 @@ from headcount.data.batches import Batch
 from headcount.data.tokenizer import END, START
 from headcount.generation.hypothesis import Hypothesis
 from headcount.heads.attention_maps import recorded_weights
-from headcount.heads.blocks import attention_blocks
+from headcount.model.attention_blocks import attention_blocks
 from headcount.model.copying import EPSILON, upcast
 from headcount.model.output import ModelOutput
 from headcount.model.ragged import BatchLayout

@@ -5,7 +5,8 @@ from contextlib import AbstractContextManager
 
 from headcount.data.batches import EncodedPairs, by_length
 from headcount.generation.hypothesis import Hypothesis
-from headcount.heads.blocks import Model, attention_blocks, gated, gates_without, parse_head
+from headcount.heads.blocks import Model, gated, gates_without, parse_head
+from headcount.model.attention_blocks import attention_blocks
 from headcount.training.module import Summarizer
 
 
@@ -20,12 +21,10 @@ def heads_off(model: Model, heads: Collection[str]) -> AbstractContextManager[No
         ValueError: it has no such head.
     """
     removed = {parse_head(name, model) for name in heads}
-    blocks = attention_blocks(model)
     gates = {}
     for name, gates_H in gates_without(model, removed).items():
         if any(head.block == name for head in removed):
-            before_H = blocks[name].head_gates
-            gates[name] = gates_H if before_H is None else gates_H * before_H
+            gates[name] = gates_H
     return gated(model, gates)
 
 

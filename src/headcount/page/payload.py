@@ -12,7 +12,7 @@ from headcount.data.pairs import Pairs
 from headcount.escape import printable
 from headcount.evaluation.rouge import ROUGE_TYPES
 from headcount.generation.hypothesis import Hypothesis
-from headcount.heads.blocks import attention_blocks
+from headcount.model.attention_blocks import attention_blocks
 from headcount.page.explain import Explanation, explain
 from headcount.page.heads_off import generate_without, head_sets, summaries_without
 from headcount.page.maps import pack_small

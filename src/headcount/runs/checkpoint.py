@@ -31,6 +31,14 @@ from headcount.runs.folder import RunFile, config_differences, follow
 TIED = "tied"
 # Digests in a side file. Two would be enough if no save were ever interrupted.
 MAX_DIGESTS = 8
+OF_TRAINED_MODEL = (  # keys that a trained model cannot change
+    "model.",
+    "tokenizer.",
+    "data.max_document_tokens",
+    "data.max_summary_tokens",
+    "heads.gates",
+    "heads.keep",
+)
 
 
 def selection_key(score: float, loss: float) -> tuple[float, float]:
@@ -299,9 +307,7 @@ def check_unchanged(run: Path, config: Config) -> None:
         ) from None
     set_now = changed(config)
     for name, now in flatten(as_dict(config)).items():
-        if not name.startswith(
-            ("model.", "tokenizer.", "data.max_document_tokens", "data.max_summary_tokens")
-        ):
+        if not name.startswith(OF_TRAINED_MODEL):
             continue
         # A key that is new in the schema is no difference by itself.
         if name not in then and name not in set_now:

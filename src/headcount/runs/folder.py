@@ -64,6 +64,13 @@ class RunFile(StrEnum):
     CARD = "README.md"
 
 
+HEAD_ANALYSIS_KEYS = (
+    "heads.split",
+    "heads.documents",
+    "heads.points",
+    "heads.random_orders",
+    "heads.margin",
+)
 KEYS_WITHOUT_EFFECT = (
     "run.",
     "tracking.",
@@ -71,7 +78,7 @@ KEYS_WITHOUT_EFFECT = (
     "callbacks.",
     "data.cache_dir",
     "data.num_workers",
-    "heads.",
+    *HEAD_ANALYSIS_KEYS,
 )
 # Everything that an export holds.
 EXPORT_FILES = (

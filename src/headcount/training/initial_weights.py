@@ -14,6 +14,7 @@ from headcount.model.build import build_model
 from headcount.runs.checkpoint import load_checkpoint
 from headcount.runs.folder import RunFile
 from headcount.terminal import print_line
+from headcount.training.module import GATE_SCORES
 
 PREFIX = "model."  # of the model's weights in a checkpoint of the Summarizer
 
@@ -47,6 +48,11 @@ def read_initial_weights(config: Config, tokenizer: Tokenizer) -> dict[str, Tens
         raise ConfigError(
             f"model.start_from={config.model.start_from}: that run has another tokenizer; legal: "
             f"tokenizer.path={source / RunFile.TOKENIZER}"
+        )
+    if GATE_SCORES in checkpoint["state_dict"]:
+        raise ConfigError(
+            f"model.start_from={config.model.start_from}: that run has learned gates on its "
+            f"heads; legal: what headcount prune {source} DIR --by gates writes"
         )
     weights = {
         name.removeprefix(PREFIX): tensor for name, tensor in checkpoint["state_dict"].items()

@@ -43,6 +43,7 @@ from headcount.generation.generate import generate
 from headcount.generation.hypothesis import Hypothesis
 from headcount.model.base import SummaryModel
 from headcount.model.build import build_model
+from headcount.model.head_gates import HardConcreteGates, LearnedGates, build_gates
 from headcount.model.output import ModelOutput
 from headcount.model.ragged import BatchLayout
 from headcount.model.trained_weights import check_weights
@@ -51,6 +52,7 @@ from headcount.runs.folder import RunFile
 from headcount.training.attention_plot import draw_cross_attention
 from headcount.training.optimizers import has_whole_weights, make_optimizer
 
+GATE_SCORES = "gates.scores_A"  # the name of learned gates in a checkpoint
 SAMPLE_COLUMNS = ["id", "document", "reference", "summary"]  # of the table of validation summaries
 MAX_SAMPLES = 20  # rows of that table
 
@@ -95,6 +97,7 @@ class Summarizer(pl.LightningModule):
         self._forget_validation()
         self.initial_weights: dict[str, Tensor] | None = None  # of the model; None: random ones
         self.ensemble: Ensemble | None = None
+        self.gates: LearnedGates | None = None  # of the model's heads, if they are learned
 
     def configure_model(self) -> None:
         """Build the model once.
@@ -109,6 +112,7 @@ class Summarizer(pl.LightningModule):
             )
             if self.initial_weights is not None:
                 self.model.load_state_dict(self.initial_weights)
+            self.gates = build_gates(self.config.heads, self.model)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save the resolved config and the tokenizer in the checkpoint."""
@@ -158,7 +162,10 @@ class Summarizer(pl.LightningModule):
             ConfigError: they belong to another model, or memory cannot hold it.
         """
         if not hasattr(self, "model"):
-            of_model = {name.removeprefix("model."): weight for name, weight in weights.items()}
+            of_model = {}
+            for name, weight in weights.items():
+                if name != GATE_SCORES:
+                    of_model[name.removeprefix("model.")] = weight
             check_weights(of_model, self.config, vocabulary_size(self.tokenizer))
         self.configure_model()
         try:
@@ -169,6 +176,12 @@ class Summarizer(pl.LightningModule):
                 f"these weights are not of the model that the config describes: {reason}"
             ) from None
         self.to(getattr(torch, self.config.generation.precision))
+        self._set_gates()
+
+    def _set_gates(self, *, random: bool = False) -> None:
+        """Give the heads their learned gates: zeros and ones, or random ones for training."""
+        if self.gates is not None:
+            self.gates.set_gates(self.model, random=random)
 
     def join(self, models: Sequence[SummaryModel[Any]]) -> None:
         """Generate in an ensemble of this model and others.
@@ -206,10 +219,11 @@ class Summarizer(pl.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the training loss.
 
-        Cross-entropy with label smoothing, plus the weighted coverage loss. With R-Drop (Liang et
-        al. 2021) the mean of two passes with different dropout, plus their weighted divergence:
-        half of the paper's loss, so that it keeps its scale.
+        Cross-entropy with label smoothing, plus the weighted coverage loss and the penalty on open
+        heads. With R-Drop (Liang et al. 2021) the mean of two passes with different dropout, plus
+        their weighted divergence: half of the paper's loss, so that it keeps its scale.
         """
+        self._set_gates(random=True)
         output, targets_M = self.forward_batch(batch)
         loss, metrics = self._loss(output, targets_M)
         if self.config.optimizer.r_drop:
@@ -234,6 +248,10 @@ class Summarizer(pl.LightningModule):
             coverage_loss = output.coverage_loss()
             loss = loss + self.config.model.coverage * coverage_loss
             metrics["train/coverage_loss"] = coverage_loss.detach()
+        if isinstance(self.gates, HardConcreteGates):
+            open_heads = self.gates.expected_open()
+            loss = loss + self.config.heads.l0_penalty * open_heads
+            metrics["train/open_heads"] = open_heads.detach()
         return loss, metrics
 
     def is_logging_step(self) -> bool:
@@ -246,7 +264,13 @@ class Summarizer(pl.LightningModule):
         config = self.config.optimizer
         # Lightning 2.6 does not clip the gradients of fused optimizers in mixed precision.
         is_mixed = "mixed" in str(self.trainer.precision)
-        optimizer = make_optimizer(self.model, config, fused=not is_mixed)
+        optimizer = make_optimizer(
+            self.model,
+            config,
+            fused=not is_mixed,
+            gates=self.gates,
+            gates_learning_rate=self.config.heads.gates_learning_rate,
+        )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_function())
         return {
             "optimizer": optimizer,
@@ -294,6 +318,7 @@ class Summarizer(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Log the loss without smoothing and the scores of greedily generated summaries."""
+        self._set_gates()
         output, targets_M = self.forward_batch(batch)
         losses = {
             "validation/loss": output.loss(targets_M),
@@ -312,6 +337,7 @@ class Summarizer(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         """Log the scores of the summaries that ``headcount evaluate`` writes."""
+        self._set_gates()
         generated = self.summarize(batch)
         split = getattr(self.trainer.test_dataloaders, "split", None)
         references = self._references(batch, split)
@@ -386,6 +412,7 @@ class Summarizer(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_index: int) -> list[GeneratedSummary]:
         """Return the best summary of each document, for ``Trainer.predict``."""
+        self._set_gates()
         return [summaries[0] for summaries in self.summarize(batch)]
 
     def summarize(self, batch: Batch) -> list[list[GeneratedSummary]]:

@@ -52,20 +52,32 @@ def has_whole_weights(trainer: pl.Trainer) -> bool:
     return isinstance(trainer.strategy, DDPStrategy | SingleDeviceStrategy)
 
 
-def make_optimizer(model: SummaryModel[Any], config: OptimizerConfig, *, fused: bool) -> Optimizer:
+def make_optimizer(
+    model: SummaryModel[Any],
+    config: OptimizerConfig,
+    *,
+    fused: bool,
+    gates: nn.Module | None = None,
+    gates_learning_rate: float = 0.0,
+) -> Optimizer:
     """Return the optimizer of a model. Vectors have no weight decay.
 
     Args:
         model: what is trained.
         config: the optimizer's section.
         fused: whether AdamW is one kernel.
+        gates: learned gates on the model's heads, which AdamW trains without weight decay.
+        gates_learning_rate: peak learning rate of the gates.
     """
     parts = hidden_matrices(model) if config.name == "muon" else {}
     others = [parameter for parameter in model.parameters() if parameter not in parts]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in others if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
     ]
+    if gates is not None:
+        scores = list(gates.parameters())
+        groups.append({"params": scores, "weight_decay": 0.0, "lr": gates_learning_rate})
     betas = (config.beta1, config.beta2)
     adamw = AdamW(groups, lr=config.learning_rate, betas=betas, fused=fused)
     if config.name == "adamw":

@@ -1,0 +1,170 @@
+"""Gates on heads that are learned together with the weights, or in a trained model.
+
+Every head has a score. In training its gate is random and its score has a gradient. Otherwise the
+gates are zeros and ones, so that removing the closed heads changes nothing. Of the last block,
+which attends to the document, at least one head is open then.
+
+- ``HardConcreteGates``: L0 regularization (Louizos et al. 2018), as Voita et al. (2019) prune
+  heads with it. A penalty on the expected number of open gates decides how many stay open.
+- ``TopKGates``: differentiable subset pruning (Li et al. 2021). Exactly K heads are open.
+"""
+
+import math
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from headcount.config.schema import HeadsConfig
+from headcount.model.attention_blocks import attention_blocks
+
+# Of the hard concrete distribution, as in Louizos et al. 2018, section 4.
+TEMPERATURE = 2 / 3
+STRETCH_LOW = -0.1
+STRETCH_HIGH = 1.1
+FIRST_SCORE = 2.0  # of hard concrete gates: almost all are open when the training starts
+
+RELAXATION = 1.0  # temperature of the relaxed subset of top-k gates
+SMALLEST_LOG_ARGUMENT = 1e-6
+
+
+class LearnedGates(nn.Module, ABC):
+    """A gate for every head of a model.
+
+    Args:
+        heads: number of heads of the model.
+        last_heads: number of heads of its last block.
+        first_score: of every head.
+    """
+
+    def __init__(self, heads: int, last_heads: int, first_score: float) -> None:
+        super().__init__()
+        self.first_of_last = heads - last_heads
+        self.scores_A = nn.Parameter(torch.full((heads,), first_score))
+
+    @abstractmethod
+    def sample(self) -> Tensor:
+        """Return random gates [A] in [0, 1] with a gradient to the scores, for training."""
+
+    @abstractmethod
+    def open_heads(self) -> Tensor:
+        """Return which heads are open [A] outside of training, as booleans."""
+
+    def _best_of_last(self, values_A: Tensor) -> Tensor:
+        """Return the index of the head of the last block with the highest value."""
+        return self.first_of_last + values_A[self.first_of_last :].argmax()
+
+    def set_gates(self, model: nn.Module, *, random: bool) -> None:
+        """Set the gates of a model's heads.
+
+        Args:
+            model: its blocks have these heads, in the order of ``attention_blocks``.
+            random: random gates with a gradient, for training; otherwise zeros and ones.
+        """
+        gates_A = self.sample() if random else self.open_heads()
+        blocks = attention_blocks(model)
+        sizes = [block.num_heads for block in blocks.values()]
+        for block, gates_H in zip(blocks.values(), gates_A.split(sizes), strict=True):
+            block.head_gates = gates_H.to(next(block.parameters()).dtype)
+
+
+class HardConcreteGates(LearnedGates):
+    """Gates of the hard concrete distribution (Louizos et al. 2018, section 4).
+
+    A binary concrete variable is stretched beyond [0, 1] and clamped, so that a gate is exactly
+    zero or one with a probability above zero. A score is the location log alpha.
+
+    Outside of training a gate is one if its score is above zero, which is the rounded median of
+    the distribution. The paper's estimator is between zero and one for a gate that is undecided;
+    that is given up for gates whose heads can be removed exactly.
+    """
+
+    def __init__(self, heads: int, last_heads: int) -> None:
+        super().__init__(heads, last_heads, FIRST_SCORE)
+
+    def sample(self) -> Tensor:
+        """See ``LearnedGates``."""
+        uniform_A = torch.rand_like(self.scores_A).clamp(1e-6, 1 - 1e-6)
+        concrete_A = torch.sigmoid((uniform_A.logit() + self.scores_A) / TEMPERATURE)
+        return (concrete_A * (STRETCH_HIGH - STRETCH_LOW) + STRETCH_LOW).clamp(0.0, 1.0)
+
+    def open_heads(self) -> Tensor:
+        """See ``LearnedGates``."""
+        open_A = self.scores_A > 0
+        if not open_A[self.first_of_last :].any():
+            open_A[self._best_of_last(self.scores_A)] = True
+        return open_A
+
+    def expected_open(self) -> Tensor:
+        """Return the expected number of gates above zero in training, the sum of P(gate > 0)
+        (Louizos et al. 2018, equation 12)."""
+        shift = TEMPERATURE * math.log(-STRETCH_LOW / STRETCH_HIGH)
+        return torch.sigmoid(self.scores_A - shift).sum()
+
+
+class TopKGates(LearnedGates):
+    """Gates of which exactly K are one (Li et al. 2021).
+
+    In training the K heads with the highest scores after Gumbel noise are open, a sample without
+    replacement (Vieira 2014). Their gradient is that of a relaxed sample, K softmaxes that each
+    give up what the earlier ones have taken (Xie and Ermon 2019): a straight-through estimator.
+    Outside of training the K highest scores are open.
+
+    The paper lowers the temperature of the relaxation during training. Here it is constant,
+    because gates are zeros and ones at any temperature.
+
+    Args:
+        heads: number of heads of the model.
+        last_heads: number of heads of its last block.
+        keep: K.
+    """
+
+    def __init__(self, heads: int, last_heads: int, keep: int) -> None:
+        super().__init__(heads, last_heads, 0.0)
+        self.keep = keep
+
+    def sample(self) -> Tensor:
+        """See ``LearnedGates``."""
+        uniform_A = torch.rand_like(self.scores_A).clamp(1e-6, 1 - 1e-6)
+        noisy_A = self.scores_A - (-uniform_A.log()).log()
+        relaxed_A = self._relaxed_subset(noisy_A)
+        # The value is exactly that of the subset: adding zero is exact.
+        return self._highest(noisy_A).to(relaxed_A.dtype) + (relaxed_A - relaxed_A.detach())
+
+    def open_heads(self) -> Tensor:
+        """See ``LearnedGates``."""
+        return self._highest(self.scores_A)
+
+    def _highest(self, values_A: Tensor) -> Tensor:
+        values_A = values_A.detach().clone()
+        values_A[self._best_of_last(values_A)] = math.inf
+        # A stable sort, so that equal scores are ordered as the heads are.
+        open_A = torch.zeros_like(values_A, dtype=torch.bool)
+        open_A[values_A.argsort(descending=True, stable=True)[: self.keep]] = True
+        return open_A
+
+    def _relaxed_subset(self, noisy_A: Tensor) -> Tensor:
+        """Return values in [0, 1] that sum to K and are largest for the highest scores."""
+        chosen_A = torch.zeros_like(noisy_A)
+        logits_A = noisy_A
+        for _ in range(self.keep):
+            one_A = (logits_A / RELAXATION).softmax(-1)
+            chosen_A = chosen_A + one_A
+            logits_A = logits_A + (1 - one_A).clamp_min(SMALLEST_LOG_ARGUMENT).log()
+        return chosen_A
+
+
+def build_gates(config: HeadsConfig, model: nn.Module) -> LearnedGates | None:
+    """Return the gates that a config asks for; None: it asks for none.
+
+    Args:
+        config: the ``heads`` section.
+        model: whose heads they are of.
+    """
+    sizes = [block.num_heads for block in attention_blocks(model).values()]
+    if config.gates == "l0":
+        return HardConcreteGates(sum(sizes), sizes[-1])
+    if config.gates == "top_k":
+        assert config.keep is not None
+        return TopKGates(sum(sizes), sizes[-1], config.keep)
+    return None
