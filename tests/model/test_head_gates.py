@@ -116,6 +116,23 @@ def test_gates_outside_of_training_are_zeros_and_ones_block_by_block() -> None:
     assert set(map(tuple, found.values())) == {(1, 1, 1, 1)}
 
 
+def test_applied_gates_do_not_stay() -> None:
+    model = make("gpt")
+    gates = build_gates(HeadsConfig(gates="top_k", keep=2), model)
+    assert gates is not None
+    blocks = attention_blocks(model).values()
+    with pytest.raises(RuntimeError), gates.applied(model, random=True):
+        assert sum(float(block.head_gates.sum()) for block in blocks) == 2
+        raise RuntimeError
+    assert all(block.head_gates is None for block in blocks)
+
+    # A head that is off stays off.
+    for block in blocks:
+        block.head_gates = torch.zeros(4, dtype=torch.float64)
+    with gates.applied(model, random=False):
+        assert not any(block.head_gates.any() for block in blocks)
+
+
 def test_no_gates_are_built_by_default() -> None:
     assert build_gates(HeadsConfig(), make("transformer")) is None
 

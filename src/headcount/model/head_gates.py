@@ -11,6 +11,8 @@ which attends to the document, at least one head is open then.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +68,25 @@ class LearnedGates(nn.Module, ABC):
         sizes = [block.num_heads for block in blocks.values()]
         for block, gates_H in zip(blocks.values(), gates_A.split(sizes), strict=True):
             block.head_gates = gates_H.to(next(block.parameters()).dtype)
+
+    @contextmanager
+    def applied(self, model: nn.Module, *, random: bool) -> Iterator[None]:
+        """Multiply the gates of a model's heads within a ``with`` statement, see ``set_gates``.
+
+        Heads that are switched off, such as those of an ablation, stay off.
+        """
+        blocks = attention_blocks(model)
+        before = {name: block.head_gates for name, block in blocks.items()}
+        try:
+            self.set_gates(model, random=random)
+            for name, gates_H in before.items():
+                learned_H = blocks[name].head_gates
+                if gates_H is not None and learned_H is not None:
+                    blocks[name].head_gates = learned_H * gates_H
+            yield
+        finally:
+            for name, gates_H in before.items():
+                blocks[name].head_gates = gates_H
 
 
 class HardConcreteGates(LearnedGates):

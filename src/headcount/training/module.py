@@ -6,6 +6,7 @@ The order is that of a run: build the model, training step, optimizer, validatio
 import math
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -176,12 +177,17 @@ class Summarizer(pl.LightningModule):
                 f"these weights are not of the model that the config describes: {reason}"
             ) from None
         self.to(getattr(torch, self.config.generation.precision))
-        self._set_gates()
-
-    def _set_gates(self, *, random: bool = False) -> None:
-        """Give the heads their learned gates: zeros and ones, or random ones for training."""
         if self.gates is not None:
-            self.gates.set_gates(self.model, random=random)
+            self.gates.set_gates(self.model, random=False)
+
+    def _gated(self) -> AbstractContextManager[None]:
+        """Give the heads their learned gates within a ``with`` statement.
+
+        They do not stay, because a moving average of the weights has none.
+        """
+        if self.gates is None:
+            return nullcontext()
+        return self.gates.applied(self.model, random=self.training)
 
     def join(self, models: Sequence[SummaryModel[Any]]) -> None:
         """Generate in an ensemble of this model and others.
@@ -207,13 +213,14 @@ class Summarizer(pl.LightningModule):
         """Return the output for a batch under teacher forcing, and the target tokens [M]."""
         device = batch.document_ids.device
         inputs_M, targets_M, input_layout = shift_by_one(batch.summary_ids, batch.summary_lengths)
-        output = self.model(
-            batch.document_ids,
-            BatchLayout.from_lengths(batch.document_lengths, device),
-            inputs_M,
-            input_layout,
-            return_weights=return_weights,
-        )
+        with self._gated():
+            output = self.model(
+                batch.document_ids,
+                BatchLayout.from_lengths(batch.document_lengths, device),
+                inputs_M,
+                input_layout,
+                return_weights=return_weights,
+            )
         return output, targets_M.long()
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -223,7 +230,6 @@ class Summarizer(pl.LightningModule):
         heads. With R-Drop (Liang et al. 2021) the mean of two passes with different dropout, plus
         their weighted divergence: half of the paper's loss, so that it keeps its scale.
         """
-        self._set_gates(random=True)
         output, targets_M = self.forward_batch(batch)
         loss, metrics = self._loss(output, targets_M)
         if self.config.optimizer.r_drop:
@@ -318,7 +324,6 @@ class Summarizer(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Log the loss without smoothing and the scores of greedily generated summaries."""
-        self._set_gates()
         output, targets_M = self.forward_batch(batch)
         losses = {
             "validation/loss": output.loss(targets_M),
@@ -337,7 +342,6 @@ class Summarizer(pl.LightningModule):
 
     def test_step(self, batch: Batch, batch_index: int) -> None:
         """Log the scores of the summaries that ``headcount evaluate`` writes."""
-        self._set_gates()
         generated = self.summarize(batch)
         split = getattr(self.trainer.test_dataloaders, "split", None)
         references = self._references(batch, split)
@@ -412,7 +416,6 @@ class Summarizer(pl.LightningModule):
 
     def predict_step(self, batch: Batch, batch_index: int) -> list[GeneratedSummary]:
         """Return the best summary of each document, for ``Trainer.predict``."""
-        self._set_gates()
         return [summaries[0] for summaries in self.summarize(batch)]
 
     def summarize(self, batch: Batch) -> list[list[GeneratedSummary]]:
@@ -480,17 +483,18 @@ class Summarizer(pl.LightningModule):
             config = replace(config, strategy="greedy", num_return_sequences=1)
         words = self.words.to(self.device) if config.no_repeat_ngram_size else None
         end_id = self.token_ids[END]
-        return generate(
-            self.model if self.ensemble is None else self.ensemble,
-            batch.document_ids.to(self.device),
-            BatchLayout.from_lengths(batch.document_lengths, self.device),
-            config,
-            start_id=self.token_ids[START],
-            end_id=end_id,
-            constraints=build_constraints(config, end_id=end_id, words=words),
-            seeds=self._seeds(batch) if config.strategy in ("sample", "mbr") else (),
-            utility=self._mutual_rouge,
-        )
+        with self._gated():
+            return generate(
+                self.model if self.ensemble is None else self.ensemble,
+                batch.document_ids.to(self.device),
+                BatchLayout.from_lengths(batch.document_lengths, self.device),
+                config,
+                start_id=self.token_ids[START],
+                end_id=end_id,
+                constraints=build_constraints(config, end_id=end_id, words=words),
+                seeds=self._seeds(batch) if config.strategy in ("sample", "mbr") else (),
+                utility=self._mutual_rouge,
+            )
 
     def _seeds(self, batch: Batch) -> list[int]:
         """Return a seed for each document, which depends on the run's seed and the document
@@ -528,13 +532,14 @@ class Summarizer(pl.LightningModule):
         document_ids_N = batch.document_ids.to(self.device)
         generated = best.tokens if best.finished else best.tokens[:-1]
         summary_ids_M = torch.tensor([self.token_ids[START], *generated], device=self.device)
-        output = self.model(
-            document_ids_N,
-            BatchLayout.from_lengths(batch.document_lengths, self.device),
-            summary_ids_M,
-            BatchLayout.from_lengths([len(summary_ids_M)], self.device),
-            return_weights=True,
-        )
+        with self._gated():
+            output = self.model(
+                document_ids_N,
+                BatchLayout.from_lengths(batch.document_lengths, self.device),
+                summary_ids_M,
+                BatchLayout.from_lengths([len(summary_ids_M)], self.device),
+                return_weights=True,
+            )
 
         document = [self.token_name(token) for token in document_ids_N.tolist()]
         summary = [self.token_name(token) for token in best.tokens]
