@@ -1,4 +1,4 @@
-"""How often the tests of ``headcount heads`` err: ``python benchmarks/heads.py``, minutes on one core.
+"""How often the tests of ``headcount heads`` err: ``python benchmarks/heads.py``, a minute on one core.
 
 Two questions, each asked of 1,000 analyses in which nothing is to be found. How often has a family
 of one-head-off tests a significant head, when the gates change no score on average? How often has

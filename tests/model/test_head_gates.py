@@ -117,7 +117,7 @@ def test_gates_outside_of_training_are_zeros_and_ones_block_by_block() -> None:
 
 
 def test_applied_gates_do_not_stay() -> None:
-    model = make("gpt")
+    model = make("transformer")
     gates = build_gates(HeadsConfig(gates="top_k", keep=2), model)
     assert gates is not None
     blocks = attention_blocks(model).values()
