@@ -169,4 +169,10 @@ def test_a_mask_that_does_not_fit_is_rejected() -> None:
 def test_the_first_heads_of_an_order_go() -> None:
     heads = heads_of(make("transformer"))
     assert heads_to_remove(heads, len(heads) - 2) == set(heads[:2])
-    assert heads_to_remove(heads, 8) == set()
+    assert heads_to_remove(heads, len(heads)) == set()
+    # Closed heads go first, and none beside them if enough have gone.
+    assert heads_to_remove(heads, len(heads) - 2, closed={heads[7], heads[3]}) == {
+        heads[3],
+        heads[7],
+    }
+    assert heads_to_remove(heads, len(heads) - 2, closed={heads[7]}) == {heads[0], heads[7]}

@@ -122,7 +122,7 @@ def test_applied_gates_do_not_stay() -> None:
     assert gates is not None
     blocks = attention_blocks(model).values()
     with pytest.raises(RuntimeError), gates.applied(model, random=True):
-        assert sum(float(block.head_gates.sum()) for block in blocks) == 2
+        assert sum(block.head_gates.sum().item() for block in blocks) == 2
         raise RuntimeError
     assert all(block.head_gates is None for block in blocks)
 
