@@ -119,6 +119,8 @@ def test_a_student_learns_from_what_evaluate_and_summarize_write(
                     f"run.folder={path.stem}-student",
                 )
             )
+        origin = json.loads((tmp_path / f"{path.stem}-student" / "data.json").read_text())
+        assert origin["train"]["teacher_summaries"]["number"] == 60
         rows = map(json.loads, path.read_text().splitlines())
         expected = {row["id"]: row["summary"] for row in rows}
         assert len(summaries.texts) > 10

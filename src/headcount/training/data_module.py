@@ -68,6 +68,7 @@ class SummarizationDataModule(pl.LightningDataModule):
         self.only_split = split
         self.kept_tokenizer: Tokenizer | None = None
         self.splits: dict[str, EncodedPairs] = {}
+        self.teacher: TeacherSummaries | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Load and encode the splits, once; with a given tokenizer only one split."""
@@ -89,6 +90,8 @@ class SummarizationDataModule(pl.LightningDataModule):
         self.tokenizer = self.given_tokenizer or self._prepare_tokenizer(pairs)
         for role, split in pairs.items():
             self._encode(role, split)
+        if "train" in pairs and data.teacher_summaries is not None:
+            self.teacher = self._read_teacher(pairs["train"], data.teacher_summaries)
 
     def _encode(self, role: str, pairs: Pairs) -> None:
         data = self.config.data
@@ -114,6 +117,18 @@ class SummarizationDataModule(pl.LightningDataModule):
                 f"{role}: a fixed random sample of {len(self.decoded_examples(role)):,} examples "
                 f"is decoded (trainer.{key}={limit})"
             )
+
+    def _read_teacher(self, pairs: Pairs, path: str) -> TeacherSummaries:
+        teacher = read_teacher_summaries(path, pairs, self.tokenizer)
+        self.origin["train"]["teacher_summaries"] = {
+            "sha256": teacher.sha256,
+            "number": teacher.number,
+        }
+        print_line(
+            f"train: {teacher.number:,} of {len(pairs):,} examples have a summary by other "
+            f"models, used with probability {self.config.data.teacher_share} (data.teacher_share)"
+        )
+        return teacher
 
     def _check_not_empty(self, role: str, split: EncodedPairs) -> None:
         """Report texts that are empty once they are tokens: a normalizer may drop whole scripts.
@@ -250,7 +265,7 @@ class SummarizationDataModule(pl.LightningDataModule):
             plan,
             self._example_maker(split.pairs.documents[:CHECKED_TEXTS]),
             sentences=sentences,
-            teacher=self._read_teacher(split.pairs),
+            teacher=self.teacher,
             teacher_share=self.config.data.teacher_share,
         )
 
@@ -270,17 +285,6 @@ class SummarizationDataModule(pl.LightningDataModule):
             if data.bpe_dropout
             else None,
         )
-
-    def _read_teacher(self, pairs: Pairs) -> TeacherSummaries | None:
-        path = self.config.data.teacher_summaries
-        if path is None:
-            return None
-        teacher = read_teacher_summaries(path, pairs, self.tokenizer)
-        print_line(
-            f"train: {teacher.number:,} of {len(pairs):,} examples have a summary by other models "
-            f"(data.teacher_summaries), used with probability {self.config.data.teacher_share}"
-        )
-        return teacher
 
     def _stream(self, plan: Plan, rank: int, world_size: int) -> Stream:
         data = self.config.data
