@@ -73,14 +73,15 @@ def test_sampling_is_seeded() -> None:
 
 def test_samples_follow_the_distribution_of_the_model() -> None:
     """How often each text comes, against its probability."""
-    samples = draw(0, 4000)
+    number = 1000
+    samples = draw(0, number)
     frequency = Counter(text_of(hypothesis) for hypothesis in samples)
     scored = brute_force(tiny(), ids([6]) % VOCABULARY, replace(SEARCH, length_penalty="none"))
     log_probability = {text: score for score, text in scored}
     for text, value in log_probability.items():
         expected = math.exp(value)
-        deviation = math.sqrt(expected * (1 - expected) / 4000)
-        assert frequency[text] / 4000 == pytest.approx(expected, abs=5 * deviation)
+        deviation = math.sqrt(expected * (1 - expected) / number)
+        assert frequency[text] / number == pytest.approx(expected, abs=5 * deviation)
 
     # The score of a sample is its log-probability, and the best sample is the first.
     for hypothesis in samples[:20]:
