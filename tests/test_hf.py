@@ -1,5 +1,7 @@
 """The transformers library on exports: tokens, weights and greedy summaries are ours."""
 
+import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from headcount.commands.export import export
 from headcount.config.load import as_dict, load
 from headcount.config.schema import Config
 from headcount.data.tokenizer import END, START, load_tokenizer, vocabulary_size
+from headcount.errors import ConfigError
 from headcount.runs.checkpoint import write_checkpoint
 from headcount.runs.folder import load_run_config
 from headcount.training.decoding import encode_documents
@@ -188,3 +191,10 @@ def test_an_export_still_loads_as_a_config(finished_run: Path, tmp_path: Path) -
     assert (
         transformers.AutoConfig.from_pretrained(tmp_path / "out").sections().model == config.model
     )
+
+
+def test_without_transformers_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.delitem(sys.modules, "headcount.hf")
+    with pytest.raises(ConfigError, match=r"legal: pip install headcount\[hf\]"):
+        importlib.import_module("headcount.hf")
