@@ -8,6 +8,7 @@ import pytest
 
 from headcount import cli
 from headcount.config.load import load
+from headcount.config.shipped import find_config, find_study
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -38,12 +39,12 @@ def test_our_commands(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides = [a for a in args if "=" in a and not a.startswith("--")]
     if command in ("train", "config", "baselines", "data", "model") and "--schema" not in args:
         files = [a for a in args if "=" not in a and not a.startswith("--")]
-        assert files and all(Path(f).is_file() for f in files)
+        assert files and all(Path(find_config(f)).is_file() for f in files)
         load(files, overrides)
     elif command in ("evaluate", "heads", "page", "serve", "summarize"):
         load(["configs/docstrings.yaml"], overrides)
     elif command in ("ablate", "report"):
-        assert Path(args[0], "grid.yaml").is_file()
+        assert (find_study(Path(args[0])) / "grid.yaml").is_file()
 
 
 def test_the_commands_are_found() -> None:
