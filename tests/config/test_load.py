@@ -297,6 +297,7 @@ def test_overrides_and_files_are_told_apart(
     ]
     files, overrides = sort_arguments(arguments)
     assert files == ["a.yaml", str(folder / "config.yaml")]
+    assert sort_arguments([str(folder), "seed=4"]) == ([str(folder)], ["seed=4"])
     assert overrides == ["seed=3", long, "model.num_head=2", "data.name=\0"]
     assert load(*sort_arguments(["./seed=3"])).seed == 7
     assert load(*sort_arguments(["seed=3", f"tracking.name={'x' * 300}"])).seed == 3

@@ -306,7 +306,7 @@ def _restore_text(
 
 
 def sort_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Return the files and the overrides among arguments.
+    """Return the files and folders, and the overrides, among arguments.
 
     What begins with a key of the schema and ``=`` is an override, also where a file has that name.
     A path may have a ``=`` in it, as the folders of a study's cells do.
@@ -315,7 +315,7 @@ def sort_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
 
     def is_override(argument: str) -> bool:
         key, equals, _ = argument.partition("=")
-        return bool(equals) and (key.split(".")[0] in sections or not os.path.isfile(argument))
+        return bool(equals) and (key.split(".")[0] in sections or not os.path.exists(argument))
 
     files = [argument for argument in arguments if not is_override(argument)]
     return files, [argument for argument in arguments if is_override(argument)]
