@@ -11,8 +11,8 @@
 The classes are those of this package: an export holds data, and no code is loaded from it. Every
 architecture is a sequence-to-sequence model here, also GPT: the document is the input, the
 summary the output. ``generate`` gives the summaries of our greedy search, token for token, but it
-reads the document and all earlier tokens again for each token. ``headcount.load_run`` is the fast
-way.
+reads the document and all earlier tokens again for each token. ``headcount.load_run`` keeps a
+cache.
 """
 
 from dataclasses import fields
