@@ -50,8 +50,8 @@ def test_the_wheel_has_configs_studies_and_metadata(
         for path in (REPOSITORY / name).rglob("*.yaml"):
             copy = shipped / name / path.relative_to(REPOSITORY / name)
             assert copy.read_bytes() == path.read_bytes()
-    resolved = headcount("config", "docstrings", "model/gpt")
-    assert "architecture: gpt" in resolved and "path: docstrings" in resolved
+    resolved = headcount("config", "docstrings", "trainer/gpu")
+    assert "path: docstrings" in resolved and "precision: bf16-mixed" in resolved
     headcount("init", "mine")
     assert (tmp_path / "mine" / ".gitignore").is_file()
 
