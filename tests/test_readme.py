@@ -98,3 +98,9 @@ def test_readme_is_short() -> None:
     for paragraph in prose.split("\n\n"):
         if paragraph.strip()[:1] not in ("|", "-"):
             assert len(paragraph.strip().splitlines()) <= 4, paragraph
+
+
+def test_every_study_is_listed() -> None:
+    listed = (ROOT / "experiments/README.md").read_text()
+    studies = [path.name for path in (ROOT / "experiments").iterdir() if path.is_dir()]
+    assert studies and all(f"[{name}]({name})" in listed for name in studies)
