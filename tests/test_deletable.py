@@ -188,13 +188,17 @@ def with_needed(row: Row) -> list[Row]:
 
 
 def copy_tree(to: Path) -> Path:
-    """Copy the files of the repository, without what tools have made."""
-    ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info")
-    for name in ("src", "tests", "configs", "experiments", "benchmarks", "docs"):
-        shutil.copytree(ROOT / name, to / name, symlinks=True, ignore=ignored)
-    for file in ROOT.glob("*.*"):
-        if file.is_file():
-            shutil.copy(file, to)
+    """Copy the files of the repository, without what tools and runs have made."""
+    to.mkdir()
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", ".ipynb_checkpoints")
+    made = (".git", ".venv", ".hypothesis", "build", "dist", "runs", "site")
+    for path in ROOT.iterdir():
+        if path.name in made or path.name.endswith("_cache"):
+            continue
+        if path.is_dir():
+            shutil.copytree(path, to / path.name, ignore=ignored)
+        else:
+            shutil.copy(path, to)
     return to
 
 
