@@ -10,6 +10,11 @@ def test_a_hypothesis_ends_at_its_first_end_token() -> None:
     assert Hypothesis.from_tokens([1], -2.0, end_id=1) == Hypothesis([], -2.0, True)
 
 
+def test_the_end_token_was_generated_only_where_a_summary_is_finished() -> None:
+    assert Hypothesis([5, 6], -2.0, finished=True).generated(end_id=1) == [5, 6, 1]
+    assert Hypothesis([5, 6], -2.0, finished=False).generated(end_id=1) == [5, 6]
+
+
 def test_the_normalizer_is_the_logarithm_of_the_sum() -> None:
     logits = torch.randn(2, 3, 50) * 10
     torch.testing.assert_close(log_normalizer(logits), logits.logsumexp(-1))

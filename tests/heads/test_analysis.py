@@ -136,3 +136,15 @@ def test_tags_that_tokenizer_words_names_are_found(small, tmp_path: Path) -> Non
     assert kinds.is_delimiter[tokenizer.token_to_id("<s>")]
     assert kinds.is_delimiter[tokenizer.encode(".").ids[0]]
     assert not kinds.is_delimiter[tokenizer.encode("a").ids[0]]
+
+
+def test_a_summary_that_was_cut_can_be_read_again(small, tmp_path: Path) -> None:
+    """It is as long as the model has positions, without an end token."""
+    evaluator = make_evaluator(
+        small,
+        tmp_path,
+        *("model.positions=learned", "data.max_document_tokens=24", "data.max_summary_tokens=24"),
+        *("generation.min_tokens=24", "generation.max_tokens=24"),
+    )
+    assert evaluator.summarizer.config.max_positions == 24
+    assert analyse(evaluator).heads

@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
-from headcount.heads.attention_maps import attention_maps, document_part
+import headcount
+from headcount.data.tokenizer import END
+from headcount.heads.attention_maps import attention_maps, document_part, maps_of_text
 from headcount.model.attention_blocks import attention_blocks
 from headcount.model.ragged import BatchLayout
 from headcount.training.module import shift_by_one
@@ -66,6 +70,15 @@ def test_a_decoder_only_model_attends_to_document_and_summary() -> None:
     assert part.next_ids is not None
     assert part.next_ids.tolist() == example.summary_ids[1:].tolist()
     np.testing.assert_allclose(document_part(last, sources).weights.sum(-1), 1.0)
+
+
+def test_a_summary_that_was_cut_has_no_end_token(finished_run: Path) -> None:
+    cut = ["generation.min_tokens=3", "generation.max_tokens=3"]
+    module = headcount.load_run(finished_run, cut).module
+    maps = {each.block: each for each in maps_of_text(module, "Ben buys a pear.")}
+    written = maps["cross.0"].next_ids
+    assert written is not None and len(written) == 3
+    assert module.token_ids[END] not in written.tolist()
 
 
 def test_hooks_are_removed() -> None:

@@ -29,6 +29,13 @@ class Hypothesis:
             return cls(tokens, score, finished=False)
         return cls(tokens[: tokens.index(end_id)], score, finished=True)
 
+    def generated(self, end_id: int) -> list[int]:
+        """Return the tokens that the model chose: with the end token, unless it was cut before.
+
+        A model that reads its summary again has positions for no more than these.
+        """
+        return [*self.tokens, end_id] if self.finished else list(self.tokens)
+
 
 def log_normalizer(logits_BWV: Tensor) -> Tensor:
     """Return the logarithm of the sum of exponentials, [B, W], in one pass over the logits.

@@ -273,8 +273,7 @@ def _with_generated_summaries(summarizer: Summarizer, batches: list[Batch]) -> I
     for batch in batches:
         generated = summarizer.generate(batch, greedy=True)
         for example, [best, *_] in zip(batch.pieces(1), generated, strict=True):
-            content = [token for token in best.tokens if token != end]
-            ids = [start, *content, end]
+            ids = [start, *best.generated(end)]
             yield Batch(
                 indices=example.indices,
                 document_ids=example.document_ids,

@@ -67,7 +67,7 @@ def maps_of_text(summarizer: Summarizer, text: str) -> list[AttentionMap]:
     """
     batch = encode_documents(summarizer, [text]).batch([0])
     [[best, *_]] = summarizer.generate(batch)
-    ids = [summarizer.token_ids[START], *best.tokens, summarizer.token_ids[END]]
+    ids = [summarizer.token_ids[START], *best.generated(summarizer.token_ids[END])]
     read = replace(
         batch,
         summary_ids=torch.tensor(ids, dtype=batch.document_ids.dtype),

@@ -67,8 +67,7 @@ def explain(summarizer: Summarizer, batch: Batch, hypothesis: Hypothesis) -> Exp
         hypothesis: its summary, by ``Summarizer.generate``.
     """
     device = summarizer.device
-    end_id = summarizer.token_ids[END]
-    written = [*hypothesis.tokens, end_id] if hypothesis.finished else list(hypothesis.tokens)
+    written = hypothesis.generated(summarizer.token_ids[END])
     inputs = [summarizer.token_ids[START], *written[:-1]]
     document_ids_N = batch.document_ids.to(device)
     with recorded_weights(summarizer.model) as weights:
