@@ -54,7 +54,8 @@ def test_any_encoding_takes_any_text(encoding: str) -> None:
 def test_nothing_else_prints() -> None:
     """A bare print, or a console of Rich's own, would show what data holds."""
     for path in SOURCE.rglob("*.py"):
-        if path.name == "terminal.py":
+        is_template = SOURCE / "shipped" in path.parents  # what headcount init writes for users
+        if path.name == "terminal.py" or is_template:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
