@@ -85,6 +85,16 @@ def test_a_weight_is_stored_once_and_nothing_of_the_machine(run: Path, tmp_path:
     assert config["model"]["num_heads"] == 2 and "cache_dir" not in config["data"]
 
 
+def test_no_address_of_a_logger_is_exported(run: Path, tmp_path: Path) -> None:
+    best = load_checkpoint(run, "best")
+    best["config"]["loggers"]["mlflow_uri"] = "http://ada:secret@server"
+    write_checkpoint(best, run / "checkpoints" / "best.ckpt")
+    export(run, tmp_path / "out")
+    text = (tmp_path / "out" / "config.json").read_text()
+    assert "secret" not in text and "callbacks" not in json.loads(text)
+    assert load_run_config(tmp_path / "out", []).loggers.mlflow_uri is None
+
+
 def test_the_model_card_says_scores_and_signature(run: Path, tmp_path: Path) -> None:
     export(run, tmp_path / "out")
     _, head, body = (tmp_path / "out" / "README.md").read_text().split("---\n", 2)

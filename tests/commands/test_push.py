@@ -67,6 +67,8 @@ def test_an_export_is_pushed_as_it_is(hub: Hub, finished_run: Path, tmp_path: Pa
     push(tmp_path / "out", "two-heads", CardFacts())
     files = hub.models["me/two-heads"]
     assert files == {name: (tmp_path / "out" / name).read_bytes() for name in EXPORT_FILES}
+    with pytest.raises(ConfigError, match="^--license and --language: .*out is an export, which"):
+        push(tmp_path / "out", "two-heads", CardFacts(license="mit"))
 
 
 def test_without_a_token_nothing_is_asked(

@@ -10,6 +10,7 @@ from pytorch_lightning.loggers import CSVLogger
 
 from headcount.commands.train import train
 from headcount.errors import ConfigError
+from headcount.runs.loggers import start_loggers
 from tests.training.stopping import assert_same, stop_at
 
 pytestmark = pytest.mark.usefixtures("unpictured")
@@ -91,6 +92,15 @@ def test_mlflow_continues_its_run(small, tmp_path: Path) -> None:
         ConfigError, match=r"^loggers.mlflow_uri=odd:/x: MLflow cannot log there: "
     ):
         train(small(*STEPS, "loggers.mlflow=true", "loggers.mlflow_uri=odd:/x"))
+
+
+def test_a_damaged_id_of_mlflow_is_one_line(small, tmp_path: Path) -> None:
+    (tmp_path / "mlflow_id").write_bytes(b"\xff")
+    with (
+        pytest.raises(ConfigError, match=r"mlflow_id: damaged \(UnicodeDecodeError"),
+        start_loggers(small("loggers.mlflow=true"), tmp_path, {}, 0),
+    ):
+        pass
 
 
 def test_a_logger_from_python(small, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import errno
 import os
 import re
 import subprocess
@@ -220,6 +221,35 @@ def test_a_page_is_logged_as_it_is_and_never_stops_a_run(
     said = capsys.readouterr().out
     assert said.startswith("W&B: ") and said.count("\n") == 1
     wandb.teardown()
+
+
+def test_an_image_that_cannot_be_made_does_not_stop_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def make(image: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/image.png")
+
+    monkeypatch.setattr("wandb.Image", make)
+    with track(TrackingConfig(mode="offline"), tmp_path, PLAIN) as loggers:
+        assert isinstance(loggers[1], Tracker)
+        loggers[1].log_image("validation/cross_attention", [None])
+        log(loggers[1], 3)
+        assert loggers[1].mode == "offline"
+    said = capsys.readouterr().out
+    assert said.startswith("W&B: validation/cross_attention is not logged there ([Errno 28] No")
+    assert said.count("\n") == 1
+
+
+def test_a_login_that_fails_without_a_message_does_not_stop_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(**_: object) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr("wandb.login", fail)
+    with track(TrackingConfig(), tmp_path, PLAIN) as loggers:
+        assert isinstance(loggers[1], Tracker) and loggers[1].mode == "offline"
+    assert "the key cannot be used (TimeoutError); " in capsys.readouterr().out
 
 
 def test_a_process_of_wandb_that_dies_does_not_stop_a_run(

@@ -32,8 +32,9 @@ from headcount.runs.files import reject_used_folder, write_folder
 from headcount.runs.folder import MACHINE_TRAINER_ARGS, RunFile, reject_links
 from headcount.terminal import print_line
 
-# What belongs to one machine: whole sections, and keys of the others.
-MACHINE_SECTIONS = ("run", "tracking")
+# What belongs to one machine: whole sections, and keys of the others. The address of an MLflow
+# server may have a password in it.
+MACHINE_SECTIONS = ("run", "tracking", "loggers", "callbacks")
 MACHINE_KEYS = {"data": ("cache_dir", "num_workers"), "trainer": tuple(MACHINE_TRAINER_ARGS)}
 
 

@@ -34,7 +34,7 @@ from headcount.runs.checkpoint import (
     load_checkpoint,
     write_checkpoint,
 )
-from headcount.runs.files import write_atomically
+from headcount.runs.files import reject_used_folder, write_atomically
 from headcount.runs.folder import RunFile, lock_folder, reject_links
 from headcount.terminal import make_console, say
 from headcount.training.data_module import SummarizationDataModule
@@ -186,8 +186,7 @@ def _is_made_of(to: Path, made_of: dict[str, Any]) -> bool:
             return True
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise ConfigError(f"{to}: exists, and is not an empty folder; legal: a new or empty one")
+    reject_used_folder(to)
     return False
 
 

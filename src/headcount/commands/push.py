@@ -18,11 +18,12 @@ def push(run: Path, name: str, facts: CardFacts, *, private: bool = False) -> No
         run: the run folder, or an export, which is uploaded as it is.
         name: of the model on the hub, ``OWNER/NAME``, or ``NAME`` for the owner of the token. It
             is created if it does not exist.
-        facts: for the model card.
+        facts: for the model card; of an export none, as it has one.
         private: create it as a private one.
 
     Raises:
-        ConfigError: no token is configured, the name is wrong, or the run cannot be exported.
+        ConfigError: no token is configured, the name is wrong, the run cannot be exported, or
+            there are facts for the card of an export.
         RunError: the hub refuses, or cannot be reached.
     """
     if get_token() is None:
@@ -32,7 +33,13 @@ def push(run: Path, name: str, facts: CardFacts, *, private: bool = False) -> No
         )
     with TemporaryDirectory() as scratch:
         folder = run
-        if not (run / RunFile.EXPORTED_CONFIG).is_file():
+        is_export = (run / RunFile.EXPORTED_CONFIG).is_file()
+        if is_export and facts != CardFacts():
+            raise ConfigError(
+                f"--license and --language: {run} is an export, which is pushed as it is; legal: "
+                f"neither, after a change of its {RunFile.CARD}"
+            )
+        if not is_export:
             folder = Path(scratch) / name.rpartition("/")[2]  # the card's title
             write_export(run, folder, facts)
         url = _upload(folder, name, private=private)

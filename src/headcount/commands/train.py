@@ -227,7 +227,7 @@ def _train(
             TrainingProgress(console),
             TrainingCosts(folder, config, vocabulary_size(data.tokenizer)),
             SeededSteps(config.seed),
-            *monitors(config),
+            *monitors(config, is_first_rank=rank_trainer.is_global_zero),
             checkpoints,
             *averaging(config, rank_trainer),
             *own.callbacks,

@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from headcount.config.load import as_dict
 from headcount.config.schema import Config, LoggersConfig
 from headcount.errors import ConfigError
-from headcount.runs.files import write_atomically
+from headcount.runs.files import name_damage, write_atomically
 from headcount.runs.folder import RunFile, stable_path
 from headcount.runs.wandb_tracking import track
 
@@ -90,12 +90,16 @@ def _mlflow(settings: LoggersConfig, folder: Path) -> MLFlowLogger:
     """Return a logger to an MLflow run, which a resumed training continues.
 
     Raises:
-        ConfigError: there is no such server, or it does not know the run.
+        ConfigError: there is no such server, it does not know the run, or the file with the run's
+            id is damaged.
     """
     identifier = folder / RunFile.MLFLOW_ID
     uri = settings.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI")
     uri = uri or f"sqlite:///{folder.resolve().parent / RunFile.MLFLOW_STORE}"
-    known = identifier.read_text(encoding="utf-8").strip() if identifier.is_file() else None
+    known = None
+    if identifier.is_file():
+        with name_damage(identifier, "train"):
+            known = identifier.read_text(encoding="utf-8").strip()
     try:
         logger = MLFlowLogger(
             experiment_name=settings.mlflow_experiment,

@@ -201,6 +201,19 @@ class Tracker(WandbLogger):
         number = self._next_number()
         self.attempt(lambda run: run.log(row, step=number, commit=True))
 
+    def log_image(
+        self, key: str, images: list[Any], step: int | None = None, **kwargs: Any
+    ) -> None:
+        """Log images as Lightning does.
+
+        W&B writes each to the temporary folder of the system when it is made. If that is full, a
+        line is printed, and the images are not logged.
+        """
+        try:
+            super().log_image(key, images, step, **kwargs)
+        except Exception as error:  # whatever it is, the training must not end
+            print_line(f"W&B: {key} is not logged there ({_first_line(error)})")
+
     def log_html(self, name: str, path: Path) -> None:
         """Log an HTML file as it is, at the step of the last row."""
         number = self._next_number()
@@ -375,7 +388,7 @@ def _choose_mode(tracking: TrackingConfig, folder: Path) -> Mode:
     try:
         has_key = wandb.login(prompt=False, verify=False)
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        reason = _first_line(error)
         print_line(f"W&B: the key cannot be used ({reason}); this run is tracked offline")
         return "offline"
     if not has_key:

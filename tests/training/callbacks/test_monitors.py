@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, DeviceStatsMonitor
 
 from headcount.commands.train import train
 from headcount.errors import ConfigError
+from headcount.training.callbacks.monitors import monitors
 from tests.training.stopping import assert_same, stop_at, weights
 
 pytestmark = pytest.mark.usefixtures("unpictured")
@@ -45,6 +46,15 @@ def test_learning_rate_and_gradient_norm_are_logged(small, tmp_path: Path) -> No
     assert rows_of(tmp_path / "run", "train/muon_learning_rate") == pytest.approx(rates)
 
 
+def test_with_learned_gates_the_learning_rate_is_that_of_the_weights(
+    small, tmp_path: Path
+) -> None:
+    gates = ["heads.gates=l0", "heads.gates_learning_rate=0.5"]
+    constant = ["optimizer.schedule=constant", "optimizer.warmup_steps=0"]
+    train(small(*EACH, *gates, *constant, "optimizer.learning_rate=0.002", "run.folder=run"))
+    assert rows_of(tmp_path / "run", "train/learning_rate") == pytest.approx([0.002] * 4)
+
+
 def test_they_change_no_weight_and_are_exact_under_resume(small, tmp_path: Path) -> None:
     """With load of the CPU, too, of which every value is another."""
     steps = [*EACH, "trainer.max_steps=6", "trainer.accumulate_grad_batches=2"]
@@ -76,6 +86,16 @@ def test_device_stats(small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     message = r"^callbacks.device_stats=True needs .* pip install 'headcount\[device-stats\]'$"
     with pytest.raises(ConfigError, match=message):
         train(small(on, "seed=7"))
+
+
+def test_only_the_first_rank_has_device_stats(small) -> None:
+    """Lightning rejects them on a rank without loggers."""
+    config = small("callbacks.device_stats=true")
+    assert any(
+        isinstance(each, DeviceStatsMonitor) for each in monitors(config, is_first_rank=True)
+    )
+    names = [type(each).__name__ for each in monitors(config, is_first_rank=False)]
+    assert names == ["LearningRate", "GradientNorm"]
 
 
 def test_callbacks_from_python_keep_their_state(small, tmp_path: Path) -> None:

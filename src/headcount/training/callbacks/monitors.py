@@ -10,14 +10,20 @@ from headcount.training.module import Summarizer
 from headcount.training.optimizers import Muon, has_whole_weights
 
 
-def monitors(config: Config) -> list[Callback]:
-    """Return the callbacks of a config that log."""
+def monitors(config: Config, *, is_first_rank: bool) -> list[Callback]:
+    """Return the callbacks of a config that log.
+
+    Args:
+        config: of the run.
+        is_first_rank: whether this rank has loggers. Lightning rejects ``DeviceStatsMonitor`` on
+            one without.
+    """
     callbacks: list[Callback] = []
     if config.callbacks.learning_rate:
         callbacks.append(LearningRate())
     if config.callbacks.gradient_norm:
         callbacks.append(GradientNorm())
-    if config.callbacks.device_stats:
+    if config.callbacks.device_stats and is_first_rank:
         callbacks.append(DeviceStatsMonitor())
     return callbacks
 
@@ -33,10 +39,12 @@ class LearningRate(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
         """Log the learning rate of the step that follows."""
-        # The first group of Muon has the matrices, the others are AdamW's.
-        pl_module.log("train/learning_rate", optimizer.param_groups[-1]["lr"])
+        groups = optimizer.param_groups
+        # The first group of Muon has the matrices. The last one of AdamW may be that of gates.
         if isinstance(optimizer, Muon):
-            pl_module.log("train/muon_learning_rate", optimizer.param_groups[0]["lr"])
+            muon_group, *groups = groups
+            pl_module.log("train/muon_learning_rate", muon_group["lr"])
+        pl_module.log("train/learning_rate", groups[0]["lr"])
 
 
 class GradientNorm(Callback):
