@@ -1,4 +1,4 @@
-# The two commands of README: docker build -t headcount . && docker run --rm headcount make demo
+# To run make demo and make test of README: docker build -t headcount . && docker run --rm headcount make demo
 FROM python:3.11-slim
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends git make \

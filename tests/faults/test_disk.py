@@ -79,7 +79,7 @@ def test_the_disk_is_full_in_the_middle_of_a_save(
             "the disk is full in the middle of a save",
             "exit 1, one line with path and free space; the one before is whole, nothing "
             "half-made is left; with "
-            "room again the same command goes on to the same end",
+            "room again the same command resumes to the same end",
         )
 
 
@@ -158,7 +158,7 @@ def test_the_run_folder_becomes_read_only_or_full(
         shutil.rmtree(disk / "cut")
         fault(
             f"the run folder becomes {kind} {when}",
-            "one line with the file; afterwards the same command goes on to the same end",
+            "one line with the file; afterwards the same command resumes to the same end",
         )
 
 
@@ -241,7 +241,7 @@ def test_the_last_checkpoint_is_that_of_another_run(
         shutil.rmtree("other")
         fault(
             "last.ckpt is that of another run, with its digest",
-            "it is named and put aside; the run goes on from the one before it",
+            "it is named and set aside; the run resumes from the one before it",
         )
 
 
@@ -278,7 +278,7 @@ def test_a_checkpoint_is_damaged(forks: Forks, fault, some, tmp_path: Path, caps
             shutil.rmtree(cut)
             fault(
                 f"a checkpoint is {kind}",
-                "it is named and put aside; the run goes on from the one before it",
+                "it is named and set aside; the run resumes from the one before it",
             )
 
 
@@ -349,5 +349,5 @@ def test_killed_in_the_middle_of_a_save(forks: Forks, fault, some, tmp_path: Pat
         shutil.rmtree("cut")
         fault(
             "kill -9 in the middle of a save",
-            "the same command goes on from the checkpoint before; nothing is left",
+            "the same command resumes from the checkpoint before; nothing is left",
         )

@@ -1,4 +1,4 @@
-"""A run is not gone on with as another one."""
+"""A run is not resumed as another one."""
 
 import shutil
 import signal

@@ -17,7 +17,7 @@ from tests.faults.forks import KILLED, PLACES, STEPS, Forks, at_first, overrides
 from tests.training.stopping import assert_same
 
 pytestmark = pytest.mark.faults
-SAME = "the same command goes on; weights, metrics and summaries are the same to the last bit"
+SAME = "the same command resumes; weights, metrics and summaries are the same to the last bit"
 EPOCHS = ["trainer.max_steps=-1", "trainer.max_epochs=2"]
 WAYS = {
     "one process": (1, []),

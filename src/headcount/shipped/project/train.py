@@ -26,7 +26,6 @@ def main() -> None:
         max_steps=config.trainer["max_steps"],
         val_check_interval=config.trainer["val_check_interval"],
         check_val_every_n_epoch=None,
-        use_distributed_sampler=False,  # the data module shares the examples among processes
         callbacks=[PrintLoss()],
     )
     trainer.fit(module, data)

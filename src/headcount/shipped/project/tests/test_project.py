@@ -35,7 +35,6 @@ def test_a_small_model_trains(tmp_path: Path) -> None:
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
-        use_distributed_sampler=False,
     )
     trainer.fit(module, data)
     assert trainer.global_step == 2
