@@ -28,7 +28,7 @@ NO_DATE: dict[str, dict[str, Any]] = {
 }
 
 
-def save_figure(figure: Figure, path: Path, *, dpi: int = 300) -> None:
+def save_figure(figure: Figure, path: Path, *, dpi: float = 300) -> None:
     """Write a figure completely or not at all, the same bytes each time.
 
     Args:

@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from pytorch_lightning.loggers import WandbLogger
 from headcount.commands import train as run
 from headcount.commands.evaluate import evaluate
 from headcount.config.load import load
-from headcount.errors import ConfigError
+from headcount.errors import ConfigError, RunError
 from headcount.evaluation.report import report
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.runs.checkpoint import write_checkpoint
@@ -324,3 +325,17 @@ def test_minimum_bayes_risk_is_named_beside_its_scores(
     scores = json.loads((folder / "evaluation-1" / "scores.json").read_text())
     assert scores["system"] == named and f"\nmodel: {named}\n" in capsys.readouterr().out
     assert json.loads((folder / "scores.json").read_text())["system"] is None
+
+
+def test_a_picture_that_cannot_be_written_is_named(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_the_disk(self: Figure, path: Path, **_: object) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", fill_the_disk)
+    config = load([str(finished_run / "config.yaml")], ["tracking.mode=disabled"])
+    with pytest.raises(RunError, match=r"cross_attention.png: cannot be written: No space left"):
+        evaluate(finished_run, config)
+    assert not list((finished_run / "evaluation-1").glob("*cross_attention*"))

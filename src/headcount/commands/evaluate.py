@@ -23,7 +23,8 @@ from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError
 from headcount.evaluation.report import Report, report
 from headcount.evaluation.tables import print_report
-from headcount.runs.files import write_atomically
+from headcount.plot_style import save_figure
+from headcount.runs.files import name_unwritable, write_atomically
 from headcount.runs.folder import (
     RunFile,
     create_numbered_folder,
@@ -239,7 +240,10 @@ def score_test(
     references = [split.pairs.references[each.row] for each in summaries]
     documents = [split.pairs.documents[each.row] for each in summaries]
     _write_predictions(folder, ids, documents, summaries, references)
-    summarizer.plot_attention(split.shortest()).savefig(folder / RunFile.ATTENTION_PLOT)
+    figure = summarizer.plot_attention(split.shortest())
+    plot = folder / RunFile.ATTENTION_PLOT
+    with name_unwritable(plot):
+        save_figure(figure, plot, dpi=figure.dpi)
 
     # Score the summaries.
     config = data.config
