@@ -6,7 +6,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from headcount.data.bpe_dropout import LONGEST_WORD, BpeDropout
 from headcount.data.tokenizer import train_tokenizer
@@ -49,7 +49,8 @@ def test_the_probabilities_are_those_of_the_paper() -> None:
     With p = 0.5 the first step keeps ``bc`` with 1/2. If not, ``ab`` with 1/4, and nothing with
     1/4. After ``bc`` the second step makes ``abc`` with 1/2; after ``ab`` nothing can follow.
     """
-    vocabulary = {token: n for n, token in enumerate(["a", "b", "c", "bc", "abc", "ab"])}
+    tokens = [*pre_tokenizers.ByteLevel.alphabet(), "bc", "abc", "ab"]
+    vocabulary = {token: n for n, token in enumerate(tokens)}
     merges = [("b", "c"), ("a", "bc"), ("a", "b")]
     tokenizer = Tokenizer(models.BPE(vocabulary, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -88,6 +89,10 @@ def test_a_tokenizer_with_other_rules_is_rejected() -> None:
     prefixed.pre_tokenizer = pre_tokenizers.Whitespace()
     added = Tokenizer.from_str(TOKENIZER.to_str())
     added.add_tokens(["lamp"])
-    for tokenizer in (unigram, prefixed, added):
+    # It knows the bytes of these texts, and not those of other ones.
+    known_bytes = Tokenizer(models.BPE())
+    known_bytes.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    known_bytes.train_from_iterator(TEXTS, trainers.BpeTrainer(vocab_size=60))
+    for tokenizer in (unigram, prefixed, added, known_bytes):
         with pytest.raises(ConfigError, match=r"^data.bpe_dropout=0.1: the tokenizer is no BPE"):
             BpeDropout(tokenizer, 0.1, TEXTS)

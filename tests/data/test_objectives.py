@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Regex, Tokenizer, normalizers
 
 from headcount.data import objectives
 from headcount.data.batches import EncodedPairs, Layout
@@ -127,6 +128,14 @@ def test_sentences_are_found_among_the_tokens() -> None:
         "Nobody came!\n\nThen Ada opened the door.",
     ]
     assert one.tolist() == [0] and none.tolist() == []
+
+
+def test_a_sentence_without_tokens_is_none() -> None:
+    """A normalizer may drop whole scripts; what is left out must not be empty."""
+    dropping = Tokenizer.from_str(TOKENIZER.to_str())
+    dropping.normalizer = normalizers.Replace(Regex("[^ -~]+"), "")
+    [begins] = find_sentences(["The cat sat. It was warm.\u6771\u4eac"], dropping, by_stops)
+    assert begins.tolist() == [0, len(dropping.encode("The cat sat. ").ids)]
 
 
 def test_sentences_come_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

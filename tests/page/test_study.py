@@ -57,7 +57,7 @@ def write_summaries(cell: Cell) -> None:
     path = cell.folder / "predictions.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     for row in rows:
-        row |= {"summary": f"{cell.name} wrote the kite {HOSTILE}", "references": ["The kite."]}
+        row |= {"summary": f"{cell.name} wrote the kite - {HOSTILE}", "references": ["The kite !"]}
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     if cell.name != "num_heads=1,seed=2":
         (cell.folder / "attention.html").write_text("<!doctype html><title>attention</title>")
@@ -100,7 +100,7 @@ def test_the_figure_has_every_setting_within_its_range(content: dict[str, Any]) 
 
 def test_summaries_and_links_are_those_of_the_run_folders(content: dict[str, Any]) -> None:
     document = content["documents"][0]
-    assert len(content["documents"]) == 20 and document["references"] == ["The kite."]
+    assert len(content["documents"]) == 20 and document["references"] == ["The kite !"]
     texts = [[each["text"] for each in summaries] for summaries in document["summaries"]]
     assert texts[2][1].startswith("num_heads=16,seed=2 wrote") and len(texts[2]) == 2
     assert all("\u202e" not in text and "\0" not in text for text in sum(texts, []))
@@ -150,7 +150,8 @@ def test_pointing_at_a_setting_and_keeping_it(visit: Visit) -> None:
 def test_a_document_by_every_setting(visit: Visit) -> None:
     written = visit.page.locator(".summaries p")
     assert written.count() == 3 and "num_heads=1,seed=0 wrote" in written.nth(0).inner_text()
-    assert visit.page.locator(".summaries b").first.inner_text() == "the"
+    in_bold = visit.page.locator(".summaries li").nth(0).locator("b")
+    assert in_bold.all_inner_texts() == ["the", "kite"]
     visit.page.locator("#seed").select_option("1")
     assert "No training with this seed" in written.nth(2).inner_text()
     visit.page.locator("#next").click()

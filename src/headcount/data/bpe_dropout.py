@@ -11,6 +11,7 @@ from random import Random
 
 import numpy as np
 from tokenizers import Tokenizer
+from tokenizers.pre_tokenizers import ByteLevel
 
 from headcount.data.tokens import Ids
 from headcount.errors import ConfigError
@@ -32,7 +33,7 @@ class BpeDropout:
         examples: texts on which it is checked that a probability of 0 does.
 
     Raises:
-        ConfigError: the tokenizer is no BPE, or one with further rules.
+        ConfigError: the tokenizer is no BPE over all bytes, or one with further rules.
     """
 
     def __init__(
@@ -44,23 +45,24 @@ class BpeDropout:
 
         # For each pair of tokens the rank of its merge and the token that it makes.
         self.merges: dict[tuple[int, int], tuple[int, int]] = {}
+        is_understood = self.vocabulary.keys() >= set(ByteLevel.alphabet())
         try:
             for rank, (left, right) in enumerate(_read_merges(tokenizer)):
                 pair = (self.vocabulary[left], self.vocabulary[right])
                 self.merges[pair] = (rank, self.vocabulary[left + right])
-            is_understood = all(self._is_same(text) for text in examples)
+            is_understood &= all(self._is_same(text) for text in examples)
         except (KeyError, ValueError, TypeError):
             is_understood = False
         if not is_understood:
             raise ConfigError(
-                f"data.bpe_dropout={probability}: the tokenizer is no BPE over bytes; legal: 0, "
-                "or tokenizer.algorithm=bpe"
+                f"data.bpe_dropout={probability}: the tokenizer is no BPE over all bytes; "
+                "legal: 0, or tokenizer.algorithm=bpe"
             )
 
     def _is_same(self, text: str) -> bool:
         """Return whether a text is encoded as by the tokenizer, without dropout."""
         text = text[:CHECKED_CHARACTERS]
-        [ids] = BpeDropout.encode(self, [text], Random(0), probability=0.0)
+        [ids] = self.encode([text], Random(0), probability=0.0)
         return ids.tolist() == self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def encode(

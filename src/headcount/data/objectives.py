@@ -29,7 +29,7 @@ from headcount.data.teacher import TeacherSummaries
 from headcount.data.tokenizer import encode_texts
 from headcount.data.tokens import Ids, TokenColumn, fingerprint
 
-CACHE_VERSION = 1  # raise it when the positions of sentences that the code below finds change
+CACHE_VERSION = 2  # raise it when the positions of sentences that the code below finds change
 SENTENCES_SCHEMA = pa.schema({"sentences": pa.list_(pa.int32())})
 
 REMOVED_SHARE = 0.3  # of sentences (Zhang et al. 2020), or of tokens (Lewis et al. 2020)
@@ -207,14 +207,19 @@ def prepare_sentences(
 def find_sentences(
     documents: Sequence[str], tokenizer: Tokenizer, split_units: SplitUnits
 ) -> list[Ids]:
-    """Return the first token of each sentence of each document."""
+    """Return the first token of each sentence of each document.
+
+    A sentence of which the tokenizer leaves nothing is none.
+    """
     encodings = encode_texts(tokenizer, documents, with_offsets=True)
     rows = []
     for document, encoding in zip(documents, encodings, strict=True):
         ends = np.array([end for _, end in encoding.offsets], np.int64)
         begins = _begins(document, split_units(document))
+
         # The token that holds the first character, perhaps after a blank.
-        rows.append(np.unique(np.searchsorted(ends, begins, side="right")).astype(np.int32))
+        first_tokens = np.unique(np.searchsorted(ends, begins, side="right"))
+        rows.append(first_tokens[first_tokens < len(ends)].astype(np.int32))
     return rows
 
 

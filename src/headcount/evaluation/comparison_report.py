@@ -149,6 +149,7 @@ def make_comparison(
                 ),
             )
         )
+
     return ComparisonReport(
         contrasts=contrasts, ids=ids, references=references, metric=metric, signature=signature
     )

@@ -21,8 +21,8 @@ def rouge_of_signature(signature: str) -> Rouge:
     parts = dict(part.split(":", 1) for part in rouge.split("|"))
     evaluation = EvaluationConfig(
         references=parts["references"],  # type: ignore[arg-type] # checked by the config
-        tokenizer=parts.get("tokenizer", "rouge-score"),  # type: ignore[arg-type]
-        sentences=parts["sentences"],  # type: ignore[arg-type]
+        tokenizer=parts.get("tokenizer", "rouge-score"),  # type: ignore[arg-type] # likewise
+        sentences=parts["sentences"],  # type: ignore[arg-type] # likewise
     )
     return Rouge.from_config(evaluation)
 

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from headcount.config.schema import Config
 from headcount.data.batches import Batch
 from headcount.data.tokenizer import END, START, vocabulary_size
 from headcount.evaluation.rouge import ROUGE_TYPES
-from headcount.heads.ablation import ABLATIONS, HeadOutputs, ablated, record_outputs
+from headcount.heads.ablation import ABLATIONS, Ablation, HeadOutputs, ablated, record_outputs
 from headcount.heads.attention_maps import attention_maps, document_part
 from headcount.heads.attention_statistics import attention_statistics
 from headcount.heads.blocks import Head, Model, heads_of
@@ -195,7 +196,8 @@ def _ablate_one_by_one(
             else:
                 if outputs is None:
                     outputs = record_outputs(model, evaluator.batches)
-                setting = ablated(model, [head], kind, outputs=outputs, seed=number)  # type: ignore[arg-type]
+                ablation = cast(Ablation, kind)
+                setting = ablated(model, [head], ablation, outputs=outputs, seed=number)
                 measured.append(evaluator.measure(f"{kind} {head}", setting))
         losses = [each.losses - complete.losses for each in measured]
         scores = [each.rouge(rouge) - complete.rouge(rouge) for each in measured]

@@ -27,6 +27,8 @@ def describe_comparison(report: ComparisonReport) -> dict[str, Any]:
 def _describe_contrast(contrast: Contrast, report: ComparisonReport) -> dict[str, Any]:
     improvement = contrast.improvement
     agreement = contrast.agreement
+
+    # The tests.
     differences = []
     for title, test in contrast.differences.items():
         differences.append(
@@ -38,11 +40,14 @@ def _describe_contrast(contrast: Contrast, report: ComparisonReport) -> dict[str
                 "p": f"{test.p:.4f}",
             }
         )
+
+    # What each of the two writes more often, and where it wins.
     ngrams = []
     examples = []
     for number, (more, less) in enumerate(contrast.orders):
         ngrams.append(_ngram_table(more, less, contrast.ngrams[number]))
         examples.append(_describe_examples(more, less, contrast.examples[number], report))
+
     return {
         "name": contrast.other.name,
         "differences": differences,

@@ -74,6 +74,8 @@ def write_page(
     """
     style = "".join(_resource(name) for name in design.styles)
     script = _script(design)
+
+    # Only this style and this script may be used.
     policy = "; ".join(
         [
             "default-src 'none'",
@@ -85,9 +87,11 @@ def write_page(
             "form-action 'none'",
         ]
     )
+
     data = [f'<script type="application/json" id="data">{embed(content)}</script>']
     for name, text in (maps or {}).items():
         data.append(f'<script type="text/plain" id="{name}">{text}</script>')
+
     parts = {
         "POLICY": policy,
         "STYLE": style,

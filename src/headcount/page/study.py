@@ -35,8 +35,11 @@ def describe_study(report: Report, folder: Path) -> dict[str, Any]:
         folder: that the page is written into; links to run folders are relative to it.
     """
     study = report.study
+
+    # How much of the study is finished.
     counts = f"{len(study.results)} of {len(study.cells)} trainings"
     state = "half-finished, " if study.unfinished else ""
+
     content = {
         "name": study.grid.name,
         "subtitle": f"{state}{counts}, {study.examples:,} test examples",
@@ -48,7 +51,7 @@ def describe_study(report: Report, folder: Path) -> dict[str, Any]:
         "styles": [{"color": color, "marker": marker} for color, marker, _ in STYLES],
         "verdicts": _describe_verdicts(study),
         "settings": [_describe_setting(setting, folder) for setting in study.settings],
-        "seeds": sorted({seed for setting in study.settings for seed in setting.seeds}),
+        "seeds": sorted(set().union(*(setting.seeds for setting in study.settings))),
         "documents": _describe_documents(study),
         "tables": [
             _score_table(study, report.scores),
@@ -67,7 +70,8 @@ def _describe_metric(study: Study, metric: str) -> dict[str, Any]:
     for setting in study.settings:
         estimate = setting.estimates[metric]
         drawn += [estimate.low, estimate.high]
-        drawn += [score for result in setting.results if (score := _mean(result, metric))]
+        means_of_seeds = [_mean(result, metric) for result in setting.results]
+        drawn += [score for score in means_of_seeds if score is not None]
     margin = MARGIN * (max(drawn) - min(drawn)) or 1.0
     low = min(drawn) - margin
     high = max(drawn) + margin
@@ -186,7 +190,9 @@ def _describe_run(result: Result, folder: Path) -> dict[str, Any]:
 
 def _describe_documents(study: Study) -> list[dict[str, Any]]:
     """Return what each setting wrote for a fixed random sample of the test documents."""
-    chosen = [result for setting in study.settings for result in setting.results]
+    chosen: list[Result] = []
+    for setting in study.settings:
+        chosen += setting.results
     ids = [
         name
         for name in chosen[0].scored.rows

@@ -54,9 +54,9 @@ export function marked(before, after) {
   return nodes;
 }
 
-// Return the words of texts, without case and punctuation.
+// Return the words of texts, without case and punctuation. A dash between blanks is no word.
 export function vocabularyOf(texts) {
-  return new Set(texts.flatMap((text) => wordsOf(text).map(bare)));
+  return new Set(texts.flatMap((text) => wordsOf(text).map(bare)).filter((word) => word !== ''));
 }
 
 // Return the words of a text, those of a vocabulary in bold.
