@@ -9,6 +9,7 @@ from headcount.commands.heads import analyse_heads, compare_heads, sample_rows
 from headcount.config.load import load
 from headcount.errors import ConfigError
 from headcount.heads import analysis as analysis_module
+from headcount.runs.wandb_tracking import Tracker
 from tests.commands.test_train import trained
 
 FEW = [
@@ -127,7 +128,7 @@ def test_wandb_gets_the_table_and_the_pictures(small, monkeypatch) -> None:
         logged[key] = [Path(image).name for image in images]
 
     monkeypatch.setattr(WandbLogger, "log_table", log_table)
-    monkeypatch.setattr(WandbLogger, "log_image", log_image)
+    monkeypatch.setattr(Tracker, "log_image", log_image)
     run = trained(small)
     analyse_heads(run, run_config(run, "tracking.mode=offline"))
     columns, rows = logged.pop("heads")
