@@ -8,7 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from headcount.config.load import load
-from headcount.model.cost import cost, decoding_flops, forward_flops
+from headcount.model.cost import cost, decoding_flops, forward_flops, longest_example_cost
 from headcount.model.ragged import BatchLayout
 from tests.model.builds import ARCHITECTURES, MULTI_HEAD, POSITIONS, SMALL, VOCABULARY, ids, make
 
@@ -110,3 +110,10 @@ def test_agrees_with_torchs_counter(architecture: str, changes: str) -> None:
         )
         kept = crossing or written * DOCUMENT
     assert found.cache_bytes_per_document_token == 4 * kept / DOCUMENT
+
+
+def test_the_longest_example_is_that_of_the_data() -> None:
+    config = load([], ["data.max_document_tokens=40", "data.max_summary_tokens=9"])
+    assert longest_example_cost(config, 300) == cost(
+        config.model, vocabulary_size=300, max_positions=40, document_tokens=40, summary_tokens=9
+    )

@@ -5,26 +5,14 @@ from typing import Any
 
 import pytest
 
-from headcount.config.schema import EvaluationConfig
 from headcount.evaluation.bootstrap import Difference
-from headcount.evaluation.comparison import Outputs
 from headcount.evaluation.comparison_report import ComparisonReport, make_comparison
-from headcount.evaluation.systems import EXAMPLE_METRICS, Scorers, measure
 from headcount.page.comparison import describe_comparison
 from headcount.page.html import COMPARISON, write_page
+from tests.evaluation.test_comparison_report import NUMBERS, REFERENCES, SCORERS, outputs
 from tests.page.browser import Visit
 
 HOSTILE = "</script><img src=x onerror=alert(1)>a\u202eb\0"
-NUMBERS = range(12)
-REFERENCES = [[f"they meet topic{n} at place{n}"] for n in NUMBERS]
-DOCUMENTS = [f"they meet topic{n} now" + " and more" * n for n in NUMBERS]
-SCORERS = Scorers(EvaluationConfig())
-
-
-def outputs(name: str, summaries: list[str]) -> Outputs:
-    system = measure(name, summaries, DOCUMENTS, REFERENCES, SCORERS)
-    scores = system.values[:, EXAMPLE_METRICS.index("rougeL")]
-    return Outputs(name=name, summaries=summaries, values=system.values, scores=scores)
 
 
 @pytest.fixture(scope="module")

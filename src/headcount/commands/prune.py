@@ -27,7 +27,7 @@ from headcount.errors import ConfigError, RunError
 from headcount.heads.blocks import Head, closed_heads, heads_of
 from headcount.heads.curve import order_heads, random_order
 from headcount.heads.prune import heads_to_remove, prune
-from headcount.model.cost import Cost, cost
+from headcount.model.cost import Cost, longest_example_cost
 from headcount.runs.checkpoint import (
     check_unchanged,
     checkpoint_path,
@@ -252,13 +252,7 @@ def _savings(
 
 def _cost(summarizer: Summarizer) -> Cost:
     config = summarizer.config
-    return cost(
-        config.model,
-        vocabulary_size=vocabulary_size(summarizer.tokenizer),
-        max_positions=config.max_positions,
-        document_tokens=config.data.max_document_tokens,
-        summary_tokens=config.data.max_summary_tokens,
-    )
+    return longest_example_cost(config, vocabulary_size(summarizer.tokenizer))
 
 
 @torch.inference_mode()

@@ -24,7 +24,7 @@ from headcount.config.schema import Config
 from headcount.data.cache import DIGESTS
 from headcount.data.tokenizer import load_tokenizer, vocabulary_size
 from headcount.errors import RunError
-from headcount.model.cost import cost
+from headcount.model.cost import longest_example_cost
 from headcount.runs.checkpoint import (
     Resumable,
     check_best,
@@ -278,13 +278,7 @@ def _train(
 
 def _size_of_model(config: Config, vocabulary_size: int) -> dict[str, Any]:
     """Return what W&B's config has beside ours: parameters, and FLOPs of the longest example."""
-    model = cost(
-        config.model,
-        vocabulary_size=vocabulary_size,
-        max_positions=config.max_positions,
-        document_tokens=config.data.max_document_tokens,
-        summary_tokens=config.data.max_summary_tokens,
-    )
+    model = longest_example_cost(config, vocabulary_size)
     return {
         "parameters": model.parameters,
         "embedding_parameters": model.embedding_parameters,

@@ -7,16 +7,14 @@
 - ``cross.0/next``: the token that is written after each query, not in the encoder
 """
 
-import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headcount.heads.attention_maps import AttentionMap, Ids
-from headcount.runs.files import name_unwritable
+from headcount.runs.files import replacing
 
 
 def save_maps(maps: Sequence[AttentionMap], token_name: Callable[[int], str], path: Path) -> None:
@@ -42,14 +40,5 @@ def save_maps(maps: Sequence[AttentionMap], token_name: Callable[[int], str], pa
         if each.next_ids is not None:
             arrays[f"{each.block}/next"] = names(each.next_ids)
 
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with name_unwritable(path):
-            with scratch.open("wb") as file:
-                np.savez_compressed(file, allow_pickle=False, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(scratch, path)
-    finally:
-        with suppress(OSError):
-            scratch.unlink()
+    with replacing(path) as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import torch
 
-from headcount.config.schema import ATTENTION_SITES, Architecture, ModelConfig
+from headcount.config.schema import ATTENTION_SITES, Architecture, Config, ModelConfig
 from headcount.model.attention import kept_kv_heads
 from headcount.model.build import build_model
 
@@ -84,6 +84,22 @@ class Cost:
     decoding_flops_per_token: float
     cache_bytes_per_document_token: int
     cache_bytes_per_summary_token: int
+
+
+def longest_example_cost(config: Config, vocabulary_size: int) -> Cost:
+    """Count what the model of a config costs on the longest example that its data may have.
+
+    Args:
+        config: the whole config.
+        vocabulary_size: number of tokens of the tokenizer.
+    """
+    return cost(
+        config.model,
+        vocabulary_size=vocabulary_size,
+        max_positions=config.max_positions,
+        document_tokens=config.data.max_document_tokens,
+        summary_tokens=config.data.max_summary_tokens,
+    )
 
 
 def cost(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import gettempdir
+from typing import BinaryIO
 
 import yaml
 
@@ -61,6 +62,26 @@ def name_unwritable(path: Path) -> Iterator[None]:
         raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write bytes to, which replaces a path when it is complete and on disk.
+
+    Raises:
+        RunError: the file cannot be written. Its earlier content is unchanged.
+    """
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with name_unwritable(path):
+            with scratch.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(scratch, path)
+    finally:
+        with suppress(OSError):
+            scratch.unlink()
+
+
 def write_atomically(path: Path, text: str | Iterator[str]) -> None:
     """Write a text file completely or not at all, and flush it to disk.
 
@@ -71,17 +92,10 @@ def write_atomically(path: Path, text: str | Iterator[str]) -> None:
     Raises:
         RunError: the file cannot be written. Its earlier content is unchanged.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with name_unwritable(path):
-            with scratch.open("w", encoding="utf-8") as file:
-                file.writelines([text] if isinstance(text, str) else text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(scratch, path)
-    finally:
-        with suppress(OSError):
-            scratch.unlink()
+    pieces = [text] if isinstance(text, str) else text
+    with replacing(path) as file:
+        for piece in pieces:
+            file.write(piece.encode("utf-8"))
 
 
 def reject_used_folder(folder: Path) -> None:

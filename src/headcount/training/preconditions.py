@@ -16,7 +16,7 @@ from headcount.data.tokenizer import load_tokenizer
 from headcount.data.tokens import fingerprint
 from headcount.errors import ConfigError
 from headcount.evaluation.alarms import find_dropped_text
-from headcount.model.cost import cost
+from headcount.model.cost import longest_example_cost
 from headcount.runs.folder import RunFile
 from headcount.terminal import print_line
 from headcount.training.data_module import SummarizationDataModule, batches_of_epoch
@@ -125,13 +125,7 @@ def check_room(folder: Path, config: Config, vocabulary_size: int) -> None:
     Raises:
         ConfigError: the disk has less.
     """
-    parameters = cost(
-        config.model,
-        vocabulary_size=vocabulary_size,
-        max_positions=config.max_positions,
-        document_tokens=config.data.max_document_tokens,
-        summary_tokens=config.data.max_summary_tokens,
-    ).parameters
+    parameters = longest_example_cost(config, vocabulary_size).parameters
     number = CHECKPOINTS - len(list((folder / RunFile.CHECKPOINTS).glob("*.ckpt")))
     parameter_bytes = PARAMETER_BYTES + (AVERAGE_BYTES if config.optimizer.ema_decay else 0)
     needed = number * parameter_bytes * parameters
