@@ -227,7 +227,7 @@ def test_an_image_that_cannot_be_made_does_not_stop_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def make(image: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/image.png")
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "image.png"))
 
     monkeypatch.setattr("wandb.Image", make)
     with track(TrackingConfig(mode="offline"), tmp_path, PLAIN) as loggers:

@@ -5,6 +5,7 @@ Scores are comparable if their signatures are equal.
 
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 from headcount.config.schema import EvaluationConfig
 from headcount.evaluation.bootstrap import RESAMPLES, SEED
@@ -18,11 +19,12 @@ def rouge_of_signature(signature: str) -> Rouge:
     Signatures of earlier versions name no tokenizer; there was but one.
     """
     rouge, *_ = signature.split(" ")
-    parts = dict(part.split(":", 1) for part in rouge.split("|"))
+    # The config checks the values.
+    parts: dict[str, Any] = dict(part.split(":", 1) for part in rouge.split("|"))
     evaluation = EvaluationConfig(
-        references=parts["references"],  # type: ignore[arg-type] # checked by the config
-        tokenizer=parts.get("tokenizer", "rouge-score"),  # type: ignore[arg-type] # likewise
-        sentences=parts["sentences"],  # type: ignore[arg-type] # likewise
+        references=parts["references"],
+        tokenizer=parts.get("tokenizer", "rouge-score"),
+        sentences=parts["sentences"],
     )
     return Rouge.from_config(evaluation)
 
