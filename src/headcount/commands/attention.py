@@ -83,6 +83,7 @@ def _example(run: Path, wanted: str | None) -> str:
     Raises:
         ConfigError: the run has no such example.
     """
+    # Read the documents from the predictions, which somebody may have edited.
     path = run / RunFile.PREDICTIONS
     try:
         with path.open(encoding="utf-8") as file:
@@ -93,6 +94,8 @@ def _example(run: Path, wanted: str | None) -> str:
             f"{path}: no documents in it ({type(error).__name__}); legal: a text, as in headcount "
             f'attention {run} "A long text."'
         ) from None
+
+    # Choose one: the shortest, or by its id, or by its number.
     texts = [text for text in documents.values() if text.strip()]
     if wanted is None and texts:
         return min(texts, key=len)

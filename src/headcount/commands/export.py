@@ -331,6 +331,7 @@ def _front_matter(
     name: str, config: dict[str, Any], scores: dict[str, Any], facts: CardFacts
 ) -> str:
     """Return the YAML header of a model card, which hubs read."""
+    # The scores of the model, as hubs list them.
     data = config["data"]["path"]
     ours = next(iter(scores["systems"].values()))
     metrics = []
@@ -343,6 +344,8 @@ def _front_matter(
         "dataset": {"type": data, "name": data, "split": scores["split"]},
         "metrics": metrics,
     }
+
+    # What the model is.
     header: dict[str, Any] = {
         "license": facts.license,
         "library_name": "headcount",
@@ -353,6 +356,8 @@ def _front_matter(
     }
     if facts.languages:
         header["language"] = list(facts.languages)
+
+    # A data set is named only if it is one of the hub, not a file of the user.
     if "/" in data and HUB_ID.fullmatch(data) and not os.path.exists(data):
         header["datasets"] = [data]
     return yaml.safe_dump(header, sort_keys=False, allow_unicode=True)

@@ -69,6 +69,7 @@ def _check_keys(given: Any, schema: Any, source: str, prefix: str = "") -> Itera
         what = f"{prefix.rstrip('.')}={given}: wrong type" if prefix else "wrong type"
         names = ", ".join(declared.name for declared in fields(schema))
         raise ConfigError(f"{source}: {what} {type(given).__name__}; legal: a mapping of {names}")
+
     hints = get_type_hints(schema)
     for name, value in given.items():
         full = f"{prefix}{name}"
@@ -76,6 +77,8 @@ def _check_keys(given: Any, schema: Any, source: str, prefix: str = "") -> Itera
             raise ConfigError(
                 f"{source}: {full}={value}: unknown key; {_suggest(str(name), list(hints))}"
             )
+
+        # Sections have keys of their own, and so have stages and the trainer's arguments.
         if is_dataclass(hints[name]):
             yield from _check_keys(value, hints[name], source, f"{full}.")
         elif name == "stages":

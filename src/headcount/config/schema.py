@@ -878,11 +878,15 @@ class Config(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_trainer(self.trainer)
+
+        # Settings of one section that need a setting of another.
         if self.data.streaming and self.trainer.get("max_steps", -1) < 0:
             raise ConfigError(
                 "trainer.max_steps=-1 does not go with data.streaming=True, which has no end; "
                 "legal: steps"
             )
+
+        # Two passes differ only by dropout.
         has_dropout = (
             self.model.dropout or self.model.attention_dropout or self.model.layer_dropout
         )
@@ -891,11 +895,14 @@ class Config(Section):
                 f"optimizer.r_drop={self.optimizer.r_drop} does nothing with "
                 f"model.dropout={self.model.dropout}; legal: 0, or a dropout"
             )
+
+        # Only BPE has merges to leave out.
         if self.data.bpe_dropout and self.tokenizer.algorithm != "bpe":
             raise ConfigError(
                 f"data.bpe_dropout={self.data.bpe_dropout} does not go with "
                 f"tokenizer.algorithm={self.tokenizer.algorithm}; legal: 0"
             )
+
         self._check_stages()
         self._check_gates()
         self._check_generation_length()

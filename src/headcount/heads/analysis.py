@@ -186,6 +186,7 @@ def _ablate_one_by_one(
     outputs: HeadOutputs | None = None
     changes: dict[tuple[str, str], dict[Head, Difference]] = {}
     for kind in KINDS:
+        # Measure the model without each head, or with only this head in its block.
         measured = []
         for number, head in enumerate(heads):
             if kind == "only":
@@ -199,6 +200,8 @@ def _ablate_one_by_one(
                 ablation = cast(Ablation, kind)
                 setting = ablated(model, [head], ablation, outputs=outputs, seed=number)
                 measured.append(evaluator.measure(f"{kind} {head}", setting))
+
+        # Compare with the complete model, document by document.
         losses = [each.losses - complete.losses for each in measured]
         scores = [each.rouge(rouge) - complete.rouge(rouge) for each in measured]
         changes[kind, "loss"] = dict(zip(heads, difference_family(losses), strict=True))

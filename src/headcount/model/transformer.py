@@ -53,6 +53,8 @@ class Transformer(SummaryModel[DecoderState]):
             tie_output=tie_output,
             copying=copying,
         )
+
+        # Built after the embeddings: a seed draws their weights in this order.
         self.encoder = cast(list[Layer], nn.ModuleList(encoder()))
         self.encoder_norm = encoder_norm
         self.decoder = cast(list[Layer], nn.ModuleList(decoder()))

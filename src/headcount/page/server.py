@@ -240,6 +240,11 @@ def _settings(summarizer: Summarizer, asked: Any) -> Iterator[None]:
 
 
 def _with_settings(summarizer: Summarizer, asked: Any) -> Any:
+    """Return the config of a run with the generation settings of a request.
+
+    Raises:
+        ConfigError: a setting is unknown, or its value is not legal.
+    """
     if not isinstance(asked, dict):
         raise ConfigError("settings: not an object")
     config = summarizer.config
@@ -250,12 +255,15 @@ def _with_settings(summarizer: Summarizer, asked: Any) -> Any:
         raise ConfigError(
             f"settings.{min(unknown)}: unknown; legal: strategy, num_beams, max_tokens"
         )
+
+    # Beams and tokens are limited: they decide how long the server is busy.
     if strategy not in (*STRATEGIES, config.generation.strategy):
         raise ConfigError(f"settings.strategy={strategy}; legal: {', '.join(STRATEGIES)}")
     if not _is_integer(num_beams) or not 1 <= num_beams <= MAX_BEAMS:
         raise ConfigError(f"settings.num_beams={num_beams}; legal: 1 to {MAX_BEAMS}")
     if not _is_integer(max_tokens) or max_tokens < 1:
         raise ConfigError(f"settings.max_tokens={max_tokens}; legal: at least 1")
+
     generation = replace(
         config.generation, strategy=strategy, num_beams=num_beams, max_tokens=max_tokens
     )

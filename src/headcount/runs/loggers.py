@@ -93,13 +93,17 @@ def _mlflow(settings: LoggersConfig, folder: Path) -> MLFlowLogger:
         ConfigError: there is no such server, it does not know the run, or the file with the run's
             id is damaged.
     """
-    identifier = folder / RunFile.MLFLOW_ID
     uri = settings.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI")
     uri = uri or f"sqlite:///{folder.resolve().parent / RunFile.MLFLOW_STORE}"
+
+    # The id of an earlier start of this run.
     known = None
+    identifier = folder / RunFile.MLFLOW_ID
     if identifier.is_file():
         with name_damage(identifier, "train"):
             known = identifier.read_text(encoding="utf-8").strip()
+
+    # Asking for the id connects to the store.
     try:
         logger = MLFlowLogger(
             experiment_name=settings.mlflow_experiment,

@@ -418,11 +418,13 @@ def _init(start: _Start, mode: Mode) -> wandb.Run:
 
     Variables of a sweep's agent override the config.
     """
+    # An evaluation or analysis is named after the training, too.
     tracking = start.tracking
     given = os.environ.get
     name = start.folder.name
     if start.trainings:
         name = f"{start.trainings[0].resolve().name}/{name}"
+
     run = wandb.init(
         mode=mode,
         id=_choose_id(start, mode),
@@ -443,6 +445,8 @@ def _init(start: _Start, mode: Mode) -> wandb.Run:
             finish_timeout_raises=True,
         ),
     )
+
+    # An online run links to its training's.
     if links := _links(start.trainings, run.project_url):
         run.config.update({"trainings": links})
     return run

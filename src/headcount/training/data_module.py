@@ -248,6 +248,8 @@ class SummarizationDataModule(pl.LightningDataModule):
         )
 
     def _training_examples(self, plan: Plan) -> TrainingExamples:
+        """Return the training examples of all stages."""
+        # Where sentences begin is prepared once, for the stages that take some out.
         split = self.splits["train"]
         sentences = None
         if plan.uses("gap_sentences"):
@@ -260,6 +262,7 @@ class SummarizationDataModule(pl.LightningDataModule):
                 split_units=partial(split_units, unit=unit),
                 cache_dir=self.config.data.cache_dir,
             )
+
         return TrainingExamples(
             split,
             plan,

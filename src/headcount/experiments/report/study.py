@@ -167,11 +167,13 @@ def _check_alike(results: Sequence[Result]) -> None:
                 f"{both} have different data (SHA-256 in data.json); legal: one data set in a "
                 "study"
             )
+
         if result.scored.signature != first.scored.signature:
             raise ConfigError(
                 f"{both} are scored differently, {result.scored.signature} and "
                 f"{first.scored.signature}; legal: one signature in a study"
             )
+
         different = _different_examples(result, first)
         if different:
             raise ConfigError(

@@ -125,6 +125,8 @@ class TrainingCosts(Callback):
         """Write the costs, also if a checkpoint left nothing to train."""
         if not trainer.is_global_zero:
             return
+
+        # What the model is, and what its cache holds of a longest document and summary.
         document_tokens = self.config.data.max_document_tokens
         summary_tokens = self.config.generation.max_tokens
         model = cost(
@@ -136,6 +138,8 @@ class TrainingCosts(Callback):
         )
         document_bytes = model.cache_bytes_per_document_token * document_tokens
         summary_bytes = model.cache_bytes_per_summary_token * summary_tokens
+
+        # What this training took.
         costs: dict[str, float | str] = {
             "parameters": model.parameters,
             "training_flops": float(self.flops),
