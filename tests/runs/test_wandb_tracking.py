@@ -76,6 +76,25 @@ def test_an_id_that_is_none_is_not_taken(tmp_path: Path) -> None:
     assert list(tmp_path.glob("wandb/offline-run-*"))
 
 
+def test_an_offline_run_is_not_asked_for_its_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W&B would warn that it has none."""
+    warned: list[str] = []
+    monkeypatch.setattr("wandb.termwarn", lambda text, **_: warned.append(text))
+    training = tmp_path / "training"
+    training.mkdir()
+    evaluation = tmp_path / "evaluation"
+    evaluation.mkdir()
+    offline = TrackingConfig(mode="offline")
+    with track(offline, training, PLAIN) as loggers:
+        log(loggers[1], 3)
+    with track(offline, evaluation, PLAIN, job_type="evaluation", trainings=[training]) as loggers:
+        links = loggers[1].experiment.config["trainings"]
+        assert [link.keys() for link in links] == [{"folder", "id"}]
+    assert not [text for text in warned if "URL" in text]
+
+
 def test_without_a_key_a_run_is_offline_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -446,8 +446,9 @@ def _init(start: _Start, mode: Mode) -> wandb.Run:
         ),
     )
 
-    # An online run links to its training's.
-    if links := _links(start.trainings, run.project_url):
+    # A link has an address if the run is online; W&B warns where an offline run is asked for it.
+    project_url = None if run.offline else run.project_url
+    if links := _links(start.trainings, project_url):
         run.config.update({"trainings": links})
     return run
 
