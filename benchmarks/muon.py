@@ -70,12 +70,13 @@ def optimizer_step(kind: str, model: Any, config: Config) -> Callable[[], None]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    for name, sizes in (("docstrings", (19, 128, 30)), ("dialogsum", (16, 256, 40))):
-        config = load([str(CONFIGS / f"{name}.yaml")], [])
-        measure(name, config, *sizes)
+    docstrings = load([str(CONFIGS / "docstrings.yaml")], [])
+    measure("docstrings", docstrings, examples=19, document=128, summary=30)
+    dialogsum = [str(CONFIGS / "data/dialogsum.yaml"), str(CONFIGS / "dialogsum.yaml")]
+    measure("dialogsum", load(dialogsum, []), examples=16, document=256, summary=40)
 
 
-def measure(name: str, config: Config, examples: int, document: int, summary: int) -> None:
+def measure(name: str, config: Config, *, examples: int, document: int, summary: int) -> None:
     models = {}
     for kind in KINDS:
         torch.manual_seed(0)

@@ -125,6 +125,23 @@ def test_singular_values_of_an_update(dtype: torch.dtype) -> None:
     assert torch.linalg.svdvals(update).max() > 1.4
 
 
+@pytest.mark.parametrize(
+    "capabilities, dtype",
+    [
+        ({"amx_bf16": True, "avx512_bf16": False}, torch.bfloat16),
+        ({"amx_bf16": False, "avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": False, "avx512_bf16": False}, torch.float32),
+        ({"architecture": "aarch64"}, torch.float32),
+    ],
+)
+def test_bf16_where_the_cpu_multiplies_in_it(
+    capabilities: dict, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert optimizers._fast_dtype(torch.device("cpu")) == dtype
+    assert optimizers._fast_dtype(torch.device("cuda")) == torch.bfloat16
+
+
 def with_singular_values(shape: tuple[int, int], largest: float, smallest: float) -> torch.Tensor:
     left, _, right = torch.linalg.svd(torch.randn(shape), full_matrices=False)
     return left * torch.linspace(largest, smallest, min(shape)) @ right
