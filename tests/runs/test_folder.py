@@ -12,7 +12,7 @@ import yaml
 
 from headcount.config.load import as_dict, load, to_yaml
 from headcount.errors import ConfigError, RunError
-from headcount.runs.files import describe_os_error, write_atomically
+from headcount.runs.files import describe_os_error, name_damage, name_unwritable, write_atomically
 from headcount.runs.folder import (
     create_numbered_folder,
     find_run,
@@ -20,6 +20,7 @@ from headcount.runs.folder import (
     has_effect,
     lock_folder,
     reject_links,
+    stable_path,
 )
 
 
@@ -185,6 +186,22 @@ def test_a_folder_is_followed_when_it_is_renamed(tmp_path: Path) -> None:
         assert follow(folder) == tmp_path / "moved" / "renamed"
         (tmp_path / "moved" / "renamed" / "data.json").touch()
     assert names(tmp_path / "moved" / "renamed") == [".lock", "data.json"]
+
+
+def test_an_error_names_the_folder_and_not_its_descriptor(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with lock_folder(folder):
+        folder.rename(tmp_path / "renamed")
+        path = stable_path(folder) / "parts" / "made_of.json"
+        readable = tmp_path / "renamed" / "parts" / "made_of.json"
+        message = f"^{readable}: cannot be written: No space left"
+        with pytest.raises(RunError, match=message), name_unwritable(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with (
+            pytest.raises(ConfigError, match=f"^{readable}: damaged "),
+            name_damage(path, "train"),
+        ):
+            raise ValueError
 
 
 def test_a_deleted_folder_is_not_made_again(tmp_path: Path) -> None:

@@ -48,8 +48,8 @@ def name_damage(path: Path, writer: str) -> Iterator[None]:
     except DAMAGE as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ConfigError(
-            f"{path}: damaged ({type(error).__name__}: {reason}); legal: as {writer} has written "
-            "it"
+            f"{current_path(path)}: damaged ({type(error).__name__}: {reason}); legal: as "
+            f"{writer} has written it"
         ) from None
 
 
@@ -59,7 +59,21 @@ def name_unwritable(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(f"{path}: cannot be written: {error.strerror or error}") from error
+        reason = error.strerror or str(error)
+        raise RunError(f"{current_path(path)}: cannot be written: {reason}") from error
+
+
+def current_path(path: Path) -> Path:
+    """Return a path as a person would write it now.
+
+    A path through the descriptor of an open folder leads there also after the folder was renamed
+    (``stable_path`` of the run folder), but says nothing in a message.
+    """
+    root, *parts = path.parts
+    if root == "/" and parts[:3] == ["proc", "self", "fd"] and len(parts) > 3:
+        with suppress(OSError):
+            return Path(os.readlink(Path(*path.parts[:5])), *path.parts[5:])
+    return path
 
 
 @contextmanager
