@@ -3,15 +3,16 @@
 Read in this order:
 
 1. ``ragged``: how a batch holds examples of different lengths without padding
-2. ``positions`` and ``attention_kernels``: positional encodings; the attention formula and its
-   fast kernels
+2. ``positions``, ``dropout`` and ``attention_kernels``: positional encodings; dropout; the
+   attention formula and its fast kernels
 3. ``attention`` and ``additive_attention``: the attention blocks
 4. ``layers``: the residual layer of Transformers
 5. ``copying`` and ``output``: the pointer-generator mixture, and the loss
 6. ``base``: what all summarizers have in common
 7. ``transformer``, ``gpt`` and ``recurrent``: the architectures; ``decoder_cache`` keeps what
    generation has computed
-8. ``build`` makes a model from a config; ``cost`` counts its parameters and FLOPs
+8. ``build`` makes a model from a config; ``cost`` counts its parameters and FLOPs;
+   ``trained_weights`` checks that weights belong to a config
 9. ``attention_blocks`` names the blocks of a model; ``head_gates`` learns gates on their heads
 
 Shapes are suffixes of names: ``query_NHK`` is tokens x heads x head_dim. Each letter has one

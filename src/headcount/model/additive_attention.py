@@ -63,11 +63,12 @@ class AdditiveAttention(nn.Module):
             raise ValueError(
                 f"num_heads={num_heads} does not divide embedding_size={embedding_size}"
             )
+        self.embedding_size = embedding_size
         self.head_dim = embedding_size // num_heads
         self.kept_heads = None if kept_heads is None else list(kept_heads)
-        self.embedding_size = embedding_size
         self.num_heads = num_heads if kept_heads is None else len(kept_heads)
         self.context_size = self.num_heads * self.head_dim
+
         self.query_projection = nn.Linear(embedding_size, self.context_size, bias=False)
         self.key_projection = nn.Linear(embedding_size, self.context_size)
         self.score_HK = nn.Parameter(torch.empty(self.num_heads, self.head_dim))
@@ -76,10 +77,8 @@ class AdditiveAttention(nn.Module):
         self.edit_heads: Callable[[Tensor], Tensor] | None = None
 
     def project_memory(self, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the keys and the values [B, H, S, K] of source tokens.
-
-        The values are the tokens themselves.
-        """
+        """Return the keys and the values [B, H, S, K] of source tokens."""
+        # The values are the tokens themselves, not a projection of them.
         value_BHSK = self._split_heads(memory_BSD)
         if self.kept_heads is not None:
             value_BHSK = value_BHSK[:, self.kept_heads]

@@ -69,49 +69,57 @@ class MultiHeadAttention(nn.Module):
         max_positions: int = 0,
     ) -> None:
         super().__init__()
-        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-        if head_dim is None and embedding_size % num_heads:
-            raise ValueError(
-                f"num_heads={num_heads} does not divide embedding_size={embedding_size}"
-            )
+        if num_kv_heads is None:
+            num_kv_heads = num_heads
         if num_heads % num_kv_heads:
             raise ValueError(f"num_kv_heads={num_kv_heads} does not divide num_heads={num_heads}")
-        self.head_dim = embedding_size // num_heads if head_dim is None else head_dim
+        if head_dim is None:
+            if embedding_size % num_heads:
+                raise ValueError(
+                    f"num_heads={num_heads} does not divide embedding_size={embedding_size}"
+                )
+            head_dim = embedding_size // num_heads
+        if positions == "rotary" and head_dim % 2:
+            raise ValueError(
+                f"positions=rotary rotates pairs of dimensions; head_dim={head_dim} is odd"
+            )
+
+        # A pruned block has the heads that remain. They keep their width and their slopes.
         slopes_H = alibi_slopes(num_heads) if positions == "alibi" else None
         if kept_heads is not None:
             slopes_H = None if slopes_H is None else slopes_H[list(kept_heads)]
             num_kv_heads = len(kept_kv_heads(kept_heads, num_heads // num_kv_heads))
             num_heads = len(kept_heads)
+
         self.embedding_size = embedding_size
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads
+        self.head_dim = head_dim
         self.dropout = dropout
         self.positions = positions
-        if positions == "rotary" and self.head_dim % 2:
-            raise ValueError(
-                f"positions=rotary rotates pairs of dimensions; head_dim={self.head_dim} is odd"
-            )
 
-        # One matrix for queries, keys and values. Each is initialized as if it were alone.
-        query_size = num_heads * self.head_dim
-        kv_size = num_kv_heads * self.head_dim
+        # One matrix for queries, keys and values.
+        query_size = num_heads * head_dim
+        kv_size = num_kv_heads * head_dim
         self.sizes = [query_size, kv_size, kv_size]
         self.input_projection = nn.Linear(embedding_size, sum(self.sizes))
         self.output_projection = nn.Linear(query_size, embedding_size)
-        for weight in (
-            *self.input_projection.weight.split(self.sizes),
-            self.output_projection.weight,
-        ):
-            if num_heads:
-                nn.init.xavier_uniform_(weight)
-        for linear in (self.input_projection, self.output_projection):
-            nn.init.zeros_(linear.bias)
+        self._init_weights()
 
-        rotations = rotation_table(max_positions, self.head_dim) if positions == "rotary" else None
+        rotations = rotation_table(max_positions, head_dim) if positions == "rotary" else None
         self.register_buffer("rotations", rotations, persistent=False)
         self.register_buffer("slopes_H", slopes_H, persistent=False)
         self.register_buffer("head_gates", None, persistent=False)
         self.edit_heads: Callable[[Tensor], Tensor] | None = None
+
+    def _init_weights(self) -> None:
+        """Initialize the matrices of queries, keys and values as if each were alone."""
+        if self.num_heads:
+            for weight in self.input_projection.weight.split(self.sizes):
+                nn.init.xavier_uniform_(weight)
+            nn.init.xavier_uniform_(self.output_projection.weight)
+        nn.init.zeros_(self.input_projection.bias)
+        nn.init.zeros_(self.output_projection.bias)
 
     def forward(
         self,
@@ -137,6 +145,7 @@ class MultiHeadAttention(nn.Module):
         Returns:
             The attended tokens [N, D] and, if asked for, the weights [H, T, S] of each example.
         """
+        # Queries, keys and values.
         if memory is None:
             memory_layout = layout
             query_NHK, key_MJK, value_MJK = self.project(x_ND)
@@ -145,16 +154,19 @@ class MultiHeadAttention(nn.Module):
             query_NHK = self.project_query(x_ND)
             key_MJK, value_MJK = self.project_memory(memory_MD)
         if self.positions == "rotary":
-            query_NHK = self.rotate(query_NHK, layout.positions_at_end_of(memory_layout))
+            query_positions_N = layout.positions_at_end_of(memory_layout)
+            query_NHK = self.rotate(query_NHK, query_positions_N)
             key_MJK = self.rotate(key_MJK, memory_layout.positions)
 
+        # A block whose heads were all pruned has nothing to attend with. Its output is the bias.
         if self.num_heads == 0:
-            weights_of_none = [
+            no_weights = [
                 query_NHK.new_zeros(0, targets, sources)
                 for targets, sources in zip(layout.lengths, memory_layout.lengths, strict=True)
             ]
-            return self.project_output(query_NHK), weights_of_none if return_weights else None
+            return self.project_output(query_NHK), no_weights if return_weights else None
 
+        # The kernels do not return weights; the formula does.
         x = QKV(query_NHK, key_MJK, value_MJK, layout, memory_layout)
         dropout_p = self.dropout if self.training else 0.0
         if return_weights:
@@ -218,10 +230,8 @@ class MultiHeadAttention(nn.Module):
         return self.output_projection(attended_NHK.flatten(-2))
 
     def rotate(self, x_NHK: Tensor, positions_N: Tensor) -> Tensor:
-        """Rotate queries or keys by their positions if positions are rotary.
-
-        Otherwise return them unchanged.
-        """
+        """Rotate queries or keys by their positions if positions are rotary; otherwise return them
+        unchanged."""
         return x_NHK if self.rotations is None else rotate(x_NHK, self.rotations, positions_N)
 
     def step(
@@ -248,17 +258,26 @@ class MultiHeadAttention(nn.Module):
         Returns:
             The attended tokens [B, W, D] and, if asked for, the weights [B, H, W, C].
         """
-        query_BHWK = query_BWHK.transpose(1, 2)
         if self.num_heads == 0:
             documents, width = query_BWHK.shape[:2]
-            weights_of_none = query_BWHK.new_zeros(documents, 0, width, key_BJCK.shape[2])
-            return self.project_output(query_BWHK), weights_of_none if return_weights else None
+            no_weights = query_BWHK.new_zeros(documents, 0, width, key_BJCK.shape[2])
+            return self.project_output(query_BWHK), no_weights if return_weights else None
+
+        query_BHWK = query_BWHK.transpose(1, 2)
         if not return_weights:
             attended_BHWK = sdpa(query_BHWK, key_BJCK, value_BJCK, bias=bias_BHWC)
             return self.project_output(attended_BHWK.transpose(1, 2)), None
+        attended_BHWK, weights_BHWC = self._step_by_formula(
+            query_BHWK, key_BJCK, value_BJCK, bias_BHWC
+        )
+        return self.project_output(attended_BHWK.transpose(1, 2)), weights_BHWC
 
-        # The queries of all heads that share a key-value head are matched with it at once: X = G x
-        # W.
+    def _step_by_formula(
+        self, query_BHWK: Tensor, key_BJCK: Tensor, value_BJCK: Tensor, bias_BHWC: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the attended values [B, H, W, K] and the weights [B, H, W, C]."""
+        # The G heads that share a key-value head are matched with it in one product, for all
+        # hypotheses: X = G x W queries.
         width = query_BHWK.shape[2]
         query_BJXK = query_BHWK.unflatten(1, (self.num_kv_heads, -1)).flatten(2, 3)
         scores_BJXC = query_BJXK / math.sqrt(self.head_dim) @ key_BJCK.transpose(-1, -2)
@@ -268,8 +287,8 @@ class MultiHeadAttention(nn.Module):
         weights_BHWC = scores_BHWC.softmax(-1)
 
         weights_BJXC = weights_BHWC.unflatten(1, (self.num_kv_heads, -1)).flatten(2, 3)
-        attended_BHWK = (weights_BJXC @ value_BJCK).unflatten(2, (-1, width)).flatten(1, 2)
-        return self.project_output(attended_BHWK.transpose(1, 2)), weights_BHWC
+        attended_BJXK = weights_BJXC @ value_BJCK
+        return attended_BJXK.unflatten(2, (-1, width)).flatten(1, 2), weights_BHWC
 
     def _split_heads(self, projected: Tensor) -> Tensor:
         # Written out, because a block that has no heads left is zero wide.
@@ -296,10 +315,9 @@ def kept_kv_heads(kept_heads: Sequence[int], group: int) -> list[int]:
         group: number of heads that share a key-value head.
     """
     used = [head // group for head in kept_heads]
-    counts = Counter(used)
-    if len(set(counts.values())) <= 1:
-        return sorted(counts)
-    return used
+    heads_per_kv_head = Counter(used)
+    is_shared_evenly = len(set(heads_per_kv_head.values())) <= 1
+    return sorted(heads_per_kv_head) if is_shared_evenly else used
 
 
 class QueryKeyNormAttention(MultiHeadAttention):

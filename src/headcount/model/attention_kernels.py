@@ -23,9 +23,8 @@ from headcount.model.dropout import dropout
 from headcount.model.positions import alibi
 from headcount.model.ragged import BatchLayout
 
-VARLEN_TAKES_GROUPS = (
-    "enable_gqa" in inspect.signature(varlen_attn).parameters
-)  # not in older versions
+# Older versions of torch have no grouped queries in this kernel.
+VARLEN_SUPPORTS_GROUPS = "enable_gqa" in inspect.signature(varlen_attn).parameters
 
 
 @dataclass(frozen=True)
@@ -98,8 +97,8 @@ class AttentionBias:
     """The bias that is added to the scores of each example: causal mask and ALiBi.
 
     With a causal mask a token attends to itself and to earlier tokens. If an example has fewer
-    queries than keys, the queries belong to its last tokens. The bias of each example is a part of
-    the bias of the longest one.
+    queries than keys, the queries belong to its last tokens. The bias is computed once for the
+    longest example, and that of every other example is a slice of it.
 
     Attributes:
         memory_layout: layout of the source tokens.
@@ -114,17 +113,15 @@ class AttentionBias:
     dtype: torch.dtype
 
     def for_example(self, targets: int, sources: int) -> Tensor | None:
-        """Return the bias [1 or H, T, S] of an example; None if there is nothing to add."""
+        """Return the bias [1 or H, T, S] of an example with these numbers of tokens; None if there
+        is nothing to add."""
         if not self.causal and self.slopes_H is None:
             return None
-        return self.largest[:, sources - targets : sources, :sources]
+        return self.of_longest_HSS[:, sources - targets : sources, :sources]
 
     @cached_property
-    def largest(self) -> Tensor:
-        """The bias [1 or H, S, S] of the longest example.
-
-        It is made when a kernel first needs it.
-        """
+    def of_longest_HSS(self) -> Tensor:
+        """The bias [1 or H, S, S] of the longest example, made when a kernel first needs it."""
         positions = torch.arange(
             self.memory_layout.max_length, device=self.memory_layout.offsets.device
         )
@@ -151,8 +148,10 @@ def attend(
     if x.query_NHK.device.type == "cpu":
         return attend_per_example(x, causal=causal, slopes_H=slopes_H, dropout_p=dropout_p)
 
-    # Flash attention for ragged batches knows neither a bias nor dropout.
-    fits_varlen = slopes_H is None and not dropout_p and (not x.is_grouped or VARLEN_TAKES_GROUPS)
+    # Flash attention for ragged batches has neither a bias nor dropout.
+    fits_varlen = slopes_H is None and not dropout_p
+    if x.is_grouped and not VARLEN_SUPPORTS_GROUPS:
+        fits_varlen = False
     if fits_varlen and x.query_NHK.is_cuda:
         capability = torch.cuda.get_device_capability(x.query_NHK.device)
         if flash_supports(x.query_NHK.dtype, x.query_NHK.shape[-1], capability):
@@ -177,38 +176,47 @@ def attend_per_example(
     computed in fp32, whose backward pass is faster.
     """
     dtype = x.query_NHK.dtype
+    bias = AttentionBias(
+        x.memory_layout, causal, slopes_H, torch.promote_types(dtype, torch.float32)
+    )
     outputs = []
     with torch.autocast("cpu", enabled=False):
-        bias = AttentionBias(
-            x.memory_layout, causal, slopes_H, torch.promote_types(dtype, torch.float32)
-        )
         for query_THK, key_SJK, value_SJK in x.examples():
             if dtype == torch.bfloat16:
                 query_THK = query_THK.float()
                 key_SJK = key_SJK.float()
                 value_SJK = value_SJK.float()
-            targets = len(query_THK)
-            sources = len(key_SJK)
 
             if dropout_p:
-                bias_HTS = bias.for_example(targets, sources)
+                bias_HTS = bias.for_example(len(query_THK), len(key_SJK))
                 attended_THK, _ = attention_formula(
                     query_THK, key_SJK, value_SJK, bias_HTS=bias_HTS, dropout_p=dropout_p
                 )
-                outputs.append(attended_THK)
-                continue
-
-            # Without a bias of its own, an example needs at most the kernel's own causal mask.
-            needs_no_bias = slopes_H is None and (not causal or targets == sources)
-            attended_1HTK = sdpa(
-                query_THK.transpose(0, 1)[None],
-                key_SJK.transpose(0, 1)[None],
-                value_SJK.transpose(0, 1)[None],
-                bias=None if needs_no_bias else bias.for_example(targets, sources),
-                causal=causal and needs_no_bias,
-            )
-            outputs.append(attended_1HTK[0].transpose(0, 1))
+            else:
+                attended_THK = _attend_fused(query_THK, key_SJK, value_SJK, bias)
+            outputs.append(attended_THK)
         return torch.cat(outputs).to(dtype)
+
+
+def _attend_fused(
+    query_THK: Tensor, key_SJK: Tensor, value_SJK: Tensor, bias: AttentionBias
+) -> Tensor:
+    """Attend within one example by torch's fused kernel, [T, H, K]."""
+    # The kernel has a causal mask of its own, which is right if the example has as many queries as
+    # keys. It is faster than a mask in the bias.
+    targets = len(query_THK)
+    sources = len(key_SJK)
+    kernel_masks = bias.causal and bias.slopes_H is None and targets == sources
+    bias_HTS = None if kernel_masks else bias.for_example(targets, sources)
+
+    attended_1HTK = sdpa(
+        query_THK.transpose(0, 1)[None],
+        key_SJK.transpose(0, 1)[None],
+        value_SJK.transpose(0, 1)[None],
+        bias=bias_HTS,
+        causal=kernel_masks,
+    )
+    return attended_1HTK[0].transpose(0, 1)
 
 
 def attend_varlen(x: QKV, *, causal: bool) -> Tensor:

@@ -86,9 +86,9 @@ class Embedding(nn.Module):
         if positions == "learned":
             self.position_table = nn.Parameter(torch.randn(max_positions, embedding_size) * 0.02)
         else:
-            table_CD = (
-                sinusoids(max_positions, embedding_size) if positions == "sinusoidal" else None
-            )
+            table_CD = None
+            if positions == "sinusoidal":
+                table_CD = sinusoids(max_positions, embedding_size)
             self.register_buffer("position_table", table_CD, persistent=False)
         self.dropout = Dropout(dropout)
         nn.init.normal_(self.tokens.weight, std=embedding_size**-0.5)
@@ -231,11 +231,13 @@ class SummaryModel(nn.Module, Generic[AnyState]):
         if self.copy_gate is None:
             return logits_BWV
 
+        # Each hypothesis is a row of its own: R = B x W.
         assert state.attention_BWS is not None
-        documents, width, _ = logits_BWV.shape
-        ids_RS = state.document_ids_BS[:, None].expand(-1, width, -1).flatten(0, 1)
-        gate_R = self.copy_gate(hidden_BWD).flatten()
-        pointer_RS = state.attention_BWS.flatten(0, 1)
-        return next_token_mixture(logits_BWV.flatten(0, 1), gate_R, pointer_RS, ids_RS).view(
-            documents, width, -1
+        width = logits_BWV.shape[1]
+        mixture_RV = next_token_mixture(
+            logits_BWV.flatten(0, 1),
+            self.copy_gate(hidden_BWD).flatten(),
+            state.attention_BWS.flatten(0, 1),
+            state.document_ids_BS[:, None].expand(-1, width, -1).flatten(0, 1),
         )
+        return mixture_RV.view_as(logits_BWV)

@@ -17,10 +17,10 @@ def build_model(config: ModelConfig, *, vocabulary_size: int, max_positions: int
     """Build the model that a config describes.
 
     Random weights are drawn in the order in which the parts are built: embeddings, output,
-    encoder, decoder.
+    encoder, decoder. Layers are therefore passed as functions that build them.
 
     Args:
-        config: the ``model`` section. That its settings go together was checked when it was made.
+        config: the ``model`` section, which has checked that its settings go together.
         vocabulary_size: number of tokens of the tokenizer.
         max_positions: number of positions.
     """
@@ -84,11 +84,9 @@ class _Builder:
 
     def _layers(self, site: Literal["encoder", "decoder"], *, causal: bool) -> list[Layer]:
         config = self.config
-        number = config.encoder_layers if site == "encoder" else config.decoder_layers
         has_cross_attention = site == "decoder" and config.architecture == "transformer"
-
         layers = []
-        for layer in range(number):
+        for layer in range(config.layers_of(site)):
             attention = self._attention(site, layer)
             cross_attention = self._attention("cross", layer) if has_cross_attention else None
             feedforward = FeedForward(

@@ -119,21 +119,21 @@ def cost(
         document_tokens: S of the example that FLOPs are counted for.
         summary_tokens: T of it.
     """
+    # Parameters are counted on the model itself, which is built without memory.
     with torch.device("meta"):
         model = build_model(config, vocabulary_size=vocabulary_size, max_positions=max_positions)
-    embeddings = {
-        parameter: parameter.numel()
-        for name, parameter in model.named_parameters()
-        if "embedding" in name or name == "output.weight"
-    }
+    embedding_parameters = 0
+    for name, parameter in model.named_parameters():
+        if "embedding" in name or name == "output.weight":
+            embedding_parameters += parameter.numel()
 
     forward = forward_flops(config, vocabulary_size, document_tokens, summary_tokens)
     decoding = decoding_flops(config, vocabulary_size, document_tokens, summary_tokens)
-    per_document_token, per_summary_token = _counter(config).cache_sizes()
+    per_document_token, per_summary_token = _architecture_cost(config).cache_sizes()
     return Cost(
         sites=list(attention_sites(config).values()),
         parameters=sum(p.numel() for p in model.parameters()),
-        embedding_parameters=sum(embeddings.values()),
+        embedding_parameters=embedding_parameters,
         training_flops_per_token=3 * forward / (document_tokens + summary_tokens),
         decoding_flops_per_token=decoding / summary_tokens,
         cache_bytes_per_document_token=per_document_token * FLOAT_BYTES,
@@ -145,16 +145,16 @@ def forward_flops(
     config: ModelConfig, vocabulary_size: int, document_tokens: int, summary_tokens: int
 ) -> int:
     """Return the FLOPs of one forward pass over an example; training takes three times as many."""
-    body = _counter(config).forward(document_tokens, summary_tokens)
-    return body + _output_flops(config, vocabulary_size, summary_tokens)
+    layers = _architecture_cost(config).forward(document_tokens, summary_tokens)
+    return layers + _output_flops(config, vocabulary_size, summary_tokens)
 
 
 def decoding_flops(
     config: ModelConfig, vocabulary_size: int, document_tokens: int, summary_tokens: int
 ) -> int:
     """Return the FLOPs of reading a document and generating a summary greedily, with caches."""
-    body = _counter(config).decoding(document_tokens, summary_tokens)
-    return body + _output_flops(config, vocabulary_size, summary_tokens)
+    layers = _architecture_cost(config).decoding(document_tokens, summary_tokens)
+    return layers + _output_flops(config, vocabulary_size, summary_tokens)
 
 
 def _output_flops(config: ModelConfig, vocabulary_size: int, summary_tokens: int) -> int:
@@ -378,10 +378,10 @@ class RecurrentCost:
         return 2 * self.config.embedding_size, 0
 
 
-def _counter(config: ModelConfig) -> ArchitectureCost:
-    counters: dict[Architecture, Callable[[ModelConfig], ArchitectureCost]] = {
+def _architecture_cost(config: ModelConfig) -> ArchitectureCost:
+    costs: dict[Architecture, Callable[[ModelConfig], ArchitectureCost]] = {
         "transformer": TransformerCost,
         "gpt": GPTCost,
         "recurrent": RecurrentCost,
     }
-    return counters[config.architecture](config)
+    return costs[config.architecture](config)

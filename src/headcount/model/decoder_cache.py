@@ -80,10 +80,8 @@ class DecoderState:
         self.positions_B = self.positions_B + 1
 
     def append(self, layer: int, key_BWJK: Tensor, value_BWJK: Tensor) -> tuple[Tensor, Tensor]:
-        """Store keys and values of the new tokens in the cache of a layer.
-
-        Return its filled part, [B, J, C, K].
-        """
+        """Store keys and values of the new tokens in the cache of a layer; return the filled part
+        of the cache, [B, J, C, K]."""
         self.self_keys[layer][:, :, self.new_slots] = key_BWJK.transpose(1, 2)
         self.self_values[layer][:, :, self.new_slots] = value_BWJK.transpose(1, 2)
         filled = slice(self.num_filled)
@@ -92,19 +90,14 @@ class DecoderState:
     def cross(self, layer: int) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
         """Yield for each group of documents which they are, their keys and values in a layer, and
         their bias."""
+        keys = self.cross_keys[layer]
+        values = self.cross_values[layer]
         begin = 0
-        for key_BJSK, value_BJSK in zip(
-            self.cross_keys[layer], self.cross_values[layer], strict=True
-        ):
-            end = begin + len(key_BJSK)
-            group = slice(begin, end)
-            yield (
-                group,
-                key_BJSK,
-                value_BJSK,
-                self.document_bias_B11S[group, ..., : key_BJSK.shape[2]],
-            )
-            begin = end
+        for key_BJSK, value_BJSK in zip(keys, values, strict=True):
+            group = slice(begin, begin + len(key_BJSK))
+            longest = key_BJSK.shape[2]
+            yield group, key_BJSK, value_BJSK, self.document_bias_B11S[group, ..., :longest]
+            begin = group.stop
 
     def self_bias(self, slopes_H: Tensor | None) -> Tensor | None:
         """Return the bias of self-attention, [B, 1 or H, W, C]; None if there is nothing to add.
@@ -115,13 +108,13 @@ class DecoderState:
         # A single hypothesis attends to all slots.
         if slopes_H is None and self.width == 1 and self.prefix == 0:
             return None
-        bias_B1WC = self.slot_bias_BWC[:, None, :, : self.num_filled]
+        filled = slice(self.num_filled)
+        bias_B1WC = self.slot_bias_BWC[:, None, :, filled]
         if slopes_H is None:
             return bias_B1WC
-        alibi_BHWC = alibi(
-            slopes_H, self.positions_B[:, None], self.slot_positions_BC[:, : self.num_filled]
-        )
-        return bias_B1WC + alibi_BHWC.to(bias_B1WC.dtype)
+        key_positions_BC = self.slot_positions_BC[:, filled]
+        alibi_BH1C = alibi(slopes_H, self.positions_B[:, None], key_positions_BC)
+        return bias_B1WC + alibi_BH1C.to(bias_B1WC.dtype)
 
     def select(self, documents: Tensor) -> None:
         """Keep only these documents, in ascending order: finished ones leave the batch."""
@@ -144,7 +137,10 @@ class DecoderState:
         self.positions_B = self.positions_B[documents]
 
     def reorder(self, parents_BW: Tensor) -> None:
-        """Let each hypothesis continue another one of its document."""
+        """Let each hypothesis continue another one of its document.
+
+        Its own past are then the slots of that one. Keys and values stay where they are.
+        """
         self.slot_bias_BWC = self.slot_bias_BWC.gather(
             1, parents_BW[:, :, None].expand_as(self.slot_bias_BWC)
         )

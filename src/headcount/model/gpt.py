@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from headcount.model.base import Embedding, SummaryModel
 from headcount.model.copying import EPSILON
 from headcount.model.decoder_cache import DecoderState, additive_bias, allocate_caches
-from headcount.model.layers import Layer
+from headcount.model.layers import Layer, step_layers
 from headcount.model.output import ModelOutput
 from headcount.model.ragged import BatchLayout, interleave
 
@@ -113,11 +113,12 @@ class GPT(SummaryModel[DecoderState]):
 
         The documents' keys and values fill the first slots of each cache.
         """
-        x_ND = self.summary_embedding(document_ids_N, layout.positions)
         ids_BS, is_token_BS = layout.pad(document_ids_N)
         documents, prefix = is_token_BS.shape
         slots = prefix + capacity * width
 
+        # Read the documents. The output of the last layer is not needed.
+        x_ND = self.summary_embedding(document_ids_N, layout.positions)
         sizes = [
             (layer.attention.num_kv_heads, layer.attention.head_dim) for layer in self.decoder
         ]
@@ -129,8 +130,10 @@ class GPT(SummaryModel[DecoderState]):
             if layer is not self.decoder[-1]:
                 x_ND, _ = layer(x_ND, layout)
 
+        # Every hypothesis may attend to the document's tokens, but not to its padding.
         allowed_BWC = torch.zeros(documents, width, slots, dtype=torch.bool, device=x_ND.device)
         allowed_BWC[:, :, :prefix] = is_token_BS[:, None]
+        slot_positions_C = torch.arange(slots, dtype=torch.int32, device=x_ND.device)
         return DecoderState(
             self_keys=keys,
             self_values=values,
@@ -139,30 +142,25 @@ class GPT(SummaryModel[DecoderState]):
             document_ids_BS=ids_BS,
             document_bias_B11S=additive_bias(is_token_BS, x_ND.dtype)[:, None, None],
             slot_bias_BWC=additive_bias(allowed_BWC, x_ND.dtype),
-            slot_positions_BC=torch.arange(slots, dtype=torch.int32, device=x_ND.device).repeat(
-                documents, 1
-            ),
+            slot_positions_BC=slot_positions_C.repeat(documents, 1),
             positions_B=layout.lengths_B,
             prefix=prefix,
         )
 
     def step(self, token_ids_BW: Tensor, state: DecoderState) -> Tensor:
         """See ``SummaryModel.step``."""
-        state.begin_step()
-        x_BWD = self.summary_embedding(
-            token_ids_BW, state.positions_B[:, None].expand_as(token_ids_BW)
+        positions_BW = state.positions_B[:, None].expand_as(token_ids_BW)
+        x_BWD, weights_BHWC = step_layers(
+            self.decoder,
+            self.summary_embedding(token_ids_BW, positions_BW),
+            state,
+            return_weights=self.copy_gate is not None or state.track_attention,
         )
-        needs_attention = self.copy_gate is not None or state.track_attention
-        for index, layer in enumerate(self.decoder):
-            is_last = layer is self.decoder[-1]
-            x_BWD, weights_BHWC = layer.step(
-                x_BWD, state, index, return_weights=needs_attention and is_last
-            )
-        state.end_step()
 
-        weights_BHWS = (
-            None if weights_BHWC is None else _normalize(weights_BHWC[..., : state.prefix])
-        )
+        # The document's slots come first.
+        weights_BHWS = None
+        if weights_BHWC is not None:
+            weights_BHWS = _normalize(weights_BHWC[..., : state.prefix])
         gates_H = self.decoder[-1].attention.head_gates
         return self.next_logits(self.decoder_norm(x_BWD), weights_BHWS, gates_H, state)
 

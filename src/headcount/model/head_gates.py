@@ -1,8 +1,8 @@
 """Gates on heads that are learned together with the weights, or in a trained model.
 
-Every head has a score. In training its gate is random and its score has a gradient. Otherwise the
-gates are zeros and ones, so that removing the closed heads changes nothing. Of the last block,
-which attends to the document, at least one head is open then.
+Every head has a score. In training its gate is random and its score has a gradient. Outside of
+training the gates are zeros and ones, so that removing the closed heads changes nothing, and at
+least one head of the last block, which attends to the document, is open.
 
 - ``HardConcreteGates``: L0 regularization (Louizos et al. 2018), as Voita et al. (2019) prune
   heads with it. A penalty on the expected number of open gates decides how many stay open.
@@ -24,10 +24,10 @@ from headcount.model.attention_blocks import attention_blocks
 TEMPERATURE = 2 / 3
 STRETCH_LOW = -0.1
 STRETCH_HIGH = 1.1
-FIRST_SCORE = 2.0  # of hard concrete gates: almost all are open when the training starts
+INITIAL_SCORE = 2.0  # of hard concrete gates: almost all are open when the training starts
 
-RELAXATION = 1.0  # temperature of the relaxed subset of top-k gates
-SMALLEST_LOG_ARGUMENT = 1e-6
+RELAXATION_TEMPERATURE = 1.0  # of the relaxed subset of top-k gates
+EPSILON = 1e-6  # keeps probabilities away from zero and one, where logarithms are infinite
 
 
 class LearnedGates(nn.Module, ABC):
@@ -36,13 +36,13 @@ class LearnedGates(nn.Module, ABC):
     Args:
         heads: number of heads of the model.
         last_heads: number of heads of its last block.
-        first_score: of every head.
+        initial_score: of every head.
     """
 
-    def __init__(self, heads: int, last_heads: int, first_score: float) -> None:
+    def __init__(self, heads: int, last_heads: int, initial_score: float) -> None:
         super().__init__()
-        self.first_of_last = heads - last_heads
-        self.scores_A = nn.Parameter(torch.full((heads,), first_score))
+        self.last_block = slice(heads - last_heads, heads)
+        self.scores_A = nn.Parameter(torch.full((heads,), initial_score))
 
     @abstractmethod
     def sample(self) -> Tensor:
@@ -54,7 +54,7 @@ class LearnedGates(nn.Module, ABC):
 
     def _best_of_last(self, values_A: Tensor) -> Tensor:
         """Return the index of the head of the last block with the highest value."""
-        return self.first_of_last + values_A[self.first_of_last :].argmax()
+        return self.last_block.start + values_A[self.last_block].argmax()
 
     def set_gates(self, model: nn.Module, *, random: bool) -> None:
         """Set the gates of a model's heads.
@@ -76,17 +76,17 @@ class LearnedGates(nn.Module, ABC):
         Heads that are switched off, such as those of an ablation, stay off.
         """
         blocks = attention_blocks(model)
-        before = {name: block.head_gates for name, block in blocks.items()}
+        previous = {name: block.head_gates for name, block in blocks.items()}
         try:
             self.set_gates(model, random=random)
-            for name, gates_H in before.items():
+            for name, previous_H in previous.items():
                 learned_H = blocks[name].head_gates
-                if gates_H is not None and learned_H is not None:
-                    blocks[name].head_gates = learned_H * gates_H
+                if previous_H is not None and learned_H is not None:
+                    blocks[name].head_gates = learned_H * previous_H
             yield
         finally:
-            for name, gates_H in before.items():
-                blocks[name].head_gates = gates_H
+            for name, previous_H in previous.items():
+                blocks[name].head_gates = previous_H
 
 
 class HardConcreteGates(LearnedGates):
@@ -101,18 +101,18 @@ class HardConcreteGates(LearnedGates):
     """
 
     def __init__(self, heads: int, last_heads: int) -> None:
-        super().__init__(heads, last_heads, FIRST_SCORE)
+        super().__init__(heads, last_heads, INITIAL_SCORE)
 
     def sample(self) -> Tensor:
         """See ``LearnedGates``."""
-        uniform_A = torch.rand_like(self.scores_A).clamp(1e-6, 1 - 1e-6)
+        uniform_A = torch.rand_like(self.scores_A).clamp(EPSILON, 1 - EPSILON)
         concrete_A = torch.sigmoid((uniform_A.logit() + self.scores_A) / TEMPERATURE)
         return (concrete_A * (STRETCH_HIGH - STRETCH_LOW) + STRETCH_LOW).clamp(0.0, 1.0)
 
     def open_heads(self) -> Tensor:
         """See ``LearnedGates``."""
         open_A = self.scores_A > 0
-        if not open_A[self.first_of_last :].any():
+        if not open_A[self.last_block].any():
             open_A[self._best_of_last(self.scores_A)] = True
         return open_A
 
@@ -146,17 +146,22 @@ class TopKGates(LearnedGates):
 
     def sample(self) -> Tensor:
         """See ``LearnedGates``."""
-        uniform_A = torch.rand_like(self.scores_A).clamp(1e-6, 1 - 1e-6)
-        noisy_A = self.scores_A - (-uniform_A.log()).log()
+        uniform_A = torch.rand_like(self.scores_A).clamp(EPSILON, 1 - EPSILON)
+        gumbel_A = -(-uniform_A.log()).log()
+        noisy_A = self.scores_A + gumbel_A
+
+        # The value is exactly that of the subset, because what is added is zero. The gradient is
+        # that of the relaxed subset.
         relaxed_A = self._relaxed_subset(noisy_A)
-        # The value is exactly that of the subset: adding zero is exact.
-        return self._highest(noisy_A).to(relaxed_A.dtype) + (relaxed_A - relaxed_A.detach())
+        subset_A = self._highest(noisy_A).to(relaxed_A.dtype)
+        return subset_A + (relaxed_A - relaxed_A.detach())
 
     def open_heads(self) -> Tensor:
         """See ``LearnedGates``."""
         return self._highest(self.scores_A)
 
     def _highest(self, values_A: Tensor) -> Tensor:
+        """Return which heads have the K highest values, the best of the last block among them."""
         values_A = values_A.detach().clone()
         values_A[self._best_of_last(values_A)] = math.inf
         # A stable sort, so that equal scores are ordered as the heads are.
@@ -169,18 +174,18 @@ class TopKGates(LearnedGates):
         chosen_A = torch.zeros_like(noisy_A)
         logits_A = noisy_A
         for _ in range(self.keep):
-            one_A = (logits_A / RELAXATION).softmax(-1)
+            one_A = (logits_A / RELAXATION_TEMPERATURE).softmax(-1)
             chosen_A = chosen_A + one_A
-            logits_A = logits_A + (1 - one_A).clamp_min(SMALLEST_LOG_ARGUMENT).log()
+            logits_A = logits_A + (1 - one_A).clamp_min(EPSILON).log()
         return chosen_A
 
 
 def build_gates(config: HeadsConfig, model: nn.Module) -> LearnedGates | None:
-    """Return the gates that a config asks for; None: it asks for none.
+    """Return the learned gates of a config; None if it has none.
 
     Args:
         config: the ``heads`` section.
-        model: whose heads they are of.
+        model: whose heads get the gates.
     """
     sizes = [block.num_heads for block in attention_blocks(model).values()]
     if config.gates == "l0":

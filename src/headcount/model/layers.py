@@ -1,6 +1,6 @@
 """The residual layer of Transformers, and the feed-forward block in it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -41,15 +41,19 @@ class FeedForward(nn.Module):
         self.up_projection = nn.Linear(embedding_size, feedforward_size)
         self.gate = nn.Linear(embedding_size, feedforward_size) if activation == "swiglu" else None
         self.down_projection = nn.Linear(feedforward_size, embedding_size)
-        for linear in filter(None, (self.up_projection, self.gate, self.down_projection)):
-            nn.init.xavier_uniform_(linear.weight)
-            nn.init.zeros_(linear.bias)
+        for linear in (self.up_projection, self.gate, self.down_projection):
+            if linear is not None:
+                nn.init.xavier_uniform_(linear.weight)
+                nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the transformed tokens [..., D]."""
-        if self.gate is not None:
-            return self.down_projection(F.silu(self.gate(x)) * self.up_projection(x))
-        return self.down_projection(ACTIVATIONS[self.activation](self.up_projection(x)))
+        activation = ACTIVATIONS[self.activation]
+        if self.gate is None:
+            hidden = activation(self.up_projection(x))
+        else:
+            hidden = activation(self.gate(x)) * self.up_projection(x)
+        return self.down_projection(hidden)
 
 
 class Layer(nn.Module):
@@ -139,6 +143,7 @@ class Layer(nn.Module):
             )
             x_ND = self._add_and_norm(self.cross_attention_norm, x_ND, attended_ND, layout)
 
+        # Feed-forward.
         transformed_ND = self.feedforward(self._pre_norm(self.feedforward_norm, x_ND))
         return self._add_and_norm(self.feedforward_norm, x_ND, transformed_ND, layout), weights
 
@@ -161,7 +166,7 @@ class Layer(nn.Module):
         has_cross_attention = bool(state.cross_keys)
         positions_BW = state.positions_B[:, None].expand(x_BWD.shape[:2])
 
-        # Self-attention to the hypothesis's own tokens.
+        # Self-attention. The bias lets a hypothesis attend to its own tokens only.
         query_BWHK, key_BWJK, value_BWJK = self.attention.project(
             self._pre_norm(self.attention_norm, x_BWD)
         )
@@ -177,6 +182,7 @@ class Layer(nn.Module):
         )
         x_BWD = self._add_and_norm(self.attention_norm, x_BWD, attended_BWD)
 
+        # Cross-attention to the document.
         if has_cross_attention:
             query_BWD = self._pre_norm(self.cross_attention_norm, x_BWD)
             attended_BWD, weights = self._cross_step(
@@ -184,13 +190,17 @@ class Layer(nn.Module):
             )
             x_BWD = self._add_and_norm(self.cross_attention_norm, x_BWD, attended_BWD)
 
+        # Feed-forward.
         transformed_BWD = self.feedforward(self._pre_norm(self.feedforward_norm, x_BWD))
         return self._add_and_norm(self.feedforward_norm, x_BWD, transformed_BWD), weights
 
     def _cross_step(
         self, x_BWD: Tensor, state: DecoderState, layer: int, *, return_weights: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend to the documents, group by group of similar length."""
+        """Attend to the documents, in groups of similar length.
+
+        The weights of a shorter group are padded to the length of the longest document.
+        """
         query_BWHK = self.cross_attention.project_query(x_BWD)
         outputs = []
         weights = []
@@ -212,11 +222,20 @@ class Layer(nn.Module):
         return self.attention.rotate(key_NJK, layout.positions), value_NJK
 
     def _pre_norm(self, norm: nn.Module, x: Tensor) -> Tensor:
+        """Return the input of a block, normalized if the norm comes before it."""
         return norm(x) if self.norm_position == "pre" else x
 
     def _add_and_norm(
         self, norm: nn.Module, x: Tensor, output: Tensor, layout: BatchLayout | None = None
     ) -> Tensor:
+        """Add a block's output to its input x, and normalize the sum if the norm comes after it.
+
+        Args:
+            norm: of the block.
+            x: what the block has read.
+            output: of the block.
+            layout: in training, the examples that may skip the block; None in generation.
+        """
         output = self.dropout(output)
         if self.training and self.layer_dropout and layout is not None:
             output = self._skip_examples(output, layout)
@@ -233,3 +252,28 @@ class Layer(nn.Module):
     def extra_repr(self) -> str:
         """Return the position of the norms, and whether the layer is causal."""
         return f"norm_position={self.norm_position}, causal={self.causal}"
+
+
+def step_layers(
+    layers: Sequence[Layer], x_BWD: Tensor, state: DecoderState, *, return_weights: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Apply all layers of a decoder to one new token of each hypothesis and advance the state.
+
+    Args:
+        layers: of the decoder, the first one first.
+        x_BWD: the embedded tokens.
+        state: the caches of the layers.
+        return_weights: return the attention weights to the document in the last layer.
+
+    Returns:
+        The tokens [B, W, D] and, if asked for, the weights, see ``Layer.step``.
+    """
+    *lower_layers, last_layer = layers
+    state.begin_step()
+    for index, layer in enumerate(lower_layers):
+        x_BWD, _ = layer.step(x_BWD, state, index)
+    x_BWD, weights = last_layer.step(
+        x_BWD, state, len(lower_layers), return_weights=return_weights
+    )
+    state.end_step()
+    return x_BWD, weights

@@ -50,8 +50,7 @@ class ModelOutput:
             )
 
         log_vocabulary_MV = upcast(self.logits_MV).log_softmax(-1)
-        log_generated_M = log_vocabulary_MV.gather(1, targets_M[:, None])[:, 0]
-        log_likelihood_M = mix(log_generated_M, self._copy_probability(targets_M), self.gate_M)
+        log_likelihood_M = self._log_mixture(log_vocabulary_MV, targets_M, self.gate_M)
 
         # Smoothing is over the vocabulary, not over the document.
         uniform = log_vocabulary_MV.mean() if label_smoothing else 0.0
@@ -63,8 +62,7 @@ class ModelOutput:
         if self.gate_M is None:
             return F.cross_entropy(upcast(self.logits_MV), targets_M, reduction="none")
         log_vocabulary_MV = upcast(self.logits_MV).log_softmax(-1)
-        log_generated_M = log_vocabulary_MV.gather(1, targets_M[:, None])[:, 0]
-        return -mix(log_generated_M, self._copy_probability(targets_M), self.gate_M)
+        return -self._log_mixture(log_vocabulary_MV, targets_M, self.gate_M)
 
     def coverage_loss(self) -> Tensor:
         """Return the coverage loss, which penalizes repeated attention (See et al. 2017, section
@@ -106,7 +104,16 @@ class ModelOutput:
 
     def most_likely(self) -> Tensor:
         """Return the most probable tokens, [M]."""
-        return (self.logits_MV if self.gate_M is None else self.log_probabilities()).argmax(-1)
+        scores_MV = self.logits_MV if self.gate_M is None else self.log_probabilities()
+        return scores_MV.argmax(-1)
+
+    def _log_mixture(self, log_vocabulary_MV: Tensor, targets_M: Tensor, gate_M: Tensor) -> Tensor:
+        """Return the log-probability of each target token under the mixture, [M].
+
+        It is computed for the targets only, not for the vocabulary.
+        """
+        log_generated_M = log_vocabulary_MV.gather(1, targets_M[:, None])[:, 0]
+        return mix(log_generated_M, self._copy_probability(targets_M), gate_M)
 
     def _copy_probability(self, targets_M: Tensor) -> Tensor:
         """Return the attention to all occurrences of each target token in its document, [M]."""

@@ -12,16 +12,16 @@ from torch import Tensor
 def sinusoids(length: int, embedding_size: int) -> Tensor:
     """Return the table [length, embedding_size] of Vaswani et al. 2017, section 3.5."""
     exponents = torch.arange(0, embedding_size, 2, dtype=torch.float32)
-    rates = torch.exp(exponents * (-math.log(10_000) / embedding_size))
-    angles = torch.arange(length, dtype=torch.float32)[:, None] * rates
+    frequencies = torch.exp(exponents * (-math.log(10_000) / embedding_size))
+    angles = torch.arange(length, dtype=torch.float32)[:, None] * frequencies
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :embedding_size]
 
 
 def rotation_table(length: int, head_dim: int) -> Tensor:
     """Return cosines and sines of rotary positions, [2, length, head_dim / 2] (Su et al. 2021,
     section 3.2.2)."""
-    rates = 10_000.0 ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
-    angles = torch.arange(length, dtype=torch.float32)[:, None] * rates
+    frequencies = 10_000.0 ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+    angles = torch.arange(length, dtype=torch.float32)[:, None] * frequencies
     return torch.stack([angles.cos(), angles.sin()])
 
 

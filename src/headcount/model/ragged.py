@@ -15,11 +15,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 @dataclass(frozen=True)
 class BatchLayout:
-    """Where the examples of a ragged batch begin and end. The values are tensors [N, ...] beside
-    it.
+    """Where the examples of a ragged batch begin and end.
+
+    A layout holds no values: it comes with tensors [N, ...] that have a row for each token.
 
     Attributes:
-        lengths: number of tokens of each example, on the host, where splitting needs them.
+        lengths: number of tokens of each example, as Python integers, which splitting needs.
         offsets: where each example begins, and where the last one ends, [B + 1] int32 on the
             device; kernels call it ``cu_seqlens``.
     """
@@ -84,9 +85,13 @@ class BatchLayout:
 
 
 def interleave(parts: list[tuple[Tensor, BatchLayout]]) -> tuple[Tensor, BatchLayout]:
-    """Join ragged batches example by example.
+    """Join ragged batches example by example: the first part of an example, then its second part.
 
-    The first part of an example, then its second part, and so on.
+    Args:
+        parts: ragged values and their layout; all have the same number of examples.
+
+    Returns:
+        The joined values and their layout.
     """
     split_parts = [values_N.split(layout.lengths) for values_N, layout in parts]
     pieces: list[Tensor] = []

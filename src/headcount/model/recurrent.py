@@ -191,37 +191,52 @@ class Recurrent(SummaryModel[RecurrentState]):
         self, document_ids_N: Tensor, layout: BatchLayout, *, capacity: int = 0, width: int = 1
     ) -> RecurrentState:
         """See ``SummaryModel.start``. The state has a fixed size, so the capacity is not used."""
-        # Read the documents, in the time-major order that a PackedSequence has.
-        order = _longest_first(layout.lengths)
-        time_major_N = time_major_order(order, layout)
-        x_ND = self.document_embedding(document_ids_N, layout.positions)
-        sizes = [0] * layout.max_length
-        for length in layout.lengths:
-            for time in range(length):
-                sizes[time] += 1
-        packed, last = self.encoder(PackedSequence(x_ND[time_major_N], torch.tensor(sizes)))
-
-        # Keys and values of the attention.
-        memory_ND = packed.data[time_major_N.argsort()]
+        memory_ND, backward_BD = self._encode(document_ids_N, layout)
         memory_BSD, is_token_BS = layout.pad(self.dropout(memory_ND))
         key_BHSK, value_BHSK = self.attention.project_memory(memory_BSD)
+        ids_BS, _ = layout.pad(document_ids_N)
+        return RecurrentState(
+            hidden=self._initial_hidden(backward_BD, width),
+            key_BHSK=key_BHSK,
+            value_BHSK=value_BHSK,
+            document_ids_BS=ids_BS,
+            document_bias_B11S=additive_bias(is_token_BS, memory_BSD.dtype)[:, None, None],
+        )
 
-        # The decoder starts from the backward encoder's last state, which has read the document's
-        # beginning last. An LSTM's cell starts at zero.
-        final_YBD = last[0] if self.is_lstm else last
-        backward_BD = final_YBD[-1][torch.tensor(order, device=x_ND.device).argsort()]
+    def _encode(self, document_ids_N: Tensor, layout: BatchLayout) -> tuple[Tensor, Tensor]:
+        """Read the documents.
+
+        Returns:
+            The encoder's output for each token [N, D], and the last state of its backward
+            direction [B, D / 2], which has read the document's beginning last.
+        """
+        # A PackedSequence has the tokens of all documents at the first position, then those at the
+        # second position, and so on; the longest document comes first.
+        order = _longest_first(layout.lengths)
+        time_major_N = time_major_order(order, layout)
+        batch_sizes = [0] * layout.max_length
+        for length in layout.lengths:
+            for time in range(length):
+                batch_sizes[time] += 1
+
+        x_ND = self.document_embedding(document_ids_N, layout.positions)
+        packed, final = self.encoder(PackedSequence(x_ND[time_major_N], torch.tensor(batch_sizes)))
+
+        # Back to the order of the ragged batch. The last direction of the last layer is the
+        # backward one.
+        final_YBD = final[0] if self.is_lstm else final
+        original_order_B = torch.tensor(order, device=x_ND.device).argsort()
+        return packed.data[time_major_N.argsort()], final_YBD[-1][original_order_B]
+
+    def _initial_hidden(self, backward_BD: Tensor, width: int) -> list[Tensor]:
+        """Return the state of each decoder layer before the first step; an LSTM's cell is zero."""
+        initial_BD = torch.tanh(self.initial_state(backward_BD))
         hidden = []
-        for state_BD in torch.tanh(self.initial_state(backward_BD)).chunk(len(self.decoder), -1):
+        for state_BD in initial_BD.chunk(len(self.decoder), -1):
             if self.is_lstm:
                 state_BD = torch.cat([state_BD, torch.zeros_like(state_BD)], -1)
             hidden.append(state_BD[:, None].expand(-1, width, -1))
-        return RecurrentState(
-            hidden=hidden,
-            key_BHSK=key_BHSK,
-            value_BHSK=value_BHSK,
-            document_ids_BS=layout.pad(document_ids_N)[0],
-            document_bias_B11S=additive_bias(is_token_BS, memory_BSD.dtype)[:, None, None],
-        )
+        return hidden
 
     def step(self, token_ids_BW: Tensor, state: RecurrentState) -> Tensor:
         """See ``SummaryModel.step``."""
@@ -235,6 +250,7 @@ class Recurrent(SummaryModel[RecurrentState]):
         Returns:
             The hidden states before the output layer [B, W, D] and the attention [B, H, W, S].
         """
+        # Attend with the last layer's state. An LSTM has its cell in the second half of it.
         documents, width, size = x_BWD.shape
         context_BWD, weights_BHWS = self.attention.step(
             state.hidden[-1][..., :size],
@@ -248,20 +264,24 @@ class Recurrent(SummaryModel[RecurrentState]):
         hidden = []
         for cell, previous_BWD in zip(self.decoder, state.hidden, strict=True):
             if self.is_lstm:
-                state_and_cell = tuple(half.flatten(0, 1) for half in previous_BWD.chunk(2, -1))
-                output_RD, cell_RD = cell(input_RD, state_and_cell)
+                state_BWD, cell_BWD = previous_BWD.chunk(2, -1)
+                previous = (state_BWD.flatten(0, 1), cell_BWD.flatten(0, 1))
+                output_RD, cell_RD = cell(input_RD, previous)
                 updated_RD = torch.cat([output_RD, cell_RD], -1)
             else:
-                output_RD = updated_RD = cell(input_RD, previous_BWD.flatten(0, 1))
+                output_RD = cell(input_RD, previous_BWD.flatten(0, 1))
+                updated_RD = output_RD
             hidden.append(updated_RD.unflatten(0, (documents, width)))
             input_RD = self.dropout(output_RD)
         state.hidden = hidden
 
+        # The output layer reads state, context vector and token.
         features_BWD = torch.cat([hidden[-1][..., :size], context_BWD, x_BWD], -1)
         return self.dropout(torch.tanh(self.readout(features_BWD))), weights_BHWS
 
 
 def _longest_first(lengths: list[int]) -> list[int]:
+    """Return the indices of the examples, the longest first."""
     return sorted(range(len(lengths)), key=lambda example: -lengths[example])
 
 

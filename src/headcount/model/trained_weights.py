@@ -14,8 +14,9 @@ from headcount.errors import ConfigError
 from headcount.model.build import build_model
 from headcount.model.cost import FLOAT_BYTES, cost
 
-TABLE_COPIES = 4  # a table of positions and what is allocated to compute it
-HYPOTHESES = {  # the keys that decide how many hypotheses of a document there are at a time
+TABLE_COPIES = 4  # a table of positions, and the tensors from which it is computed
+# The keys that set how many hypotheses of a document are in memory at a time, by strategy.
+WIDTH_KEYS = {
     "greedy": ("num_return_sequences",),
     "beam": ("num_beams",),
     "sample": ("num_return_sequences",),
@@ -35,6 +36,7 @@ def check_weights(weights: Mapping[str, Tensor], config: Config, vocabulary_size
         ConfigError: they are not the weights of this model, or memory cannot hold what the config
             asks for.
     """
+    # Without memory a model is built quickly, unless it has very many layers or heads.
     _check_counts(weights, config)
     try:
         with torch.device("meta"):
@@ -43,8 +45,22 @@ def check_weights(weights: Mapping[str, Tensor], config: Config, vocabulary_size
             )
     except (RuntimeError, OverflowError) as error:  # a number of values beyond 64 bits
         raise _not_of_this_model(" ".join(str(error).split())[:200]) from None
-
     expected = model.state_dict()
+    _check_tensors(weights, expected)
+
+    # Tables of positions are not among the weights: their size is that of the config alone.
+    tables = sum(buffer.nbytes for name, buffer in model.named_buffers() if name not in expected)
+    document_tokens = config.data.max_document_tokens
+    summary_tokens = config.data.max_summary_tokens
+    _check_memory(
+        TABLE_COPIES * tables,
+        f"data.max_document_tokens={document_tokens} and data.max_summary_tokens={summary_tokens}",
+    )
+    _check_generation(config, vocabulary_size)
+
+
+def _check_tensors(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Check names, types and shapes."""
     for name in expected.keys() | weights.keys():
         if name not in weights:
             raise _not_of_this_model(f"{name} is missing")
@@ -58,24 +74,18 @@ def check_weights(weights: Mapping[str, Tensor], config: Config, vocabulary_size
                 f"{name} has the shape {shape}, not {tuple(expected[name].shape)}"
             )
 
-    tables = sum(buffer.nbytes for name, buffer in model.named_buffers() if name not in expected)
-    document_tokens = config.data.max_document_tokens
-    summary_tokens = config.data.max_summary_tokens
-    _check_memory(
-        TABLE_COPIES * tables,
-        f"data.max_document_tokens={document_tokens} and data.max_summary_tokens={summary_tokens}",
-    )
-    _check_generation(config, vocabulary_size)
-
 
 def _check_counts(weights: Mapping[str, Tensor], config: Config) -> None:
-    """Check what would take long to build even without memory: layers, and slopes of heads."""
+    """Check the numbers of layers and of heads, which a model takes long to build from even
+    without memory."""
     model = config.model
-    largest = max((max(tensor.shape, default=0) for tensor in weights.values()), default=0)
     for name in ("encoder_layers", "decoder_layers"):
         value = getattr(model, name)
         if value > len(weights):
             raise _not_of_this_model(f"model.{name}={value}, with {len(weights)} tensors")
+
+    # A head is at least one row of some matrix.
+    largest = max((max(tensor.shape, default=0) for tensor in weights.values()), default=0)
     for site in ATTENTION_SITES[model.architecture]:
         for layer in range(model.layers_of(site)):
             heads = model.heads_of(site, layer)
@@ -92,21 +102,22 @@ def _not_of_this_model(reason: str) -> ConfigError:
 def _check_generation(config: Config, vocabulary_size: int) -> None:
     """Check that memory can hold the hypotheses of one document."""
     generation = config.generation
-    per_token = cost(
+    cost_per_token = cost(
         config.model,
         vocabulary_size=vocabulary_size,
         max_positions=config.max_positions,
         document_tokens=1,
         summary_tokens=1,
-    ).cache_bytes_per_summary_token
-    for key in HYPOTHESES[generation.strategy]:
+    )
+    for key in WIDTH_KEYS[generation.strategy]:
         width = getattr(generation, key)
         slots = width * generation.max_tokens
+        cache = cost_per_token.cache_bytes_per_summary_token * slots
         logits = FLOAT_BYTES * width * vocabulary_size
         # Each hypothesis has a bias on all slots, see DecoderState.
         bias = FLOAT_BYTES * width * slots
         _check_memory(
-            per_token * slots + logits + bias,
+            cache + logits + bias,
             f"generation.{key}={width} and generation.max_tokens={generation.max_tokens}",
         )
 

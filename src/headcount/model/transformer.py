@@ -14,7 +14,7 @@ from headcount.model.decoder_cache import (
     allocate_caches,
     group_by_length,
 )
-from headcount.model.layers import Layer
+from headcount.model.layers import Layer, step_layers
 from headcount.model.output import ModelOutput
 from headcount.model.ragged import BatchLayout
 
@@ -109,9 +109,8 @@ class Transformer(SummaryModel[DecoderState]):
         """
         memory_ND = self.encode(document_ids_N, layout)
         ids_BS, is_token_BS = layout.pad(document_ids_N)
-        documents = len(layout.lengths)
-        slots = capacity * width
 
+        # Cross-attention: the documents' keys and values.
         groups = group_by_length(layout.lengths)
         cross_keys = []
         cross_values = []
@@ -120,6 +119,9 @@ class Transformer(SummaryModel[DecoderState]):
             cross_keys.append(_pad_in_groups(key_NJK, layout, groups))
             cross_values.append(_pad_in_groups(value_NJK, layout, groups))
 
+        # Self-attention: an empty cache, to which no hypothesis may attend yet.
+        documents = len(layout.lengths)
+        slots = capacity * width
         sizes = [
             (layer.attention.num_kv_heads, layer.attention.head_dim) for layer in self.decoder
         ]
@@ -144,17 +146,13 @@ class Transformer(SummaryModel[DecoderState]):
 
     def step(self, token_ids_BW: Tensor, state: DecoderState) -> Tensor:
         """See ``SummaryModel.step``."""
-        state.begin_step()
-        x_BWD = self.summary_embedding(
-            token_ids_BW, state.positions_B[:, None].expand_as(token_ids_BW)
+        positions_BW = state.positions_B[:, None].expand_as(token_ids_BW)
+        x_BWD, weights_BHWS = step_layers(
+            self.decoder,
+            self.summary_embedding(token_ids_BW, positions_BW),
+            state,
+            return_weights=self.copy_gate is not None or state.track_attention,
         )
-        needs_attention = self.copy_gate is not None or state.track_attention
-        for index, layer in enumerate(self.decoder):
-            is_last = layer is self.decoder[-1]
-            x_BWD, weights_BHWS = layer.step(
-                x_BWD, state, index, return_weights=needs_attention and is_last
-            )
-        state.end_step()
         gates_H = self.decoder[-1].cross_attention.head_gates
         return self.next_logits(self.decoder_norm(x_BWD), weights_BHWS, gates_H, state)
 
