@@ -6,6 +6,6 @@ Read in this order:
 2. ``beam_search``: beam search and its diverse form
 3. ``consensus``: minimum Bayes risk, a choice among what the other searches find
 4. ``constraints``: on the next token, in every search
-5. ``ensemble``: several models that generate as one; a model to every search
+5. ``ensemble``: several models that generate as one, which every search takes for a model
 6. ``hypothesis``: a generated summary
 """

@@ -165,17 +165,10 @@ def _extend(
         if tokens and config.diversity_penalty:
             logits_BGV = _penalize_repeated_choices(logits_BGV, tokens, config.diversity_penalty)
 
-        # Of the best candidates half may finish, so that enough are left to continue. The best
-        # candidates of the group are among the best of each hypothesis: normalizing only those is
-        # cheaper.
-        logit_BGX, token_BGX = logits_BGV.topk(min(2 * group_size, logits_BGV.shape[2]))
-        score_BGX = (
-            beams.score_BW[:, group, None] + logit_BGX.float() - log_normalizer_BW1[:, group]
+        score_BX, parent_in_group_BX, token_BX = _best_candidates(
+            logits_BGV, log_normalizer_BW1[:, group], beams.score_BW[:, group, None]
         )
-        candidate_BX = score_BGX.flatten(1)
-        score_BX, index_BX = candidate_BX.topk(min(2 * group_size, candidate_BX.shape[1]))
-        parent_BX = begin + index_BX // score_BGX.shape[2]
-        token_BX = token_BGX.flatten(1).gather(1, index_BX)
+        parent_BX = begin + parent_in_group_BX
         finishes_BX = (token_BX == end_id) | (time == config.max_tokens)
 
         # Finished candidates compete with the finished hypotheses. Those beyond the group's size
@@ -204,6 +197,29 @@ def _extend(
     return parents_BW
 
 
+def _best_candidates(
+    logits_BGV: Tensor, log_normalizer_BG1: Tensor, score_BG1: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the best extensions of the hypotheses of a group by one token.
+
+    They are twice as many as the hypotheses: half of them may finish, so that enough are left to
+    continue.
+
+    Returns:
+        Their scores, the hypotheses that they extend, and their tokens, [B, X].
+    """
+    # The best candidates of the group are among the best of each hypothesis. Normalizing only
+    # those is cheaper.
+    number = 2 * logits_BGV.shape[1]
+    logit_BGX, token_BGX = logits_BGV.topk(min(number, logits_BGV.shape[2]))
+    score_BGX = score_BG1 + logit_BGX.float() - log_normalizer_BG1
+
+    candidates = score_BGX.flatten(1)
+    score_BX, index_BX = candidates.topk(min(number, candidates.shape[1]))
+    parent_BX = index_BX // score_BGX.shape[2]
+    return score_BX, parent_BX, token_BGX.flatten(1).gather(1, index_BX)
+
+
 def _penalize_repeated_choices(logits_BGV: Tensor, chosen: list[Tensor], penalty: float) -> Tensor:
     """Subtract the diversity penalty from each token once for every hypothesis of earlier groups
     that chose it."""
@@ -221,7 +237,9 @@ def _keep_best_finished(
     padded_BXT = F.pad(tokens_BXT, (0, padding), value=end_id)
     all_scores_BX = torch.cat([beams.finished_score_BW[:, group], score_BX], 1)
     all_tokens_BXT = torch.cat([beams.finished_tokens_BWT[:, group], padded_BXT], 1)
-    beams.finished_score_BW[:, group], best_BG = all_scores_BX.topk(group.stop - group.start)
+
+    best_score_BG, best_BG = all_scores_BX.topk(group.stop - group.start)
+    beams.finished_score_BW[:, group] = best_score_BG
     beams.finished_tokens_BWT[:, group] = _gather(all_tokens_BXT, best_BG)
 
 
@@ -260,9 +278,13 @@ def length_divisor(length: int, config: GenerationConfig) -> float:
 
 def _cannot_improve(beams: Beams, config: GenerationConfig, time: int) -> Tensor:
     """Return whether no open hypothesis can still beat the finished ones, [B]."""
+    # Scores are negative, so the largest divisor is the most favourable one. It is that of the
+    # shortest or of the longest summary that an open hypothesis can become.
     largest_divisor = max(
         length_divisor(time + 1, config), length_divisor(config.max_tokens, config)
     )
+
+    # The groups are searches of their own.
     by_group = (-1, config.num_beam_groups, config.num_beams // config.num_beam_groups)
     best_open = beams.score_BW.view(by_group).amax(2) / largest_divisor
     worst_finished = beams.finished_score_BW.view(by_group).amin(2)

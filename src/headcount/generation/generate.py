@@ -6,7 +6,7 @@ their own.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -70,76 +70,115 @@ def generate(
     Returns:
         For each document up to ``num_return_sequences`` summaries, the best first.
     """
-
-    def search(model: NextTokenModel[Any], num_beams: int) -> list[list[Hypothesis]]:
-        return beam_search(
-            model,
-            document_ids_N,
-            layout,
-            replace(config, strategy="beam", num_beams=num_beams, num_return_sequences=1),
-            start_id=start_id,
-            end_id=end_id,
-            constraints=constraints,
+    searches = _Searches(
+        document_ids_N=document_ids_N,
+        layout=layout,
+        config=config,
+        start_id=start_id,
+        end_id=end_id,
+        constraints=constraints,
+    )
+    if config.strategy == "beam":
+        hypotheses = searches.beam(model, config.num_beams)
+    elif config.strategy == "sample":
+        hypotheses = searches.sample(
+            model, seeds, num_samples=config.num_return_sequences, temperature=config.temperature
         )
+    elif config.strategy == "mbr":
+        assert utility is not None
+        candidates = searches.candidates(model, seeds)
+        hypotheses = [rank_by_expected_utility(of_one, utility) for of_one in candidates]
+    else:
+        hypotheses = searches.greedy(model)
+    return [of_document[: config.num_return_sequences] for of_document in hypotheses]
 
-    def decode(
-        model: NextTokenModel[Any], sampling: Sampling | None = None
-    ) -> list[list[Hypothesis]]:
-        return generate_tokens(
-            model,
-            document_ids_N,
-            layout,
-            max_tokens=config.max_tokens,
-            start_id=start_id,
-            end_id=end_id,
-            constraints=constraints,
-            sampling=sampling,
-        )
+
+@dataclass(frozen=True, kw_only=True)
+class _Searches:
+    """The searches of a config on the same documents; attributes as in ``generate``."""
+
+    document_ids_N: Tensor
+    layout: BatchLayout
+    config: GenerationConfig
+    start_id: int
+    end_id: int
+    constraints: Sequence[Constraint]
+
+    def greedy(self, model: NextTokenModel[Any]) -> list[list[Hypothesis]]:
+        return self._token_by_token(model, sampling=None)
 
     def sample(
-        model: NextTokenModel[Any], num_samples: int, temperature: float, seeds: Sequence[int]
+        self,
+        model: NextTokenModel[Any],
+        seeds: Sequence[int],
+        *,
+        num_samples: int,
+        temperature: float,
     ) -> list[list[Hypothesis]]:
         sampling = Sampling(
             seeds=seeds,
             num_samples=num_samples,
             temperature=temperature,
-            top_k=config.top_k,
-            top_p=config.top_p,
+            top_k=self.config.top_k,
+            top_p=self.config.top_p,
         )
-        return decode(model, sampling)
+        return self._token_by_token(model, sampling)
 
-    if config.strategy == "beam":
-        hypotheses = search(model, config.num_beams)
-    elif config.strategy == "sample":
-        hypotheses = sample(model, config.num_return_sequences, config.temperature, seeds)
-    elif config.strategy == "mbr":
-        assert utility is not None
-        candidates: list[list[Hypothesis]] = [[] for _ in layout.lengths]
-        for number, each in enumerate(_models_of_candidates(model, config)):
+    def beam(self, model: NextTokenModel[Any], num_beams: int) -> list[list[Hypothesis]]:
+        # Minimum Bayes risk has a number of beams of its own, and no other key of beam search.
+        config = replace(self.config, strategy="beam", num_beams=num_beams, num_return_sequences=1)
+        return beam_search(
+            model,
+            self.document_ids_N,
+            self.layout,
+            config,
+            start_id=self.start_id,
+            end_id=self.end_id,
+            constraints=self.constraints,
+        )
+
+    def candidates(
+        self, model: NextTokenModel[Any], seeds: Sequence[int]
+    ) -> list[list[Hypothesis]]:
+        """Find the candidates of each document for minimum Bayes risk, by the model or by each
+        model of an ensemble."""
+        config = self.config
+        models: Sequence[NextTokenModel[Any]] = [model]
+        if isinstance(model, Ensemble) and config.mbr_candidates == "each":
+            models = model.models
+
+        candidates: list[list[Hypothesis]] = [[] for _ in self.layout.lengths]
+        for number, each in enumerate(models):
             if config.mbr_num_beams:
-                _extend_each(candidates, search(each, config.mbr_num_beams))
+                _extend_each(candidates, self.beam(each, config.mbr_num_beams))
             if config.mbr_num_samples:
                 # Further models draw with numbers of their own, so that their samples differ more.
-                own_seeds = [seed + number for seed in seeds]
-                samples = sample(each, config.mbr_num_samples, config.mbr_temperature, own_seeds)
+                samples = self.sample(
+                    each,
+                    [seed + number for seed in seeds],
+                    num_samples=config.mbr_num_samples,
+                    temperature=config.mbr_temperature,
+                )
                 _extend_each(candidates, samples)
-        hypotheses = [rank_by_expected_utility(of_one, utility) for of_one in candidates]
-    else:
-        hypotheses = decode(model)
-    return [of_document[: config.num_return_sequences] for of_document in hypotheses]
+        return candidates
 
-
-def _models_of_candidates(
-    model: NextTokenModel[Any], config: GenerationConfig
-) -> Sequence[NextTokenModel[Any]]:
-    """Return the models that find candidates: one, or each of an ensemble."""
-    if isinstance(model, Ensemble) and config.mbr_candidates == "each":
-        return model.models
-    return [model]
+    def _token_by_token(
+        self, model: NextTokenModel[Any], sampling: Sampling | None
+    ) -> list[list[Hypothesis]]:
+        return generate_tokens(
+            model,
+            self.document_ids_N,
+            self.layout,
+            max_tokens=self.config.max_tokens,
+            start_id=self.start_id,
+            end_id=self.end_id,
+            constraints=self.constraints,
+            sampling=sampling,
+        )
 
 
 def _extend_each(candidates: list[list[Hypothesis]], found: list[list[Hypothesis]]) -> None:
-    """Add to the candidates of each document."""
+    """Add what a search has found to the candidates of each document."""
     for of_document, more in zip(candidates, found, strict=True):
         of_document.extend(more)
 
@@ -173,68 +212,96 @@ def generate_tokens(
     """
     width = 1 if sampling is None else sampling.num_samples
     document_ids_N, layout, unfinished = sort_by_length(document_ids_N, layout)
-    device = document_ids_N.device
-    documents = len(unfinished)
     state = model.start(document_ids_N, layout, capacity=max_tokens, width=width)
 
-    results: list[list[Hypothesis]] = [[] for _ in range(documents)]
-    token_BW = torch.full((documents, width), start_id, device=device)
-    generated_BWT = token_BW.new_empty(documents, width, 0)
-    score_BW = torch.zeros(documents, width, device=device)
-    finished_BW = torch.zeros(documents, width, dtype=torch.bool, device=device)
+    documents = len(unfinished)
+    device = document_ids_N.device
+    summaries = Summaries.start(documents, width, start_id=start_id, device=device)
     if sampling is not None:
         seeds = [sampling.seeds[document] for document in unfinished]
-        uniform_BWT = _draw_uniform(seeds, width, max_tokens).to(device)
+        summaries.uniform_BWT = _draw_uniform(seeds, width, max_tokens).to(device)
+    results: list[list[Hypothesis]] = [[] for _ in range(documents)]
 
     for time in range(1, max_tokens + 1):
-        logits_BWV = model.step(token_BW, state)
+        logits_BWV = model.step(summaries.token_BW, state)
         # Normalize before the constraints: probability that they block is not handed to other
         # tokens.
         log_normalizer_BW = log_normalizer(logits_BWV)
-        apply_constraints(constraints, logits_BWV, generated_BWT)
+        apply_constraints(constraints, logits_BWV, summaries.generated_BWT)
 
-        # Choose the next token. A finished hypothesis is padded with the end token.
+        # Choose the next token.
         if sampling is None:
             token_BW = logits_BWV.argmax(-1)
         else:
-            token_BW = _sample(logits_BWV, uniform_BWT[:, :, time - 1], sampling)
-        token_BW = torch.where(finished_BW, end_id, token_BW)
-
-        # Only open hypotheses add to their score.
-        log_prob_BW = (
-            logits_BWV.gather(-1, token_BW[..., None])[..., 0].float() - log_normalizer_BW
-        )
-        score_BW = score_BW + torch.where(finished_BW, 0.0, log_prob_BW)
-        finished_BW = finished_BW | (token_BW == end_id)
-        generated_BWT = torch.cat([generated_BWT, token_BW[..., None]], -1)
+            token_BW = _sample(logits_BWV, summaries.uniform_BWT[:, :, time - 1], sampling)
+        logit_BW = logits_BWV.gather(-1, token_BW[..., None])[..., 0]
+        summaries.append(token_BW, logit_BW.float() - log_normalizer_BW, end_id)
 
         # Documents whose summaries are all finished leave the batch; at the maximum length all do.
-        done_B = finished_BW.all(1)
+        done_B = summaries.finished_BW.all(1)
         if time == max_tokens:
             done_B = torch.ones_like(done_B)
-        if not done_B.any():
-            continue
-        for row in done_B.nonzero()[:, 0].tolist():
-            results[unfinished[row]] = _rank(
-                generated_BWT[row].tolist(), score_BW[row].tolist(), end_id
-            )
-        open_B = (~done_B).nonzero()[:, 0]
-        if not len(open_B):
-            break
-        state.select(open_B)
-        unfinished = [unfinished[row] for row in open_B.tolist()]
-        token_BW = token_BW[open_B]
-        generated_BWT = generated_BWT[open_B]
-        score_BW = score_BW[open_B]
-        finished_BW = finished_BW[open_B]
-        if sampling is not None:
-            uniform_BWT = uniform_BWT[open_B]
+        if done_B.any():
+            for row in done_B.nonzero()[:, 0].tolist():
+                results[unfinished[row]] = summaries.hypotheses(row, end_id)
+            open_B = (~done_B).nonzero()[:, 0]
+            if not len(open_B):
+                break
+            state.select(open_B)
+            summaries.select(open_B)
+            unfinished = [unfinished[row] for row in open_B.tolist()]
     return results
 
 
-def _rank(texts: list[list[int]], scores: list[float], end_id: int) -> list[Hypothesis]:
-    ranked = sorted(zip(texts, scores, strict=True), key=lambda pair: -pair[1])
-    return [Hypothesis.from_tokens(tokens, score, end_id) for tokens, score in ranked]
+@dataclass
+class Summaries:
+    """The summaries of the documents that are still in the batch.
+
+    Attributes:
+        token_BW: last token of each summary.
+        generated_BWT: its tokens so far; a finished one is padded with the end token.
+        score_BW: its log-probability.
+        finished_BW: whether it has ended.
+        uniform_BWT: random numbers for its tokens; greedy search has none.
+    """
+
+    token_BW: Tensor
+    generated_BWT: Tensor
+    score_BW: Tensor
+    finished_BW: Tensor
+    uniform_BWT: Tensor
+
+    @classmethod
+    def start(
+        cls, documents: int, width: int, *, start_id: int, device: torch.device
+    ) -> "Summaries":
+        """Return the summaries before the first step."""
+        return cls(
+            token_BW=torch.full((documents, width), start_id, device=device),
+            generated_BWT=torch.empty(documents, width, 0, dtype=torch.long, device=device),
+            score_BW=torch.zeros(documents, width, device=device),
+            finished_BW=torch.zeros(documents, width, dtype=torch.bool, device=device),
+            uniform_BWT=torch.empty(documents, width, 0, device=device),
+        )
+
+    def append(self, token_BW: Tensor, log_prob_BW: Tensor, end_id: int) -> None:
+        """Append a token to each open summary. A finished one keeps its score."""
+        self.token_BW = torch.where(self.finished_BW, end_id, token_BW)
+        self.score_BW = self.score_BW + torch.where(self.finished_BW, 0.0, log_prob_BW)
+        self.finished_BW = self.finished_BW | (self.token_BW == end_id)
+        self.generated_BWT = torch.cat([self.generated_BWT, self.token_BW[..., None]], -1)
+
+    def select(self, documents: Tensor) -> None:
+        """Keep only these documents."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name)[documents])
+
+    def hypotheses(self, row: int, end_id: int) -> list[Hypothesis]:
+        """Return the summaries of a document, the most probable first."""
+        texts = self.generated_BWT[row].tolist()
+        scores = self.score_BW[row].tolist()
+        ranked = sorted(zip(texts, scores, strict=True), key=lambda pair: -pair[1])
+        return [Hypothesis.from_tokens(tokens, score, end_id) for tokens, score in ranked]
 
 
 def _draw_uniform(seeds: Sequence[int], width: int, max_tokens: int) -> Tensor:
@@ -263,6 +330,7 @@ def _sample(logits_BWV: Tensor, uniform_BW: Tensor, sampling: Sampling) -> Tenso
         top_p=sampling.top_p,
     )
     cumulative_RV = filtered_RV.softmax(-1).cumsum(-1)
+    # The last cumulative probability is one but for rounding.
     threshold_R1 = uniform_BW.flatten()[:, None] * cumulative_RV[:, -1:]
     token_R1 = torch.searchsorted(cumulative_RV, threshold_R1, right=True)
     return token_R1.view(uniform_BW.shape)
@@ -285,10 +353,12 @@ def filter_logits(logits_RV: Tensor, *, temperature: float, top_k: int, top_p: f
     if top_p < 1.0:
         # A token is kept if those before it have not reached p; the most probable one always is.
         sorted_RV, order_RV = logits_RV.sort(descending=True)
-        before_RV = sorted_RV.softmax(-1).cumsum(-1) - sorted_RV.softmax(-1)
-        is_excluded_RV = (before_RV >= top_p) & (before_RV > 0)
-        excluded_RV = torch.zeros_like(before_RV, dtype=torch.bool).scatter_(
-            1, order_RV, is_excluded_RV
-        )
+        prob_RV = sorted_RV.softmax(-1)
+        before_RV = prob_RV.cumsum(-1) - prob_RV
+        excluded_in_order_RV = (before_RV >= top_p) & (before_RV > 0)
+
+        # Back to the order of the vocabulary.
+        excluded_RV = torch.zeros_like(excluded_in_order_RV)
+        excluded_RV.scatter_(1, order_RV, excluded_in_order_RV)
         logits_RV = logits_RV.masked_fill(excluded_RV, -math.inf)
     return logits_RV
