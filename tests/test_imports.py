@@ -1,7 +1,15 @@
-"""Importing the package changes nothing outside it."""
+"""Importing the package changes nothing outside it, and everything that it imports is declared."""
 
+import ast
+import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
 
 SCRIPT = """
 import importlib.util, logging, pkgutil, warnings
@@ -26,6 +34,39 @@ assert before[0] == after[0], [each for each in after[0] if each not in before[0
 assert {name: after[1][name] for name in before[1]} == before[1]
 assert before[2] == after[2] is True
 """
+
+
+def imported_packages() -> Iterator[tuple[str, Path]]:
+    """Yield the top-level packages that the sources import, each with the file."""
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module]
+            for name in names:
+                yield name.split(".")[0], path
+
+
+def test_every_import_is_a_declared_dependency() -> None:
+    """Not one that happens to come with another package. What is not installed is an extra's."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    requirements = list(project["dependencies"])
+    for extra in project["optional-dependencies"].values():
+        requirements.extend(extra)
+    declared = {canonical(re.split(r"[\[<>=!~ ]", each)[0]) for each in requirements}
+
+    distributions = packages_distributions()
+    for package, path in imported_packages():
+        if package in sys.stdlib_module_names or package == "headcount":
+            continue
+        candidates = distributions.get(package, [package])
+        assert declared & set(map(canonical, candidates)), f"{path}: {package} is not declared"
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_no_side_effects_at_import() -> None:

@@ -192,7 +192,7 @@ def test_gaps_in_the_ids(
     size = vocabulary_size(tokenizer)
     assert size == max(tokenizer.get_vocab().values()) + 1 > max(*ids, start, end)
     assert tokenizer.decode([vocabulary["cat"]]) == "cat"
-    known = {*vocabulary.values(), *(token["id"] for token in more)}  # type: ignore[index]
+    known = {*vocabulary.values(), *(token["id"] for token in more)}
     gaps = sorted(set(range(size)) - known - {start, end})
     assert tokenizer.decode([vocabulary["cat"], *gaps]) == "cat"
     of_gaps = encode(tokenizer, [f"the <gap {gap}>" for gap in gaps]).to_pylist()

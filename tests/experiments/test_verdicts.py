@@ -6,7 +6,7 @@ from headcount.experiments.report.statistics import Comparison, Estimate
 from headcount.experiments.verdicts import COLORS, SYMBOLS, WORDS, Verdict
 
 
-def comparison(mean: float, p: float, equivalence_p: float | None, seeds: int | None = None):  # type: ignore[no-untyped-def]
+def comparison(mean: float, p: float, equivalence_p: float | None, seeds: int | None = None):
     estimate = Estimate(mean=mean, low=mean - 1, high=mean + 1, sd=1, seeds=3, examples=10)
     return Comparison(
         difference=estimate,

@@ -69,7 +69,7 @@ def train(arguments: list[str], *callbacks: Callback) -> None:
     """Train in this process, as a command would, in silence."""
     torch.set_num_threads(1)
     # half of a small run
-    Summarizer.plot_attention = lambda *_, **__: Figure(figsize=(1, 1))  # type: ignore[method-assign]
+    Summarizer.plot_attention = lambda *_, **__: Figure(figsize=(1, 1))
     with redirect_stdout(io.StringIO()), watched(*callbacks):
         run.train(load([], arguments))
 

@@ -128,7 +128,7 @@ def _spoil_at(arguments: list[str], when: str, spoil: Callable[[], None], said: 
     elif when == "at a step":
         callbacks = [Do(7, PLACES[1], spoil)]
     else:
-        run.score_test = spoil_and_score  # type: ignore[assignment]
+        run.score_test = spoil_and_score
     try:
         train(arguments, *callbacks)
     except (ConfigError, RunError) as error:
@@ -331,7 +331,7 @@ def _killed_at(arguments: list[str], count: int) -> None:
                 kill(signal.SIGKILL)
             return super().write(data)
 
-    checkpoint._Summing = Dying  # type: ignore[misc]
+    checkpoint._Summing = Dying
     train(arguments)
 
 

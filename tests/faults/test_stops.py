@@ -64,7 +64,7 @@ def test_killed_at_every_step_of_two_epochs(
 
 def forget_position(arguments: list[str]) -> None:
     """Train with a restore that is broken on purpose: the position in the data is forgotten."""
-    TrainingLoader.load_state_dict = lambda *_: None  # type: ignore[method-assign]
+    TrainingLoader.load_state_dict = lambda *_: None
     train(arguments)
 
 

@@ -43,7 +43,7 @@ def write(model: NextTokenModel[Any], strategy: str) -> list[list[Hypothesis]]:
     """Generate for the batch of ``builds`` by a strategy."""
     documents, layout, _, _ = batch()
     name = {"diverse": "beam"}.get(strategy, strategy)
-    config = GenerationConfig(max_tokens=9, strategy=name, **STRATEGIES[strategy])  # type: ignore[arg-type]
+    config = GenerationConfig(max_tokens=9, strategy=name, **STRATEGIES[strategy])
     return generate(
         model,
         documents,

@@ -142,7 +142,7 @@ def test_places_are_told_by_the_attention(dtype: torch.dtype, positions: str) ->
     torch.manual_seed(0)
     attention = MultiHeadAttention(
         embedding_size=16, num_heads=4, positions=positions, max_positions=9
-    ).to(dtype)  # type: ignore[arg-type]
+    ).to(dtype)
     x = torch.randn(7, 16, dtype=dtype, requires_grad=True)
     found, _ = attention(x, BatchLayout.from_lengths([7]), causal=True)
     query, key, value = (

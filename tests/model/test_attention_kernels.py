@@ -26,7 +26,7 @@ def test_formula_with_a_loop() -> None:
         scores = [math.exp(float(query[t, 0] @ key[s, 0]) / 2) for s in range(5)]
         for s in range(5):
             assert weights[0, t, s].item() == pytest.approx(scores[s] / sum(scores), rel=1e-5)
-        by_hand: Tensor = sum(scores[s] / sum(scores) * value[s, 0] for s in range(5))  # type: ignore[assignment]
+        by_hand: Tensor = sum(scores[s] / sum(scores) * value[s, 0] for s in range(5))
         torch.testing.assert_close(mixed[t, 0], by_hand)
 
 
@@ -68,7 +68,7 @@ def test_every_fast_way_equals_the_formula(
                 if causal and s > t + ahead:
                     mask[:, t, s] = -math.inf
         expected.append(attention_formula(q, k, v, bias_HTS=mask)[0])
-    mixed = way(x, causal=causal, slopes_H=slopes)  # type: ignore[operator]
+    mixed = way(x, causal=causal, slopes_H=slopes)
     torch.testing.assert_close(mixed, torch.cat(expected), rtol=0, atol=1e-12)
     seed = torch.randn_like(mixed)
     both = (

@@ -41,7 +41,7 @@ def count(work: object) -> int:
         torch.backends.mkldnn.flags(enabled=False),
     )  # no counter sees into the fused ones
     with FlopCounterMode(display=False) as counter, slow[0], slow[1]:
-        work()  # type: ignore[operator]
+        work()
     return counter.get_total_flops()
 
 

@@ -131,11 +131,7 @@ def test_a_plain_loader_of_batches(learned: tuple[Path, Config]) -> None:
     module = Summarizer.load_from_checkpoint(run / "checkpoints" / "best.ckpt")
     data = headcount.build_data(config)
     split = data.splits["validation"]
-    loader: DataLoader[Any] = DataLoader(
-        range(len(split)),  # type: ignore[arg-type] # any sequence serves as a data set
-        batch_size=5,
-        collate_fn=split.batch,
-    )
+    loader: DataLoader[Any] = DataLoader(range(len(split)), batch_size=5, collate_fn=split.batch)
     trainer = plain_trainer()
     [expected] = trainer.validate(module, data, verbose=False)
     [scores] = trainer.validate(module, loader, verbose=False)

@@ -24,7 +24,7 @@ def test_steps_are_those_that_lightning_trains(
     arguments: dict[str, int], steps: int | None, tmp_path: Path
 ) -> None:
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
-    trainer = pl.Trainer(**arguments, **quiet, accelerator="cpu", default_root_dir=tmp_path)  # type: ignore[arg-type]
+    trainer = pl.Trainer(**arguments, **quiet, accelerator="cpu", default_root_dir=tmp_path)
     assert count_steps(trainer, batches=7) == steps
 
 
@@ -91,6 +91,6 @@ def test_text_that_rouge_does_not_see_is_reported_before_the_training(
     config = small(f"evaluation.tokenizer={tokenizer}")
     pairs = SimpleNamespace(references=[[summary]] * 3)
     data = SimpleNamespace(splits={"validation": SimpleNamespace(pairs=pairs)})
-    report_dropped_text(config, data)  # type: ignore[arg-type]
+    report_dropped_text(config, data)
     line = "ROUGE does not see 100.0 % of the words and 100.0 % of the letters"
     assert (line in capsys.readouterr().out) == is_reported

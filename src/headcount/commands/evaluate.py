@@ -39,7 +39,14 @@ from headcount.runs.wandb_tracking import how_to_send, log_report, log_summaries
 from headcount.terminal import make_console, print_line, say
 from headcount.training.callbacks.cost_meter import add_costs
 from headcount.training.data_module import SummarizationDataModule
-from headcount.training.decoding import GeneratedRow, generate_rows, place, resume, summary_bar
+from headcount.training.decoding import (
+    GeneratedRow,
+    describe_long_documents,
+    generate_rows,
+    place,
+    resume,
+    summary_bar,
+)
 from headcount.training.ensemble import (
     check_runs,
     describe_system,
@@ -47,7 +54,7 @@ from headcount.training.ensemble import (
     load_runs,
     relative_names,
 )
-from headcount.training.module import GeneratedSummary, Summarizer, describe_long_documents
+from headcount.training.module import GeneratedSummary, Summarizer
 from headcount.training.processes import silence_other_ranks, start_other_ranks
 from headcount.training.signals import Signals
 from headcount.training.trainer import make_trainer

@@ -29,6 +29,7 @@ from headcount.runs.folder import lock_folder
 from headcount.runs.partial_predictions import MADE_OF, PartialPredictions, read_made_of
 from headcount.terminal import make_console, print_line
 from headcount.training.decoding import (
+    describe_long_documents,
     document_batches,
     encode_documents,
     generate_rows,
@@ -37,7 +38,7 @@ from headcount.training.decoding import (
     summary_bar,
 )
 from headcount.training.ensemble import digest_checkpoints, load_summarizer
-from headcount.training.module import Summarizer, describe_long_documents
+from headcount.training.module import Summarizer
 from headcount.training.processes import silence_other_ranks, start_other_ranks
 from headcount.training.trainer import make_trainer
 

@@ -24,6 +24,7 @@ from headcount.config.schema import Config
 from headcount.data.cache import DIGESTS
 from headcount.data.tokenizer import load_tokenizer, vocabulary_size
 from headcount.errors import RunError
+from headcount.evaluation.report import Report
 from headcount.model.cost import longest_example_cost
 from headcount.runs.checkpoint import (
     Resumable,
@@ -98,17 +99,19 @@ def train(
         SystemExit: with 128 + the signal that stopped the run.
     """
     # This trainer only says which rank this is. It is made first, so that a wrong argument is
-    # reported before the data is prepared.
+    # reported before the data is prepared; so are settings that do not go with it.
     rank_trainer = make_trainer(config, loggers=[], callbacks=[])
     averaging(config, rank_trainer)
     check_optimizer(config, rank_trainer)
     check_extras(config)
     silence_other_ranks(rank_trainer)
+
     pl.seed_everything(config.seed, verbose=False)
     if config.trainer.get("fast_dev_run"):
         _fast_dev_run(config, rank_trainer, callbacks)
         return None
 
+    # A started run of this config, or a new one, which no other process may train meanwhile.
     folder = None if fresh else find_run(config)
     if _report_finished(folder):
         return folder
@@ -120,6 +123,7 @@ def train(
             if not fresh and _report_finished(find_run(_in_folder(config, folder))):
                 return folder
             write_atomically(folder / RunFile.CONFIG, to_yaml(config))
+
         try:
             own = _Additions(callbacks=callbacks, loggers=loggers)
             return _train(config, rank_trainer, folder, signals, own, fresh=fresh)
@@ -183,24 +187,13 @@ def _train(
     """Train in the folder that the first process has locked, and return it."""
     # Once a run has a checkpoint, it needs nothing of the run that it started from.
     is_resumed = locked is not None and has_checkpoint(locked)
-    data = SummarizationDataModule(config)
-    data.trainer = rank_trainer
-    if locked is not None and is_resumed and config.model.start_from:
-        data.kept_tokenizer = load_tokenizer(locked / RunFile.TOKENIZER)
-    data.setup()
+    data = _set_up_data(config, rank_trainer, locked if is_resumed else None)
     steps = check_batches(config, data, rank_trainer)
     report_dropped_text(config, data)
     summarizer = Summarizer(config, data.tokenizer)
     if not is_resumed:
         summarizer.initial_weights = read_initial_weights(config, data.tokenizer)
-
-    # The other processes read the resolved config: the files may have been edited while the data
-    # was prepared. A script with additions runs itself on each rank, with its own arguments.
-    arguments = None
-    if locked is not None and not own.callbacks and not own.loggers:
-        arguments = ["train", str(locked / RunFile.CONFIG), *(["--fresh"] if fresh else [])]
-    folder = start_other_ranks(rank_trainer, locked, arguments=arguments)
-    check_same_config(rank_trainer, config)
+    folder = _join_other_ranks(config, rank_trainer, locked, own, fresh=fresh)
 
     # The first process prepares the folder and tells the others where to resume.
     checkpoint: Resumable | None = None
@@ -215,14 +208,7 @@ def _train(
 
     with logging as our_loggers:
         loggers = [*our_loggers, *own.loggers]
-        last_stage_begin, _ = config.stage_plan[-1]
-        checkpoints = Checkpoints(
-            folder,
-            f"validation/{config.evaluation.select_by}",
-            signals,
-            patience=config.evaluation.patience,
-            patience_from=last_stage_begin,
-        )
+        checkpoints = _make_checkpoints(config, folder, signals)
         callbacks = [
             TrainingProgress(console),
             TrainingCosts(folder, config, vocabulary_size(data.tokenizer)),
@@ -238,13 +224,7 @@ def _train(
             trainer.fit(summarizer, data, ckpt_path=path, weights_only=True)
         folder = _follow_together(trainer, folder)
         if checkpoints.best is None:
-            say(
-                console,
-                "no validation within this training: the last weights are used as the best",
-            )
-            # The whole state, so that this is a checkpoint like any other. It is still read back
-            # with torch's weights-only loader.
-            trainer.save_checkpoint(checkpoint_path(folder, "best"), weights_only=False)
+            _save_last_as_best(trainer, folder)
 
         # FSDP has taken the weights apart. Each rank generates with a whole model.
         if not has_whole_weights(trainer):
@@ -252,24 +232,91 @@ def _train(
         report = score_test(trainer, summarizer, data, [folder], folder)
         if report is None:
             return folder
-
-        # What is logged at the end.
-        log_report(loggers, report, trainer.global_step)
-        log_summaries(loggers, report, follow(folder) / RunFile.PREDICTIONS)
-        log_costs(loggers, read_costs(folder))
-        page = write_attention_page(summarizer, data.splits["validation"], follow(folder))
-        log_page(loggers, page)
-        if config.tracking.artifacts == "best":
-            log_checkpoint(loggers, follow(folder), config.evaluation.select_by, report)
+        _log_results(loggers, trainer, summarizer, data, report, folder)
         # Lightning finalized them at the end of the training.
         for logger in own.loggers:
             logger.finalize("success")
+    return _finish(folder, trainer.global_step, checkpoints.stopped_early)
 
-    end: dict[str, int | str] = {"step": trainer.global_step}
-    if checkpoints.stopped_early is not None:
-        end["stopped_early"] = checkpoints.stopped_early
+
+def _set_up_data(
+    config: Config, rank_trainer: pl.Trainer, resumed: Path | None
+) -> SummarizationDataModule:
+    """Prepare the data of this rank.
+
+    Args:
+        config: of the run.
+        rank_trainer: which rank this is.
+        resumed: folder of a run that is resumed, which has the tokenizer; None: a new run.
+    """
+    data = SummarizationDataModule(config)
+    data.trainer = rank_trainer
+    if resumed is not None and config.model.start_from:
+        data.kept_tokenizer = load_tokenizer(resumed / RunFile.TOKENIZER)
+    data.setup()
+    return data
+
+
+def _join_other_ranks(
+    config: Config, rank_trainer: pl.Trainer, locked: Path | None, own: _Additions, *, fresh: bool
+) -> Path:
+    """Start the other ranks, or on one of them wait for the first; return the run folder."""
+    # They read the resolved config: the files may have been edited while the data was prepared. A
+    # script with additions runs itself on each rank, with its own arguments.
+    arguments = None
+    if locked is not None and not own.callbacks and not own.loggers:
+        arguments = ["train", str(locked / RunFile.CONFIG), *(["--fresh"] if fresh else [])]
+    folder = start_other_ranks(rank_trainer, locked, arguments=arguments)
+    check_same_config(rank_trainer, config)
+    return folder
+
+
+def _make_checkpoints(config: Config, folder: Path, signals: Signals) -> Checkpoints:
+    last_stage_begin, _ = config.stage_plan[-1]
+    return Checkpoints(
+        folder,
+        f"validation/{config.evaluation.select_by}",
+        signals,
+        patience=config.evaluation.patience,
+        patience_from=last_stage_begin,
+    )
+
+
+def _save_last_as_best(trainer: pl.Trainer, folder: Path) -> None:
+    """Save the last weights as the best ones, after a training without a validation."""
+    say(console, "no validation within this training: the last weights are used as the best")
+    # The whole state, so that this is a checkpoint like any other. It is still read back with
+    # torch's weights-only loader.
+    trainer.save_checkpoint(checkpoint_path(folder, "best"), weights_only=False)
+
+
+def _log_results(
+    loggers: Sequence[Logger],
+    trainer: pl.Trainer,
+    summarizer: Summarizer,
+    data: SummarizationDataModule,
+    report: Report,
+    folder: Path,
+) -> None:
+    """Log what is known at the end of a run: scores, summaries, costs, the page and the model."""
+    config = summarizer.config
+    log_report(loggers, report, trainer.global_step)
+    log_summaries(loggers, report, follow(folder) / RunFile.PREDICTIONS)
+    log_costs(loggers, read_costs(folder))
+    page = write_attention_page(summarizer, data.splits["validation"], follow(folder))
+    log_page(loggers, page)
+    if config.tracking.artifacts == "best":
+        log_checkpoint(loggers, follow(folder), config.evaluation.select_by, report)
+
+
+def _finish(folder: Path, step: int, stopped_early: str | None) -> Path:
+    """Mark the run as finished, and return where its folder is now."""
+    end: dict[str, int | str] = {"step": step}
+    if stopped_early is not None:
+        end["stopped_early"] = stopped_early
     folder = follow(folder)
     write_atomically(folder / RunFile.FINISHED, json.dumps(end))
+
     say(console, f"\nrun folder: {folder}")
     if command := how_to_send(folder):
         say(console, f"to send this run to your W&B account: {command}")
@@ -312,6 +359,7 @@ def _prepare(
         ConfigError: the data is not what the run was started with, or the disk has no room for the
             checkpoints that are still to be written.
     """
+    # What an earlier start has left.
     check_same_data(folder, config, data)
     remove_scratch(folder)
     read_costs(folder)  # a damaged file is put aside now, not at the end of the training
@@ -325,6 +373,7 @@ def _prepare(
     if not is_trained or not checkpoint_path(folder, "best").exists():
         check_room(folder, config, vocabulary_size(data.tokenizer))
 
+    # What is known before the training.
     write_atomically(folder / RunFile.DATA, json.dumps(data.origin, indent=2))
     write_atomically(folder / RunFile.TOKENIZER, data.tokenizer.to_str(pretty=True))
     audit = data.audit(console)

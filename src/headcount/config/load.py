@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -21,11 +22,23 @@ from headcount.config.schema import Config, StageConfig
 from headcount.config.shipped import find_config
 from headcount.errors import ConfigError, legal_names
 
-DEEPEST = 20  # levels of a YAML file
-# the format_version in the config.json of an export, which is a config like any other but for that
+MAX_YAML_DEPTH = 20  # levels of a YAML file
+TEXT_TYPES = (str, str | None, list[str])  # of keys whose values are text
+RENAMED = {  # earlier names of keys and sections
+    "decoding": "generation",
+    "beams": "num_beams",
+    "groups": "num_beam_groups",
+    "diversity": "diversity_penalty",
+    "returned": "num_return_sequences",
+    "no_repeat_ngram": "no_repeat_ngram_size",
+    "length_alpha": "length_penalty_alpha",
+    "averaging": "ema_decay",
+}
+
+# The ``config.json`` of an export is a config like any other, with these keys besides: the version
+# of its format, and what the transformers library needs to know the model.
 EXPORT_FORMAT = 1
-MODEL_TYPE = "headcount"  # by which the transformers library knows the models of headcount.hf
-# further keys of that file, by which the transformers library knows the model
+MODEL_TYPE = "headcount"  # of the models of headcount.hf
 HUB_KEYS = (
     "model_type",
     "architectures",
@@ -41,6 +54,145 @@ HUB_KEYS = (
 )
 
 
+def load(files: list[str], overrides: list[str], *, where: str = "command line") -> Config:
+    """Merge the schema, the files and the overrides.
+
+    Args:
+        files: YAML files, or names of the package's; a later one wins.
+        overrides: ``key=value`` each; they win over the files.
+        where: the overrides come from, for messages.
+
+    Returns:
+        The checked config.
+
+    Raises:
+        ConfigError: one line that says where, which key, which value, and what would be legal.
+    """
+    _forbid_environment()
+    files = [find_config(file) for file in files]
+    layers = _Layers({"run": {"name": _run_name(files)}})
+    for file in files:
+        with layers.source(file):
+            given = _read_texts(file)
+            if isinstance(given, DictConfig):
+                _remove_export_keys(given, file)
+            layers.add(given, file)
+    if overrides:
+        with layers.source(where):
+            _check_assignments(overrides, where)
+            layers.add(_parse_overrides(overrides), where)
+    return layers.to_config()
+
+
+def _forbid_environment() -> None:
+    """A config that somebody else wrote must not read the environment, where keys and passwords
+    are."""
+    OmegaConf.clear_resolver("oc.env")
+
+
+def _run_name(files: list[str]) -> str:
+    """Return the default name of a run, from the names of its files; a preset and the recipe for
+    it share theirs."""
+    stems = "-".join(dict.fromkeys(Path(file).stem for file in files))
+    return re.sub(r"[^\w.-]", "_", stems).lstrip(".-")[:100] or "run"
+
+
+def _check_assignments(overrides: list[str], where: str) -> None:
+    for override in overrides:
+        if not re.match(r"\w+(\.\w+)*=", override):
+            raise ConfigError(f"{where}: {override}: not a setting; legal: KEY=VALUE")
+
+
+class _Layers:
+    """The settings of several sources, each on top of the earlier ones.
+
+    It remembers where each key was set, for messages.
+
+    Args:
+        defaults: the lowest layer, on top of the schema.
+    """
+
+    def __init__(self, defaults: dict[str, Any]) -> None:
+        self.merged = OmegaConf.merge(_structured(Config), defaults)
+        self.sources: list[str] = []
+        self.source_of: dict[str, str] = {}  # by key
+        self.required: dict[str, str] = {}  # keys that are ??? in a file, and that file
+
+    @contextmanager
+    def source(self, where: str) -> Iterator[None]:
+        """Name a source, and report every error within a ``with`` statement as one of it."""
+        self.sources.append(where)
+        try:
+            yield
+        except (
+            OmegaConfBaseException,
+            yaml.YAMLError,
+            OSError,
+            ValueError,
+            TypeError,
+            RecursionError,
+        ) as error:
+            raise _one_line(error, where) from None
+
+    def add(self, given: DictConfig | ListConfig, where: str) -> None:
+        """Check the names of settings, and merge them over the earlier ones."""
+        for name in _remove_required(given):
+            self.required.setdefault(name, where)
+        names = list(_check_keys(OmegaConf.to_container(given), Config, where))
+        self.merged = OmegaConf.merge(self.merged, given)
+        self.source_of.update(dict.fromkeys(names, where))
+
+    def to_config(self) -> Config:
+        """Return the config, after the checks of types, of ranges and across keys."""
+        self._check_required()
+        try:
+            config = OmegaConf.to_object(self.merged)
+        except (OmegaConfBaseException, ConfigError) as error:
+            raise _one_line(error, self._sources_of(str(error))) from None
+        assert isinstance(config, Config)
+        return config
+
+    def _check_required(self) -> None:
+        """Check that what a recipe leaves open was set by another source."""
+        missing = [name for name in self.required if name not in self.source_of]
+        if missing:
+            file = self.required[missing[0]]
+            raise ConfigError(
+                f"{file}: {', '.join(missing)} must be set by another file, or on the command "
+                f"line; legal: a preset such as configs/data/{Path(file).name}, or "
+                f"{missing[0]}=VALUE"
+            )
+
+    def _sources_of(self, message: str) -> str:
+        """Return where the keys that a message names were set; all sources if none of them was."""
+        found = []
+        for name in re.findall(r"[a-z]+\.\w+|seed", message):
+            if name in self.source_of:
+                found.append(self.source_of[name])
+        return ", ".join(dict.fromkeys(found or self.sources))
+
+
+def from_dict(plain: dict[str, Any], where: str) -> Config:
+    """Return the config of a nested dict that ``as_dict`` made.
+
+    Args:
+        plain: the nested dict.
+        where: it was found, for messages.
+
+    Raises:
+        ConfigError: a key or a value is wrong.
+    """
+    _forbid_environment()
+    try:
+        for _ in _check_keys(plain, Config, where):
+            pass
+        config = OmegaConf.to_object(OmegaConf.merge(_structured(Config), plain))
+    except (OmegaConfBaseException, ConfigError, ValueError, TypeError, AttributeError) as error:
+        raise _one_line(error, where) from None
+    assert isinstance(config, Config)
+    return config
+
+
 def _declared_keys(section: Any = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Yield each key of the schema: dotted name, type and dataclass field."""
     hints = get_type_hints(section)
@@ -49,18 +201,6 @@ def _declared_keys(section: Any = Config, prefix: str = "") -> Iterator[tuple[st
             yield from _declared_keys(hints[declared.name], f"{prefix}{declared.name}.")
         else:
             yield prefix + declared.name, hints[declared.name], declared
-
-
-RENAMED = {  # earlier names of keys and sections
-    "decoding": "generation",
-    "beams": "num_beams",
-    "groups": "num_beam_groups",
-    "diversity": "diversity_penalty",
-    "returned": "num_return_sequences",
-    "no_repeat_ngram": "no_repeat_ngram_size",
-    "length_alpha": "length_penalty_alpha",
-    "averaging": "ema_decay",
-}
 
 
 def _check_keys(given: Any, schema: Any, source: str, prefix: str = "") -> Iterator[str]:
@@ -106,103 +246,6 @@ def _suggest(name: str, names: list[str]) -> str:
     return f"did you mean {renamed}?" if renamed in names else legal_names(name, names)
 
 
-def load(files: list[str], overrides: list[str], *, said: str = "command line") -> Config:
-    """Merge the schema, the files and the overrides.
-
-    Args:
-        files: YAML files, or names of the package's; a later one wins.
-        overrides: ``key=value`` each; they win over the files.
-        said: where the overrides stand, for messages.
-
-    Returns:
-        The checked config.
-
-    Raises:
-        ConfigError: one line that says where, which key, which value, and what would be legal.
-    """
-    # A config that somebody else wrote must not read the environment, where keys and passwords
-    # are.
-    OmegaConf.clear_resolver("oc.env")
-
-    files = [find_config(file) for file in files]
-
-    # The name of the run; a preset and the recipe for it have one.
-    stems = "-".join(dict.fromkeys(Path(file).stem for file in files))
-    name = re.sub(r"[^\w.-]", "_", stems).lstrip(".-")[:100] or "run"
-    merged = OmegaConf.merge(_structured(Config), {"run": {"name": name}})
-
-    # Merge the files and then the overrides, and remember where each key was set.
-    origins: dict[str, str] = {}
-    required: dict[str, str] = {}  # keys that are ??? in a file, and that file
-    for file in [*files, None] if overrides else files:
-        where = file or said
-        if odd := next(
-            (each for each in overrides if not file and not re.match(r"\w+(\.\w+)*=", each)), None
-        ):
-            raise ConfigError(f"{where}: {odd}: not a setting; legal: KEY=VALUE")
-
-        try:
-            given = _read_texts(file) if file else _parse_overrides(overrides)
-            if file and isinstance(given, DictConfig):
-                _remove_export_keys(given, where)
-            for name in _remove_required(given):
-                required.setdefault(name, where)
-            names = list(_check_keys(OmegaConf.to_container(given), Config, where))
-            merged = OmegaConf.merge(merged, given)
-        except (
-            OmegaConfBaseException,
-            yaml.YAMLError,
-            OSError,
-            ValueError,
-            TypeError,
-            RecursionError,
-        ) as error:
-            raise _one_line(error, where) from None
-        origins.update(dict.fromkeys(names, where))
-
-    # What a recipe leaves open must have been set by another file.
-    missing = [name for name in required if name not in origins]
-    if missing:
-        where = required[missing[0]]
-        raise ConfigError(
-            f"{where}: {', '.join(missing)} must be set by another file, or on the command line; "
-            f"legal: a preset such as configs/data/{Path(where).name}, or {missing[0]}=VALUE"
-        )
-
-    # Types, ranges and checks across keys.
-    try:
-        config = OmegaConf.to_object(merged)
-    except (OmegaConfBaseException, ConfigError) as error:
-        named = re.findall(r"[a-z]+\.\w+|seed", str(error))
-        where = ", ".join(dict.fromkeys(origins[n] for n in named if n in origins))
-        raise _one_line(
-            error, where or ", ".join([*files, *([said] if overrides else [])])
-        ) from None
-    assert isinstance(config, Config)
-    return config
-
-
-def from_dict(plain: dict[str, Any], where: str) -> Config:
-    """Return the config of a nested dict that ``as_dict`` made.
-
-    Args:
-        plain: the nested dict.
-        where: it was found, for messages.
-
-    Raises:
-        ConfigError: a key or a value is wrong.
-    """
-    OmegaConf.clear_resolver("oc.env")  # see ``load``
-    try:
-        for _ in _check_keys(plain, Config, where):
-            pass
-        config = OmegaConf.to_object(OmegaConf.merge(_structured(Config), plain))
-    except (OmegaConfBaseException, ConfigError, ValueError, TypeError, AttributeError) as error:
-        raise _one_line(error, where) from None
-    assert isinstance(config, Config)
-    return config
-
-
 def _remove_export_keys(given: DictConfig, where: str) -> None:
     """Remove what the ``config.json`` of an export has beside the settings."""
     if "format_version" not in given:
@@ -223,14 +266,13 @@ def _remove_required(given: Any) -> list[str]:
     if not isinstance(settings, dict):
         return names
     for section, keys in settings.items():
-        for key, value in keys.items() if isinstance(keys, dict) else ():
+        if not isinstance(keys, dict):
+            continue
+        for key, value in keys.items():
             if value == "???":
                 del given[section][key]
                 names.append(f"{section}.{key}")
     return names
-
-
-TEXT_TYPES = (str, str | None, list[str])
 
 
 def _read_texts(file: str) -> DictConfig | ListConfig:
@@ -258,8 +300,10 @@ def _parse_overrides(overrides: list[str]) -> DictConfig:
         kind = kinds.get(name)
         if kind not in TEXT_TYPES:
             continue
-        is_null = text.strip() in ("null", "~", "None", "") and kind == str | None
         texts = yaml.load(text, Loader=yaml.BaseLoader) if kind == list[str] else text
+
+        # YAML is right about a missing value and a quoted one.
+        is_null = text.strip() in ("null", "~", "None", "") and kind == str | None
         if not is_null and not _is_quoted(text):
             _restore_text(given, _nest(name, texts), name, kind, comment_is_text=True)
     return given
@@ -288,6 +332,8 @@ def _restore_text(
     """
     if kind not in TEXT_TYPES:
         return
+
+    # The key in both, if it was set at all.
     section, _, key = name.partition(".")
     inner = given.get(section)
     inner_texts = texts.get(section)
@@ -297,6 +343,7 @@ def _restore_text(
     value = values[key]
     text = inner_texts.get(key)
 
+    # A list is replaced as a whole, a text only where YAML made something else of it.
     if kind == list[str]:
         is_text = isinstance(text, list) and all(isinstance(item, str) for item in text)
         if is_text and isinstance(value, list):
@@ -345,18 +392,17 @@ def read_yaml(file: str | Path) -> DictConfig | ListConfig:
         yaml.YAMLError: it is no YAML.
         OmegaConfBaseException: OmegaConf rejects it.
     """
+    text = Path(file).read_text(encoding="utf-8")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may be built without C
     depth = 0
-    for event in yaml.parse(
-        Path(file).read_text(encoding="utf-8"),
-        Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),
-    ):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(
-            event, yaml.CollectionEndEvent
-        )
-        if depth > DEEPEST:
-            raise ConfigError(
-                f"{file}:{event.start_mark.line + 1}: nested too deeply; legal: {DEEPEST} levels"
-            )
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_YAML_DEPTH:
+            line = event.start_mark.line + 1
+            raise ConfigError(f"{file}:{line}: nested too deeply; legal: {MAX_YAML_DEPTH} levels")
     return OmegaConf.load(file)
 
 
@@ -374,11 +420,11 @@ def flatten(plain: Any, prefix: str = "") -> dict[str, Any]:
     """Return a nested dict as dotted names and values."""
     flat: dict[str, Any] = {}
     for key, value in plain.items():
-        flat |= (
-            flatten(value, f"{prefix}{key}.")
-            if isinstance(value, dict)
-            else {f"{prefix}{key}": value}
-        )
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{name}.")
+        else:
+            flat[name] = value
     return flat
 
 
@@ -386,6 +432,8 @@ def changed(config: Config) -> dict[str, Any]:
     """Return what of a resolved config differs from the defaults, as dotted names and values."""
     known = flatten(as_dict(config))
     defaults = flatten(OmegaConf.to_container(_structured(Config)))
+
+    # A default may be the value of another key: ${model.num_heads}.
     for key, value in defaults.items():
         if isinstance(value, str) and value.startswith("${"):
             defaults[key] = known[value[2:-1]]
@@ -395,13 +443,14 @@ def changed(config: Config) -> dict[str, Any]:
 
 
 def _one_line(error: Exception, where: str) -> ConfigError:
+    """Return an error as one line that begins with where the setting is."""
     if isinstance(error, ConfigError):
         message = str(error)
-        return (
-            error
-            if message.startswith(where) and where
-            else ConfigError(f"{where}: {message}" if where else message)
-        )
+        if not where:
+            return ConfigError(message)
+        return error if message.startswith(where) else ConfigError(f"{where}: {message}")
+
+    # OmegaConf explains an error in several lines.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     full_key = getattr(error, "full_key", None)
     message = f"{full_key}: {lines[0]}" if full_key else "; ".join(lines)
@@ -412,19 +461,22 @@ def schema_rows() -> list[tuple[str, str, str, str]]:
     """Return name, type, default and meaning of every key."""
     rows = []
     for name, kind, declared in _declared_keys():
-        default = (
-            declared.default if declared.default_factory is MISSING else declared.default_factory()
-        )
-        legal = (
-            " | ".join(get_args(kind))
-            if get_origin(kind) is Literal
-            else getattr(kind, "__name__", str(kind))
-        )
-        if get_origin(kind) is list:
-            legal = f"list[{get_args(kind)[0].__name__}]"
+        default = declared.default
+        if declared.default_factory is not MISSING:
+            default = declared.default_factory()
         shown = yaml.safe_dump(default, default_flow_style=True, sort_keys=False, width=10**6)
-        rows.append((name, legal, shown.splitlines()[0], declared.metadata["meaning"]))
+        meaning = declared.metadata["meaning"]
+        rows.append((name, _describe_type(kind), shown.splitlines()[0], meaning))
     return rows
+
+
+def _describe_type(kind: Any) -> str:
+    """Return a type in words; of a key with a few legal values, the values."""
+    if get_origin(kind) is Literal:
+        return " | ".join(get_args(kind))
+    if get_origin(kind) is list:
+        return f"list[{get_args(kind)[0].__name__}]"
+    return str(getattr(kind, "__name__", kind))
 
 
 def schema() -> str:

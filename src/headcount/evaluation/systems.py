@@ -1,6 +1,6 @@
 """The metrics of the summaries of a system: a model, a baseline, or human writers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import nan
@@ -20,11 +20,15 @@ from headcount.evaluation.parallel import map_examples
 from headcount.evaluation.rouge import MEASURES, ROUGE_TYPES, Rouge
 from headcount.evaluation.text_statistics import TEXT_STATISTICS, describe
 
-ROUGE_METRICS = tuple(
-    kind if measure == "f1" else f"{kind}_{measure}"
-    for kind in ROUGE_TYPES
-    for measure in MEASURES
-)
+
+def _rouge_metrics() -> Iterator[str]:
+    """Yield the names of all kinds and measures of ROUGE; F1 has that of the kind."""
+    for kind in ROUGE_TYPES:
+        for measure in MEASURES:
+            yield kind if measure == "f1" else f"{kind}_{measure}"
+
+
+ROUGE_METRICS = tuple(_rouge_metrics())
 EXAMPLE_METRICS = (*ROUGE_METRICS, *TEXT_STATISTICS, "cut")  # of each example
 
 

@@ -168,7 +168,7 @@ def _resolve(
     label = grid.label(setting)
     parts = [label, grid.label(choice), f"seed={seed}"] if choice else [label, f"seed={seed}"]
     name = ",".join(parts)
-    config = compose.load(files, overrides, said=f"{grid.file}: cell {name}")
+    config = compose.load(files, overrides, where=f"{grid.file}: cell {name}")
 
     resolved = compose.flatten(as_dict(config))
     axes = {key: setting["configs"] if key == "configs" else resolved[key] for key in grid.axes}

@@ -31,6 +31,7 @@ from headcount.runs.folder import RunFile, config_differences, follow
 TIED = "tied"
 # Digests in a side file. Two would be enough if no save were ever interrupted.
 MAX_DIGESTS = 8
+CHECKPOINTS_STATE = "Checkpoints"  # where the state of the callback Checkpoints is in a checkpoint
 OF_TRAINED_MODEL = (  # keys that a trained model cannot change
     "model.",
     "tokenizer.",
@@ -236,7 +237,7 @@ def last_good_checkpoint(run: Path, config: Config | None = None) -> Resumable |
 def _has_stopped_early(content: dict[str, Any]) -> bool:
     """Return whether a checkpoint is of a training that ended by its patience."""
     callbacks = content.get("callbacks")
-    state = callbacks.get("Checkpoints") if isinstance(callbacks, dict) else None
+    state = callbacks.get(CHECKPOINTS_STATE) if isinstance(callbacks, dict) else None
     return isinstance(state, dict) and state.get("stopped_early") is not None
 
 

@@ -18,6 +18,7 @@ import pytorch_lightning as pl
 from numpy.typing import NDArray
 from rich.console import Console
 
+from headcount.config.schema import Config
 from headcount.data.batches import Batch, EncodedPairs, by_length
 from headcount.data.pairs import Pairs
 from headcount.runs.partial_predictions import PartialPredictions
@@ -146,3 +147,15 @@ def summary_bar(
             progress.update(task, completed=written, note=f"{rate:,.1f} summaries/s")
 
         yield advance
+
+
+def describe_long_documents(config: Config, number: int, documents: int) -> str:
+    """Return a message on documents that were longer than the model reads.
+
+    An empty text if there were none.
+    """
+    if not number:
+        return ""
+    how = {"truncate": "cut at", "split": "read in windows of"}[config.generation.long_documents]
+    tokens = config.data.max_document_tokens
+    return f"{number:,} of {documents:,} documents were {how} {tokens:,} tokens"

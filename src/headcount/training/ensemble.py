@@ -77,7 +77,7 @@ def load_runs(summarizer: Summarizer, runs: Sequence[Path]) -> int:
         member.load_weights(load_checkpoint(run, "best")["state_dict"])
         models.append(member.model)
     if models:
-        summarizer.join(models)
+        summarizer.form_ensemble(models)
     step: int = best["global_step"]
     return step
 

@@ -95,7 +95,7 @@ class Summarizer(pl.LightningModule):
         self.token_ids = tokenizer.get_vocab()
         self.rouge = Rouge.from_config(config.evaluation)
         self.corpus_metrics = make_corpus_metrics(config.evaluation)
-        self._forget_validation()
+        self._reset_validation()
         self.initial_weights: dict[str, Tensor] | None = None  # of the model; None: random ones
         self.ensemble: Ensemble | None = None
         self.gates: LearnedGates | None = None  # of the model's heads, if they are learned
@@ -162,12 +162,14 @@ class Summarizer(pl.LightningModule):
         Raises:
             ConfigError: they belong to another model, or memory cannot hold it.
         """
+        # Their sizes are checked before memory is allocated for a model of the config.
         if not hasattr(self, "model"):
             of_model = {}
             for name, weight in weights.items():
                 if name != GATE_SCORES:
                     of_model[name.removeprefix("model.")] = weight
             check_weights(of_model, self.config, vocabulary_size(self.tokenizer))
+
         self.configure_model()
         try:
             self.load_state_dict(weights)
@@ -176,21 +178,23 @@ class Summarizer(pl.LightningModule):
             raise ConfigError(
                 f"these weights are not of the model that the config describes: {reason}"
             ) from None
+
+        # For generation: precision, and gates that stay.
         self.to(getattr(torch, self.config.generation.precision))
         if self.gates is not None:
             self.gates.set_gates(self.model, random=False)
 
     def _gated(self) -> AbstractContextManager[None]:
-        """Give the heads their learned gates within a ``with`` statement.
+        """Give the heads their learned gates within a ``with`` statement: random ones in training.
 
-        They do not stay, because a moving average of the weights has none.
+        Afterwards the heads have none, because a moving average of the weights has none.
         """
         if self.gates is None:
             return nullcontext()
         return self.gates.applied(self.model, random=self.training)
 
-    def join(self, models: Sequence[SummaryModel[Any]]) -> None:
-        """Generate in an ensemble of this model and others.
+    def form_ensemble(self, models: Sequence[SummaryModel[Any]]) -> None:
+        """Generate from now on in an ensemble of this model and others.
 
         Everything but generation remains this model's: the attention plot shows its attention to
         what the ensemble has generated.
@@ -331,10 +335,13 @@ class Summarizer(pl.LightningModule):
         }
         self.log_dict(losses, batch_size=len(targets_M), sync_dist=True)
 
+        # A loader that is not of our data module has no split.
         summaries = self.generate_texts(batch, greedy=True)
         split = getattr(self.trainer.val_dataloaders, "split", None)
         references = self._references(batch, split)
         self._score("validation", summaries, references)
+
+        # For the table of validation summaries.
         if split is not None:
             for index, summary in zip(batch.indices, summaries, strict=True):
                 row = [split.pairs.ids[index], split.pairs.documents[index]]
@@ -383,29 +390,33 @@ class Summarizer(pl.LightningModule):
         split = getattr(self.trainer.val_dataloaders, "split", None)
         for logger in self.loggers:
             if isinstance(logger, WandbLogger) and self.trainer.is_global_zero and split:
-                logger.log_table(
-                    "validation/summaries", columns=SAMPLE_COLUMNS, data=self.samples[:MAX_SAMPLES]
-                )
-                # With sharded weights one rank alone cannot run the model.
-                if has_whole_weights(self.trainer):
-                    plot = self.plot_attention(split.shortest(), greedy=True)
-                    logger.log_image("validation/cross_attention", [plot])
-        self._forget_validation()
+                self._log_samples(logger, split)
+        self._reset_validation()
+
+    def _log_samples(self, logger: WandbLogger, split: EncodedPairs) -> None:
+        """Log validation summaries and the cross-attention of the shortest example to W&B."""
+        samples = self.samples[:MAX_SAMPLES]
+        logger.log_table("validation/summaries", columns=SAMPLE_COLUMNS, data=samples)
+
+        # With sharded weights one rank alone cannot run the model.
+        if has_whole_weights(self.trainer):
+            plot = self.plot_attention(split.shortest(), greedy=True)
+            logger.log_image("validation/cross_attention", [plot])
 
     def on_test_epoch_end(self) -> None:
         """Log the corpus metrics."""
         self._log_corpus_metrics("test")
-        self._forget_validation()
+        self._reset_validation()
 
     def _log_corpus_metrics(self, stage: str) -> None:
+        """Log each corpus metric, from the summed statistics of all ranks."""
         for name, metric in self.corpus_metrics.items():
             own = torch.from_numpy(self.statistics[name]).to(self.device)
             sums = self.trainer.strategy.reduce(own, reduce_op="sum")
             self.log(f"{stage}/{name}", metric.score(sums.tolist()), sync_dist=True)
 
-    def _forget_validation(self) -> None:
-        """Start a new collection of validation summaries, and of the sums of the statistics of
-        each corpus metric."""
+    def _reset_validation(self) -> None:
+        """Forget the collected summaries and statistics, for the next validation or test."""
         self.samples: list[list[str]] = []
         self.statistics = {
             name: np.zeros(metric.size, dtype=np.int64)
@@ -432,6 +443,7 @@ class Summarizer(pl.LightningModule):
         for piece in pieces:
             hypotheses.extend(self._generate_nonempty(piece))
 
+        # Bring the windows of each document together.
         windows_by_row: dict[int, list[list[Hypothesis]]] = {}
         for row, of_window in zip(batch.indices, hypotheses, strict=True):
             windows_by_row.setdefault(row, []).append(of_window)
@@ -442,6 +454,7 @@ class Summarizer(pl.LightningModule):
         nonempty = [i for i, length in enumerate(batch.document_lengths) if length > 1]
         if len(nonempty) == len(batch.indices):
             return self.generate(batch)
+
         hypotheses = [[Hypothesis(tokens=[], score=0.0, finished=True)] for _ in batch.indices]
         if nonempty:
             for i, generated in zip(nonempty, self.generate(batch.select(nonempty)), strict=True):
@@ -449,6 +462,7 @@ class Summarizer(pl.LightningModule):
         return hypotheses
 
     def _join_windows(self, row: int, windows: list[list[Hypothesis]]) -> list[GeneratedSummary]:
+        """Return the summaries of a document, from the hypotheses of each of its windows."""
         summaries = []
         for parts in zip(*windows, strict=False):
             texts = [self.text_of(part) for part in parts]
@@ -481,8 +495,9 @@ class Summarizer(pl.LightningModule):
         config = self.config.generation
         if greedy:
             config = replace(config, strategy="greedy", num_return_sequences=1)
-        words = self.words.to(self.device) if config.no_repeat_ngram_size else None
+
         end_id = self.token_ids[END]
+        words = self.words.to(self.device) if config.no_repeat_ngram_size else None
         with self._gated():
             return generate(
                 self.model if self.ensemble is None else self.ensemble,
@@ -528,7 +543,8 @@ class Summarizer(pl.LightningModule):
         """
         [[best, *_]] = self.generate(batch, greedy=greedy)
 
-        # Read the generated summary again, to get the weights of every head.
+        # Read the generated summary again, to get the weights of every head. Those at a token have
+        # generated the next one, so that the last one is not read.
         document_ids_N = batch.document_ids.to(self.device)
         generated = best.tokens if best.finished else best.tokens[:-1]
         summary_ids_M = torch.tensor([self.token_ids[START], *generated], device=self.device)
@@ -625,15 +641,3 @@ def staged_learning_rate_factor(
         stage = next_stage
     factor = learning_rate_factor(step - begin, stage.schedule, stage.warmup_steps, end - begin)
     return stage.learning_rate_factor * factor
-
-
-def describe_long_documents(config: Config, number: int, documents: int) -> str:
-    """Return a message on documents that were longer than the model reads.
-
-    An empty text if there were none.
-    """
-    if not number:
-        return ""
-    how = {"truncate": "cut at", "split": "read in windows of"}[config.generation.long_documents]
-    tokens = config.data.max_document_tokens
-    return f"{number:,} of {documents:,} documents were {how} {tokens:,} tokens"

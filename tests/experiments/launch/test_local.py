@@ -182,7 +182,7 @@ def test_a_launcher_that_fails_leaves_no_training(
         if started:
             wait_until(lambda: begun().total() == 1)
             raise OSError(36, "File name too long")
-        started.append(start(*arguments))  # type: ignore[arg-type]
+        started.append(start(*arguments))
         return started[0]
 
     monkeypatch.setattr(launch, "start_training", fail_at_the_second)
@@ -231,7 +231,7 @@ def test_a_board_tells_step_best_score_and_time_left(
     now[0] += 60
     printed = Console(file=io.StringIO(), width=200)
     printed.print(shown.render())
-    row = next(line for line in printed.file.getvalue().splitlines() if cell.name in line)  # type: ignore[attr-defined]
+    row = next(line for line in printed.file.getvalue().splitlines() if cell.name in line)
     assert [part.strip() for part in row.split("│")[2:6]] == [
         "running",
         "4 / 8",

@@ -115,7 +115,7 @@ def test_an_array_with_one_job_requeued_ends_as_a_local_launch(
 
     wait_until(starts, seconds=60)
     launched.join()
-    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    printed = console.file.getvalue()
     assert status == [0], printed
     assert ": resumes from step" in " ".join(preempted.log.read_text().split())
     wait_until(lambda: not ask("squeue", "--noheader"), seconds=60)

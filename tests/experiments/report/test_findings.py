@@ -18,9 +18,7 @@ THREE = HEADS.replace("[1, 2, 4, 8, 16]", "[1, 8, 16]")
 EVEN = np.tile([1.0, -1.0], 20)[:, None]
 
 
-def study_of(  # type: ignore[no-untyped-def]
-    rouge1: dict[int, float], *, seeds: str = "[0, 1, 2]", more: str = ""
-):
+def study_of(rouge1: dict[int, float], *, seeds: str = "[0, 1, 2]", more: str = ""):
     """Write and read a study.
 
     The mean ROUGE-1 of each number of heads; seeds and examples differ a little.
@@ -173,5 +171,5 @@ def test_names(label: str, name: str) -> None:
         pass
 
     cell = Cell()
-    cell.label = label  # type: ignore[attr-defined]
-    assert setting_name(cell) == name  # type: ignore[arg-type]
+    cell.label = label
+    assert setting_name(cell) == name

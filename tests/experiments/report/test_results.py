@@ -23,7 +23,7 @@ def made(grid: str = ONE) -> Cell:
     return cell
 
 
-def read(cell: Cell):  # type: ignore[no-untyped-def]
+def read(cell: Cell):
     return read_result(cell, load_grid(Path("study")))
 
 

@@ -21,7 +21,7 @@ SELECT = (
 )
 
 
-def read(cells) -> Study:  # type: ignore[no-untyped-def]
+def read(cells) -> Study:
     return read_study(load_grid(Path("study")), cells)
 
 

@@ -73,8 +73,9 @@ def start_training(cell: Cell, group: str, environment: Mapping[str, str]) -> Tr
         os.close(lock)
         return state
 
+    # SLURM sends SIGUSR2 to all processes of a job. It is meant for the launcher: the training is
+    # started with it blocked.
     cell.write_config(group)
-    # SLURM sends SIGUSR2 to all processes of a job. It is meant for the launcher.
     earlier_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
     with cell.log.open("ab") as log:
         process = subprocess.Popen(
@@ -193,22 +194,26 @@ class Launch:
         return 128 + self.received[0] if self.received else self.table.exit_status()
 
     def _step(self) -> bool:
-        """Record what has ended and start what can be started; return whether to go on."""
+        """Record what has ended and start what can be started; return whether anything is left to
+        wait for."""
         if self.received:
             self._forward_signals()
+
+        # What has ended leaves its part of the machine free.
         for name, training in list(self.running.items()):
             if training.process.poll() is not None:
                 del self.running[name]
                 self.free_environments.append(training.environment)
                 self.table.update(training.cell, finish_training(training))
 
+        # A cell that another launch trains is tried again: it may have been interrupted.
         for cell in self.cells:
             is_open = self.table.states[cell.name] in ("waiting", "elsewhere")
             if is_open and not self.received:
-                self._try(cell)
+                self._try_to_start(cell)
         return bool(self.running) or (self.table.has_open_cells() and not self.received)
 
-    def _try(self, cell: Cell) -> None:
+    def _try_to_start(self, cell: Cell) -> None:
         """Start a cell if a worker is free; otherwise see whether another launch finished it."""
         if not self.free_environments:
             if read_state(cell) == "finished":

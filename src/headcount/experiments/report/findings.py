@@ -62,6 +62,8 @@ def describe_findings(study: Study) -> list[str]:
         for setting in compared:
             if any(comparison.is_significant for comparison in setting.comparisons.values()):
                 differing.append(setting_name(setting.cell))
+
+        # Which settings differ, then each one.
         lines.append(
             f"Significantly different from {setting_name(study.reference_cell.cell)}: "
             f"{_join(differing or ['none'])} of {len(compared)} settings compared."
@@ -132,9 +134,11 @@ def _describe_verdicts(comparisons: dict[str, Comparison]) -> str:
             detail = p_as_text(comparison.corrected_p)
             decided.setdefault(comparison.verdict, []).append(f"{name} ({detail})")
 
+    # A number of seeds that holds for all undecided metrics is written once.
     parts = [f"{verdict} in {_join(names)}" for verdict, names in decided.items()]
     if undecided:
-        seeds = list(dict.fromkeys(seeds)) if len(set(seeds)) == 1 else seeds
+        if len(set(seeds)) == 1:
+            seeds = seeds[:1]
         parts.append(f"undecided in {_join(undecided)} ({_join(seeds)} seeds would decide)")
     return ", ".join(parts)
 
@@ -147,47 +151,53 @@ def _join(names: Sequence[str], conjunction: str = "and") -> str:
 
 def _describe_baselines(study: Study) -> list[str]:
     """Return which means lie above those of the baselines that have not seen a reference."""
-    blind = {
-        name: scores
-        for name, scores in study.baselines.items()
-        if not name.startswith(SEES_REFERENCES)
-    }
-    if not blind:
+    names = [name for name in study.baselines if not name.startswith(SEES_REFERENCES)]
+    if not names:
         return []
 
-    # For each setting the baselines that it is not above.
-    below: dict[str, list[str]] = {}
-    means_below = set()
-    pairs_below = 0
+    # Each mean that is not above that of a baseline.
+    not_above = []
     for setting in study.settings:
-        for name, scores in blind.items():
-            metrics = [
-                metric
-                for metric in METRICS
-                if setting.estimates[metric].mean <= scores[metric].mean
-            ]
-            means_below |= {(setting.cell.label, metric) for metric in metrics}
-            if metrics:
-                abbreviations = _join([ABBREVIATIONS[metric] for metric in metrics])
-                where = name if len(metrics) == len(METRICS) else f"{name} in {abbreviations}"
-                below.setdefault(setting_name(setting.cell), []).append(where)
-                pairs_below += len(metrics)
+        for name in names:
+            for metric in METRICS:
+                baseline_mean = study.baselines[name][metric].mean
+                if setting.estimates[metric].mean <= baseline_mean:
+                    not_above.append((setting, name, metric))
 
-    names = _join(list(blind))
+    # All of them, none, or some.
     means = len(study.settings) * len(METRICS)
-    if not below:
-        return [f"All means lie above those of {names}."]
-    if pairs_below == means * len(blind):
-        return [f"No mean lies above that of {_join(list(blind), 'or')}."]
-    above = means - len(means_below)
-    listed = [f"{setting} ({', '.join(where)})" for setting, where in below.items()]
-    if len(listed) > MAX_LISTED:
-        listed = [*listed[:MAX_LISTED], f"{len(listed) - MAX_LISTED} other settings"]
+    if not not_above:
+        return [f"All means lie above those of {_join(names)}."]
+    if len(not_above) == means * len(names):
+        return [f"No mean lies above that of {_join(names, 'or')}."]
+    above = means - len({(setting.cell.label, metric) for setting, _, metric in not_above})
     count = "None" if above == 0 else f"{above:,}"
     return [
         f"{count} of {means:,} means {'lies' if above == 1 else 'lie'} above those of all of "
-        f"{names}; not above: {_join(listed)}."
+        f"{_join(names)}; not above: {_list_not_above(not_above)}."
     ]
+
+
+def _list_not_above(not_above: Sequence[tuple[SettingResult, str, str]]) -> str:
+    """Return the settings with the baselines that they are not above, each with its metrics.
+
+    Args:
+        not_above: a setting, the name of a baseline and a metric each.
+    """
+    metrics: dict[tuple[str, str], list[str]] = {}
+    for setting, name, metric in not_above:
+        pair = (setting_name(setting.cell), name)
+        metrics.setdefault(pair, []).append(ABBREVIATIONS[metric])
+    baselines: dict[str, list[str]] = {}
+    for (setting_text, name), abbreviations in metrics.items():
+        are_all = len(abbreviations) == len(METRICS)
+        text = name if are_all else f"{name} in {_join(abbreviations)}"
+        baselines.setdefault(setting_text, []).append(text)
+
+    listed = [f"{setting_text} ({', '.join(texts)})" for setting_text, texts in baselines.items()]
+    if len(listed) > MAX_LISTED:
+        listed = [*listed[:MAX_LISTED], f"{len(listed) - MAX_LISTED} other settings"]
+    return _join(listed)
 
 
 def describe_method(study: Study) -> list[str]:
@@ -204,6 +214,8 @@ def describe_scores(study: Study) -> list[str]:
     """Return how to read the table of scores, a paragraph a line."""
     lines = [_describe_means(study)]
     compared = sum(bool(setting.comparisons) for setting in study.settings)
+
+    # Differences and verdicts, if there are any.
     if compared:
         assert study.reference_cell is not None
         lines.append(
@@ -213,6 +225,8 @@ def describe_scores(study: Study) -> list[str]:
             "repetitions would find at 5 %, not corrected, by this study's variance."
         )
         lines.append(_describe_verdict_rule(study, compared))
+
+    # What the study varies and controls.
     lines += _describe_added_seeds(study)
     lines.append(f"Control `{study.grid.control}`: {CONTROLS[study.grid.control]}.")
     together = study.grid.varied_together

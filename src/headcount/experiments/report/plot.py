@@ -64,14 +64,8 @@ def choose_axis(cells: Sequence[Cell]) -> Axis:
     Args:
         cells: one of each setting.
     """
-    varied = []
-    numeric = []
-    for key in cells[0].axes:
-        values_of_key = [cell.axes[key] for cell in cells]
-        if len(set(map(str, values_of_key))) > 1:
-            varied.append(key)
-            if all(map(_is_number, values_of_key)):
-                numeric.append(key)
+    varied = [key for key in cells[0].axes if len({str(cell.axes[key]) for cell in cells}) > 1]
+    numeric = [key for key in varied if all(_is_number(cell.axes[key]) for cell in cells)]
     reference = next((cell for cell in cells if cell.is_reference), None)
 
     # The value of each setting on each line.
@@ -84,25 +78,11 @@ def choose_axis(cells: Sequence[Cell]) -> Axis:
         key = max(numeric, key=lambda name: len({cell.axes[name] for cell in cells}))
         values = _series_by_rest(cells, key, varied)
         title = _title(key)
+
+    # Not numbers, or more lines than can be told apart.
     if not 0 < len(values) <= len(STYLES):
         return _axis_of_names(cells)
-
-    # The positions of the values.
-    occurring: set[float] = set()
-    for line in values.values():
-        occurring.update(line.values())
-    ticks = sorted(occurring)
-    positions = _positions(ticks)
-    series = {}
-    for name, line in values.items():
-        in_order = sorted(line.items(), key=lambda item: item[1])
-        series[name] = {label: positions[value] for label, value in in_order}
-    return Axis(
-        title=title,
-        ticks={positions[value]: f"{value:g}" for value in ticks},
-        series=series,
-        joined=True,
-    )
+    return _axis_of_numbers(title, values)
 
 
 def _varies_one_at_a_time(cells: Sequence[Cell], reference: Cell, varied: Sequence[str]) -> bool:
@@ -133,7 +113,28 @@ def _series_by_rest(
     return series
 
 
+def _axis_of_numbers(title: str, values: dict[str, dict[str, float]]) -> Axis:
+    """Return the axis of lines whose settings have values, by label."""
+    occurring: set[float] = set()
+    for line in values.values():
+        occurring.update(line.values())
+    ticks = sorted(occurring)
+    positions = _positions(ticks)
+
+    series = {}
+    for name, line in values.items():
+        in_order = sorted(line.items(), key=lambda item: item[1])
+        series[name] = {label: positions[value] for label, value in in_order}
+    return Axis(
+        title=title,
+        ticks={positions[value]: f"{value:g}" for value in ticks},
+        series=series,
+        joined=True,
+    )
+
+
 def _axis_of_names(cells: Sequence[Cell]) -> Axis:
+    """Return the axis on which each setting has a position of its own."""
     positions = {cell.label: float(number) for number, cell in enumerate(cells)}
     ticks = {position: label.replace(",", "\n") for label, position in positions.items()}
     return Axis(title="", ticks=ticks, series={"": positions}, joined=False)
@@ -207,6 +208,7 @@ def _legend(study: Study, axis: Axis) -> list[Line2D]:
         for name, (color, marker, stroke) in zip(axis.series, STYLES, strict=False):
             entry = Line2D([], [], color=color, marker=marker, linestyle=stroke, label=name)
             entries.append(entry)
+
     occurring = set()
     for setting in study.settings:
         for comparison in setting.comparisons.values():
@@ -229,6 +231,7 @@ def _draw_axis(panel: Axes, axis: Axis) -> None:
 
 
 def _draw_settings(panel: Axes, study: Study, axis: Axis, metric: str) -> None:
+    """Draw the finished settings of each line of the axis."""
     settings = {setting.cell.label: setting for setting in study.settings}
     span = max(axis.ticks) - min(axis.ticks) or 1.0
     for number, line in enumerate(axis.series.values()):
@@ -271,7 +274,7 @@ def _draw_setting(
         zorder=3,
     )
 
-    # The symbol of the verdict stands above the panel.
+    # The symbol of the verdict is above the panel.
     if comparison:
         panel.text(
             position,
@@ -284,9 +287,11 @@ def _draw_setting(
             color=color,
         )
 
+    # The seeds.
     scores = []
     for result in setting.results:
-        if score := result.systems[MODEL].get(metric):
+        score = result.systems[MODEL].get(metric)
+        if score is not None:
             scores.append(score.mean)
     panel.plot(
         [seed_position] * len(scores),
@@ -307,6 +312,7 @@ def _draw_baselines(panel: Axes, means: dict[str, float]) -> None:
     for mean in means.values():
         panel.axhline(mean, color=BASELINE_COLOR, linestyle=(0, (4, 2)), linewidth=0.7, zorder=1)
 
+    # Only now does the panel know its vertical limits.
     panel.autoscale_view()
     low, high = panel.get_ylim()
     in_order = sorted(means, key=lambda name: means[name])

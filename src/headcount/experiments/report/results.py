@@ -155,7 +155,8 @@ def _read_validation(cell: Cell, name: str) -> float:
             raise ValueError("a row with more fields than the title row")
         validations = [row for row in rows if row.get(criterion)]
 
-        # Of equal ones ``max`` takes the first; the checkpoint is that of the latest.
+        # Of equally good validations the latest one's checkpoint is kept. ``max`` returns the
+        # first of equal values, so it is given the latest first.
         def key(row: dict[str, str]) -> tuple[float, float]:
             return selection_key(float(row[criterion]), float(row["validation/loss"]))
 

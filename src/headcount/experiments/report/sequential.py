@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping
 from functools import cache
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -64,25 +65,12 @@ def nominal_levels(level: float, looks: tuple[int, ...]) -> tuple[float, ...]:
     score = _grid(critical * math.sqrt(fractions[0]))
     density = np.exp(-(score**2) / (2 * fractions[0])) / math.sqrt(2 * math.pi * fractions[0])
 
-    for before, fraction in zip(fractions, fractions[1:], strict=False):
+    for before, fraction in pairwise(fractions):
         # Find the boundary that the open paths cross with the probability to be spent.
         to_spend = spent(level, fraction) - spent(level, before)
         sd = math.sqrt(fraction - before)
         weights = density * (score[1] - score[0])
-
-        def excess(
-            critical: float,
-            fraction: float = fraction,
-            sd: float = sd,
-            score: np.ndarray = score,
-            weights: np.ndarray = weights,
-            to_spend: float = to_spend,
-        ) -> float:
-            boundary = critical * math.sqrt(fraction)
-            crosses = ndtr((score - boundary) / sd) + ndtr((-boundary - score) / sd)
-            return float(weights @ crosses) - to_spend
-
-        critical = brentq(excess, 0.1, 12)
+        critical = _critical_value(score, weights, sd=sd, fraction=fraction, to_spend=to_spend)
         levels.append(2 * ndtr(-critical))
 
         # The paths that stay open.
@@ -91,6 +79,27 @@ def nominal_levels(level: float, looks: tuple[int, ...]) -> tuple[float, ...]:
         density = np.exp(-(steps**2) / 2) / (sd * math.sqrt(2 * math.pi)) @ weights
         score = next_score
     return tuple(float(each) for each in levels)
+
+
+def _critical_value(
+    score: np.ndarray, weights: np.ndarray, *, sd: float, fraction: float, to_spend: float
+) -> float:
+    """Return the critical value of a look that the open paths cross with a given probability.
+
+    Args:
+        score: of the open paths at the look before.
+        weights: probability of each.
+        sd: standard deviation of the step from the look before to this one.
+        fraction: of the information at this look.
+        to_spend: the probability.
+    """
+
+    def excess(critical: float) -> float:
+        boundary = critical * math.sqrt(fraction)
+        crosses = ndtr((score - boundary) / sd) + ndtr((-boundary - score) / sd)
+        return float(weights @ crosses) - to_spend
+
+    return float(brentq(excess, 0.1, 12))
 
 
 def _grid(boundary: float) -> np.ndarray:

@@ -28,6 +28,7 @@ from headcount.experiments.seeds import AddedSeeds
 
 METRICS = dict(zip(COMPARED, ("ROUGE-1", "ROUGE-2", "ROUGE-L"), strict=True))
 ABBREVIATIONS = {"rouge1": "R1", "rouge2": "R2", "rougeL": "RL"}
+NO_BASELINES = (MODEL, "shuffled")  # systems of a run that are not baselines of a study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +128,8 @@ def read_study(grid: Grid, cells: Sequence[Cell], added: AddedSeeds | None = Non
             f"ablate {grid.folder}"
         )
 
-    # One result for each setting, compared on the same examples.
-    _check_alike(results)
+    # Average each setting over its seeds, and compare it on the examples that all have scored.
+    _check_comparable(results)
     ids = _shared_examples(results)
     settings = []
     for label in dict.fromkeys(result.cell.label for result in results):
@@ -138,7 +139,7 @@ def read_study(grid: Grid, cells: Sequence[Cell], added: AddedSeeds | None = Non
     added = added or AddedSeeds()
     _apply_decisions(settings, added)
 
-    # Baselines are the same for all trainings.
+    # Baselines have the same scores in all trainings.
     first = (_find_reference(settings) or settings[0]).results[0]
     return Study(
         grid=grid,
@@ -153,11 +154,11 @@ def read_study(grid: Grid, cells: Sequence[Cell], added: AddedSeeds | None = Non
     )
 
 
-def _check_alike(results: Sequence[Result]) -> None:
+def _check_comparable(results: Sequence[Result]) -> None:
     """Check that all trainings had the same data, test examples and signature.
 
     Raises:
-        ConfigError: two of them had not; they are named.
+        ConfigError: two of them differ; they are named.
     """
     first = results[0]
     for result in results:
@@ -266,7 +267,8 @@ def _compare(
             cell_results = [r for r in setting.results if r.cell.seed in common]
             reference_results = [r for r in reference.results if r.cell.seed in common]
             cell_scores = _scores(cell_results, metric, ids)
-            pairs.append((cell_scores, _scores(reference_results, metric, ids)))
+            reference_scores = _scores(reference_results, metric, ids)
+            pairs.append((cell_scores, reference_scores))
             compared.append((setting, metric))
 
     margins = [margin.get(metric) for _, metric in compared]
@@ -288,10 +290,16 @@ def _apply_decisions(settings: Sequence[SettingResult], added: AddedSeeds) -> No
 def _baselines(
     systems: dict[str, dict[str, bootstrap.Estimate | None]],
 ) -> dict[str, dict[str, bootstrap.Estimate]]:
-    """Return the systems that are no model and have all of METRICS."""
+    """Return the extractive baselines and the human row that have all of METRICS."""
     baselines = {}
     for name, scores in systems.items():
-        known = {metric: score for metric in METRICS if (score := scores.get(metric))}
-        if name not in (MODEL, "shuffled") and len(known) == len(METRICS):
+        if name in NO_BASELINES:
+            continue
+        known = {}
+        for metric in METRICS:
+            score = scores.get(metric)
+            if score is not None:
+                known[metric] = score
+        if len(known) == len(METRICS):
             baselines[one_line(name)] = known
     return baselines

@@ -19,7 +19,7 @@ from headcount.escape import csv_cell, latex, markdown
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.cell import Cell
 from headcount.experiments.grid import as_text
-from headcount.experiments.report.results import MODEL
+from headcount.experiments.report.results import MODEL, Result
 from headcount.experiments.report.statistics import MAX_SEEDS
 from headcount.experiments.report.study import ABBREVIATIONS, METRICS, SettingResult, Study
 from headcount.experiments.verdicts import COLORS, SYMBOLS, WORDS, Verdict
@@ -49,7 +49,6 @@ COST_KEYS = (
     "kv_cache_bytes",
     "device",
 )
-
 
 # A number as tables show it, with its standard deviation: 24.25 ± 0.31.
 NUMBER = re.compile(r"(?P<sign>[+-]?)(?P<whole>[\d,]+)(\.(?P<decimals>\d+))?( ± (?P<sd>[\d.]+))?")
@@ -113,20 +112,18 @@ class ResultTable:
     def _latex_rows(self, rows: Sequence[Sequence[Lines]]) -> list[str]:
         parts = []
         for name, *fields in rows:
-            name_lines = _break_name(name)
-            for number in range(max(len(name_lines), *map(len, fields))):
-                texts = []
-                for column, lines in enumerate([tuple(name_lines), *fields]):
-                    is_verdict = self.has_verdicts and column == len(fields)
-                    text = lines[number] if number < len(lines) else ""
-                    if column == 0:
-                        texts.append(_latex_name(text))
-                    elif is_verdict:
-                        texts.append(_latex_verdict(text))
-                    else:
-                        texts.append(_latex_number(text, is_small=number > 0))
-                parts.append(" & ".join(texts) + r" \\")
+            texts = [_break_name(name), *fields]
+            for number in range(max(map(len, texts))):
+                line = [lines[number] if number < len(lines) else "" for lines in texts]
+                parts.append(self._latex_line(line, is_first=number == 0))
         return parts
+
+    def _latex_line(self, texts: Sequence[str], *, is_first: bool) -> str:
+        """Return one line of a row: a name, numbers and, at the end, a verdict."""
+        name, *numbers = texts
+        verdicts = [_latex_verdict(numbers.pop())] if self.has_verdicts else []
+        escaped = [_latex_number(text, is_small=not is_first) for text in numbers]
+        return " & ".join([_latex_name(name), *escaped, *verdicts]) + r" \\"
 
     def as_rich(self, columns: int) -> Table:
         """Return the first columns, and the verdicts, as a table for the terminal."""
@@ -152,10 +149,12 @@ def score_table(study: Study) -> ResultTable:
         differences = [_difference(setting, metric) for metric in METRICS]
         settings.append([row_name(study, setting), *scores, *differences, _verdicts(setting)])
 
+    # Baselines have neither differences nor a verdict.
+    nothing: list[Lines] = [("",)] * (len(METRICS) + 1)
     baselines: list[list[Lines]] = []
     for name, estimates in study.baselines.items():
         scores = [(f"{e.mean:.2f}", f"[{e.low:.2f}, {e.high:.2f}]") for e in estimates.values()]
-        baselines.append([(name,), *scores, *[("",)] * (len(METRICS) + 1)])
+        baselines.append([(name,), *scores, *nothing])
 
     columns = [
         first_column(study),
@@ -219,12 +218,20 @@ def results_rows(study: Study) -> list[list[object]]:
         if inner:
             row.append(cell.name in selected)
         row += [result.step, len(result.scored.rows)]
-        model = result.systems[MODEL]
-        row += [score.mean if (score := model.get(name)) else None for name in EXAMPLE_METRICS]
+        row += _model_scores(result)
         row += [result.costs.get(key) for key in COST_KEYS]
         row.append(str(cell.folder))
         rows.append([round(value, 4) if isinstance(value, float) else value for value in row])
     return rows
+
+
+def _model_scores(result: Result) -> list[float | None]:
+    """Return the mean of each example metric; None where no example has it."""
+    means: list[float | None] = []
+    for name in EXAMPLE_METRICS:
+        estimate = result.systems[MODEL].get(name)
+        means.append(None if estimate is None else estimate.mean)
+    return means
 
 
 def as_csv(rows: Sequence[Sequence[object]]) -> str:

@@ -89,10 +89,13 @@ def report(
     Raises:
         ConfigError: the grid is wrong, nothing is finished yet, or a finished run is damaged.
     """
+    # The cells of the grid, and those of seeds that were added after the launch.
     grid = load_grid(experiment)
     cells = make_cells(grid, smoke=smoke)
     added = read_added_seeds(cells)
     extended = extend_cells(grid, cells, added, smoke=smoke)
+
+    # Settings of the report itself are checked before the runs are read.
     tracking = _tracking(cells[0], overrides)
     made = make_report(read_study(grid, extended, added))
     folder = cells[0].folder.parent if smoke or is_shipped(grid.folder) else grid.folder
@@ -168,6 +171,8 @@ def _log_to_wandb(made: Report, folder: Path, tracking: TrackingConfig) -> None:
         "costs": made.costs.as_rows(),
     }
     texts = {"state": made.state, "findings": made.findings, "method": made.method}
+
+    # The tables row by row, the figure, and the texts as a summary.
     runs = made.study.cells[0].folder.parent
     tracking = replace(tracking, group=grid.name, name="report", tags=[])
     with track(tracking, runs, config, job_type="report") as loggers:
@@ -196,6 +201,7 @@ def _tracking(cell: Cell, overrides: Sequence[str]) -> TrackingConfig:
     for override in overrides:
         if not override.startswith("tracking."):
             raise ConfigError(
-                f"command line: {override}: its runs are what they are; legal: tracking.KEY=VALUE"
+                f"command line: {override}: a report does not change its runs; legal: "
+                "tracking.KEY=VALUE"
             )
     return compose.load(cell.files, [*cell.overrides, *overrides]).tracking

@@ -12,7 +12,12 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from headcount.errors import ConfigError, RunError
-from headcount.runs.checkpoint import checkpoint_path, read_checkpoint, selection_key
+from headcount.runs.checkpoint import (
+    CHECKPOINTS_STATE,
+    checkpoint_path,
+    read_checkpoint,
+    selection_key,
+)
 from headcount.runs.files import write_atomically
 from headcount.runs.folder import RunFile, follow
 from headcount.terminal import print_line
@@ -67,6 +72,11 @@ class Checkpoints(Checkpoint):
         self.saved_step = 0  # of last.ckpt
         self.is_stopping = False
         self.is_due = False  # a save was put off to the end of the optimizer step
+
+    @property
+    def state_key(self) -> str:
+        """Where its state is in a checkpoint."""
+        return CHECKPOINTS_STATE
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best score with its loss, and how long it has been the best."""
