@@ -2,10 +2,12 @@
 
 - the key reference in ``configuration.md`` is made from the schema
 - each package gets a page of its docstrings, each notebook of ``tutorials/`` a page
+- LaTeX formulas are drawn
 - a link to a file of the repository leads to its web page, and fails if there is no such file
 """
 
 import base64
+import html
 import json
 import logging
 import os
@@ -15,6 +17,9 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from matplotlib.font_manager import FontProperties
+from matplotlib.path import Path as Outline
+from matplotlib.textpath import TextPath
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -37,6 +42,18 @@ PACKAGES = {
     "experiments": "Studies: grid, cells, controls, launch and report.",
     "heads": "Which heads matter.",
     "page": "The offline page and its server.",
+    "hf": "Exports as models of the transformers library.",
+}
+# Code is not searched for formulas; a formula has no blank inside its dollar signs.
+CODE = re.compile(r"(?ms)(^```.*?^```|`[^`\n]+`)")
+FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$\w])\$(?=[^\s$])([^$\n]+)(?<=\S)\$(?![\d$])", re.S)
+FORMULA_SIZE = 16  # points of an em while a formula is drawn; the page scales it
+SVG_COMMANDS = {
+    Outline.MOVETO: "M",
+    Outline.LINETO: "L",
+    Outline.CURVE3: "Q",
+    Outline.CURVE4: "C",
+    Outline.CLOSEPOLY: "Z",
 }
 log = logging.getLogger("mkdocs.hooks.headcount")  # a warning fails the strict build
 
@@ -53,13 +70,69 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Insert the key reference, and rewrite links to the repository."""
+    """Insert the key reference, draw the formulas, and rewrite links to the repository."""
     if page.file.src_uri == "reference/index.md":
         lines = [f"- [headcount.{name}]({name}.md): {text}" for name, text in PACKAGES.items()]
         markdown += "\n" + "\n".join(lines) + "\n"
     if page.file.src_uri == "configuration.md":
         markdown = markdown.replace(KEYS_MARKER, key_reference())
-    return rewrite_links(markdown, page.file.src_uri)
+    return rewrite_links(draw_formulas(markdown, page.file.src_uri), page.file.src_uri)
+
+
+def draw_formulas(markdown: str, page: str) -> str:
+    """Return the text of a page with its LaTeX formulas, ``$...$`` and ``$$...$$``, drawn as SVG.
+
+    matplotlib draws them, so the site needs no JavaScript and no network for mathematics.
+
+    Args:
+        markdown: the text.
+        page: its path in the site.
+    """
+
+    def draw(match: re.Match[str]) -> str:
+        displayed, inline = match.groups()
+        latex = " ".join((displayed or inline).split())
+        try:
+            svg = formula_svg(latex)
+        except ValueError as error:
+            log.warning(f"{page}: the formula {latex} cannot be drawn: {error}")
+            return match.group()
+        if displayed is None:
+            return svg
+        return f'<p style="overflow-x: auto; padding: 2px; text-align: center">{svg}</p>'
+
+    parts = CODE.split(markdown)
+    parts[::2] = [FORMULA.sub(draw, part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def formula_svg(latex: str) -> str:
+    """Return a formula as inline SVG, on the line of the text and in its color.
+
+    Raises:
+        ValueError: matplotlib's mathtext cannot read it.
+    """
+    font = FontProperties(math_fontfamily="cm")
+    outline = TextPath((0, 0), f"${latex}$", size=FORMULA_SIZE, prop=font)
+    box = outline.get_extents()
+
+    # SVG's axis of height points down.
+    commands = []
+    for points, code in outline.iter_segments(curves=True):
+        points[1::2] *= -1
+        numbers = "" if code == Outline.CLOSEPOLY else " ".join(f"{each:.2f}" for each in points)
+        commands.append(SVG_COMMANDS[code] + numbers)
+
+    view = f"{box.x0:.2f} {-box.y1:.2f} {box.width:.2f} {box.height:.2f}"
+    style = (
+        f"width: {box.width / FORMULA_SIZE:.3f}em; height: {box.height / FORMULA_SIZE:.3f}em; "
+        f"vertical-align: {box.y0 / FORMULA_SIZE:.3f}em; fill: currentColor; overflow: visible"
+    )
+    label = html.escape(latex)
+    return (
+        f'<svg role="img" aria-label="{label}" viewBox="{view}" style="{style}">'
+        f'<path d="{"".join(commands)}"/></svg>'
+    )
 
 
 def rewrite_links(markdown: str, page: str) -> str:

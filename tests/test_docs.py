@@ -4,6 +4,7 @@ import base64
 import importlib.util
 import json
 import logging
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -30,6 +31,27 @@ def test_every_key_is_in_the_reference(hooks: ModuleType) -> None:
     for name, *_, meaning in schema_rows():
         [row] = [row for row in reference.splitlines() if row.startswith(f"| `{name}` |")]
         assert meaning.replace("|", "\\|") in row
+
+
+def test_every_package_is_in_the_reference(hooks: ModuleType) -> None:
+    packages = {path.parent.name for path in (ROOT / "src/headcount").glob("*/__init__.py")}
+    assert packages - {"commands", "shipped"} | {"api", "hf"} == set(hooks.PACKAGES)
+
+
+def test_formulas_are_drawn(hooks: ModuleType, caplog: pytest.LogCaptureFixture) -> None:
+    drawn = hooks.draw_formulas(r"The score $\frac{q^\top k}{\sqrt{d}}$ is", "page.md")
+    assert re.fullmatch(r"The score <svg .*<path d=\"M[^<]+Z\"/></svg> is", drawn)
+    assert r'aria-label="\frac{q^\top k}{\sqrt{d}}"' in drawn and "currentColor" in drawn
+    assert hooks.draw_formulas("$$\na < b\n$$", "page.md").startswith("<p style=")
+
+    # Code and sums of money stay as they are.
+    for text in ("`$HOME`, `$a$`", "```bash\necho $a $b\n```", "$5 and $6", "a\\$b$"):
+        assert hooks.draw_formulas(text, "page.md") == text
+
+    # What cannot be drawn fails the strict build.
+    assert not caplog.records
+    assert hooks.draw_formulas(r"$\nonsense$", "page.md") == r"$\nonsense$"
+    assert "page.md: the formula" in caplog.text
 
 
 def test_links_to_the_repository(

@@ -33,11 +33,21 @@ app = typer.Typer(
 Args = Annotated[
     list[str],
     typer.Argument(
-        metavar="CONFIG... [KEY=VALUE...]", help="YAML files, merged left to right, then overrides"
+        metavar="CONFIG... [KEY=VALUE...]",
+        help="YAML files, of which a later one wins; then changes to single keys, such as "
+        "model.num_heads=8",
     ),
 ]
 Run = Annotated[
     Path, typer.Argument(metavar="RUN", help="a run folder, as printed by train, or an export")
+]
+HubRun = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN",
+        help="a run folder, as printed by train, or an export: a folder, or OWNER/NAME on the "
+        "Hugging Face hub",
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -115,12 +125,14 @@ def _load(args: list[str]) -> Config:
 def train(
     args: Args,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="start another run of the same config")
+        bool,
+        typer.Option("--fresh", help="start a new run, although there is one of the same config"),
     ] = False,
 ) -> None:
     """Train a summarizer, keep the best checkpoint, generate and score the test summaries.
 
-    The same command resumes an interrupted run.
+    All files are in a run folder, whose name is printed. The same command resumes an interrupted
+    run.
     """
     config = _load(args)
     from headcount.commands.train import train
@@ -133,16 +145,18 @@ def train(
     "- `headcount evaluate runs/docstrings-1 data.test_split=validation`\n\n"
     "- `headcount evaluate runs/docstrings-1 --shuffle-sources`\n\n"
     "- `headcount evaluate runs/docstrings-1 runs/docstrings-2 generation.strategy=mbr` writes "
-    "with both models, into runs/docstrings-1.ensemble-1"
+    "with both models, into runs/docstrings-1.ensemble-1\n\n"
+    "- `headcount evaluate OWNER/NAME` scores an export on the Hugging Face hub, into "
+    "NAME.evaluation-1"
 )
 def evaluate(
-    run: Run,
+    run: HubRun,
     args: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[RUN...] [KEY=VALUE...]",
-            help="further runs of the same tokenizer, an ensemble; then changes to the first "
-            "run's config",
+            help="further runs with the same tokenizer, which generate together with the first; "
+            "then changes to the first run's config",
         ),
     ] = None,
     out: Annotated[
@@ -157,22 +171,25 @@ def evaluate(
     shuffle_sources: Annotated[
         bool,
         typer.Option(
-            "--shuffle-sources", help="also score the summaries against those of other documents"
+            "--shuffle-sources",
+            help="also score each summary against the reference of another document: what style "
+            "alone earns",
         ),
     ] = False,
 ) -> None:
     """Generate and score the test summaries of a finished run again, with its best checkpoint.
 
-    Several runs average their next-token distributions.
+    Several runs are an ensemble: at each token, their probabilities are averaged.
     """
     others, overrides = compose.sort_arguments(args or [])
+    run = find_model(run)
     config = load_run_config(run, overrides)
     from headcount.commands.evaluate import evaluate
 
     evaluate(
         run,
         config,
-        others=[Path(other) for other in others],
+        others=[find_model(Path(other)) for other in others],
         out=out,
         shuffle_sources=shuffle_sources,
     )
@@ -185,9 +202,10 @@ def evaluate(
     "- `headcount baselines configs/data/scitldr.yaml 'evaluation.baselines=[lead-2,oracle-2]'`"
 )
 def baselines(args: Args) -> None:
-    """Score the extractive baselines and the human row on the test split.
+    """Score what needs no training: sentences of the document, and human summaries.
 
-    The extracts are lead, longest, random and oracle; human is one reference against the others.
+    lead-N is the first N sentences, longest-N and random-N are what they say, oracle-N those that
+    score best. human is one reference scored against the others.
     """
     config = _load(args)
     from headcount.commands.baselines import baselines
@@ -210,14 +228,14 @@ def compare(
         typer.Option(help="write where they differ to this file: a page (.html) or Markdown"),
     ] = None,
     metric: Annotated[
-        str, typer.Option(help="the score of an example that the report is about")
+        str, typer.Option(help="the score by which the report compares examples")
     ] = "rougeL",
 ) -> None:
     """Compare runs on the same test examples.
 
-    The first run with each of the others, with intervals and p-values. A report has scores by
-    length, copying and word frequency, n-grams that only one run writes, examples that one wins
-    most, the probability of improvement, and how far the summaries agree.
+    The first run is compared with each of the others, with intervals and p-values. A report shows
+    scores by length, copying and word frequency, n-grams that only one run writes, the examples
+    with the largest differences, the probability of improvement, and how far the summaries agree.
     """
     from headcount.commands.compare import compare
 
@@ -234,14 +252,17 @@ def heads(
     run: Run,
     args: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN...] [KEY=VALUE...]", help="further runs; then changes"),
+        typer.Argument(
+            metavar="[RUN...] [KEY=VALUE...]",
+            help="further runs to compare; then changes to the config",
+        ),
     ] = None,
 ) -> None:
     """Measure which heads of a finished run matter, and what they attend to.
 
-    Importance, ablation of each head, roles and pruning curves, with tables, pictures and findings
-    in RUN/heads-N. The same command resumes an interrupted analysis. Several runs, such as the
-    seeds of one model, are also compared.
+    RUN/heads-N gets the importance of each head, the loss without it, its role, and curves of
+    pruning, as tables, pictures and text. The same command resumes an interrupted analysis.
+    Several runs, such as the seeds of one model, are also compared.
     """
     others, overrides = compose.sort_arguments(args or [])
     runs = [run, *map(Path, others)]
@@ -269,18 +290,18 @@ def prune(
         typer.Option(
             "--keep",
             metavar="K",
-            help="number of heads to keep; with learned gates those that are open, if left out",
+            help="number of heads to keep; if left out, with learned gates, those that are open",
         ),
     ] = None,
     by: Annotated[
         Literal["gradient", "one_off", "confidence", "gates", "random"],
         typer.Option(
             "--by",
-            help="the order in which heads go; gates needs learned gates, all others but random "
-            "need headcount heads first",
+            help="how the heads to remove are chosen: by a score of headcount heads, which must "
+            "have run (gradient, one_off, confidence), by learned gates, or at random",
         ),
     ] = "one_off",
-    seed: Annotated[int, typer.Option("--seed", help="of a random order")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="seed of --by random")] = 0,
 ) -> None:
     """Remove the least important heads of a finished run for good, and score the smaller model."""
     config = load_run_config(run, args or [])
@@ -290,7 +311,7 @@ def prune(
 
 
 @app.command(
-    epilog="Examples:\n\n- `headcount summarize runs/docstrings-1` is a prompt\n\n"
+    epilog="Examples:\n\n- `headcount summarize runs/docstrings-1` asks for documents\n\n"
     "- `headcount summarize runs/docstrings-1 letter.txt --whole`\n\n"
     "- `cat notes.txt | headcount summarize runs/docstrings-1`\n\n"
     "- `headcount summarize runs/docstrings-1 documents.jsonl > summaries.jsonl`\n\n"
@@ -302,13 +323,14 @@ def prune(
     "- `headcount summarize OWNER/NAME letter.txt` with an export on the Hugging Face hub"
 )
 def summarize(
-    run: Run,
+    run: HubRun,
     args: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[RUN...] [FILE|-] [KEY=VALUE...]",
-            help="further runs of the same tokenizer, an ensemble; text, JSON, CSV, TSV, Parquet "
-            "or Arrow, - is standard input; then changes to the first run's config",
+            help="further runs with the same tokenizer, which generate together with the first; a "
+            "file of text, JSON, CSV, TSV, Parquet or Arrow, - is standard input; then changes to "
+            "the first run's config",
         ),
     ] = None,
     out: Annotated[
@@ -316,7 +338,7 @@ def summarize(
         typer.Option(
             "--out",
             metavar="OUT",
-            help="JSONL to write; the same command resumes an interrupted one",
+            help="a JSONL file to write; the same command resumes where it was interrupted",
         ),
     ] = None,
     whole: Annotated[
@@ -325,8 +347,8 @@ def summarize(
 ) -> None:
     """Summarize new documents.
 
-    Of text, a document a line, the output is a summary a line; of rows it is JSONL. Without a file
-    on a terminal it is a prompt.
+    A text file has a document on each line, and the output is a summary on each line. A file of
+    rows, such as CSV or JSONL, gives JSONL. Without a file, a terminal asks for documents.
     """
     named, overrides = compose.sort_arguments(args or [])
     run = find_model(run)
@@ -345,26 +367,36 @@ def summarize(
 @app.command(
     epilog="Examples:\n\n- `headcount page runs/docstrings-1`\n\n"
     "- `headcount page runs/docstrings-1 runs/docstrings-2 --out compared.html`\n\n"
-    "- `headcount page runs/docstrings-1 letters.jsonl generation.strategy=beam`"
+    "- `headcount page runs/docstrings-1 letters.jsonl generation.strategy=beam`\n\n"
+    "- `headcount page OWNER/NAME letters.jsonl` with an export on the Hugging Face hub"
 )
 def page(
     arguments: Annotated[
         list[str],
         typer.Argument(
             metavar="RUN [RUN] [FILE] [KEY=VALUE...]",
-            help="one or two runs, or exports; text or JSONL instead of test documents; changes",
+            help="one or two runs or exports, as folders or as OWNER/NAME on the Hugging Face "
+            "hub; a file of text or JSONL, instead of test documents; changes to the config",
         ),
     ],
     documents: Annotated[int, typer.Option("--documents", min=1, help="number of documents")] = 20,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="the file; page.html in the first run"),
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="the file to write; page.html in the first run if left out",
+        ),
     ] = None,
     heads_off: Annotated[
-        bool, typer.Option(help="generate the summaries without each head, layer and site")
+        bool,
+        typer.Option(
+            help="also show the summaries without each head, each layer and each kind of "
+            "attention; takes longer"
+        ),
     ] = True,
 ) -> None:
-    """Write one HTML file to look at: documents, summaries, attention, heads switched off.
+    """Write one HTML file that shows documents, their summaries, and what each head attends to.
 
     It needs no network and opens in any browser.
     """
@@ -383,23 +415,31 @@ def serve(
         list[str],
         typer.Argument(
             metavar="RUN [RUN] [FILE] [KEY=VALUE...]",
-            help="one or two runs, or exports; text or JSONL instead of test documents; changes",
+            help="one or two runs or exports, as folders or as OWNER/NAME on the Hugging Face "
+            "hub; a file of text or JSONL, instead of test documents; changes to the config",
         ),
     ],
-    port: Annotated[int, typer.Option("--port", help="0: any that is free")] = 8000,
+    port: Annotated[int, typer.Option("--port", help="the port; 0: any free one")] = 8000,
     host: Annotated[
         str | None,
-        typer.Option("--host", help="listen on this address; others than 127.0.0.1 need a token"),
+        typer.Option(
+            "--host", help="address to listen on; any but 127.0.0.1, this machine, needs a token"
+        ),
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option("--token", envvar="HEADCOUNT_TOKEN", help="that each request needs"),
+        typer.Option(
+            "--token", envvar="HEADCOUNT_TOKEN", help="a secret that each request must contain"
+        ),
     ] = None,
     documents: Annotated[
-        int, typer.Option("--documents", min=0, help="number of documents that are there at first")
+        int, typer.Option("--documents", min=0, help="number of documents to begin with")
     ] = 5,
 ) -> None:
-    """Serve the page of a run on this machine, with a text box and any heads off, until Ctrl-C."""
+    """Serve the page of a run on this machine until Ctrl-C, with a box for your own text.
+
+    Any heads can be switched off, and the summary is generated again.
+    """
     from headcount.commands.serve import serve
 
     serve(arguments, port=port, host=host, token=token, documents=documents)
@@ -413,9 +453,10 @@ def serve(
     "- `headcount attention runs/docstrings-1 'A long text.' --out a.npz` writes all blocks as "
     "arrays\n\n"
     "- `headcount attention runs/docstrings-1 --out a.npz --out a.png generation.strategy=beam`"
+    "\n\n- `headcount attention OWNER/NAME 'A long text.'` with an export on the Hugging Face hub"
 )
 def attention(
-    run: Run,
+    run: HubRun,
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
@@ -430,8 +471,8 @@ def attention(
     block: Annotated[
         str | None,
         typer.Option(
-            help="site and layer to draw, as encoder.0, decoder.1 or cross.3; the last layer's "
-            "attention to the document if left out"
+            help="what to draw: encoder, decoder or cross-attention and the layer, as in cross.3; "
+            "the last layer's attention to the document if left out"
         ),
     ] = None,
     out: Annotated[
@@ -439,8 +480,8 @@ def attention(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="png, svg or pdf: a picture of a block; npz: the arrays of all blocks; may be "
-            "repeated; RUN/attention.png if left out",
+            help="a file to write; png, svg or pdf: a picture; npz: the weights of all layers as "
+            "arrays; may be repeated; RUN/attention.png if left out",
         ),
     ] = None,
 ) -> None:
@@ -458,11 +499,15 @@ def attention(
 
 License = Annotated[
     str,
-    typer.Option("--license", metavar="ID", help="of the weights, as on the hub: mit, cc0-1.0"),
+    typer.Option(
+        "--license", metavar="ID", help="license of the weights, named as on the hub: mit, cc0-1.0"
+    ),
 ]
 Languages = Annotated[
     list[str] | None,
-    typer.Option("--language", metavar="CODE", help="of the summaries: en; may be repeated"),
+    typer.Option(
+        "--language", metavar="CODE", help="language of the summaries: en; may be repeated"
+    ),
 ]
 
 
@@ -495,14 +540,19 @@ def export(
 )
 def push(
     run: Run,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="of the model: OWNER/NAME")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="of the model on the hub: OWNER/NAME")
+    ],
     license: License = "unknown",
     language: Languages = None,
     private: Annotated[
         bool, typer.Option("--private", help="create it as a private model")
     ] = False,
 ) -> None:
-    """Export a finished run and push it to the Hugging Face hub, where a token is configured."""
+    """Export a finished run and push it to the Hugging Face hub.
+
+    It needs a token of your account, which `hf auth login` or the variable HF_TOKEN sets.
+    """
     from headcount.commands.export import CardFacts
     from headcount.commands.push import push
 
@@ -529,13 +579,13 @@ def init(
 @app.command(
     epilog="Examples:\n\n- `headcount data configs/data/dialogsum.yaml`\n\n"
     "- `headcount data configs/data/xsum.yaml tokenizer.vocabulary_size=16000`\n\n"
-    "- `headcount data configs/docstrings.yaml data.path=all.jsonl data.validation_split=null "
-    "data.test_split=null`"
+    "- `headcount data configs/docstrings.yaml configs/data/one_file.yaml data.path=all.jsonl`"
 )
 def data(args: Args) -> None:
     """Prepare a data set and print what is in it.
 
-    Sizes, lengths, novelty, repeats and dropped rows.
+    Sizes, lengths, texts that are cut, the share of new words in the summaries, repeated and
+    dropped rows.
     """
     config = _load(args)
     from headcount.commands.data import data
@@ -548,12 +598,15 @@ def data(args: Args) -> None:
     "- `headcount config --schema`"
 )
 def config(
-    args: Annotated[list[str] | None, typer.Argument(metavar="CONFIG... [KEY=VALUE...]")] = None,
+    args: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="CONFIG... [KEY=VALUE...]", help="as for headcount train"),
+    ] = None,
     schema: Annotated[
-        bool, typer.Option("--schema", help="every key with its type, default and meaning")
+        bool, typer.Option("--schema", help="print every key with its type, default and meaning")
     ] = False,
 ) -> None:
-    """Print the resolved config, or with --schema every key there is."""
+    """Print the config that some files and changes give, or with --schema every key there is."""
     from headcount.commands.config import config
 
     config(args or [], schema=schema)
@@ -564,7 +617,11 @@ def config(
     "- `headcount model configs/docstrings.yaml configs/model/gpt.yaml model.num_kv_heads=1`"
 )
 def model(args: Args) -> None:
-    """Print the model as a table: heads and parameters by attention site, FLOPs and cache."""
+    """Print a model as a table, without training it.
+
+    Heads and parameters of the encoder, the decoder and the cross-attention, FLOPs of a step, and
+    the memory of the cache in generation.
+    """
     config = _load(args)
     from headcount.commands.model import describe
 
@@ -589,13 +646,13 @@ def ablate(
     ],
     only: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE...]", help="only the cells that have these values"),
+        typer.Argument(metavar="[KEY=VALUE...]", help="train only the cells with these values"),
     ] = None,
     where: Annotated[
         Literal["local", "slurm", "wandb"],
         typer.Option(
-            help="on this machine, as a SLURM job array, or by agents of a W&B sweep, which is "
-            "registered"
+            help="who trains: this machine, a SLURM job array, or agents of a W&B sweep, which "
+            "this command registers"
         ),
     ] = "local",
     workers: Annotated[
@@ -614,10 +671,10 @@ def ablate(
         ),
     ] = None,
     retry: Annotated[
-        bool, typer.Option("--retry", help="train again also what failed before")
+        bool, typer.Option("--retry", help="also train cells that have failed before")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="print what it would take, and start nothing")
+        bool, typer.Option("--dry-run", help="print what would be trained, and start nothing")
     ] = False,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="a few steps of each cell, in a folder of its own")
@@ -634,15 +691,20 @@ def ablate(
     ] = False,
     budget: Annotated[
         float | None,
-        typer.Option(min=0, metavar="HOURS", help="of --until-decided: add no seeds beyond this"),
+        typer.Option(
+            min=0,
+            metavar="HOURS",
+            help="with --until-decided: hours of training after which no seeds are added",
+        ),
     ] = None,
     expect: Annotated[
         str | None, typer.Option("--expect", hidden=True, help="fingerprint of the study")
     ] = None,
 ) -> None:
-    """Train every cell of a study that is not yet finished; the same command resumes.
+    """Train all cells of a study, one for each setting and seed.
 
-    The exit status is 0 if all cells are finished.
+    The same command resumes: it trains what is not finished. The exit status is 0 if all cells are
+    finished.
     """
     from headcount.commands.ablate import ablate
 
@@ -673,7 +735,9 @@ def report(
     ],
     args: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[tracking.KEY=VALUE...]", help="of the report's own W&B run"),
+        typer.Argument(
+            metavar="[tracking.KEY=VALUE...]", help="settings of the report's own W&B run"
+        ),
     ] = None,
     smoke: Annotated[
         bool, typer.Option("--smoke", help="report the cells of ablate --smoke")

@@ -1,5 +1,6 @@
 """An export goes to a stand-in for the hub and comes back."""
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,18 +40,33 @@ def test_a_pushed_run_summarizes_by_its_id(
     _, head, body = files["README.md"].decode().split("---\n", 2)
     assert yaml.safe_load(head)["license"] == "mit" and body.startswith("\n# two-heads\n")
 
-    def summarize(run: str) -> str:
-        (tmp_path / "in.txt").write_text("Ada: Good day.\n")
-        monkeypatch.setattr(sys, "argv", ["headcount", "summarize", run, "in.txt"])
+    def type_in(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["headcount", *arguments])
         with pytest.raises(SystemExit) as exit:
             cli.main()
         out, err = capsys.readouterr()
         assert exit.value.code == 0, err
         return out
 
-    assert summarize("owner/two-heads") == summarize(str(finished_run))
+    (tmp_path / "in.txt").write_text("Ada: Good day.\n")
+    of_hub = type_in("summarize", "owner/two-heads", "in.txt")
+    assert of_hub == type_in("summarize", str(finished_run), "in.txt")
     found = headcount.load_run("owner/two-heads").summarize(["Ada: Good day."])
     assert found == headcount.load_run(finished_run).summarize(["Ada: Good day."])
+
+    # What the commands write is in the current folder, and the hub's cache stays as it is.
+    cached = sorted((tmp_path / "hub-cache").rglob("*"))
+    type_in("attention", "owner/two-heads", "Ada: Good day.")
+    type_in("page", "owner/two-heads", "--documents", "1", "--no-heads-off")
+    type_in("evaluate", "owner/two-heads")
+    assert Path("attention.png").is_file()
+    assert "two-heads" in Path("page.html").read_text(encoding="utf-8")
+    scores = [
+        json.loads((folder / "scores.json").read_text())["systems"]["model"]
+        for folder in (Path("two-heads.evaluation-1"), finished_run)
+    ]
+    assert scores[0] == scores[1]
+    assert sorted((tmp_path / "hub-cache").rglob("*")) == cached
 
     # What was downloaded is used when the hub is gone.
     asked = len(hub.requests)

@@ -27,6 +27,7 @@ REAL = {
     "billsum": (("train", "test", "ca_test"), {"text": TEXT, "summary": "news", "title": "t"}),
     "arxiv": (THREE, {"article": TEXT, "abstract": "news"}),
     "gigaword": (THREE, {"document": TEXT, "summary": "news"}),
+    "one_file": (("train",), {"document": TEXT, "summary": "news"}),
 }
 
 
@@ -56,10 +57,8 @@ def test_reads_the_real_columns(name: str, tmp_path: Path) -> None:
     pairs, origin = load_splits(local, roles)
     assert pairs["test"].documents[0] == ("\n".join(LINES) if name == "scitldr" else TEXT)
     assert pairs["test"].references[0] == (["news", "olds"] if name == "scitldr" else ["news"])
-    assert (
-        len(pairs["validation"]) == (2 if name == "billsum" else 5)
-        and not origin["test"]["dropped"]
-    )
+    assert len(pairs["validation"]) == (5 if data.validation_split else 2)
+    assert not origin["test"]["dropped"]
 
 
 @pytest.mark.parametrize("name", ["dialogsum", "scitldr"])

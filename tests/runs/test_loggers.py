@@ -94,6 +94,18 @@ def test_mlflow_continues_its_run(small, tmp_path: Path) -> None:
         train(small(*STEPS, "loggers.mlflow=true", "loggers.mlflow_uri=odd:/x"))
 
 
+def test_a_password_in_the_address_is_not_shown(small, tmp_path: Path) -> None:
+    config = small("loggers.mlflow=true", "loggers.mlflow_uri='odd://me:p@ss@host:5000/x'")
+    with (
+        pytest.raises(
+            ConfigError, match=r"^loggers.mlflow_uri=odd://\*\*\*@host:5000/x: "
+        ) as error,
+        start_loggers(config, tmp_path, {}, 0),
+    ):
+        pass
+    assert "p@ss" not in str(error.value)
+
+
 def test_a_damaged_id_of_mlflow_is_one_line(small, tmp_path: Path) -> None:
     (tmp_path / "mlflow_id").write_bytes(b"\xff")
     with (

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from headcount.errors import ConfigError
-from headcount.runs.model_hub import find_model
+from headcount.runs.model_hub import find_model, hub_name, path_beside
 
 
 def never(*_: Any, **__: Any) -> None:
@@ -48,3 +48,12 @@ def test_what_is_no_export_is_named(
             find_model(Path("owner/model@v2"))
     assert (asked["name"], asked["revision"]) == ("owner/model", "v2")
     assert "README.md" in asked["allow_patterns"]
+
+
+def test_files_about_a_model_of_the_hub_are_in_the_current_folder(tmp_path: Path) -> None:
+    cached = tmp_path / "models--owner--two--heads" / "snapshots" / "0123abc"
+    assert hub_name(cached) == "two--heads"
+    assert path_beside(cached, "page.html") == Path("page.html")
+    for folder in (tmp_path / "runs" / "a-1", tmp_path / "snapshots" / "0123abc", Path("a")):
+        assert hub_name(folder) is None
+        assert path_beside(folder, "page.html") == folder / "page.html"

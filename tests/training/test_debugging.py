@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, DeviceStatsMonitor
 
 import headcount
 from headcount.commands.train import train
@@ -43,6 +43,27 @@ def test_the_profile_is_printed(profiler: str, small, caplog: pytest.LogCaptureF
     train(small(*SHORT, f"trainer.profiler={profiler}"))
     assert "FIT Profiler Report" in caplog.text and "run_training_batch" in caplog.text
     assert "Summarizer.optimizer_step" in caplog.text
+
+
+def test_a_fast_run_has_the_callbacks_of_the_config(
+    small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So one that fails is found in the first second."""
+    pytest.importorskip("psutil", reason="needs headcount[device-stats]")
+    trainers = []
+
+    def remember(self: pl.Trainer, *_: Any, **__: Any) -> None:
+        trainers.append(self)
+
+    recorder = Recorder()
+    monkeypatch.setattr(pl.Trainer, "predict", remember)
+    wanted = ["learning_rate", "gradient_norm", "device_stats"]
+    overrides = [f"callbacks.{name}=true" for name in wanted]
+    train(small("trainer.fast_dev_run=true", *overrides), callbacks=[recorder])
+    assert recorder.trained
+    logged = trainers[0].callback_metrics
+    assert {"train/learning_rate", "train/gradient_norm"} <= set(logged)
+    assert any(isinstance(each, DeviceStatsMonitor) for each in trainers[0].callbacks)
 
 
 def test_the_layers_are_printed(small, capsys: pytest.CaptureFixture[str]) -> None:

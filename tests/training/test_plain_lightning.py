@@ -60,6 +60,37 @@ def test_a_checkpoint_is_all_that_is_needed(learned: tuple[Path, Config], tmp_pa
     assert all(torch.equal(module.state_dict()[name], weights[name]) for name in weights)
 
 
+def test_a_checkpoint_is_loaded_in_the_precision_of_training(
+    small: Callable[..., Config], tmp_path: Path
+) -> None:
+    """``generation.precision`` is for generation: whoever continues training wants all digits."""
+    config = small("generation.precision=bfloat16")
+    module = headcount.build_module(config, headcount.build_data(config))
+    module.configure_model()
+    content: dict[str, Any] = {"state_dict": module.state_dict(), "global_step": 1}
+    module.on_save_checkpoint(content)
+    torch.save(content, tmp_path / "some.ckpt")
+    loaded = Summarizer.load_from_checkpoint(tmp_path / "some.ckpt")
+    for name, weight in module.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], weight) and weight.dtype == torch.float32
+
+
+def test_a_time_limit_is_all_that_ends_a_training(
+    small: Callable[..., Config], recwarn: pytest.WarningsRecorder
+) -> None:
+    """The cosine then has no end, which a warning says once."""
+    config = small("optimizer.schedule=cosine", "optimizer.warmup_steps=1")
+    data = headcount.build_data(config)
+    module = headcount.build_module(config, data)
+    trainer = plain_trainer(max_time={"seconds": 2}, limit_val_batches=0)
+    trainer.fit(module, data)
+    assert trainer.global_step > 1
+    [group] = trainer.optimizers[0].param_groups[-1:]
+    assert group["lr"] == group["initial_lr"]
+    messages = [str(each.message) for each in recwarn]
+    assert sum("optimizer.schedule=cosine has no end" in message for message in messages) == 1
+
+
 def test_checkpoints_that_lack_the_tokenizer(learned: tuple[Path, Config], tmp_path: Path) -> None:
     """Those of earlier versions have it in their run folder."""
     run, _ = learned

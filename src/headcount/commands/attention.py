@@ -13,6 +13,7 @@ from headcount.heads.attention_maps import AttentionMap, document_part, maps_of_
 from headcount.plot_style import save_figure
 from headcount.runs.files import name_unwritable
 from headcount.runs.folder import RunFile
+from headcount.runs.model_hub import path_beside
 from headcount.terminal import print_line
 from headcount.training.attention_plot import Axis, draw_attention
 from headcount.training.ensemble import load_summarizer
@@ -42,13 +43,14 @@ def attention(
         block: the attention block to draw, as ``encoder.0``; None: the last layer's attention to
             the document.
         outs: files to write; the suffix says what: a picture of one block (png, svg, pdf), or the
-            weights of all blocks (npz). None: ``attention.png`` in the run.
+            weights of all blocks (npz). None: ``attention.png`` in the run, or in the
+            current folder for a model of the hub.
 
     Raises:
         ConfigError: there is no such example, block or format, or the run is not complete.
         RunError: a file cannot be written.
     """
-    outs = list(outs) or [run / RunFile.ATTENTION_PICTURE]
+    outs = list(outs) or [path_beside(run, RunFile.ATTENTION_PICTURE)]
     for out in outs:
         if out.suffix not in (*PICTURES, ARRAYS):
             kinds = ", ".join(kind.removeprefix(".") for kind in (*PICTURES, ARRAYS))

@@ -33,6 +33,7 @@ from headcount.runs.folder import (
     lock_folder,
     stable_path,
 )
+from headcount.runs.model_hub import hub_name
 from headcount.runs.partial_predictions import PartialPredictions
 from headcount.runs.scores import write_results
 from headcount.runs.wandb_tracking import how_to_send, log_report, log_summaries, track
@@ -71,11 +72,12 @@ def evaluate(
     """Generate and score the test summaries of a run again, or those of several runs as an
     ensemble.
 
-    The folder is ``RUN/evaluation-N``; for an ensemble ``RUN.ensemble-N``, next to the first run.
-    Resumes an interrupted evaluation of the same config and runs; otherwise starts a new folder.
+    The folder is ``RUN/evaluation-N``; for an ensemble ``RUN.ensemble-N``, next to the first run;
+    for a model of the hub ``NAME.evaluation-N`` in the current folder. Resumes an interrupted
+    evaluation of the same config and runs; otherwise starts a new folder.
 
     Args:
-        run: the run folder.
+        run: a run folder or an export.
         config: the run's config, perhaps changed. It also names the data.
         others: further runs; their next-token distributions are averaged with those of the first.
         out: another folder to write into.
@@ -107,7 +109,7 @@ def evaluate(
         folder = start_other_ranks(trainer, locked)
         if trainer.is_global_zero:
             write_atomically(folder / RunFile.CONFIG, to_yaml(config))
-            if others or out is not None:
+            if others or out is not None or hub_name(run) is not None:
                 names = relative_names(runs, folder)
                 write_atomically(folder / RunFile.MODELS, json.dumps(names, indent=2))
 
@@ -167,20 +169,27 @@ def _lock_evaluation(
         locks.enter_context(lock_folder(out))
         return out
 
-    # An evaluation is within its run; that of an ensemble is next to its first run.
-    parent = runs[0]
-    name = "evaluation"
-    if len(runs) > 1:
-        first = runs[0].resolve()
+    # An evaluation is within its run; that of an ensemble is next to its first run; that of a
+    # model of the hub is in the current folder.
+    is_ensemble = len(runs) > 1
+    kind = "ensemble" if is_ensemble else "evaluation"
+    first = runs[0].resolve()
+    if of_hub := hub_name(runs[0]):
+        parent = Path.cwd()
+        name = f"{of_hub}.{kind}"
+    elif is_ensemble:
         parent = first.parent
-        name = f"{first.name}.ensemble"
+        name = f"{first.name}.{kind}"
+    else:
+        parent = runs[0]
+        name = kind
 
     # Resume an interrupted one.
     for config_file in parent.glob(f"{glob.escape(name)}-*/{RunFile.CONFIG}"):
         folder = config_file.parent
         if (folder / RunFile.SCORES).exists() or differences(folder, config):
             continue
-        if len(runs) > 1 and not _is_of_runs(folder, runs):
+        if parent != runs[0] and not _is_of_runs(folder, runs):
             continue
         # A ConfigError means that another process works on it.
         with suppress(ConfigError), ExitStack() as own_locks:

@@ -22,6 +22,7 @@ from headcount.page.payload import Page, PageRun, make_page, steps_of, take, wit
 from headcount.runs.checkpoint import check_unchanged, load_checkpoint
 from headcount.runs.files import write_atomically
 from headcount.runs.folder import RunFile, load_run_config
+from headcount.runs.model_hub import find_model, hub_name, path_beside
 from headcount.terminal import make_console, print_line
 from headcount.training.callbacks.progress import bar
 from headcount.training.module import Summarizer
@@ -37,11 +38,12 @@ def page(
     """Write a page of one or two runs.
 
     Args:
-        arguments: run folders or exports, at most one file of documents, and ``KEY=VALUE`` changes
-            to the configs of the runs.
+        arguments: run folders, exports or ids of the hub, at most one file of documents, and
+            ``KEY=VALUE`` changes to the configs of the runs.
         documents: number of documents: of a fixed random sample of the test split, or the first
             ones of the file.
-        out: the file to write; None: ``page.html`` in the first run.
+        out: the file to write; None: ``page.html`` in the first run, or for a model of the hub in
+            the current folder.
         heads_off: also write the summaries without each head.
 
     Raises:
@@ -56,7 +58,7 @@ def page(
         content = make_page(
             pairs, runs, with_heads_off=heads_off, after_each=lambda: progress.advance(task)
         )
-    path = out or folders[0] / RunFile.PAGE
+    path = out or path_beside(folders[0], RunFile.PAGE)
     save_page(content, path)
     print_line(f"page: {path} ({path.stat().st_size / 1e6:.1f} MB), opens in any browser")
 
@@ -107,11 +109,21 @@ def sort_runs(arguments: Sequence[str]) -> tuple[list[Path], str | None, list[st
     """Return the run folders among the arguments, the file of documents, if there is one, and the
     overrides.
 
+    Exports of the Hugging Face hub, named by their ids, are downloaded.
+
     Raises:
-        ConfigError: there is no run, or more than two, or more than one file.
+        ConfigError: there is no run, or more than two, or more than one file; or the hub has no
+            such export.
     """
-    folders = [Path(each) for each in arguments if _is_folder(each)]
-    files, overrides = sort_arguments([each for each in arguments if not _is_folder(each)])
+    folders = []
+    others = []
+    for argument in arguments:
+        folder = _find_folder(argument)
+        if folder is None:
+            others.append(argument)
+        else:
+            folders.append(folder)
+    files, overrides = sort_arguments(others)
     if not folders:
         first = files[0] if files else "page"
         raise ConfigError(f"{first}: not a run folder; legal: RUN [RUN] [FILE] [KEY=VALUE...]")
@@ -122,11 +134,18 @@ def sort_runs(arguments: Sequence[str]) -> tuple[list[Path], str | None, list[st
     return folders, files[0] if files else None, overrides
 
 
-def _is_folder(argument: str) -> bool:
+def _find_folder(argument: str) -> Path | None:
+    """Return the folder that an argument names, which may be one of the hub; None for others."""
+    path = Path(argument)
     try:
-        return Path(argument).is_dir()
+        if path.is_dir():
+            return path
+        if "=" in argument:
+            return None
+        found = find_model(path)
     except (OSError, ValueError):  # too long a name, or a NUL in it
-        return False
+        return None
+    return None if found == path else found
 
 
 def load_page_run(folder: Path, overrides: Sequence[str]) -> PageRun:
@@ -140,7 +159,8 @@ def load_page_run(folder: Path, overrides: Sequence[str]) -> PageRun:
     summarizer = Summarizer(config, load_tokenizer(folder / RunFile.TOKENIZER))
     summarizer.load_weights(load_checkpoint(folder, "best")["state_dict"])
     summarizer.to("cuda" if torch.cuda.is_available() else "cpu")
-    return PageRun(name=folder.resolve().name, summarizer=summarizer.eval(), folder=folder)
+    name = hub_name(folder) or folder.resolve().name
+    return PageRun(name=name, summarizer=summarizer.eval(), folder=folder)
 
 
 def read_pairs(runs: Sequence[PageRun], file: str | None, documents: int) -> Pairs:

@@ -15,6 +15,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers.logger import DummyLogger
 
 from headcount.commands.evaluate import score_test
 from headcount.commands.page import write_attention_page
@@ -167,8 +168,13 @@ def _fast_dev_run(config: Config, rank_trainer: pl.Trainer, callbacks: Sequence[
     data.setup()
     summarizer = Summarizer(config, data.tokenizer)
     summarizer.initial_weights = read_initial_weights(config, data.tokenizer)
-    ours = [TrainingProgress(console), *averaging(config, rank_trainer)]
-    trainer = make_trainer(config, loggers=[], callbacks=[*ours, *callbacks])
+    ours = [
+        TrainingProgress(console),
+        *averaging(config, rank_trainer),
+        *monitors(config, is_first_rank=rank_trainer.is_global_zero),
+    ]
+    # Callbacks that log want a logger. This one writes nothing.
+    trainer = make_trainer(config, loggers=[DummyLogger()], callbacks=[*ours, *callbacks])
     with rejections_as_config_errors():
         trainer.fit(summarizer, data)
         trainer.predict(summarizer, data)

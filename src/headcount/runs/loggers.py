@@ -4,6 +4,7 @@ TensorBoard and MLflow are Lightning's own loggers. Their packages are extras.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -114,7 +115,13 @@ def _mlflow(settings: LoggersConfig, folder: Path) -> MLFlowLogger:
         run_id = logger.run_id
     except Exception as error:  # of MLflow, its stores and its servers
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConfigError(f"loggers.mlflow_uri={uri}: MLflow cannot log there: {reason}") from None
+        message = f"loggers.mlflow_uri={uri}: MLflow cannot log there: {reason}"
+        raise ConfigError(hide_passwords(message)) from None
     assert run_id is not None
     write_atomically(identifier, run_id)
     return logger
+
+
+def hide_passwords(text: str) -> str:
+    """Return a text with ``***`` for the user and the password in each address."""
+    return re.sub(r"(?<=://)[^/\s]*@", "***@", text)

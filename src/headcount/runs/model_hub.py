@@ -41,3 +41,24 @@ def find_model(name: Path) -> Path:
     if not (Path(folder) / RunFile.WEIGHTS).is_file():
         raise ConfigError(f"{name}: on the hub, but no export; legal: what headcount push made")
     return Path(folder)
+
+
+def hub_name(folder: Path) -> str | None:
+    """Return the name, without its owner, of a model that ``find_model`` has downloaded.
+
+    The hub's cache names its folders ``models--OWNER--NAME/snapshots/COMMIT``. None for any other
+    folder.
+    """
+    model = folder.parent.parent.name
+    if folder.parent.name != "snapshots" or not model.startswith("models--"):
+        return None
+    return model.split("--", 2)[-1]
+
+
+def path_beside(folder: Path, file: str) -> Path:
+    """Return where a command writes a file about a model, if the user does not say.
+
+    It is in the model's folder. For a model of the hub it is the current folder, so that the hub's
+    cache holds only what was downloaded.
+    """
+    return folder / file if hub_name(folder) is None else Path(file)

@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from matplotlib.figure import Figure
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.strategies import FSDPStrategy
@@ -127,7 +128,8 @@ class Summarizer(pl.LightningModule):
         """Load a checkpoint: the config, the tokenizer and the weights are in it.
 
         As in Lightning the module is in training mode: a Trainer changes that where it must, and
-        ``eval()`` does elsewhere. A file with a SHA-256 beside it is verified. No code in a file
+        ``eval()`` does elsewhere. Its weights are fp32, whatever ``generation.precision`` is, so
+        that training can continue. A file with a SHA-256 beside it is verified. No code in a file
         is run.
 
         Args:
@@ -153,11 +155,20 @@ class Summarizer(pl.LightningModule):
             tokenizer = load_tokenizer(folder / RunFile.TOKENIZER)
 
         summarizer = cls(config, tokenizer)
-        summarizer.load_weights(content["state_dict"])
+        summarizer.load_trained_weights(content["state_dict"])
         return summarizer.to(map_location or "cpu")
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
         """Load trained weights for generation, in the precision of ``generation.precision``.
+
+        Raises:
+            ConfigError: as ``load_trained_weights`` does.
+        """
+        self.load_trained_weights(weights)
+        self.to(getattr(torch, self.config.generation.precision))
+
+    def load_trained_weights(self, weights: dict[str, Tensor]) -> None:
+        """Load trained weights, from which training can continue.
 
         Raises:
             ConfigError: they belong to another model, or memory cannot hold it.
@@ -179,8 +190,7 @@ class Summarizer(pl.LightningModule):
                 f"these weights are not of the model that the config describes: {reason}"
             ) from None
 
-        # For generation: precision, and gates that stay.
-        self.to(getattr(torch, self.config.generation.precision))
+        # Gates that stay, for generation.
         if self.gates is not None:
             self.gates.set_gates(self.model, random=False)
 
@@ -319,10 +329,25 @@ class Summarizer(pl.LightningModule):
             # The number of steps is asked for after the first step and not before. Under a budget
             # of epochs Lightning sets up the training data to answer, which must not happen before
             # a resumed run's position is restored.
-            total_steps = int(self.trainer.estimated_stepping_batches) if step else 1
+            total_steps = self._total_steps() if step else 1
             return staged_learning_rate_factor(step, plan, total_steps)
 
         return factor
+
+    def _total_steps(self) -> float:
+        """Return the number of steps of the training; infinite where only time ends it, or where
+        the epochs of a loader without a length do."""
+        steps = self.trainer.estimated_stepping_batches
+        return math.inf if steps < 0 else steps
+
+    def on_train_start(self) -> None:
+        """Warn if the learning rate will not fall, because nobody knows where the end is."""
+        schedule = self.config.stage_plan[-1][1].schedule
+        if schedule == "cosine" and math.isinf(self._total_steps()):
+            rank_zero_warn(
+                "optimizer.schedule=cosine has no end without a number of steps: the learning "
+                "rate stays at its peak after the warm-up; set max_steps or max_epochs"
+            )
 
     # Validation and test
 
@@ -601,13 +626,13 @@ def token_accuracy(output: ModelOutput, targets_M: Tensor) -> Tensor:
 
 
 def learning_rate_factor(
-    step: int, schedule: Schedule, warmup_steps: int, total_steps: int
+    step: int, schedule: Schedule, warmup_steps: int, total_steps: float
 ) -> float:
     """Return the learning rate at a step as a share of its peak: a linear warm-up, then the
     schedule.
 
     ``inverse_sqrt`` is that of Vaswani et al. 2017, section 5.3. ``cosine`` falls to zero
-    (Loshchilov and Hutter 2017).
+    (Loshchilov and Hutter 2017). If the number of steps is infinite, it does not fall.
     """
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
@@ -620,7 +645,7 @@ def learning_rate_factor(
 
 
 def staged_learning_rate_factor(
-    step: int, plan: Sequence[tuple[int, StageConfig]], total_steps: int
+    step: int, plan: Sequence[tuple[int, StageConfig]], total_steps: float
 ) -> float:
     """Return the learning rate at a step of a training in stages, as a share of the optimizer's.
 
