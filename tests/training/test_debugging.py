@@ -16,6 +16,7 @@ from headcount.commands.train import train
 from headcount.training.module import Summarizer
 
 pytestmark = pytest.mark.usefixtures("unpictured")
+EVERY_STEP = ["trainer.log_every_n_steps=1"]
 SHORT = ["trainer.max_steps=2", "evaluation.baselines=[]", "evaluation.validation_examples=2"]
 
 
@@ -59,7 +60,7 @@ def test_a_fast_run_has_the_callbacks_of_the_config(
     monkeypatch.setattr(pl.Trainer, "predict", remember)
     wanted = ["learning_rate", "gradient_norm", "device_stats"]
     overrides = [f"callbacks.{name}=true" for name in wanted]
-    train(small("trainer.fast_dev_run=true", *overrides), callbacks=[recorder])
+    train(small("trainer.fast_dev_run=true", *EVERY_STEP, *overrides), callbacks=[recorder])
     assert recorder.trained
     logged = trainers[0].callback_metrics
     assert {"train/learning_rate", "train/gradient_norm"} <= set(logged)
