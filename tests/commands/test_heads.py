@@ -114,6 +114,7 @@ def test_several_runs_are_compared(small, unpictured, capsys) -> None:
     folder = compare_heads({run: run_config(run) for run in runs})
     assert folder == runs[0] / "heads-comparison-1"
     assert "sorted importances" in (folder / "comparison.md").read_text()
+    assert "removable share" in (folder / "comparison.csv").read_text()
     assert "2 runs compared" in capsys.readouterr().out
     assert all((run / "heads-1" / "findings.md").exists() for run in runs)
 

@@ -49,6 +49,34 @@ def test_a_page_of_a_run_and_of_a_file(
     assert [each["id"] for each in content["documents"]] == ["<b>", "3"]
 
 
+def test_summaries_without_a_head_are_those_of_summarize(
+    small, tmp_path: Path, unpictured: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For each head, layer and site: the page's precomputed summaries, and those of the command
+    with the same heads off."""
+    run = tmp_path / "run"
+    train(small(f"run.folder={run}", "optimizer.learning_rate=0.05", "trainer.max_steps=60"))
+    Path("in.txt").write_text("Ada: Good day.\nBen: I would like a pear.\n")
+    page([str(run), "in.txt"], documents=2)
+    [described] = read_page(run / "page.html")["runs"]
+    written = [each["summary"] for each in described["documents"]]
+
+    changed = 0
+    for number, heads in enumerate(described["sets"]):
+        capsys.readouterr()
+        off = f"generation.heads_off=[{','.join(heads)}]"
+        summarize(run, load([config_file(run)], [off]), "in.txt")
+        expected = capsys.readouterr().out.splitlines()
+        assert [each["off"][number][0] for each in described["documents"]] == expected, heads
+        changed += expected != written
+    assert changed > 1
+
+    # A page of the model without heads shows their summaries, too.
+    page([str(run), "in.txt", off], documents=2, out=tmp_path / "off.html", heads_off=False)
+    [without] = read_page(tmp_path / "off.html")["runs"]
+    assert [each["summary"] for each in without["documents"]] == expected
+
+
 def test_mistakes_are_one_line(run: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n \n")
     for arguments, message in (
@@ -66,6 +94,15 @@ def test_mistakes_are_one_line(run: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=re.escape(message)):
             page(arguments, documents=2)
     assert not (run / "page.html").exists()
+
+
+def test_nothing_is_written_through_a_link(run: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.html"
+    outside.write_text("mine")
+    (run / "page.html").symlink_to(outside)
+    with pytest.raises(ConfigError, match=r"page.html: leads out of"):
+        page([str(run)], documents=2)
+    assert outside.read_text() == "mine"
 
 
 def test_runs_are_folders_whatever_their_names_hold(run: Path) -> None:

@@ -256,6 +256,29 @@ def test_a_config_edited_at_random_is_loaded_or_refused_in_a_line(
     check_config(text, tmp_path / "x.yaml")
 
 
+def test_heads_that_are_off_are_heads_of_the_model() -> None:
+    pruned = "model.head_mask={decoder: [[1, 0, 0, 1], [0, 0, 0, 0]]}"
+    layers = ["model.encoder_layers=1", "model.decoder_layers=2", pruned]
+    config = load([], [*layers, "generation.heads_off=[encoder.0.3,decoder.0.1,cross.1.0]"])
+    assert config.generation.heads_off == ["encoder.0.3", "decoder.0.1", "cross.1.0"]
+    names = ["encoder.1.0", "encoder.0.4", "decoder.0.2", "decoder.1.0", "cross.2.0", "cross.0"]
+    names += ["cross.0.-1", "other.0.0", "cross.0.0.0", "''", f"cross.0.{'1' * 5000}"]
+    for name in names:
+        with pytest.raises(
+            ConfigError, match="^generation.heads_off=[^\n]*: the model has no such"
+        ):
+            load([], [*layers, f"generation.heads_off=[{name}]"])
+    with pytest.raises(ConfigError, match="sites decoder$"):
+        load(
+            [],
+            [
+                "model.architecture=gpt",
+                "model.encoder_layers=0",
+                "generation.heads_off=[cross.0.0]",
+            ],
+        )
+
+
 @pytest.mark.parametrize(
     "override",
     [

@@ -6,25 +6,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from headcount.heads.across import (
-    across_findings,
-    across_markdown,
-    compare_runs,
-    draw_profiles,
-    sorted_importances,
-    spread,
-)
+from headcount.heads.across import Compared, compare_runs, sorted_importances
 from headcount.heads.analysis import Analysis, analyse
 from headcount.heads.roles import RoleScore
 from tests.heads.test_analysis import make_evaluator
 
 HELD = RoleScore(score=0.6, expected=0.1, p=0.0001, corrected_p=0.01)
-
-
-@pytest.fixture
-def analysis(small: Callable, tmp_path: Path) -> Analysis:
-    found = analyse(make_evaluator(small, tmp_path))
-    return replace(found, heads=[replace(result, roles={}) for result in found.heads])
 
 
 def with_importances(analysis: Analysis, values: list[float]) -> Analysis:
@@ -35,61 +22,90 @@ def with_importances(analysis: Analysis, values: list[float]) -> Analysis:
     return replace(analysis, heads=heads)
 
 
-def test_heads_are_compared_by_rank_and_not_by_index(analysis: Analysis) -> None:
-    one = with_importances(analysis, [0.1, 0.9, 0.2, 0.8, 0.3, 0.7])
-    other = with_importances(analysis, [0.9, 0.1, 0.8, 0.2, 0.7, 0.3])
-    assert sorted_importances(one)["encoder.0"].tolist() == [0.9, 0.1]
+def with_roles(analysis: Analysis, roles: dict[int, str]) -> Analysis:
+    heads = [*analysis.heads]
+    for number, role in roles.items():
+        heads[number] = replace(heads[number], roles={role: HELD})
+    return replace(analysis, heads=heads)
+
+
+def with_gain(analysis: Analysis, order: str, gain: float) -> Analysis:
+    """Return an analysis whose curves have a score of 20, those of an order more."""
+    curves = []
+    for curve in analysis.curves:
+        score = 20.0 + (gain if curve.order == order else 0.0)
+        points = [
+            replace(point, score=score, difference=score - 20, p=1.0) for point in curve.points
+        ]
+        curves.append(replace(curve, points=points))
+    return replace(analysis, curves=curves)
+
+
+def named(compared: list[Compared], where: str, name: str) -> list[Compared]:
+    return [each for each in compared if each.where == where and each.name == name]
+
+
+def test_heads_are_compared_by_rank_and_not_by_index(roleless: Analysis) -> None:
+    one = with_importances(roleless, [0.1, 0.9, 0.2, 0.8, 0.3, 0.7])
+    other = with_importances(roleless, [0.9, 0.1, 0.8, 0.2, 0.7, 0.3])
+    assert sorted_importances(one, "gradient")["encoder.0"].tolist() == [0.9, 0.1]
     compared = compare_runs({"a": one, "b": other})
-    for block, ranks in compared.importances.items():
-        assert [rank.sd for rank in ranks] == [0.0, 0.0], block
-    assert [rank.mean for rank in compared.importances["cross.0"]] == [0.7, 0.3]
+    ranks = named(compared.importances, "cross.0", "gradient")
+    assert [(rank.position, rank.values) for rank in ranks] == [(1, [0.7, 0.7]), (2, [0.3, 0.3])]
+    assert {rank.name for rank in compared.importances} == {"gradient", "one_off", "confidence"}
+    assert all(each.spread.sd == 0 for each in compared.importances)
+
+
+def test_two_orders_of_a_run_are_compared_by_rank(roleless: Analysis) -> None:
+    """The gradient's order is that of confidence in one run, and its reverse in the other."""
+    ranks = np.array([result.confidence for result in roleless.heads]).argsort().argsort()
+    alike = with_importances(roleless, ranks.tolist())
+    reverse = with_importances(roleless, (-ranks).tolist())
+    compared = compare_runs({"a": alike, "b": reverse})
+    [agreement] = named(compared.agreements, "all", "gradient and confidence")
+    assert agreement.values == pytest.approx([1.0, -1.0])
+    assert len(compared.agreements) == 3
 
 
 def test_spread_over_runs_is_that_of_the_t_distribution() -> None:
     values = [1.0, 2.0, 4.0]
-    found = spread(values)
+    found = Compared(where="all", name="x", values=values).spread
     low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
     assert (found.mean, found.sd, found.low, found.high) == pytest.approx(
         (7 / 3, np.std(values, ddof=1), low, high)
     )
 
 
-def test_roles_that_every_run_has_are_told_from_others(analysis: Analysis) -> None:
-    heads = [*analysis.heads]
-    heads[-1] = replace(heads[-1], roles={"copying": HELD})
-    copying = replace(analysis, heads=heads)
-    heads = [*heads]
-    heads[0] = replace(heads[0], roles={"previous": HELD})
-    both = replace(analysis, heads=heads)
-    compared = compare_runs({"a": copying, "b": both})
-    said = " ".join(across_findings(compared))
-    assert "in every run: copying (cross)" in said
-    assert "in some runs only: previous (encoder)" in said
-    assert compared.roles["encoder", "previous"].mean == 0.5
-    table = across_markdown(compared)
-    assert "| cross | copying | 1.0 ± 0.0 | yes |" in table
-    assert "No run has a head" in " ".join(across_findings(compare_runs({"a": analysis})))
+def test_heads_with_a_role_are_counted_in_each_run(roleless: Analysis) -> None:
+    one = with_roles(roleless, {4: "copying", 5: "copying"})
+    other = with_roles(roleless, {5: "copying", 0: "previous"})
+    compared = compare_runs({"a": one, "b": other})
+    found = {(each.where, each.name): each.values for each in compared.roles}
+    assert found == {("cross", "copying"): [2, 1], ("encoder", "previous"): [0, 1]}
 
 
-def test_orders_must_beat_random_in_each_run(analysis: Analysis) -> None:
-    def better(gain: float) -> Analysis:
-        curves = []
-        for curve in analysis.curves:
-            score = 20.0 + (gain if curve.order == "gradient" else 0.0)
-            points = [replace(point, score=score) for point in curve.points]
-            curves.append(replace(curve, points=points))
-        return replace(analysis, curves=curves)
-
-    compared = compare_runs({"a": better(3.0), "b": better(3.1), "c": better(2.9)})
-    assert compared.areas["gradient"].mean == pytest.approx(3.0)
-    assert "than random ones across runs: gradient importance." in " ".join(
-        across_findings(compared)
-    )
-    mixed = compare_runs({"a": better(3.0), "b": better(-3.0)})
-    assert "No order keeps significantly more" in " ".join(across_findings(mixed))
+def test_curves_of_every_scope_are_compared_with_random_orders(roleless: Analysis) -> None:
+    runs = {name: with_gain(roleless, "gradient", gain) for name, gain in (("a", 3), ("b", 5))}
+    compared = compare_runs(runs)
+    for scope in ("all", "encoder", "decoder", "cross"):
+        [area] = named(compared.areas, scope, "gradient")
+        [other] = named(compared.areas, scope, "one_off")
+        assert area.values == pytest.approx([3.0, 5.0]) and other.values == [0.0, 0.0]
+        points = named(compared.curves, scope, "gradient")
+        assert points[0].position == 1 and points[-1].position == 0
+        assert all(point.values == [3.0, 5.0] for point in points)
+    assert [(each.where, each.values) for each in compared.removable] == [
+        (scope, [1.0, 1.0]) for scope in ("all", "encoder", "decoder", "cross")
+    ]
 
 
-def test_the_picture_has_a_panel_for_each_block(analysis: Analysis) -> None:
-    figure = draw_profiles(compare_runs({"a": analysis, "b": analysis}))
-    titles = [panel.get_title(loc="left") for panel in figure.axes if panel.has_data()]
-    assert titles == ["encoder.0", "decoder.0", "cross.0"]
+def test_what_not_every_run_has_is_left_out(
+    roleless: Analysis, small: Callable, tmp_path: Path
+) -> None:
+    """Blocks of other sizes, and learned gates."""
+    more = analyse(make_evaluator(small, tmp_path / "x", "model.cross_heads=1"))
+    gated = replace(more, heads=[replace(result, gate_score=1.0) for result in more.heads])
+    compared = compare_runs({"a": roleless, "b": gated})
+    assert {rank.where for rank in compared.importances} == {"encoder.0", "decoder.0"}
+    assert "gates" not in {each.name for each in compared.areas}
+    assert {each.where for each in compared.curves} == {"encoder", "decoder"}

@@ -2,12 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from headcount.heads.statistics import (
-    difference_family,
-    mean_interval,
-    p_above_margin,
-    sign_flip_p,
-)
+from headcount.heads.statistics import difference_family, p_above_margin, sign_flip_p, t_interval
 
 
 def test_sign_flips_equal_the_exact_test() -> None:
@@ -50,10 +45,10 @@ def test_a_head_that_matters_is_found_among_many() -> None:
 
 def test_intervals_are_those_of_the_t_distribution() -> None:
     values = np.array([1.0, 2.0, 4.0, np.nan])
-    mean, low, high = mean_interval(values)
+    mean, low, high = t_interval(values)
     expected = stats.t.interval(0.95, 2, values[:3].mean(), stats.sem(values[:3]))
     assert (mean, low, high) == pytest.approx((7 / 3, *expected))
-    assert all(np.isnan(mean_interval(np.array([np.nan]))))
+    assert all(np.isnan(t_interval(np.array([np.nan]))))
 
 
 def test_margin_test_is_the_one_sided_t_test() -> None:

@@ -5,7 +5,13 @@ from headcount.config.load import load
 from headcount.config.schema import HeadsConfig
 from headcount.errors import ConfigError
 from headcount.model.attention_blocks import attention_blocks
-from headcount.model.head_gates import HardConcreteGates, LearnedGates, TopKGates, build_gates
+from headcount.model.head_gates import (
+    HardConcreteGates,
+    LearnedGates,
+    TopKGates,
+    build_gates,
+    close_heads,
+)
 from tests.model.builds import ARCHITECTURES, SMALL, batch, make
 
 DRAWS = 20_000
@@ -131,6 +137,23 @@ def test_applied_gates_do_not_stay() -> None:
         block.head_gates = torch.zeros(4, dtype=torch.float64)
     with gates.applied(model, random=False):
         assert not any(block.head_gates.any() for block in blocks)
+
+
+def test_heads_are_closed_by_name_beside_learned_gates() -> None:
+    model = make("transformer")
+    gates = build_gates(HeadsConfig(gates="l0"), model)
+    assert gates is not None
+    blocks = attention_blocks(model)
+    close_heads(model, ["cross.1.0", "cross.1.3"])
+    assert blocks["cross.1"].head_gates.tolist() == [0, 1, 1, 0]
+    assert all(block.head_gates is None for name, block in blocks.items() if name != "cross.1")
+
+    # What the scores have closed stays closed.
+    with torch.no_grad():
+        gates.scores_A[5] = -1.0  # the second head of the second block
+    gates.set_gates(model, random=False)
+    close_heads(model, ["encoder.1.3"])
+    assert blocks["encoder.1"].head_gates.tolist() == [1, 0, 1, 0]
 
 
 def test_no_gates_are_built_by_default() -> None:

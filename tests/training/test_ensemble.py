@@ -66,6 +66,10 @@ def test_runs_that_do_not_go_together_are_named_in_one_line(small) -> None:
         with pytest.raises(ConfigError, match=f"^[^\n]*{message}[^\n]*$"):
             check_runs([first, run], config_of(first))
     check_runs([first, brief], config_of(first, "generation.max_tokens=20"))
+    with pytest.raises(
+        ConfigError, match=r"heads_off=\['cross.0.0'\] does not go with several runs"
+    ):
+        check_runs([first, first], config_of(first, "generation.heads_off=[cross.0.0]"))
     with pytest.raises(ConfigError, match=r"model.num_heads=1: .* was trained with another"):
         check_runs([first, first], config_of(first, "model.num_heads=1"))
 

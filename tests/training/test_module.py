@@ -11,6 +11,7 @@ from headcount.config.schema import EvaluationConfig
 from headcount.errors import ConfigError
 from headcount.evaluation.rouge import Rouge
 from headcount.generation.hypothesis import Hypothesis
+from headcount.model.attention_blocks import attention_blocks
 from headcount.model.ragged import BatchLayout
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import (
@@ -257,6 +258,22 @@ def test_decoding_in_bf16(small) -> None:
     batch = data.splits["test"].batch(range(3))
     assert len(summarizer.generate_texts(batch)) == 3
     assert summarizer.plot_attention(data.splits["test"].shortest()).axes
+
+
+@pytest.mark.parametrize("gates", [[], ["heads.gates=l0"]])
+def test_loaded_weights_come_without_the_heads_that_are_off(small, gates: list[str]) -> None:
+    summarizer, data = built(small, *gates, "generation.heads_off=[cross.0.1,encoder.0.0]")
+    summarizer.load_weights(summarizer.state_dict())
+    found = {name: block.head_gates for name, block in attention_blocks(summarizer.model).items()}
+    assert found["cross.0"].tolist() == [1, 0] and found["encoder.0"].tolist() == [0, 1]
+
+    # Their output is lost.
+    summarizer.eval()
+    batch = data.splits["test"].batch(range(3))
+    output, targets_M = summarizer.forward_batch(batch)
+    attention_blocks(summarizer.model)["cross.0"].head_gates = None
+    complete, _ = summarizer.forward_batch(batch)
+    assert output.loss(targets_M) != complete.loss(targets_M)
 
 
 def test_minimum_bayes_risk_maximizes_expected_rouge(small) -> None:

@@ -23,7 +23,14 @@ from headcount.data.files import digest
 from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError
 from headcount.escape import markdown_prose
-from headcount.heads.across import across_findings, across_markdown, compare_runs, draw_profiles
+from headcount.heads.across import compare_runs
+from headcount.heads.across_report import (
+    across_csv,
+    across_findings,
+    across_markdown,
+    draw_mean_curves,
+    draw_profiles,
+)
 from headcount.heads.analysis import Analysis, analyse, count_measurements
 from headcount.heads.attention_maps import attention_maps
 from headcount.heads.findings import findings
@@ -118,7 +125,9 @@ def compare_heads(configs: Mapping[Path, Config]) -> Path:
     sentences = across_findings(comparison)
 
     folder = create_numbered_folder(next(iter(configs)), "heads-comparison")
+    write_atomically(folder / "comparison.csv", across_csv(comparison))
     save_plot(draw_profiles(comparison), folder, "profiles")
+    save_plot(draw_mean_curves(comparison), folder, "curves")
     said = "".join(f"- {markdown_prose(sentence)}\n" for sentence in sentences)
     write_atomically(folder / "comparison.md", f"{said}\n{across_markdown(comparison)}")
 

@@ -21,7 +21,7 @@ from headcount.page.html import ATTENTION, write_page
 from headcount.page.payload import Page, PageRun, make_page, steps_of, take, without_references
 from headcount.runs.checkpoint import check_unchanged, load_checkpoint
 from headcount.runs.files import write_atomically
-from headcount.runs.folder import RunFile, load_run_config
+from headcount.runs.folder import RunFile, load_run_config, reject_links
 from headcount.runs.model_hub import find_model, hub_name, path_beside
 from headcount.terminal import make_console, print_line
 from headcount.training.callbacks.progress import bar
@@ -50,6 +50,8 @@ def page(
         ConfigError: a run is not complete, or the documents cannot be read.
     """
     folders, file, overrides = sort_runs(arguments)
+    for folder in folders:
+        reject_links(folder)
     runs = [load_page_run(folder, overrides) for folder in folders]
     pairs = read_pairs(runs, file, documents)
     total = steps_of(runs, len(pairs), with_heads_off=heads_off)

@@ -24,7 +24,7 @@ from headcount.config.paths import user_path
 from headcount.config.schema import Config
 from headcount.data.cache import DIGESTS
 from headcount.data.tokenizer import load_tokenizer, vocabulary_size
-from headcount.errors import RunError
+from headcount.errors import ConfigError, RunError
 from headcount.evaluation.report import Report
 from headcount.model.cost import longest_example_cost
 from headcount.runs.checkpoint import (
@@ -105,6 +105,11 @@ def train(
     averaging(config, rank_trainer)
     check_optimizer(config, rank_trainer)
     check_extras(config)
+    if config.generation.heads_off:
+        raise ConfigError(
+            f"generation.heads_off={config.generation.heads_off} is for finished runs, a training "
+            "has all heads; legal: []"
+        )
     silence_other_ranks(rank_trainer)
 
     pl.seed_everything(config.seed, verbose=False)

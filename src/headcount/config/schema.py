@@ -42,6 +42,7 @@ ATTENTION_SITES = {  # the attention sites of each architecture
     "gpt": ("decoder",),
     "recurrent": ("cross",),
 }
+HEAD_NAME = re.compile(r"(?P<site>[a-z]+)\.(?P<layer>[0-9]{1,6})\.(?P<head>[0-9]{1,6})")
 
 
 def key(
@@ -250,6 +251,16 @@ class ModelConfig(Section):
         """Return the number of heads of a block, after pruning."""
         kept = self.kept_heads(site, layer)
         return self.heads_of(site, layer) if kept is None else len(kept)
+
+    def has_head(self, name: str) -> bool:
+        """Return whether the model has a head of this name, such as ``cross.0.3``."""
+        match = HEAD_NAME.fullmatch(name)
+        if match is None or match["site"] not in ATTENTION_SITES[self.architecture]:
+            return False
+        layer = int(match["layer"])
+        if layer >= self.layers_of(match["site"]):
+            return False
+        return int(match["head"]) < self.heads_left(match["site"], layer)
 
     def _check_head_mask(self) -> None:
         """Check that the mask fits the heads and layers, and leaves what the model needs."""
@@ -646,6 +657,11 @@ class GenerationConfig(Section):
         "float32", "precision of the weights in generation"
     )
     batch_size: int = key(64, "number of documents generated for at a time", at_least=1)
+    heads_off: list[str] = key(
+        [],
+        "heads that are switched off when a finished run generates or is analysed, such as "
+        "cross.0.3 (site, layer and head, from zero)",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -906,6 +922,7 @@ class Config(Section):
         self._check_stages()
         self._check_gates()
         self._check_generation_length()
+        self._check_heads_off()
 
     @property
     def stage_plan(self) -> list[tuple[int, StageConfig]]:
@@ -972,6 +989,16 @@ class Config(Section):
                 "data.max_document_tokens and "
                 f"data.max_summary_tokens decide; legal: at most {positions}"
             )
+
+    def _check_heads_off(self) -> None:
+        """Check that the model has the heads that are switched off."""
+        for name in self.generation.heads_off:
+            if not self.model.has_head(name):
+                sites = ATTENTION_SITES[self.model.architecture]
+                raise ConfigError(
+                    f"generation.heads_off={name}: the model has no such head; legal: "
+                    f"SITE.LAYER.HEAD, numbers from zero, sites {', '.join(sites)}"
+                )
 
     @property
     def max_positions(self) -> int:

@@ -1,25 +1,23 @@
 """Profiles of several runs side by side, such as the seeds of one model.
 
 A head has no identity across seeds: head 2 of one run has nothing to do with head 2 of another.
-Three things can be compared all the same: the importances of a block sorted from the largest to
-the smallest, the number of heads with each role, and the pruning curves. The spread over runs is a
-source of variance that a single analysis does not have.
+What can be compared is each block's importances sorted from the largest to the smallest, how alike
+two measures order the heads of a run, the number of heads with each role, and the pruning curves.
+The spread over runs is a source of variance that a single analysis does not have.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from headcount.escape import markdown
-from headcount.heads.analysis import SCOPE_ALL, Analysis
-from headcount.heads.findings import METHOD_NAMES, METHODS
-from headcount.heads.statistics import mean_interval
-from headcount.plot_style import STYLE
+from headcount.heads.analysis import ORDER_MEASURES, SCOPE_ALL, Analysis
+from headcount.heads.curve import Curve
+from headcount.heads.roles import spearman
+from headcount.heads.statistics import t_interval
 
 Values = NDArray[np.float64]
 
@@ -41,20 +39,123 @@ class Spread:
     high: float
 
 
-def spread(values: Sequence[float]) -> Spread:
-    """Return mean, standard deviation and interval of a number over runs."""
-    array = np.array(values, dtype=np.float64)
-    mean, low, high = mean_interval(array)
-    sd = float(array.std(ddof=1)) if len(array) > 1 else float("nan")
-    return Spread(mean=mean, sd=sd, low=low, high=high)
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """A number that each run has.
+
+    Attributes:
+        where: the block, site or scope that it is of.
+        name: of the measure, role or order.
+        position: rank of a sorted importance, from one; share of heads kept of a point of a curve;
+            None of anything else.
+        values: one for each run.
+    """
+
+    where: str
+    name: str
+    position: float | None = None
+    values: list[float]
+
+    @property
+    def spread(self) -> Spread:
+        """Mean, standard deviation and interval over runs."""
+        array = np.array(self.values, dtype=np.float64)
+        mean, low, high = t_interval(array)
+        sd = float(array.std(ddof=1)) if len(array) > 1 else float("nan")
+        return Spread(mean=mean, sd=sd, low=low, high=high)
 
 
-def sorted_importances(analysis: Analysis) -> dict[str, Values]:
-    """Return for each block the normalized importances of its heads, the largest first."""
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Several runs side by side.
+
+    Attributes:
+        runs: their names.
+        rouge: the ROUGE type of scores.
+        importances: for each block that has the same number of heads in all runs and each measure
+            the sorted importances, the largest first.
+        agreements: for each two measures the rank correlation of all heads of a run.
+        roles: for each site and role the number of heads that have it.
+        curves: for each scope and order the points of the pruning curve: the change of the score.
+            Empty if the runs have different numbers of heads.
+        areas: for each scope and order the area under the curve, less that of the mean of the
+            run's random orders.
+        removable: for each scope the largest share of heads that can go with no significant loss,
+            by the best order of each run.
+    """
+
+    runs: list[str]
+    rouge: str
+    importances: list[Compared]
+    agreements: list[Compared]
+    roles: list[Compared]
+    curves: list[Compared]
+    areas: list[Compared]
+    removable: list[Compared]
+
+
+def compare_runs(analyses: Mapping[str, Analysis]) -> Comparison:
+    """Compare the profiles of runs.
+
+    Args:
+        analyses: by the run's name.
+    """
+    found = list(analyses.values())
+    measures = [name for name in ORDER_MEASURES if all(has_measure(each, name) for each in found)]
+    return Comparison(
+        runs=list(analyses),
+        rouge=found[0].rouge,
+        importances=_compare_importances(found, measures),
+        agreements=_compare_orders(found, measures),
+        roles=_compare_roles(found),
+        curves=_compare_curves(found, [*measures, "reverse"]),
+        areas=_compare_areas(found, [*measures, "reverse"]),
+        removable=_compare_removable(found, measures),
+    )
+
+
+def has_measure(analysis: Analysis, name: str) -> bool:
+    """Return whether an analysis has a measure of its heads; not every run has learned gates."""
+    return bool(np.isfinite(head_values(analysis, name)).all())
+
+
+def head_values(analysis: Analysis, measure: str) -> Values:
+    """Return a measure of each head."""
+    return np.array([ORDER_MEASURES[measure](result) for result in analysis.heads])
+
+
+def sorted_importances(analysis: Analysis, measure: str) -> dict[str, Values]:
+    """Return for each block a measure of its heads, the largest first."""
     by_block: dict[str, list[float]] = {}
     for result in analysis.heads:
-        by_block.setdefault(result.head.block, []).append(result.normalized_importance)
+        by_block.setdefault(result.head.block, []).append(ORDER_MEASURES[measure](result))
     return {block: np.sort(values)[::-1] for block, values in by_block.items()}
+
+
+def _compare_importances(found: Sequence[Analysis], measures: Sequence[str]) -> list[Compared]:
+    compared = []
+    for measure in measures:
+        profiles = [sorted_importances(analysis, measure) for analysis in found]
+        for block in profiles[0]:
+            of_runs = [profile.get(block, np.empty(0)) for profile in profiles]
+            if len({len(values) for values in of_runs}) > 1:
+                continue  # blocks of different sizes
+            for rank, values in enumerate(np.stack(of_runs, axis=1), start=1):
+                compared.append(
+                    Compared(where=block, name=measure, position=rank, values=values.tolist())
+                )
+    return compared
+
+
+def _compare_orders(found: Sequence[Analysis], measures: Sequence[str]) -> list[Compared]:
+    compared = []
+    for one, other in combinations(measures, 2):
+        correlations = []
+        for analysis in found:
+            values = head_values(analysis, one)
+            correlations.append(spearman(values, head_values(analysis, other)))
+        compared.append(Compared(where=SCOPE_ALL, name=f"{one} and {other}", values=correlations))
+    return compared
 
 
 def role_counts(analysis: Analysis) -> Counter[tuple[str, str]]:
@@ -65,166 +166,68 @@ def role_counts(analysis: Analysis) -> Counter[tuple[str, str]]:
     return counts
 
 
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Several runs side by side.
-
-    Attributes:
-        runs: their names.
-        importances: for each block that has the same number of heads in all runs, the spread of
-            its sorted importances, the largest first.
-        roles: by site and role, the spread of the number of heads that have it.
-        every_run_has: by site and role, whether each run has at least one such head.
-        areas: by order, the spread of the area under the curve of all heads, less that of the mean
-            of the run's random orders.
-        removable: the spread of the largest share of heads that can go with no significant loss,
-            by the best order of each run.
-    """
-
-    runs: list[str]
-    importances: dict[str, list[Spread]]
-    roles: dict[tuple[str, str], Spread]
-    every_run_has: dict[tuple[str, str], bool]
-    areas: dict[str, Spread]
-    removable: Spread
-
-
-def compare_runs(analyses: Mapping[str, Analysis]) -> Comparison:
-    """Compare the profiles of runs.
-
-    Args:
-        analyses: by the run's name.
-    """
-    found = list(analyses.values())
-
-    # Sorted importances, where the blocks are alike.
-    sorted_by_run = [sorted_importances(analysis) for analysis in found]
-    importances = {}
-    for block in sorted_by_run[0]:
-        of_runs = [profile[block] for profile in sorted_by_run if block in profile]
-        if len(of_runs) == len(found) and len({len(values) for values in of_runs}) == 1:
-            importances[block] = [spread(ranks.tolist()) for ranks in np.stack(of_runs, axis=1)]
-
-    # Numbers of heads with each role.
+def _compare_roles(found: Sequence[Analysis]) -> list[Compared]:
     counts = [role_counts(analysis) for analysis in found]
-    roles = {}
-    every_run_has = {}
-    for key in sorted(set().union(*counts)):
-        numbers = [count[key] for count in counts]
-        roles[key] = spread(numbers)
-        every_run_has[key] = all(numbers)
-
-    # Curves, each against the random orders of its own run.
-    areas = {}
-    for order in (*METHODS, "reverse"):
-        if not all(_has_curve(analysis, order) for analysis in found):
-            continue  # learned gates, which not every run has
-        areas[order] = spread([_area_above_random(analysis, order) for analysis in found])
-    return Comparison(
-        runs=list(analyses),
-        importances=importances,
-        roles=roles,
-        every_run_has=every_run_has,
-        areas=areas,
-        removable=spread([_removable(analysis) for analysis in found]),
-    )
+    compared = []
+    for site, role in sorted(set().union(*counts)):
+        numbers = [float(count[site, role]) for count in counts]
+        compared.append(Compared(where=site, name=role, values=numbers))
+    return compared
 
 
-def _has_curve(analysis: Analysis, order: str) -> bool:
-    return any(curve.order == order for curve in analysis.curves)
+def _compare_curves(found: Sequence[Analysis], orders: Sequence[str]) -> list[Compared]:
+    compared = []
+    for scope in _shared_scopes(found):
+        for order in orders:
+            curves = [_curve(analysis, scope, order) for analysis in found]
+            kept = [[point.kept for point in curve.points] for curve in curves]
+            if any(counts != kept[0] for counts in kept):
+                continue  # different numbers of heads
+            for number, count in enumerate(kept[0]):
+                compared.append(
+                    Compared(
+                        where=scope,
+                        name=order,
+                        position=count / curves[0].heads,
+                        values=[curve.points[number].difference for curve in curves],
+                    )
+                )
+    return compared
 
 
-def _area_above_random(analysis: Analysis, order: str) -> float:
-    overall = [curve for curve in analysis.curves if curve.scope == SCOPE_ALL]
-    random_areas = [curve.area for curve in overall if curve.order.startswith("random")]
-    [area] = [curve.area for curve in overall if curve.order == order]
-    return area - float(np.mean(random_areas))
+def _compare_areas(found: Sequence[Analysis], orders: Sequence[str]) -> list[Compared]:
+    compared = []
+    for scope in _shared_scopes(found):
+        for order in orders:
+            areas = [_area_above_random(analysis, scope, order) for analysis in found]
+            compared.append(Compared(where=scope, name=order, values=areas))
+    return compared
 
 
-def _removable(analysis: Analysis) -> float:
-    overall = [curve for curve in analysis.curves if curve.scope == SCOPE_ALL]
-    methods = [curve for curve in overall if curve.order in METHODS]
-    return max(curve.removable_without_difference() for curve in methods)
+def _compare_removable(found: Sequence[Analysis], measures: Sequence[str]) -> list[Compared]:
+    compared = []
+    for scope in _shared_scopes(found):
+        shares = []
+        for analysis in found:
+            curves = [_curve(analysis, scope, order) for order in measures]
+            shares.append(max(curve.removable_without_difference() for curve in curves))
+        compared.append(Compared(where=scope, name="removable", values=shares))
+    return compared
 
 
-def across_findings(comparison: Comparison) -> list[str]:
-    """Return what the comparison says, in sentences."""
-    number = len(comparison.runs)
-    share = comparison.removable
-    sentences = [
-        f"Over {number} runs, {share.mean:.0%} of the heads can go with no significant loss "
-        f"(standard deviation {share.sd:.0%})."
-    ]
-    better = [
-        METHOD_NAMES[order]
-        for order, area in comparison.areas.items()
-        if order in METHODS and area.low > 0
-    ]
-    if better:
-        sentences.append(
-            f"Orders that keep more ROUGE than random ones across runs: {', '.join(better)}."
-        )
-    else:
-        sentences.append("No order keeps significantly more ROUGE than random ones across runs.")
-
-    shared = [key for key, in_every in comparison.every_run_has.items() if in_every]
-    some = [key for key, in_every in comparison.every_run_has.items() if not in_every]
-    for keys, where in ((shared, "in every run"), (some, "in some runs only")):
-        if keys:
-            named = ", ".join(f"{role} ({site})" for site, role in keys)
-            sentences.append(f"Roles that appear {where}: {named}.")
-    if not comparison.roles:
-        sentences.append("No run has a head with a role.")
-    return sentences
+def _shared_scopes(found: Sequence[Analysis]) -> list[str]:
+    """Return the scopes that all runs have curves of."""
+    scopes = [{curve.scope for curve in analysis.curves} for analysis in found]
+    shared = set.intersection(*scopes)
+    return [scope for scope in dict.fromkeys(c.scope for c in found[0].curves) if scope in shared]
 
 
-def across_markdown(comparison: Comparison) -> str:
-    """Return the tables of a comparison in Markdown."""
-    lines = [f"Runs: {', '.join(markdown(name) for name in comparison.runs)}", ""]
-    lines += ["| block | sorted importances, mean ± sd over runs |", "|---|---|"]
-    for block, ranks in comparison.importances.items():
-        lines.append(f"| {block} | {', '.join(_mean_and_sd(rank, 2) for rank in ranks)} |")
-    lines += [
-        "",
-        "| site | role | heads with it, mean ± sd | in every run |",
-        "|---|---|---:|---|",
-    ]
-    for (site, role), number in comparison.roles.items():
-        in_every = "yes" if comparison.every_run_has[site, role] else "no"
-        lines.append(f"| {site} | {role} | {_mean_and_sd(number, 1)} | {in_every} |")
-    lines += ["", "| order | area above random orders, mean [95 % interval] |", "|---|---:|"]
-    for order, area in comparison.areas.items():
-        lines.append(f"| {order} | {area.mean:+.2f} [{area.low:+.2f}, {area.high:+.2f}] |")
-    return "\n".join(lines) + "\n"
+def _curve(analysis: Analysis, scope: str, order: str) -> Curve:
+    [found] = [c for c in analysis.curves if c.scope == scope and c.order == order]
+    return found
 
 
-def _mean_and_sd(value: Spread, digits: int) -> str:
-    return f"{value.mean:.{digits}f} ± {value.sd:.{digits}f}"
-
-
-def draw_profiles(comparison: Comparison) -> Figure:
-    """Draw the sorted importances of each block, mean and standard deviation over runs."""
-    blocks = comparison.importances
-    columns = min(4, max(1, len(blocks)))
-    rows = -(-max(1, len(blocks)) // columns)
-    with rc_context(STYLE):
-        figure = Figure(figsize=(1.7 * columns, 0.3 + 1.4 * rows), layout="constrained")
-        panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
-        for panel in panels.flat[len(blocks) :]:
-            panel.set_axis_off()
-
-        # Bars in the order of importance, with the standard deviation over runs.
-        for panel, (block, ranks) in zip(panels.flat, blocks.items(), strict=False):
-            panel.bar(
-                range(1, len(ranks) + 1),
-                [rank.mean for rank in ranks],
-                yerr=[0.0 if np.isnan(rank.sd) else rank.sd for rank in ranks],
-                color="#0072B2",
-                error_kw={"linewidth": 0.7},
-            )
-            panel.set_xticks(range(1, len(ranks) + 1))
-            panel.set_title(block, loc="left")
-
-        figure.supxlabel("heads of the block, by importance", fontsize=7)
-        figure.supylabel("normalized importance", fontsize=7)
-    return figure
+def _area_above_random(analysis: Analysis, scope: str, order: str) -> float:
+    of_scope = [curve for curve in analysis.curves if curve.scope == scope]
+    random_areas = [curve.area for curve in of_scope if curve.order.startswith("random")]
+    return _curve(analysis, scope, order).area - float(np.mean(random_areas))

@@ -99,6 +99,15 @@ class Analysis:
         return list(dict.fromkeys(result.head.site for result in self.heads))
 
 
+# What heads are ordered by, the largest values being the most important.
+ORDER_MEASURES: dict[str, Callable[[HeadResult], float]] = {
+    "gradient": lambda result: result.normalized_importance,
+    "one_off": lambda result: result.loss_changes["zero"].mean,
+    "confidence": lambda result: result.confidence,
+    "gates": lambda result: result.gate_score,
+}
+
+
 def count_measurements(config: Config, model: Model) -> int:
     """Return at most how many measurements an analysis makes, for a progress bar."""
     heads = heads_of(model)
@@ -319,17 +328,13 @@ def head_orders(results: list[HeadResult], random_orders: int) -> dict[str, list
     ``gradient``, ``one_off`` (by the loss without the head), ``confidence``, ``gates`` (if they
     are learned), ``reverse`` (of one_off) and the random controls.
     """
-    measures: dict[str, Callable[[HeadResult], float]] = {
-        "gradient": lambda result: result.normalized_importance,
-        "one_off": lambda result: result.loss_changes["zero"].mean,
-        "confidence": lambda result: result.confidence,
-        "reverse": lambda result: -result.loss_changes["zero"].mean,
-    }
-    if not math.isnan(results[0].gate_score):
-        measures["gates"] = lambda result: result.gate_score
     orders = {}
-    for name, measure in measures.items():
-        orders[name] = order_heads({result.head: measure(result) for result in results})
+    for name, measure in ORDER_MEASURES.items():
+        if name != "gates" or not math.isnan(results[0].gate_score):
+            orders[name] = order_heads({result.head: measure(result) for result in results})
+    orders["reverse"] = order_heads(
+        {result.head: -result.loss_changes["zero"].mean for result in results}
+    )
     heads = [result.head for result in results]
     for number in range(1, random_orders + 1):
         orders[f"random-{number}"] = random_order(heads, number)

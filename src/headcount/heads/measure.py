@@ -70,6 +70,8 @@ class MeasurementStore:
                     row = json.loads(line)
                 except ValueError:
                     break
+
+                # The first line says what the others were made of.
                 if number == 0 and row.get("made_of") != made_of:
                     return False
                 if not line.endswith(b"\n"):
@@ -77,6 +79,8 @@ class MeasurementStore:
                 if number > 0:
                     self.found[row.pop("name")] = row
                 end += len(line)
+
+        # What follows the last complete line is cut off.
         if end == 0:
             return False
         os.truncate(self.path, end)

@@ -3,6 +3,7 @@ on one document."""
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,50 @@ from numpy.typing import NDArray
 
 from headcount.heads.analysis import SCOPE_ALL, Analysis, HeadResult
 from headcount.heads.attention_maps import AttentionMap
-from headcount.heads.findings import METHODS
 from headcount.plot_style import STYLE, save_figure
 
 Values = NDArray[np.float64]
 FORMATS = ("svg", "pdf", "png")
-# Colours that colour-blind readers tell apart (Okabe and Ito 2008); marks and lines differ too.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """How the curve of an order is drawn.
+
+    Attributes:
+        color: one that colour-blind readers tell apart (Okabe and Ito 2008).
+        marker: mark of its points.
+        dashes: style of the line.
+        label: in the legend.
+        width: of the line.
+    """
+
+    color: str
+    marker: str
+    dashes: str
+    label: str
+    width: float = 1.2
+
+    @property
+    def style(self) -> dict[str, Any]:
+        """Arguments of matplotlib's ``plot``."""
+        return {
+            "color": self.color,
+            "marker": self.marker,
+            "linestyle": self.dashes,
+            "linewidth": self.width,
+            "markersize": 3,
+        }
+
+
 LINES = {
-    "gradient": ("#0072B2", "o", "-", "gradient importance"),
-    "one_off": ("#D55E00", "s", "--", "loss without the head"),
-    "confidence": ("#CC79A7", "^", "-.", "confidence"),
-    "gates": ("#009E73", "D", "-", "learned gates"),
-    "reverse": ("#000000", "x", ":", "reverse of loss without"),
+    "gradient": Line(color="#0072B2", marker="o", dashes="-", label="gradient importance"),
+    "one_off": Line(color="#D55E00", marker="s", dashes="--", label="loss without the head"),
+    "confidence": Line(color="#CC79A7", marker="^", dashes="-.", label="confidence"),
+    "gates": Line(color="#009E73", marker="D", dashes="-", label="learned gates"),
+    "reverse": Line(
+        color="#000000", marker="x", dashes=":", label="reverse of loss without", width=0.9
+    ),
 }
 MEASURES: dict[str, Callable[[HeadResult], float]] = {
     "importance (normalized)": lambda result: result.normalized_importance,
@@ -86,18 +119,29 @@ def _grid(analysis: Analysis, site: str, measure: Callable[[HeadResult], float])
 def draw_curves(analysis: Analysis) -> Figure:
     """Draw ROUGE against the heads kept, a panel a scope, with the band of random orders."""
     scopes = list(dict.fromkeys(curve.scope for curve in analysis.curves))
-    columns = min(2, len(scopes))
-    rows = -(-len(scopes) // columns)
     with rc_context(STYLE):
-        figure = Figure(figsize=(3.3 * columns, 0.4 + 2.1 * rows), layout="constrained")
-        panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
-        for panel in panels.flat[len(scopes) :]:
-            panel.set_axis_off()
-        for panel, scope in zip(panels.flat, scopes, strict=False):
+        figure, panels = panel_grid(len(scopes))
+        for panel, scope in zip(panels, scopes, strict=True):
             _draw_scope(panel, analysis, scope)
-        handles, labels = panels.flat[0].get_legend_handles_labels()
+        handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure
+
+
+def panel_grid(number: int) -> tuple[Figure, list[Any]]:
+    """Return a figure with a number of panels, two in a row, that share their y-axis."""
+    columns = max(1, min(2, number))
+    rows = max(1, -(-number // columns))
+    figure = Figure(figsize=(3.3 * columns, 0.4 + 2.1 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for panel in panels.flat[number:]:
+        panel.set_axis_off()
+    return figure, list(panels.flat[:number])
+
+
+def scope_title(scope: str) -> str:
+    """Return the title of the panel of a scope."""
+    return "all heads" if scope == SCOPE_ALL else f"{scope} heads only"
 
 
 def _draw_scope(panel: Any, analysis: Analysis, scope: str) -> None:
@@ -118,21 +162,11 @@ def _draw_scope(panel: Any, analysis: Analysis, scope: str) -> None:
     )
     for curve in curves:
         if curve.order in LINES:
-            colour, mark, line, label = LINES[curve.order]
+            line = LINES[curve.order]
             values = [point.score for point in curve.points]
-            is_method = curve.order in METHODS
-            panel.plot(
-                kept,
-                values,
-                color=colour,
-                marker=mark,
-                linestyle=line,
-                markersize=3,
-                linewidth=1.2 if is_method else 0.9,
-                label=label,
-            )
+            panel.plot(kept, values, label=line.label, **line.style)
     panel.axhline(analysis.score, color="#767676", linewidth=0.6)
-    panel.set_title("all heads" if scope == SCOPE_ALL else f"{scope} heads only", loc="left")
+    panel.set_title(scope_title(scope), loc="left")
     panel.set_xticks(kept)
     panel.set_xlabel("heads kept")
     panel.set_ylabel(analysis.rouge)

@@ -198,12 +198,12 @@ def _monotone_scores(attention: AttentionMap) -> tuple[Values, Values]:
     if steps < MIN_STEPS or keys < 2:
         return np.full(heads, np.nan), np.full(heads, np.nan)
     centres = attention.weights @ np.arange(keys)
-    scores = np.array([_spearman(centre, np.arange(steps)) for centre in centres])
+    scores = np.array([spearman(centre, np.arange(steps)) for centre in centres])
     return scores, np.zeros(heads)
 
 
-def _spearman(x: Values, y: NDArray[np.int64]) -> float:
-    """Return the rank correlation; zero if all values are equal."""
+def spearman(x: Values, y: NDArray[np.float64] | NDArray[np.int64]) -> float:
+    """Return the rank correlation (Spearman 1904); zero if all values of either are equal."""
     ranks = [_mean_ranks(values) for values in (np.round(x, 12), y)]
     deviations = [rank - rank.mean() for rank in ranks]
     length = np.sqrt((deviations[0] ** 2).sum() * (deviations[1] ** 2).sum())

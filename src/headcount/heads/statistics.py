@@ -80,7 +80,7 @@ def sign_flip_p(differences: Sequence[Values], *, one_sided: bool = False) -> li
     return p_values
 
 
-def mean_interval(values: Values) -> tuple[float, float, float]:
+def t_interval(values: Values) -> tuple[float, float, float]:
     """Return the mean of the finite values and the ends of its 95 % interval by the t
     distribution; NaN where there is none."""
     known = values[np.isfinite(values)]
@@ -107,7 +107,7 @@ def difference_family(
     corrected = holm(p_values)
     tested = []
     for values, p, corrected_p in zip(differences, p_values, corrected, strict=True):
-        mean, low, high = mean_interval(values)
+        mean, low, high = t_interval(values)
         tested.append(Difference(mean=mean, low=low, high=high, p=p, corrected_p=corrected_p))
     return tested
 

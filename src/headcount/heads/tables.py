@@ -35,7 +35,7 @@ def heads_csv(analysis: Analysis) -> str:
     """Return a row for each head with every measure; a cell is empty where a head has no such
     value."""
     rows = [_csv_row(result) for result in analysis.heads]
-    return _as_csv(list(rows[0]), [list(row.values()) for row in rows])
+    return as_csv(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def _csv_row(result: HeadResult) -> dict[str, Cell]:
@@ -106,13 +106,14 @@ def curves_csv(analysis: Analysis) -> str:
                     point.p_margin,
                 ]
             )
-    return _as_csv(header, rows)
+    return as_csv(header, rows)
 
 
-def _as_csv(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+def as_csv(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """Return a table as CSV; a NaN is an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
+    writer.writerow([_csv_value(cell) for cell in header])
     for row in rows:
         writer.writerow([_csv_value(cell) for cell in row])
     return text.getvalue()

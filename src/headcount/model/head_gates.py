@@ -11,7 +11,7 @@ least one head of the last block, which attends to the document, is open.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -28,6 +28,23 @@ INITIAL_SCORE = 2.0  # of hard concrete gates: almost all are open when the trai
 
 RELAXATION_TEMPERATURE = 1.0  # of the relaxed subset of top-k gates
 EPSILON = 1e-6  # keeps probabilities away from zero and one, where logarithms are infinite
+
+
+def close_heads(model: nn.Module, heads: Sequence[str]) -> None:
+    """Switch heads of a model off, until its gates are set again.
+
+    Args:
+        model: whose gates are zeros and ones, or not set.
+        heads: names of its heads, such as ``cross.0.3``.
+    """
+    blocks = attention_blocks(model)
+    for name in heads:
+        block_name, index = name.rsplit(".", 1)
+        block = blocks[block_name]
+        if block.head_gates is None:
+            like = next(block.parameters())
+            block.head_gates = torch.ones(block.num_heads, dtype=like.dtype, device=like.device)
+        block.head_gates[int(index)] = 0.0
 
 
 class LearnedGates(nn.Module, ABC):

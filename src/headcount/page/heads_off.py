@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
+from itertools import chain
 
 from headcount.data.batches import EncodedPairs, by_length
 from headcount.generation.hypothesis import Hypothesis
@@ -66,7 +67,7 @@ def head_sets(summarizer: Summarizer) -> list[list[str]]:
     sites = []
     for of_site in by_site.values():
         if len(of_site) > 1:
-            sites.append([head for of_layer in of_site for head in of_layer])
+            sites.append(list(chain.from_iterable(of_site)))
     return [*heads, *layers, *sites]
 
 

@@ -95,7 +95,7 @@ def write_page(
     parts = {
         "POLICY": policy,
         "STYLE": style,
-        "BODY": _resource(design.body),
+        "BODY": _body(design),
         "DATA": "\n".join(data),
         "SCRIPT": script,
     }
@@ -112,6 +112,12 @@ def embed(value: Any) -> str:
 @cache
 def _resource(name: str) -> str:
     return files("headcount.page").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _body(design: Design) -> str:
+    """Return the elements of a design; ``{{CHOOSER}}`` in its file is ``chooser.html``."""
+    return PART.sub(lambda match: _resource(f"{match[1].lower()}.html"), _resource(design.body))
 
 
 @cache

@@ -8,6 +8,7 @@ from headcount.data.tokenizer import END, START
 from headcount.escape import printable
 
 UNFINISHED = "\ufffd"  # how a tokenizer decodes the first bytes of a character
+MAX_BYTES = 4  # of a character in UTF-8
 
 
 def pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
@@ -18,23 +19,29 @@ def pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
     """
     names = _special_names(tokenizer)
     texts: list[str] = []
-    # Text depends on the token before it (some tokenizers write blanks between words), so each
-    # piece is decoded together with the last complete one.
     before: list[int] = []
     pending: list[int] = []
     for index, token in enumerate(ids):
+        # A special token begins a new text.
         if token in names:
             texts.append(names[token])
-            before, pending = [], []
+            before = []
+            pending = []
             continue
+
+        # The first bytes of a character wait for the others.
         pending.append(token)
         text = tokenizer.decode([*before, *pending])
         is_last = index + 1 == len(ids) or ids[index + 1] in names
-        if text.endswith(UNFINISHED) and not is_last and len(pending) < 4:
+        if text.endswith(UNFINISHED) and not is_last and len(pending) < MAX_BYTES:
             texts.append("")
             continue
+
+        # Text depends on the token before it (some tokenizers write blanks between words), so each
+        # piece is decoded together with the last complete one.
         texts.append(printable(text[len(tokenizer.decode(before)) :]))
-        before, pending = pending, []
+        before = pending
+        pending = []
     return texts
 
 

@@ -36,6 +36,11 @@ def check_runs(runs: Sequence[Path], config: Config) -> None:
     first, *others = runs
     reject_links(first)
     check_unchanged(first, config)
+    if others and config.generation.heads_off:
+        raise ConfigError(
+            f"generation.heads_off={config.generation.heads_off} does not go with several runs, "
+            "whose heads have nothing in common but their names; legal: one run"
+        )
 
     for run in others:
         reject_links(run)

@@ -45,7 +45,7 @@ from headcount.generation.generate import generate
 from headcount.generation.hypothesis import Hypothesis
 from headcount.model.base import SummaryModel
 from headcount.model.build import build_model
-from headcount.model.head_gates import HardConcreteGates, LearnedGates, build_gates
+from headcount.model.head_gates import HardConcreteGates, LearnedGates, build_gates, close_heads
 from headcount.model.output import ModelOutput
 from headcount.model.ragged import BatchLayout
 from headcount.model.trained_weights import check_weights
@@ -159,7 +159,8 @@ class Summarizer(pl.LightningModule):
         return summarizer.to(map_location or "cpu")
 
     def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Load trained weights for generation, in the precision of ``generation.precision``.
+        """Load trained weights for generation, in the precision of ``generation.precision`` and
+        with the heads of ``generation.heads_off`` switched off.
 
         Raises:
             ConfigError: as ``load_trained_weights`` does.
@@ -193,6 +194,7 @@ class Summarizer(pl.LightningModule):
         # Gates that stay, for generation.
         if self.gates is not None:
             self.gates.set_gates(self.model, random=False)
+        close_heads(self.model, self.config.generation.heads_off)
 
     def _gated(self) -> AbstractContextManager[None]:
         """Give the heads their learned gates within a ``with`` statement: random ones in training.
