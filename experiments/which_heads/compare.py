@@ -61,13 +61,20 @@ ROWS = [
 
 
 def read_scores(runs: Path, row: Row) -> NDArray[np.float64]:
-    """Return the scores of a row, (seeds, documents, metrics), documents in the order of ids."""
+    """Return the scores of a row, (seeds, documents, metrics), documents in the order of ids.
+
+    Raises:
+        ValueError: a run was scored on other documents.
+    """
+    [first] = runs.glob(ROWS[0].runs.format(seed=SEEDS[0]))
+    ids = sorted(read_results(first).rows)
     scores = []
     for seed in SEEDS:
         [folder] = runs.glob(row.runs.format(seed=seed))
         result = read_results(folder)
-        order = [result.rows[identifier] for identifier in sorted(result.rows)]
-        scores.append(result.values[order])
+        if sorted(result.rows) != ids:
+            raise ValueError(f"{folder}: not the documents of {first}")
+        scores.append(result.values[[result.rows[identifier] for identifier in ids]])
     return np.stack(scores)
 
 

@@ -103,7 +103,9 @@ def test_what_not_every_run_has_is_left_out(
     roleless: Analysis, small: Callable, tmp_path: Path
 ) -> None:
     """Blocks of other sizes, and learned gates."""
-    more = analyse(make_evaluator(small, tmp_path / "x", "model.cross_heads=1"))
+    folder = tmp_path / "other"
+    folder.mkdir()
+    more = analyse(make_evaluator(small, folder, "model.cross_heads=1"))
     gated = replace(more, heads=[replace(result, gate_score=1.0) for result in more.heads])
     compared = compare_runs({"a": roleless, "b": gated})
     assert {rank.where for rank in compared.importances} == {"encoder.0", "decoder.0"}
