@@ -170,6 +170,11 @@ def test_what_lightning_rejects_in_mid_training_is_one_line(small, monkeypatch) 
         run.train(small())
 
 
+def test_a_training_has_all_heads(small) -> None:
+    with pytest.raises(ConfigError, match=r"heads_off=\['cross.0.0'\] is for finished runs"):
+        run.train(small("generation.heads_off=[cross.0.0]"))
+
+
 def test_a_warm_up_longer_than_the_training_is_said(
     small, capsys: pytest.CaptureFixture[str]
 ) -> None:
