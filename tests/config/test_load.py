@@ -262,7 +262,7 @@ def test_heads_that_are_off_are_heads_of_the_model() -> None:
     config = load([], [*layers, "generation.heads_off=[encoder.0.3,decoder.0.1,cross.1.0]"])
     assert config.generation.heads_off == ["encoder.0.3", "decoder.0.1", "cross.1.0"]
     names = ["encoder.1.0", "encoder.0.4", "decoder.0.2", "decoder.1.0", "cross.2.0", "cross.0"]
-    names += ["cross.0.-1", "other.0.0", "cross.0.0.0", f"cross.0.{'1' * 5000}"]
+    names += ["cross.0.-1", "other.0.0", "cross.0.0.0", f"cross.0.{'1' * 300}"]
     for name in names:
         with pytest.raises(ConfigError, match=r"heads_off=[^\n]*: the model has no such"):
             load([], [*layers, f"generation.heads_off=[{name}]"])
