@@ -188,7 +188,7 @@ def with_needed(row: Row) -> list[Row]:
 
 
 def copy_tree(to: Path) -> Path:
-    """Copy the files of the repository, without what tools and runs have made."""
+    """Copy the files of the repository, without what tools and runs have made. Links stay links."""
     to.mkdir()
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info", ".ipynb_checkpoints")
     made = (".git", ".venv", ".hypothesis", "build", "dist", "runs", "site")
@@ -196,7 +196,7 @@ def copy_tree(to: Path) -> Path:
         if path.name in made or path.name.endswith("_cache"):
             continue
         if path.is_dir():
-            shutil.copytree(path, to / path.name, ignore=ignored)
+            shutil.copytree(path, to / path.name, ignore=ignored, symlinks=True)
         else:
             shutil.copy(path, to)
     return to
