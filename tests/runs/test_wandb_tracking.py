@@ -16,7 +16,7 @@ from headcount.commands.train import train
 from headcount.config.load import load
 from headcount.config.schema import TrackingConfig
 from headcount.runs import wandb_tracking as tracking
-from headcount.runs.metrics_csv import MetricsFile
+from headcount.runs.loggers import start_loggers
 from headcount.runs.wandb_tracking import Tracker, how_to_send, log_page, track
 from tests.runs.wandb_records import OfflineRun, offline_runs
 from tests.training.stopping import stop_at
@@ -88,9 +88,9 @@ def test_an_offline_run_is_not_asked_for_its_address(
     evaluation.mkdir()
     offline = TrackingConfig(mode="offline")
     with track(offline, training, PLAIN) as loggers:
-        log(loggers[1], 3)
+        log(loggers[0], 3)
     with track(offline, evaluation, PLAIN, job_type="evaluation", trainings=[training]) as loggers:
-        links = loggers[1].experiment.config["trainings"]
+        links = loggers[0].experiment.config["trainings"]
         assert [link.keys() for link in links] == [{"folder", "id"}]
     assert not [text for text in warned if "URL" in text]
 
@@ -99,8 +99,8 @@ def test_without_a_key_a_run_is_offline_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with track(TrackingConfig(group="study", tags=["heads4"]), tmp_path, PLAIN) as loggers:
-        assert [type(logger) for logger in loggers] == [MetricsFile, Tracker]
-        run = loggers[1].experiment
+        assert [type(logger) for logger in loggers] == [Tracker]
+        run = loggers[0].experiment
         assert (run.offline, run.group, run.tags, run.name) == (
             True,
             "study",
@@ -108,7 +108,7 @@ def test_without_a_key_a_run_is_offline_and_says_so(
             tmp_path.name,
         )
         assert dict(run.config) == PLAIN
-        log(loggers[1], 3)
+        log(loggers[0], 3)
     said = capsys.readouterr()
     assert (
         said.out == "W&B: no key is configured (wandb login); this run is tracked offline\n"
@@ -121,7 +121,7 @@ def test_online_all_is_sent_and_a_resumed_run_goes_on(server: WandbServer, tmp_p
     """The second process logs steps 2 and 3 again, as one does that goes on from a checkpoint."""
     for steps in ([0, 1, 2, 3], [2, 3, 4, 5]):
         with track(TrackingConfig(project="heads", group="study"), tmp_path, PLAIN) as loggers:
-            log(loggers[1], *steps)
+            log(loggers[0], *steps)
     [(identifier, run)] = server.runs.items()
     assert identifier == (tmp_path / "wandb_id").read_text() and how_to_send(tmp_path) is None
     assert (run["project"], run["groupName"], run["displayName"]) == (
@@ -137,7 +137,7 @@ def test_offline_and_resumed_all_is_sent_later_as_one_run(
 ) -> None:
     for steps in ([0, 1], [2, 3]):
         with track(TrackingConfig(mode="offline"), tmp_path, PLAIN) as loggers:
-            log(loggers[1], *steps)
+            log(loggers[0], *steps)
     assert not server.runs
     send(tmp_path, server)
     assert (
@@ -152,9 +152,9 @@ def test_a_server_that_fails_costs_seconds_and_nothing_that_is_logged(
     status: int, server: WandbServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with track(TrackingConfig(), tmp_path, PLAIN) as loggers:
-        log(loggers[1], 0, 2)
+        log(loggers[0], 0, 2)
         server.status, began = status, time.monotonic()
-        log(loggers[1], 3, 4, 5, 6)
+        log(loggers[0], 3, 4, 5, 6)
     assert time.monotonic() - began < 10
     said = capsys.readouterr().out
     assert said.startswith("W&B: ") and said.count("\n") == 1
@@ -170,7 +170,7 @@ def test_what_an_agent_of_a_sweep_sets_goes_first(
         monkeypatch.setenv(f"WANDB_{name}", f"agents-{name}")
     wandb.teardown()  # which is what reads some of these
     with track(TrackingConfig(project="ours"), tmp_path, PLAIN) as loggers:
-        log(loggers[1], 0)
+        log(loggers[0], 0)
     [(identifier, run)] = server.runs.items()
     assert (identifier, run["project"], run["entity"]) == (
         "agents-RUN_ID",
@@ -190,7 +190,7 @@ def test_a_bad_key_does_not_stop_a_run(
     monkeypatch.setenv("WANDB_API_KEY", key)
     server.status = 401
     with track(TrackingConfig(), tmp_path, PLAIN) as loggers:
-        log(loggers[1], 1)
+        log(loggers[0], 1)
     said = capsys.readouterr().out
     assert (
         said.startswith("W&B: ")
@@ -209,7 +209,7 @@ def test_no_server_does_not_stop_a_run(
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens there
     before = time.monotonic()
     with track(TrackingConfig(mode="online"), tmp_path, PLAIN) as loggers:
-        log(loggers[1], 1)
+        log(loggers[0], 1)
     assert time.monotonic() - before < 30
     said = capsys.readouterr().out
     assert said.startswith("W&B: ") and said.count("\n") == 1
@@ -221,7 +221,7 @@ def test_a_wandb_folder_that_cannot_be_written_does_not_stop_a_run(
 ) -> None:
     (tmp_path / "wandb").write_text("in the way")
     with track(TrackingConfig(mode="offline"), tmp_path, PLAIN) as loggers:
-        assert [type(logger) for logger in loggers] == [MetricsFile]
+        assert not loggers
     said = capsys.readouterr().out
     assert "wandb cannot be written (" in said and said.count("\n") == 1
 
@@ -232,7 +232,7 @@ def test_a_page_is_logged_as_it_is_and_never_stops_a_run(
     page = tmp_path / "attention.html"
     page.write_text("<!doctype html><p>page</p>")
     with track(TrackingConfig(mode="offline"), tmp_path, PLAIN) as loggers:
-        log(loggers[1], 3)
+        log(loggers[0], 3)
         log_page(loggers, page)
         [logged] = tmp_path.glob("wandb/offline-run-*/files/media/html/attention_*.html")
         assert logged.read_text() == page.read_text()
@@ -250,10 +250,10 @@ def test_an_image_that_cannot_be_made_does_not_stop_a_run(
 
     monkeypatch.setattr("wandb.Image", make)
     with track(TrackingConfig(mode="offline"), tmp_path, PLAIN) as loggers:
-        assert isinstance(loggers[1], Tracker)
-        loggers[1].log_image("validation/cross_attention", [None])
-        log(loggers[1], 3)
-        assert loggers[1].mode == "offline"
+        assert isinstance(loggers[0], Tracker)
+        loggers[0].log_image("validation/cross_attention", [None])
+        log(loggers[0], 3)
+        assert loggers[0].mode == "offline"
     said = capsys.readouterr().out
     assert said.startswith("W&B: validation/cross_attention is not logged there ([Errno 28] No")
     assert said.count("\n") == 1
@@ -267,7 +267,7 @@ def test_a_login_that_fails_without_a_message_does_not_stop_a_run(
 
     monkeypatch.setattr("wandb.login", fail)
     with track(TrackingConfig(), tmp_path, PLAIN) as loggers:
-        assert isinstance(loggers[1], Tracker) and loggers[1].mode == "offline"
+        assert isinstance(loggers[0], Tracker) and loggers[0].mode == "offline"
     assert "the key cannot be used (TimeoutError); " in capsys.readouterr().out
 
 
@@ -276,13 +276,13 @@ def test_a_process_of_wandb_that_dies_does_not_stop_a_run(
 ) -> None:
     wandb.teardown()
     with track(TrackingConfig(mode="offline"), tmp_path, PLAIN) as loggers:
-        log(loggers[1], 0)
+        log(loggers[0], 0)
         children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
         [core] = [
             pid for pid in children if "wandb-core" in Path(f"/proc/{pid}/cmdline").read_text()
         ]
         os.kill(int(core), 9)
-        log(loggers[1], *range(1, 20))
+        log(loggers[0], *range(1, 20))
     said = capsys.readouterr().out
     assert said.startswith("W&B: ") and said.count("\n") == 1
     wandb.teardown()
@@ -295,7 +295,7 @@ def test_disabled(by_environment: bool, tmp_path: Path, monkeypatch: pytest.Monk
     with track(
         TrackingConfig(mode="auto" if by_environment else "disabled"), tmp_path, PLAIN
     ) as loggers:
-        assert [type(logger) for logger in loggers] == [MetricsFile]
+        assert not loggers
     assert not (tmp_path / "wandb").exists()
 
 
@@ -309,7 +309,7 @@ def test_one_process_can_follow_runs_one_after_another(tmp_path: Path) -> None:
         _ = 1 / 0
     assert wandb.run is None
     with track(TrackingConfig(), tmp_path / "b", PLAIN) as loggers:
-        log(loggers[1], 1)
+        log(loggers[0], 1)
     assert dict(os.environ) == before
     assert all(list((tmp_path / name).glob("wandb/offline-run-*/*.wandb")) for name in ("a", "b"))
     assert list((tmp_path / "b").rglob("wandb/data/artifacts/staging/*"))
@@ -329,7 +329,8 @@ def test_names_that_wandb_rejects_never_stop_a_run(
 ) -> None:
     """They are left in a shell, and W&B rejects some even when it is disabled."""
     monkeypatch.setenv(name, value)
-    with tracking.track(TrackingConfig(mode="offline"), tmp_path, {}) as loggers:
+    config = load([], ["tracking.mode=offline"])
+    with start_loggers(config, tmp_path, {}, 0) as loggers:
         for logger in loggers:
             logger.log_metrics({"train/loss": 1.0}, step=0)
             logger.save()
@@ -355,7 +356,7 @@ def test_a_run_id_in_a_shell_does_not_merge_runs(
 def test_wandb_disabled_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_DISABLED", "true")
     with tracking.track(TrackingConfig(), tmp_path, {}) as loggers:
-        assert len(loggers) == 1 and not (tmp_path / "wandb").exists()
+        assert not loggers and not (tmp_path / "wandb").exists()
 
 
 @pytest.fixture
@@ -371,15 +372,15 @@ def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     wandb.teardown()
 
 
-@pytest.mark.parametrize(("mode", "loggers"), [("offline", 2), ("dryrun", 2), ("disabled", 1)])
+@pytest.mark.parametrize(("mode", "loggers"), [("offline", 1), ("dryrun", 1), ("disabled", 0)])
 def test_modes_that_wandb_itself_was_told_are_honoured(
     mode: str, loggers: int, settings_file: Path, tmp_path: Path, capsys
 ) -> None:
     settings_file.write_text(f"[default]\nmode = {mode}\n")
     with track(TrackingConfig(), tmp_path / "run", PLAIN) as started:
         assert len(started) == loggers
-        if loggers == 2:
-            assert isinstance(started[1], Tracker) and started[1].mode == "offline"
+        if loggers:
+            assert isinstance(started[0], Tracker) and started[0].mode == "offline"
     assert "no key" not in capsys.readouterr().out
 
 
@@ -391,7 +392,7 @@ def test_no_settings_file_of_wandb_stops_a_run(
     content: bytes, settings_file: Path, tmp_path: Path
 ) -> None:
     settings_file.write_bytes(content)
-    with track(TrackingConfig(), tmp_path / "run", PLAIN) as started:
+    with start_loggers(load([], []), tmp_path / "run", {}, 0) as started:
         for logger in started:
             logger.log_metrics({"train/loss": 1.0}, 1)
     assert "1.0" in (tmp_path / "run" / "metrics.csv").read_text()

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.loggers import WandbLogger
 
 from headcount.config.load import as_dict, to_yaml
 from headcount.config.schema import Config
@@ -33,6 +32,7 @@ from headcount.runs.folder import (
     lock_folder,
     stable_path,
 )
+from headcount.runs.loggers import log_means
 from headcount.runs.model_hub import hub_name
 from headcount.runs.partial_predictions import PartialPredictions
 from headcount.runs.scores import write_results
@@ -132,9 +132,9 @@ def _log_to_wandb(config: Config, runs: Sequence[Path], folder: Path, scored: Re
     step = json.loads((folder / RunFile.SCORES).read_text(encoding="utf-8"))["step"]
     with track(
         tracking, folder, as_dict(config), job_type="evaluation", trainings=runs
-    ) as loggers:
-        trackers = [logger for logger in loggers if isinstance(logger, WandbLogger)]
-        log_report(trackers, scored, step)
+    ) as trackers:
+        log_means(trackers, scored, step)
+        log_report(trackers, scored)
         log_summaries(trackers, scored, folder / RunFile.PREDICTIONS)
 
 

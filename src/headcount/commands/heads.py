@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning.loggers import WandbLogger
 from rich.console import Console
 
 from headcount.config.load import as_dict, flatten, to_yaml
@@ -219,13 +218,13 @@ def _write(
 
 
 def _log_to_wandb(config: Config, folder: Path, analysis: Analysis) -> None:
+    """Log an analysis as a W&B run of its own, which links to the training."""
     tracking = replace(config.tracking, name=None)  # that of the training
     with track(
         tracking, folder, as_dict(config), job_type="heads", trainings=[folder.parent]
-    ) as loggers:
-        for logger in loggers:
-            if isinstance(logger, WandbLogger):
-                columns = list(SUMMARY_COLUMNS)
-                logger.log_table("heads", columns=columns, data=summary_rows(analysis))
-                for name in ("heat_maps", "pruning", "attention"):
-                    logger.log_image(name, [str(folder / f"{name}.png")])
+    ) as trackers:
+        for tracker in trackers:
+            columns = list(SUMMARY_COLUMNS)
+            tracker.log_table("heads", columns=columns, data=summary_rows(analysis))
+            for name in ("heat_maps", "pruning", "attention"):
+                tracker.log_image(name, [str(folder / f"{name}.png")])

@@ -37,7 +37,7 @@ from headcount.runs.checkpoint import (
 )
 from headcount.runs.files import describe_os_error, write_atomically
 from headcount.runs.folder import RunFile, create_numbered_folder, find_run, follow, lock_folder
-from headcount.runs.loggers import check_extras, start_loggers
+from headcount.runs.loggers import check_extras, log_means, start_loggers
 from headcount.runs.metrics_csv import cut_metrics
 from headcount.runs.wandb_tracking import (
     how_to_send,
@@ -243,7 +243,9 @@ def _train(
         report = score_test(trainer, summarizer, data, [folder], folder)
         if report is None:
             return folder
-        _log_results(loggers, trainer, summarizer, data, report, folder)
+        log_means(loggers, report, trainer.global_step)
+        write_attention_page(summarizer, data.splits["validation"], follow(folder))
+        _log_to_wandb(loggers, config, report, follow(folder))
         # Lightning finalized them at the end of the training.
         for logger in own.loggers:
             logger.finalize("success")
@@ -301,23 +303,14 @@ def _save_last_as_best(trainer: pl.Trainer, folder: Path) -> None:
     trainer.save_checkpoint(checkpoint_path(folder, "best"), weights_only=False)
 
 
-def _log_results(
-    loggers: Sequence[Logger],
-    trainer: pl.Trainer,
-    summarizer: Summarizer,
-    data: SummarizationDataModule,
-    report: Report,
-    folder: Path,
-) -> None:
-    """Log what is known at the end of a run: scores, summaries, costs, the page and the model."""
-    config = summarizer.config
-    log_report(loggers, report, trainer.global_step)
-    log_summaries(loggers, report, follow(folder) / RunFile.PREDICTIONS)
+def _log_to_wandb(loggers: Sequence[Logger], config: Config, report: Report, folder: Path) -> None:
+    """Log what a run has at its end to W&B: scores, summaries, costs, its page and the model."""
+    log_report(loggers, report)
+    log_summaries(loggers, report, folder / RunFile.PREDICTIONS)
     log_costs(loggers, read_costs(folder))
-    page = write_attention_page(summarizer, data.splits["validation"], follow(folder))
-    log_page(loggers, page)
+    log_page(loggers, folder / RunFile.ATTENTION_PAGE)
     if config.tracking.artifacts == "best":
-        log_checkpoint(loggers, follow(folder), config.evaluation.select_by, report)
+        log_checkpoint(loggers, folder, config.evaluation.select_by, report)
 
 
 def _finish(folder: Path, step: int, stopped_early: str | None) -> Path:

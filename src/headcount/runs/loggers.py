@@ -5,8 +5,8 @@ TensorBoard and MLflow are Lightning's own loggers. Their packages are extras.
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from headcount.config.load import as_dict
 from headcount.config.schema import Config, LoggersConfig
 from headcount.errors import ConfigError
+from headcount.evaluation.report import Report
 from headcount.runs.files import name_damage, write_atomically
 from headcount.runs.folder import RunFile, stable_path
+from headcount.runs.metrics_csv import MetricsFile
 from headcount.runs.wandb_tracking import track
 
 # For each setting that needs an extra: one of these modules must be there.
@@ -57,20 +59,40 @@ def start_loggers(
         facts: what is logged to W&B beside the config: the size of the model and what it costs.
         step: that the training resumes from; 0: a new one.
     """
-    with track(config.tracking, folder, {**as_dict(config), **facts}) as loggers:
-        others: list[Logger] = []
+    with ExitStack() as stack:
+        metrics = MetricsFile(folder)
+        loggers: list[Logger] = [metrics]
+        wandb_config = {**as_dict(config), **facts}
+        loggers += stack.enter_context(track(config.tracking, folder, wandb_config))
+
+        # A logger that stays open would write later, when the folder is no longer locked.
         if config.loggers.tensorboard:
-            others.append(_tensorboard(folder, step))
+            loggers.append(stack.enter_context(_finalized(_tensorboard(folder, step))))
         if config.loggers.mlflow:
-            others.append(_mlflow(config.loggers, folder))
-        status = "failed"
-        try:
-            yield [*loggers, *others]
-            status = "success"
-        finally:
-            # A logger that stays open would write later, when the folder is no longer locked.
-            for logger in others:
-                logger.finalize(status)
+            loggers.append(stack.enter_context(_finalized(_mlflow(config.loggers, folder))))
+        yield loggers
+        metrics.finalize("success")
+
+
+@contextmanager
+def _finalized(logger: Logger) -> Iterator[Logger]:
+    """Finalize a logger with the block, by its outcome."""
+    status = "failed"
+    try:
+        yield logger
+        status = "success"
+    finally:
+        logger.finalize(status)
+
+
+def log_means(loggers: Sequence[Logger], report: Report, step: int) -> None:
+    """Log the mean test scores of the model."""
+    means = {}
+    for name, found in report.systems[0].metrics.items():
+        if found is not None:
+            means[f"test/{name}"] = found.mean
+    for logger in loggers:
+        logger.log_metrics(means, step)
 
 
 def _tensorboard(folder: Path, step: int) -> TensorBoardLogger:

@@ -29,7 +29,6 @@ from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.runs.checkpoint import checkpoint_path
 from headcount.runs.files import write_atomically
 from headcount.runs.folder import RunFile
-from headcount.runs.metrics_csv import MetricsFile
 from headcount.terminal import print_line
 
 INIT_TIMEOUT = 20  # seconds until a start counts as failed; W&B itself takes 10 more to give up
@@ -64,8 +63,8 @@ def track(
     *,
     job_type: str | None = None,
     trainings: Sequence[Path] = (),
-) -> Iterator[list[Logger]]:
-    """Start ``metrics.csv`` and the W&B run of a folder, and end them with the block.
+) -> Iterator[list["Tracker"]]:
+    """Start the W&B run of a folder, and end it with the block.
 
     Args:
         tracking: the ``tracking`` section.
@@ -75,9 +74,8 @@ def track(
         trainings: run folders that a run of another kind is about. Its config links to them.
 
     Yields:
-        The loggers: ``metrics.csv``, and W&B unless tracking is disabled.
+        The logger; none if tracking is disabled.
     """
-    loggers: list[Logger] = [MetricsFile(folder)]
     start = _Start(
         tracking=tracking, folder=folder, config=config, job_type=job_type, trainings=trainings
     )
@@ -88,13 +86,10 @@ def track(
         mode = _choose_mode(tracking, folder)
         if mode != "disabled":
             tracker = _start_tracker(start, mode)
-        if tracker is not None:
-            loggers.append(tracker)
-        yield loggers
+        yield [] if tracker is None else [tracker]
 
-        for logger in loggers:
-            logger.finalize("success")
         if tracker is not None:
+            tracker.finalize("success")
             tracker.finish(exit_code=0)
     finally:
         # After a success this does nothing: the run is finished.
@@ -282,13 +277,8 @@ def how_to_send(folder: Path) -> str | None:
 # What is logged at the end of a run
 
 
-def log_report(loggers: Sequence[Logger], report: Report, step: int) -> None:
-    """Log the model's means; to W&B also a table of all systems, the signature and the alarms."""
-    metrics = report.systems[0].metrics
-    means = {f"test/{name}": found.mean for name, found in metrics.items() if found is not None}
-    for logger in loggers:
-        logger.log_metrics(means, step)
-
+def log_report(loggers: Sequence[Logger], report: Report) -> None:
+    """Log a table of all systems, the signature and the alarms to W&B."""
     columns = ["system", "figure", "mean", "low", "high", "signature"]
     rows = []
     for system in report.systems:

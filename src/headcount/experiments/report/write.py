@@ -43,7 +43,7 @@ from headcount.experiments.report.tables import (
 from headcount.experiments.seeds import extend_cells, read_added_seeds
 from headcount.plot_style import save_figure
 from headcount.runs.files import write_atomically
-from headcount.runs.wandb_tracking import Tracker, track
+from headcount.runs.wandb_tracking import track
 from headcount.terminal import make_console, say
 
 PICTURES = ("svg", "pdf", "png")
@@ -175,18 +175,16 @@ def _log_to_wandb(made: Report, folder: Path, tracking: TrackingConfig) -> None:
     # The tables row by row, the figure, and the texts as a summary.
     runs = made.study.cells[0].folder.parent
     tracking = replace(tracking, group=grid.name, name="report", tags=[])
-    with track(tracking, runs, config, job_type="report") as loggers:
-        for logger in loggers:
-            if not isinstance(logger, Tracker):
-                continue
+    with track(tracking, runs, config, job_type="report") as trackers:
+        for tracker in trackers:
             for name, (titles, *data) in tables.items():
                 table = Table(columns=titles, data=data, allow_mixed_types=True)
-                logger.log_metrics({name: table})
-            logger.log_metrics({"figure": Image(str(folder / "figure.png"))})
-            logger.attempt(lambda run: run.summary.update(texts))
+                tracker.log_metrics({name: table})
+            tracker.log_metrics({"figure": Image(str(folder / "figure.png"))})
+            tracker.summarize(texts)
 
             # The run may be offline by now: a connection may have been lost.
-            run = logger.experiment
+            run = tracker.experiment
             if run.offline:
                 command = f"wandb sync {Path(run.dir).parent}"
                 say(make_console(), f"to send this report to your W&B account: {command}")
