@@ -258,14 +258,20 @@ def reject_links(folder: Path) -> None:
     if home.parent.name == "snapshots" and (home.parents[1] / "blobs").is_dir():
         home = home.parents[1]
     for path in folder.rglob("*"):
-        # W&B links to its own logs, by absolute paths; also in the folder of an evaluation.
-        is_wandbs = RunFile.WANDB in path.relative_to(folder).parts[:2]
-        if is_wandbs and not path.is_dir():
+        if _is_of_wandb(path.relative_to(folder)) and not path.is_dir():
             continue
         if path.is_symlink() and not path.resolve().is_relative_to(home):
             raise ConfigError(
                 f"{path}: leads out of {folder}, to {path.readlink()}; legal: links within it"
             )
+
+
+def _is_of_wandb(path: Path) -> bool:
+    """Return whether W&B wrote a path in a run folder, or in the folder of an evaluation in it.
+
+    It links to its own logs, by absolute paths.
+    """
+    return RunFile.WANDB in path.parts[:2]
 
 
 @contextmanager

@@ -414,21 +414,24 @@ class Summarizer(pl.LightningModule):
         """Log the corpus metrics; validation summaries and the cross-attention of one example to
         W&B."""
         self._log_corpus_metrics("validation")
-        split = getattr(self.trainer.val_dataloaders, "split", None)
-        for logger in self.loggers:
-            if isinstance(logger, WandbLogger) and self.trainer.is_global_zero and split:
-                self._log_samples(logger, split)
+        self._log_samples_to_wandb()
         self._reset_validation()
 
-    def _log_samples(self, logger: WandbLogger, split: EncodedPairs) -> None:
-        """Log validation summaries and the cross-attention of the shortest example to W&B."""
-        samples = self.samples[:MAX_SAMPLES]
-        logger.log_table("validation/summaries", columns=SAMPLE_COLUMNS, data=samples)
+    def _log_samples_to_wandb(self) -> None:
+        """Log validation summaries and the cross-attention of the shortest example."""
+        split = getattr(self.trainer.val_dataloaders, "split", None)
+        if not split or not self.trainer.is_global_zero:
+            return
+        for logger in self.loggers:
+            if not isinstance(logger, WandbLogger):
+                continue
+            samples = self.samples[:MAX_SAMPLES]
+            logger.log_table("validation/summaries", columns=SAMPLE_COLUMNS, data=samples)
 
-        # With sharded weights one rank alone cannot run the model.
-        if has_whole_weights(self.trainer):
-            plot = self.plot_attention(split.shortest(), greedy=True)
-            logger.log_image("validation/cross_attention", [plot])
+            # With sharded weights one rank alone cannot run the model.
+            if has_whole_weights(self.trainer):
+                plot = self.plot_attention(split.shortest(), greedy=True)
+                logger.log_image("validation/cross_attention", [plot])
 
     def on_test_epoch_end(self) -> None:
         """Log the corpus metrics."""

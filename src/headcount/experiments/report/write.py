@@ -95,7 +95,6 @@ def report(
     added = read_added_seeds(cells)
     extended = extend_cells(grid, cells, added, smoke=smoke)
 
-    # Settings of the report itself are checked before the runs are read.
     tracking = _tracking(cells[0], overrides)
     made = make_report(read_study(grid, extended, added))
     folder = cells[0].folder.parent if smoke or is_shipped(grid.folder) else grid.folder
