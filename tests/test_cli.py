@@ -140,10 +140,10 @@ def test_from_the_terminal_to_a_summary(tmp_path: Path) -> None:
     ]
     done = call("train", smoke, *where, "trainer.accelerator=cpu")
     assert (done.returncode, done.stderr) == (0, "")
-    folder, sync = done.stdout.splitlines()[-2:]
-    assert folder == "run folder: runs/smoke-1" and sync.startswith(
-        "to send this run to your W&B account: wandb sync "
-    )
+    printed = done.stdout.splitlines()
+    assert "run folder: runs/smoke-1" in printed
+    sync = printed[-1]
+    assert sync.startswith("to send this run to your W&B account: wandb sync ")
     assert list(Path(sync.split()[-1]).glob("*/*.wandb"))
     done = call("summarize", "runs/smoke-1", stdin="Ada: Good day.\nBen: Good day.\n")
     assert done.returncode == 0 and done.stdout.count("\n") == 2
