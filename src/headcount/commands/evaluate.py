@@ -103,6 +103,7 @@ def evaluate(
         data.trainer = trainer
         data.setup()
 
+        # The first process chooses the folder and writes what the evaluation is made of.
         locked = None
         if trainer.is_global_zero:
             locked = _lock_evaluation(runs, config, out, locks)
@@ -113,6 +114,7 @@ def evaluate(
                 names = relative_names(runs, folder)
                 write_atomically(folder / RunFile.MODELS, json.dumps(names, indent=2))
 
+        # Generate and score.
         summarizer = Summarizer(config, data.tokenizer)
         scored = score_test(
             trainer, summarizer, data, runs, folder, shuffle_sources=shuffle_sources

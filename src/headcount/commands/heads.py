@@ -77,6 +77,7 @@ def analyse_heads(run: Path, config: Config) -> tuple[Path, Analysis]:
         ConfigError: the run is not complete, a setting of its model is changed, or its data is not
             available.
     """
+    # The documents.
     reject_links(run)
     check_unchanged(run, config)
     console = make_console()
@@ -86,6 +87,7 @@ def analyse_heads(run: Path, config: Config) -> tuple[Path, Analysis]:
     split = data.splits[config.heads.split]
     rows = sample_rows(len(split), config.heads.documents)
 
+    # The model, with its best weights.
     summarizer = Summarizer(config, data.tokenizer)
     summarizer.load_weights(load_checkpoint(run, "best")["state_dict"])
     summarizer.eval()

@@ -211,6 +211,7 @@ def _write_run(
         finished = json.dumps({"step": content["global_step"]})
         write_atomically(scratch / RunFile.FINISHED, finished)
 
+        # Only now does it appear under its name.
         if to.exists():
             to.rmdir()  # it is empty
         os.replace(scratch, to)

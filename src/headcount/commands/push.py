@@ -31,6 +31,8 @@ def push(run: Path, name: str, facts: CardFacts, *, private: bool = False) -> No
             "no token of the Hugging Face hub is configured; legal: after hf auth login, or with "
             "HF_TOKEN in the environment"
         )
+
+    # A run is exported first; an export is uploaded as it is.
     with TemporaryDirectory() as scratch:
         folder = run
         is_export = (run / RunFile.EXPORTED_CONFIG).is_file()

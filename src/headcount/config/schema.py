@@ -199,6 +199,7 @@ class ModelConfig(Section):
         if str(self.encoder_heads).startswith("${"):
             return  # the schema itself, before interpolation
 
+        # Keys that the architecture restricts.
         for name, legal in self._legal_values().items():
             value = getattr(self, name)
             if value not in legal:
@@ -207,6 +208,8 @@ class ModelConfig(Section):
                     f"model.{name}={value} does not go with "
                     f"model.architecture={self.architecture}; legal: {shown}"
                 )
+
+        # Keys that need another one.
         if self.coverage and not self.copying:
             raise ConfigError(
                 f"model.coverage={self.coverage} does not go with model.copying=False; legal: 0"
@@ -217,6 +220,8 @@ class ModelConfig(Section):
                 "model.architecture=recurrent, whose "
                 "encoder gives half of it to either direction; legal: even numbers"
             )
+
+        # Heads of each site and layer.
         for site in ATTENTION_SITES[self.architecture]:
             layers = self.layers_of(site)
             for name in (f"{site}_heads", f"{site}_kv_heads"):

@@ -135,6 +135,7 @@ class Layout:
         start = np.array([self.start_id], np.int32)
         end = np.array([self.end_id], np.int32)
 
+        # A document ends with the end token.
         document_parts: list[Ids] = []
         document_lengths = []
         for document in documents:
@@ -142,6 +143,7 @@ class Layout:
             document_parts += [ids, end]
             document_lengths.append(len(ids) + 1)
 
+        # A summary begins with the start token, too.
         summary_parts: list[Ids] = []
         summary_lengths = []
         for summary in summaries:
@@ -215,6 +217,7 @@ class EncodedPairs:
             summaries = [self.summaries[index] for index in indices]
             return self.layout.batch(indices, documents, summaries)
 
+        # The summary is that of each window.
         index_of_window: list[int] = []
         windows: list[Ids] = []
         for index in indices:

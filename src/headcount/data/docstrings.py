@@ -67,6 +67,7 @@ def build(cache_dir: str) -> tuple[Path, dict[str, Any]]:
         summary), and where it comes from: versions of the packages, number of pairs in each split,
         SHA-256 of the text.
     """
+    # The versions of the packages that are installed are the key in the cache.
     packages = {}
     versions = {}
     for name in PACKAGES:
@@ -107,12 +108,14 @@ def extract(roots: dict[str, Path]) -> dict[str, list[dict[str, str]]]:
         For each split its rows: ``id`` (file, line and name), ``document`` and ``summary``. No
         document occurs twice.
     """
+    # In an order that does not depend on the file system.
     files = []
     for name, root in roots.items():
         for path in _find_sources(root):
             files.append((f"{name}/{path.relative_to(root).as_posix()}", path))
     files.sort()
 
+    # Of equal documents the first one is kept.
     splits: dict[str, list[dict[str, str]]] = {split: [] for split in SPLIT_ENDS}
     seen: set[str] = set()
     with worker_pool(min(os.cpu_count() or 1, MAX_WORKERS)) as pool:

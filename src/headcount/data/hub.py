@@ -121,6 +121,8 @@ def _ask_for_commit(config: DataConfig) -> tuple[str | None, str]:
         problem = _describe(error)
     except Exception as error:  # every way in which a network fails has an exception of its own
         problem = _describe(error)
+
+    # From here on without the hub.
     huggingface_hub.constants.HF_HUB_OFFLINE = True
     datasets.config.HF_HUB_OFFLINE = True
     return None, problem

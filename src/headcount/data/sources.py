@@ -142,6 +142,7 @@ class Source:
             ConfigError: a column is missing, a line is broken, or no row has both a document and a
                 summary.
         """
+        # Everything that decides what is in the folder is in its key.
         columns = self.columns()
         wanted = columns.names()
         key: list[Any] = [CACHE_VERSION, self.key, wanted]
@@ -236,6 +237,7 @@ def open_source(
     Raises:
         ConfigError: the split does not exist, or cannot be reached.
     """
+    # In memory, or on the hub.
     if datasets is not None:
         return _source_of_dataset(config, split, datasets)
     if config.path == "docstrings":
@@ -246,6 +248,7 @@ def open_source(
         dataset, key = load_from_hub(config, split)
         return Source(config=config, split=split, key=key, files=[], dataset=dataset)
 
+    # In files.
     _check_split_name(config, split)
     try:
         found = files.find(path, split)
@@ -397,11 +400,13 @@ def _carve(config: DataConfig, folder: Path, role: str) -> Path:
             f"{(len(pairs) - 1) // len(carved)}"
         )
 
+    # The examples of this role, in the order of the split.
     order = np.random.default_rng(config.carving_seed).permutation(len(pairs))
     is_carved = role in carved
     begin = size * (carved.index(role) if is_carved else len(carved))
     end = begin + size if is_carved else len(pairs)
     examples = np.sort(order[begin:end]).tolist()
+
     sha256 = read_info(folder)["sha256"]
     key = [CACHE_VERSION, sha256, begin, size, is_carved, config.carving_seed]
     return cached(

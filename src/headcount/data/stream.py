@@ -88,11 +88,15 @@ class Stream(IterableDataset[Batch | WorkerError]):
             yield WorkerError(str(error))
 
     def _batches(self) -> Iterator[Batch]:
+        """Yield the batches of this worker of this process."""
+        # The part of the stream that this worker reads.
         worker = get_worker_info()
         workers = worker.num_workers if worker else 1
         number = worker.id if worker else 0
         examples = self._shuffled(self.process * workers + number, self.processes * workers)
 
+        # An example that does not fit into a batch begins the next one, whose objective may be
+        # another one: it is made again.
         indices: list[int] = []
         documents: list[Ids] = []
         summaries: list[Ids] = []
@@ -119,13 +123,18 @@ class Stream(IterableDataset[Batch | WorkerError]):
     def _encoded(self, pairs: Iterator[tuple[int, Pair]]) -> Iterator[tuple[int, Example]]:
         """Encode pairs, ``CHUNK`` at a time; yield each with its turn."""
         while chunk := list(islice(pairs, CHUNK)):
+            # A library call for many texts is faster than one for each.
             texts = [document for _, (_, document, _) in chunk]
             documents = split_by_text(encode(self.tokenizer, texts))
-            summaries = split_by_text(encode(self.tokenizer, [each[2] for _, each in chunk]))
+            summary_texts = [summary for _, (_, _, summary) in chunk]
+            summaries = split_by_text(encode(self.tokenizer, summary_texts))
+
+            # Only the objective of gap sentences needs to know where sentences are.
             sentences = [NOT_NEEDED] * len(chunk)
             if self.plan.uses("gap_sentences"):
                 assert self.split_units is not None
                 sentences = find_sentences(texts, self.tokenizer, self.split_units)
+
             for row, (turn, (number, document, summary)) in enumerate(chunk):
                 yield (
                     turn,
@@ -180,6 +189,7 @@ def read_pairs(
     Raises:
         ConfigError: there is no pair, or a row cannot be read.
     """
+    # Rows are numbered over all parts.
     columns = source.columns()
     rows = 0
     pairs = 0
@@ -193,6 +203,7 @@ def read_pairs(
             yield rows * parts + part, document, references[0]
         rows += 1
 
+    # What is only known at the end.
     if not pairs and required:
         raise ConfigError(
             f"data.path={source.config.path}: no row of {source.split}, part {part + 1} of "

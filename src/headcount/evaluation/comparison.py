@@ -155,6 +155,7 @@ def score_by_frequency(
         for text in texts:
             frequency.update(words_of(text))
 
+    # Count for each bucket and system the words that are matched, written and needed.
     edges = np.array(FREQUENCY_EDGES)
     labels = bucket_labels(edges)
     matched = np.zeros((len(labels), len(outputs)))
@@ -170,6 +171,7 @@ def score_by_frequency(
                 written[bucket, system_number] += words[word]
                 needed[bucket, system_number] += reference[word]
 
+    # F1 is the harmonic mean of precision and recall: 2 matched / (written + needed).
     totals = written + needed
     f1 = np.divide(200 * matched, totals, out=np.full_like(totals, np.nan), where=totals > 0)
     return [
@@ -195,6 +197,7 @@ def find_ngrams(
         reference_texts.extend(texts)
     reference_counts = _count_ngrams(reference_texts)
 
+    # Of n-grams with the same rank the longer one comes first, so that it leaves out its parts.
     more = [ngram for ngram, count in counts.items() if count > other_counts[ngram]]
     more.sort(
         key=lambda ngram: (
@@ -203,6 +206,7 @@ def find_ngrams(
             ngram,
         )
     )
+
     found: list[NgramUse] = []
     for ngram in more:
         use = NgramUse(

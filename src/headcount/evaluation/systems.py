@@ -156,6 +156,7 @@ def measure_human(
             others.append([*texts[:place], *texts[place + 1 :]])
     left_out = measure("human", summaries, sources, others, scorers)
 
+    # The rows of an example are neighbours: add them up. NaN is an example without a metric.
     known = np.isfinite(left_out.values)
     sums = np.add.reduceat(np.where(known, left_out.values, 0.0), first_rows)
     counts = np.add.reduceat(known.astype(float), first_rows)

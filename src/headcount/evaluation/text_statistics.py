@@ -44,6 +44,7 @@ def describe(summary: str, document: str) -> list[float]:
     words = words_of(summary)
     document_words = words_of(document)
 
+    # N-grams that are new, and those that are repeated.
     novel = []
     repeated = []
     for n in SIZES:
@@ -53,6 +54,7 @@ def describe(summary: str, document: str) -> list[float]:
         novel.append(_percent(len(new), len(distinct)))
         repeated.append(_percent(len(ngrams) - len(distinct), len(ngrams)))
 
+    # Fragments that the summary has in common with the document.
     lengths = fragment_lengths(words, document_words)
     coverage = _percent(sum(lengths), len(words))
     compression = nan

@@ -32,6 +32,7 @@ def make_cells(grid: Grid, *, smoke: bool = False) -> list[Cell]:
     Raises:
         ConfigError: a cell without a valid config, by name; two cells that are the same.
     """
+    # The values of the inner axis, and the seeds.
     choices: list[dict[str, Any]] = [{}]
     if grid.select:
         [(key, values)] = grid.select.over.items()
@@ -49,6 +50,7 @@ def make_cells(grid: Grid, *, smoke: bool = False) -> list[Cell]:
             for seed in seeds:
                 cells.append(_resolve(grid, setting, choice, seed, smoke_overrides))
 
+    # Checks that need all cells.
     if grid.control == "matched_parameters":
         cells = _match_parameters(grid, cells, smoke_overrides)
     _reject_repeated(grid, cells)
@@ -112,6 +114,7 @@ def pick_cells(cells: list[Cell], wanted: Sequence[str]) -> list[Cell]:
         ConfigError: no cell has them.
     """
     for condition in wanted:
+        # The value of this key in each cell.
         key, _, text = condition.partition("=")
         values = []
         for cell in cells:
@@ -121,6 +124,7 @@ def pick_cells(cells: list[Cell], wanted: Sequence[str]) -> list[Cell]:
                 raise ConfigError(f"{condition}: not what cells differ in; {names}")
             values.append(known[key])
 
+        # Cells with the wanted value are left for the next condition.
         picked = [
             cell
             for cell, value in zip(cells, values, strict=True)

@@ -143,6 +143,7 @@ def _check_widths(grid: Grid, cell: Cell, reference: Cell, where: str) -> None:
 
 
 def _check_parameters(grid: Grid, cell: Cell, reference: Cell, where: str) -> None:
+    """Check the numbers of parameters that the control of a grid promises."""
     model = cell.config.model
     found = count_cost(cell.config).parameters
     wanted = count_cost(reference.config).parameters

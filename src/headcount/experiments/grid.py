@@ -298,11 +298,14 @@ class _Parser:
         for section, key in _keys_by_section(grid):
             self._check_key(grid, section, key)
 
+        # Cells are told apart by their labels.
         labels = Counter(grid.label(setting) for setting in grid.settings)
         if repeated := [label for label, count in labels.items() if count > 1]:
             raise ConfigError(
                 f"{self.file}: grid: cell {repeated[0]} is listed twice; legal: each cell once"
             )
+
+        # Names that lead to cells and axes.
         if grid.reference_cell not in grid.settings:
             shown = "; ".join(grid.label(setting) for setting in grid.settings)
             raise ConfigError(

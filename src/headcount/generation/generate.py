@@ -78,6 +78,7 @@ def generate(
         end_id=end_id,
         constraints=constraints,
     )
+
     if config.strategy == "beam":
         hypotheses = searches.beam(model, config.num_beams)
     elif config.strategy == "sample":

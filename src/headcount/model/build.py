@@ -34,6 +34,8 @@ class _Builder:
         self.max_positions = max_positions
 
     def build(self) -> SummaryModel:
+        """Build the model."""
+        # A decoder-only model reads both texts with one embedding.
         config = self.config
         summary_embedding = self._embedding()
         tie_output = config.tie_embeddings != "none"
@@ -46,6 +48,7 @@ class _Builder:
                 decoder_norm=self._final_norm(),
             )
 
+        # The others have an embedding of their own for the document, unless it is tied.
         document_embedding = (
             summary_embedding if config.tie_embeddings == "all" else self._embedding()
         )
@@ -87,8 +90,10 @@ class _Builder:
         has_cross_attention = site == "decoder" and config.architecture == "transformer"
         layers = []
         for layer in range(config.layers_of(site)):
+            # Random weights are drawn in this order.
             attention = self._attention(site, layer)
             cross_attention = self._attention("cross", layer) if has_cross_attention else None
+
             feedforward = FeedForward(
                 embedding_size=config.embedding_size,
                 feedforward_size=config.feedforward_size,

@@ -89,6 +89,7 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # A disk may accept what it does not store: read the file back before it replaces another.
         written = _write_scratch(content, scratch)
         with scratch.open("rb") as file_back:
             if hashlib.file_digest(file_back, "sha256").hexdigest() != written:

@@ -25,6 +25,7 @@ def find_model(name: Path) -> Path:
     if name.exists() or len(parts) != 2 or parts[0] in ("/", "..") or Path(parts[0]).exists():
         return name
 
+    # Download the files of an export, and nothing else that may be there.
     import huggingface_hub
 
     try:

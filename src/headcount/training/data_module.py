@@ -75,6 +75,7 @@ class SummarizationDataModule(pl.LightningDataModule):
         if self.splits:
             return
 
+        # Which splits: a command with a tokenizer needs one, and a stream is not held as a whole.
         data = self.config.data
         roles = {
             "train": data.train_split,
@@ -94,6 +95,7 @@ class SummarizationDataModule(pl.LightningDataModule):
             self.teacher = self._read_teacher(pairs["train"], data.teacher_summaries)
 
     def _encode(self, role: str, pairs: Pairs) -> None:
+        """Tokenize a split, and print its size and what is cut of it."""
         data = self.config.data
         tokens = prepare_tokens(pairs, self.origin[role]["sha256"], self.tokenizer, data.cache_dir)
         split = EncodedPairs(
@@ -111,6 +113,7 @@ class SummarizationDataModule(pl.LightningDataModule):
             f"{split.cut_summaries:,} summaries"
         )
 
+        # A part of it, if the trainer's limits say so.
         key, limit = self._limit(role)
         if limit is not None:
             print_line(

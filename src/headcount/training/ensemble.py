@@ -42,6 +42,7 @@ def check_runs(runs: Sequence[Path], config: Config) -> None:
             "whose heads have nothing in common but their names; legal: one run"
         )
 
+    # The others are checked with their own configs, and against the first run.
     for run in others:
         reject_links(run)
         own = load_run_config(run, [])

@@ -44,6 +44,7 @@ def read_initial_weights(config: Config, tokenizer: Tokenizer) -> dict[str, Tens
             "export"
         ) from None
 
+    # What the weights cannot be used with.
     if fingerprint(source_tokenizer) != fingerprint(tokenizer):
         raise ConfigError(
             f"model.start_from={config.model.start_from}: that run has another tokenizer; legal: "
@@ -54,6 +55,7 @@ def read_initial_weights(config: Config, tokenizer: Tokenizer) -> dict[str, Tens
             f"model.start_from={config.model.start_from}: that run has learned gates on its "
             f"heads; legal: what headcount prune {source} DIR --by gates writes"
         )
+
     weights = {
         name.removeprefix(PREFIX): tensor for name, tensor in checkpoint["state_dict"].items()
     }

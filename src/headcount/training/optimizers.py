@@ -70,6 +70,7 @@ def make_optimizer(
         gates: learned gates on the model's heads, which AdamW trains without weight decay.
         gates_learning_rate: peak learning rate of the gates.
     """
+    # What Muon does not train is AdamW's: matrices with weight decay, vectors without.
     parts = hidden_matrices(model) if config.name == "muon" else {}
     others = [parameter for parameter in model.parameters() if parameter not in parts]
     groups: list[dict[str, Any]] = [
@@ -79,6 +80,7 @@ def make_optimizer(
     if gates is not None:
         scores = list(gates.parameters())
         groups.append({"params": scores, "weight_decay": 0.0, "lr": gates_learning_rate})
+
     betas = (config.beta1, config.beta2)
     adamw = AdamW(groups, lr=config.learning_rate, betas=betas, fused=fused)
     if config.name == "adamw":

@@ -148,6 +148,7 @@ def check_same_data(folder: Path, config: Config, data: SummarizationDataModule)
     Raises:
         ConfigError: a split or the tokenizer differs, or ``data.json`` cannot be read.
     """
+    # The data, by the digest of each split.
     record = folder / RunFile.DATA
     if record.exists():
         for role, then in _recorded_digests(record).items():
@@ -157,6 +158,8 @@ def check_same_data(folder: Path, config: Config, data: SummarizationDataModule)
                     f"data.path={config.data.path}: its {role} split has the SHA-256 {now}, and "
                     f"{folder} was started with another; legal: {then}, or --fresh"
                 )
+
+    # The tokenizer.
     path = folder / RunFile.TOKENIZER
     if not path.exists():
         return

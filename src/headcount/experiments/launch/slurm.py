@@ -104,6 +104,7 @@ def launch_on_slurm(
     Raises:
         ConfigError: there is no SLURM here, or no such option.
     """
+    # Cells that are finished or have failed are shown, and not submitted.
     table = StatusTable(cells, group, console)
     for cell in cells:
         table.update(cell, read_state(cell))
@@ -116,6 +117,8 @@ def launch_on_slurm(
     array = jobs[0].job_id.split("_")[0]
     say(console, f"SLURM job {array}: scancel {array} ends it; the same command resumes")
     submitted = time.time()
+
+    # The jobs write no state to this process: ask SLURM, and read the run folders.
     try:
         with table.live():
             while table.has_open_cells():

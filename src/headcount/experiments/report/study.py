@@ -162,6 +162,7 @@ def _check_comparable(results: Sequence[Result]) -> None:
     """
     first = results[0]
     for result in results:
+        # Equality is transitive, so that comparing each with the first one is enough.
         both = f"{result.cell.folder} and {first.cell.folder}"
         if result.data != first.data:
             raise ConfigError(

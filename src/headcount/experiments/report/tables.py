@@ -197,6 +197,7 @@ def row_name(study: Study, setting: SettingResult) -> Lines:
 
 def results_rows(study: Study) -> list[list[object]]:
     """Return the titles and a row for each finished training: axes, scores, costs, run folder."""
+    # With an inner axis, which of its values was selected.
     axes = study.grid.axes
     inner = list(study.grid.select.over) if study.grid.select else []
     selected: set[str] = set()
