@@ -101,8 +101,8 @@ def train_tokenizer(
     tokenizer = Tokenizer(model())
     tokenizer.decoder = decoders.ByteLevel()
 
-    # Texts are divided into words, whose bytes are the first tokens. Words of one's own are tried
-    # on some texts: the library panics on some regular expressions.
+    # Texts are divided into words, and words into bytes. A regular expression may take endless time
+    # to match, so that it is tried on some texts first.
     if words is None:
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     else:
