@@ -196,7 +196,7 @@ def _train(
     fresh: bool = False,
 ) -> Path:
     """Train in the folder that the first process has locked, and return it."""
-    # Once a run has a checkpoint, it needs nothing of the run that it started from.
+    # Data and model. A run with a checkpoint needs nothing of the run that it started from.
     is_resumed = locked is not None and has_checkpoint(locked)
     data = _set_up_data(config, rank_trainer, locked if is_resumed else None)
     steps = check_batches(config, data, rank_trainer)
@@ -218,6 +218,7 @@ def _train(
         summarizer.initial_weights = read_initial_weights(config, data.tokenizer)
 
     with logging as our_loggers:
+        # Train, until the budget is used up, the patience ends or a signal arrives.
         loggers = [*our_loggers, *own.loggers]
         checkpoints = _make_checkpoints(config, folder, signals)
         callbacks = [
@@ -237,18 +238,22 @@ def _train(
         if checkpoints.best is None:
             _save_last_as_best(trainer, folder)
 
-        # FSDP has taken the weights apart. Each rank generates with a whole model.
+        # Score the test summaries. FSDP has taken the weights apart: each rank generates with a
+        # whole model.
         if not has_whole_weights(trainer):
             summarizer = Summarizer(config, data.tokenizer)
         report = score_test(trainer, summarizer, data, [folder], folder)
         if report is None:
             return folder
+
+        # Log what is known at the end. Lightning finalized the loggers of a script at the end of
+        # the training, before these last values.
         log_means(loggers, report, trainer.global_step)
         write_attention_page(summarizer, data.splits["validation"], follow(folder))
         _log_to_wandb(loggers, config, report, follow(folder))
-        # Lightning finalized them at the end of the training.
         for logger in own.loggers:
             logger.finalize("success")
+
     return _finish(folder, trainer.global_step, checkpoints.stopped_early)
 
 

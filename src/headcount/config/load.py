@@ -70,6 +70,8 @@ def load(files: list[str], overrides: list[str], *, where: str = "command line")
     """
     _forbid_environment()
     files = [find_config(file) for file in files]
+
+    # One layer for each file and one for the overrides.
     layers = _Layers({"run": {"name": _run_name(files)}})
     for file in files:
         with layers.source(file):
@@ -85,8 +87,8 @@ def load(files: list[str], overrides: list[str], *, where: str = "command line")
 
 
 def _forbid_environment() -> None:
-    """A config that somebody else wrote must not read the environment, where keys and passwords
-    are."""
+    """Let no config read the environment, where keys and passwords are: somebody else may have
+    written it."""
     OmegaConf.clear_resolver("oc.env")
 
 
@@ -98,6 +100,7 @@ def _run_name(files: list[str]) -> str:
 
 
 def _check_assignments(overrides: list[str], where: str) -> None:
+    """Check that each override is ``key=value``."""
     for override in overrides:
         if not re.match(r"\w+(\.\w+)*=", override):
             raise ConfigError(f"{where}: {override}: not a setting; legal: KEY=VALUE")

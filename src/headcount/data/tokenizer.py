@@ -101,8 +101,8 @@ def train_tokenizer(
     tokenizer = Tokenizer(model())
     tokenizer.decoder = decoders.ByteLevel()
 
-    # Texts are divided into words, and words into bytes. A regular expression may backtrack without
-    # end, so that it is tried on some texts first.
+    # Texts are divided into words, and words into bytes. A regular expression is tried on some
+    # texts first, because it may backtrack without end.
     if words is None:
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     else:
