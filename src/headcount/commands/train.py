@@ -221,15 +221,7 @@ def _train(
         # Train, until the budget is used up, the patience ends or a signal arrives.
         loggers = [*our_loggers, *own.loggers]
         checkpoints = _make_checkpoints(config, folder, signals)
-        callbacks = [
-            TrainingProgress(console),
-            TrainingCosts(folder, config, vocabulary_size(data.tokenizer)),
-            SeededSteps(config.seed),
-            *monitors(config, is_first_rank=rank_trainer.is_global_zero),
-            checkpoints,
-            *averaging(config, rank_trainer),
-            *own.callbacks,
-        ]
+        callbacks = [*_make_callbacks(config, rank_trainer, data, checkpoints), *own.callbacks]
         trainer = make_trainer(config, loggers=loggers, callbacks=callbacks, folder=folder)
         with rejections_as_config_errors():
             path = checkpoint and checkpoint.path
@@ -290,6 +282,7 @@ def _join_other_ranks(
 
 
 def _make_checkpoints(config: Config, folder: Path, signals: Signals) -> Checkpoints:
+    """Return the callback that saves checkpoints and ends the training."""
     last_stage_begin, _ = config.stage_plan[-1]
     return Checkpoints(
         folder,
@@ -298,6 +291,23 @@ def _make_checkpoints(config: Config, folder: Path, signals: Signals) -> Checkpo
         patience=config.evaluation.patience,
         patience_from=last_stage_begin,
     )
+
+
+def _make_callbacks(
+    config: Config,
+    rank_trainer: pl.Trainer,
+    data: SummarizationDataModule,
+    checkpoints: Checkpoints,
+) -> list[Callback]:
+    """Return our own callbacks, in the order in which Lightning calls them."""
+    return [
+        TrainingProgress(console),
+        TrainingCosts(checkpoints.run, config, vocabulary_size(data.tokenizer)),
+        SeededSteps(config.seed),
+        *monitors(config, is_first_rank=rank_trainer.is_global_zero),
+        checkpoints,
+        *averaging(config, rank_trainer),
+    ]
 
 
 def _save_last_as_best(trainer: pl.Trainer, folder: Path) -> None:
