@@ -40,7 +40,7 @@ def test_resume_is_exact_in_deterministic_mode(small, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two GPUs")
 def test_a_sharded_training_evaluates_on_one_process(small, tmp_path: Path) -> None:
-    """FSDP on two GPUs; torch 2.13 has none on a CPU."""
+    """FSDP on two GPUs; that on a CPU is in test_lightning_private.py."""
     folder = tmp_path / "run"
     sharded = [*GPU, "trainer.strategy=fsdp", "trainer.devices=2", f"run.folder={folder}"]
     file = tmp_path / "config.yaml"

@@ -3,6 +3,7 @@
 A new version that behaves differently fails here.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -14,11 +15,16 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 
+from headcount.commands.evaluate import evaluate
+from headcount.config.load import load, to_yaml
 from headcount.training.lightning_private import (
+    ShardingOnCPU,
     copies_this_process,
     is_accumulating,
     validation_follows,
 )
+from headcount.training.trainer import make_trainer
+from tests.training.stopping import weights
 
 
 class Tiny(pl.LightningModule):
@@ -122,3 +128,38 @@ def test_the_trainers_rank_decides(tmp_path: Path) -> None:
         [sys.executable, "-c", LOGGED], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["3", "0"]
+
+
+SHARDED = ["trainer.accelerator=cpu", "trainer.strategy=fsdp", "trainer.devices=2"]
+
+
+def test_sharding_without_gpus_is_ours(small) -> None:
+    trainer = make_trainer(small(*SHARDED), loggers=[], callbacks=[])
+    assert isinstance(trainer.strategy, ShardingOnCPU)
+
+
+@pytest.mark.slow
+def test_a_sharded_training_on_a_cpu_gives_the_weights_of_ddp(small, tmp_path: Path) -> None:
+    """Its checkpoint is whole: one process evaluates it, with the same scores."""
+    for strategy in ("fsdp", "ddp"):
+        changes = [f"trainer.strategy={strategy}", f"run.folder={tmp_path / strategy}"]
+        config = small(*SHARDED, *changes, "model.dropout=0", "evaluation.baselines=[]")
+        file = tmp_path / f"{strategy}.yaml"
+        file.write_text(to_yaml(config))
+        # A command of its own: the second rank is started with its arguments.
+        subprocess.run([sys.executable, "-m", "headcount", "train", str(file)], check=True)
+    sharded = weights(tmp_path / "fsdp")
+    whole = weights(tmp_path / "ddp")
+    assert sharded.keys() == whole.keys()
+    for name, weight in whole.items():
+        assert torch.allclose(sharded[name], weight, atol=1e-5), name
+
+    one = load(
+        [str(tmp_path / "fsdp" / "config.yaml")], ["trainer.strategy=auto", "trainer.devices=1"]
+    )
+    evaluate(tmp_path / "fsdp", one)
+    scores = [
+        json.loads((tmp_path / "fsdp" / name / "scores.json").read_text())["systems"]["model"]
+        for name in (".", "evaluation-1")
+    ]
+    assert scores[0]["rouge1"]["mean"] == pytest.approx(scores[1]["rouge1"]["mean"], abs=1e-6)

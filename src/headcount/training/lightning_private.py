@@ -4,9 +4,17 @@ Each function says which behaviour it relies on, and has a test that fails if a 
 differently.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytorch_lightning as pl
 from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.strategies import FSDPStrategy
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 
 def validation_follows(trainer: pl.Trainer) -> bool:
@@ -43,3 +51,59 @@ def use_rank_of(trainer: pl.Trainer) -> None:
     LOCAL_RANK, SLURM_PROCID and others at import.
     """
     rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined] # a function with an attribute
+
+
+class ShardingOnCPU(FSDPStrategy):
+    """FSDP among processes without GPUs, over gloo: a way to try a sharded training.
+
+    Relies on: Lightning rejects no subclass of ``FSDPStrategy`` where there is no GPU, and
+    ``_setup_model`` does not wrap a model that is already wrapped. By itself it would name the
+    device by an index, which a CPU has none of, and copy whole weights to the CPU: torch 2.13
+    crashes if they are there already.
+    """
+
+    def _setup_model(self, model: nn.Module) -> nn.Module:
+        from torch.distributed.fsdp import FullyShardedDataParallel  # takes a second
+
+        wrapped = FullyShardedDataParallel(
+            model,
+            device_id=self.root_device,
+            sharding_strategy=self.sharding_strategy,
+            mixed_precision=self.mixed_precision_config,
+            **self.kwargs,
+        )
+        return super()._setup_model(wrapped)
+
+    @contextmanager
+    def _whole_states(self) -> Iterator[None]:
+        """Give the first rank whole weights and optimizer states within a ``with`` statement."""
+        from torch.distributed import fsdp
+
+        assert self.model is not None
+        with fsdp.FullyShardedDataParallel.state_dict_type(
+            self.model,
+            fsdp.StateDictType.FULL_STATE_DICT,
+            fsdp.FullStateDictConfig(rank0_only=True),
+            fsdp.FullOptimStateDictConfig(rank0_only=True),
+        ):
+            yield
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """Return the whole weights; nothing on ranks other than the first."""
+        assert self.model is not None
+        with self._whole_states():
+            return self.model.state_dict()
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Tensor]:
+        """Return the whole state of an optimizer; nothing on ranks other than the first."""
+        from torch.distributed.fsdp import FullyShardedDataParallel, OptimStateKeyType
+
+        assert self.model is not None
+        if isinstance(optimizer, LightningOptimizer):
+            optimizer = optimizer.optimizer
+        with self._whole_states():
+            states = FullyShardedDataParallel.optim_state_dict(self.model, optimizer)
+        if self.global_rank == 0:
+            by_number = OptimStateKeyType.PARAM_ID
+            states = FullyShardedDataParallel.rekey_optim_state_dict(states, by_number, self.model)
+        return states

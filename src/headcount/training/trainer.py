@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
@@ -17,6 +18,7 @@ from pytorch_lightning.loggers import Logger
 from headcount.config.schema import Config
 from headcount.errors import ConfigError
 from headcount.runs.checkpoint import CheckpointFiles
+from headcount.training.lightning_private import ShardingOnCPU
 from headcount.training.processes import check_strategy
 
 HARMLESS_WARNINGS = (
@@ -58,7 +60,7 @@ def make_trainer(
     defaults = {"enable_progress_bar": False, "enable_model_summary": False}
     try:
         trainer = pl.Trainer(
-            **{**defaults, **config.trainer},
+            **{**defaults, **config.trainer, **_sharding(config)},
             logger=loggers,
             callbacks=callbacks,
             default_root_dir=folder,
@@ -94,6 +96,14 @@ def rejections_as_config_errors() -> Iterator[None]:
 
 def _rejected(error: Exception) -> ConfigError:
     return ConfigError(f"trainer: {' '.join(str(error).split())}")
+
+
+def _sharding(config: Config) -> dict[str, ShardingOnCPU]:
+    """Return the strategy of FSDP on a CPU, which Lightning rejects by its name; else nothing."""
+    has_gpu = config.trainer.get("accelerator", "auto") != "cpu" and torch.cuda.is_available()
+    if config.trainer.get("strategy") != "fsdp" or has_gpu:
+        return {}
+    return {"strategy": ShardingOnCPU()}
 
 
 def _cluster_environment(config: Config) -> list[ClusterEnvironment]:
