@@ -92,6 +92,8 @@ def draw_formulas(markdown: str, page: str) -> str:
     def draw(match: re.Match[str]) -> str:
         displayed, inline = match.groups()
         latex = " ".join((displayed or inline).split())
+        if displayed is not None:
+            latex = latex.replace(r"\frac", r"\dfrac")  # as large as TeX makes it there
         try:
             svg = formula_svg(latex)
         except ValueError as error:
