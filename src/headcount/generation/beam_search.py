@@ -124,6 +124,13 @@ class Beams:
             ),
         )
 
+    def advance(self, parents_BW: Tensor, token_BW: Tensor, score_BW: Tensor) -> None:
+        """Let each open hypothesis continue a parent by a token."""
+        parent_tokens_BWT = _gather(self.generated_BWT, parents_BW)
+        self.generated_BWT = torch.cat([parent_tokens_BWT, token_BW[..., None]], 2)
+        self.token_BW = token_BW
+        self.score_BW = score_BW
+
     def select(self, documents: Tensor) -> None:
         """Keep only these documents."""
         for each in fields(self):
@@ -187,11 +194,7 @@ def _extend(
         scores.append(open_score_BG)
 
     parents_BW = torch.cat(parents, 1)
-    beams.token_BW = torch.cat(tokens, 1)
-    beams.score_BW = torch.cat(scores, 1)
-    beams.generated_BWT = torch.cat(
-        [_gather(beams.generated_BWT, parents_BW), beams.token_BW[..., None]], 2
-    )
+    beams.advance(parents_BW, torch.cat(tokens, 1), torch.cat(scores, 1))
     if config.coverage_penalty:
         beams.coverage_BWS = _gather(beams.coverage_BWS, parents_BW)
     return parents_BW

@@ -106,6 +106,7 @@ class _Searches:
     constraints: Sequence[Constraint]
 
     def greedy(self, model: NextTokenModel[Any]) -> list[list[Hypothesis]]:
+        """Choose the most probable token each time."""
         return self._token_by_token(model, sampling=None)
 
     def sample(
@@ -116,6 +117,7 @@ class _Searches:
         num_samples: int,
         temperature: float,
     ) -> list[list[Hypothesis]]:
+        """Sample, with ``top_k`` and ``top_p`` of the config."""
         sampling = Sampling(
             seeds=seeds,
             num_samples=num_samples,
@@ -126,7 +128,8 @@ class _Searches:
         return self._token_by_token(model, sampling)
 
     def beam(self, model: NextTokenModel[Any], num_beams: int) -> list[list[Hypothesis]]:
-        # Minimum Bayes risk has a number of beams of its own, and no other key of beam search.
+        """Search with so many beams. The other keys of beam search are those of the config, also
+        for minimum Bayes risk."""
         config = replace(self.config, strategy="beam", num_beams=num_beams, num_return_sequences=1)
         return beam_search(
             model,
