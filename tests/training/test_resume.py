@@ -195,7 +195,7 @@ def test_stopped_after_the_training(
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
         patch.setattr(
             run,
-            "log_report",
+            "log_means",
             lambda loggers, *_: (
                 [each.log_metrics({"test/rouge1": 1}, 4) for each in loggers] + [1 // 0]
             ),
