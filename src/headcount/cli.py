@@ -650,10 +650,7 @@ def ablate(
     ] = None,
     where: Annotated[
         Literal["local", "slurm", "wandb"],
-        typer.Option(
-            help="who trains: this machine, a SLURM job array, or agents of a W&B sweep, which "
-            "this command registers"
-        ),
+        typer.Option(help="who trains: this machine, a SLURM job array, or agents of a W&B sweep"),
     ] = "local",
     workers: Annotated[
         int | None,
