@@ -64,8 +64,8 @@ def choose_axis(cells: Sequence[Cell]) -> Axis:
     Args:
         cells: one of each setting.
     """
-    varied = [key for key in cells[0].axes if len({str(cell.axes[key]) for cell in cells}) > 1]
-    numeric = [key for key in varied if all(_is_number(cell.axes[key]) for cell in cells)]
+    varied = [key for key in cells[0].axes if _is_varied(cells, key)]
+    numeric = [key for key in varied if _is_numeric(cells, key)]
     reference = next((cell for cell in cells if cell.is_reference), None)
 
     # The value of each setting on each line.
@@ -83,6 +83,14 @@ def choose_axis(cells: Sequence[Cell]) -> Axis:
     if not 0 < len(values) <= len(STYLES):
         return _axis_of_names(cells)
     return _axis_of_numbers(title, values)
+
+
+def _is_varied(cells: Sequence[Cell], key: str) -> bool:
+    return len({str(cell.axes[key]) for cell in cells}) > 1
+
+
+def _is_numeric(cells: Sequence[Cell], key: str) -> bool:
+    return all(_is_number(cell.axes[key]) for cell in cells)
 
 
 def _varies_one_at_a_time(cells: Sequence[Cell], reference: Cell, varied: Sequence[str]) -> bool:
