@@ -1,4 +1,4 @@
-"""What a page costs: ``python benchmarks/page.py RUN``.
+"""What a page costs: ``python -m benchmarks.page RUN``, from the repository's root.
 
 For 1, 20 and 100 test documents of a run, with its heads off: seconds to write the file, its size, and
 in a browser (Chromium by Playwright) milliseconds to the first paint and until all is drawn. Then
@@ -32,6 +32,7 @@ from headcount.training.module import Summarizer
 
 DOCUMENT, SUMMARY = 500, 60  # tokens
 MOVES = 120  # of the pointer
+PATIENCE = 600_000  # ms; on a busy machine Playwright's 30 s are too few
 
 # Frames while the pointer moves from token to token, a move a frame. A frame is late if the next
 # one begins more than a quarter later than a screen of 60 Hz shows it.
@@ -74,6 +75,7 @@ def long_page() -> Page:
 def open_page(browser: Any, path: Path) -> tuple[Any, float, float]:
     """Open a file; return the page, and milliseconds to the first paint and to the last drawing."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(PATIENCE)
     page.goto(path.as_uri())
     page.wait_for_selector("html[data-ready=true]")
     ready = page.evaluate("performance.now()")

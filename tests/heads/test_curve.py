@@ -76,10 +76,10 @@ def test_orders_begin_with_the_least_important_head() -> None:
 
 
 def test_a_point_is_compared_document_by_document() -> None:
-    scores = np.tile(np.arange(10.0)[:, None], (1, len(ROUGE_TYPES)))
-    complete = Measurement(losses=np.ones(10), scores=scores)
-    fewer = Measurement(losses=np.full(10, 2.0), scores=scores - 1.0)
+    scores = np.tile(np.arange(20.0)[:, None], (1, len(ROUGE_TYPES)))
+    complete = Measurement(losses=np.ones(20), scores=scores)
+    fewer = Measurement(losses=np.full(20, 2.0), scores=scores - 1.0)
     found = curve_point(3, fewer, complete, rouge="rougeL", margin=0.5)
-    assert (found.kept, found.loss, found.score) == (3, 2.0, 3.5)
-    assert (found.difference, found.low, found.high) == pytest.approx((-1.0, -1.0, -1.0))
-    assert found.p < 0.01 and found.p_margin == 1.0
+    assert (found.kept, found.loss, found.score) == (3, 2.0, 8.5)
+    assert found.difference == -1.0 and found.low < -1.0 < found.high < 0
+    assert found.p < 0.05 and found.p_margin > 0.99

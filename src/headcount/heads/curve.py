@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from headcount.heads.blocks import Head
 from headcount.heads.measure import Measurement
-from headcount.heads.statistics import LEVEL, p_above_margin, sign_flip_p, t_interval
+from headcount.heads.statistics import LEVEL, mean_interval, mean_p, p_above_margin
 
 Values = NDArray[np.float64]
 
@@ -122,7 +122,7 @@ def curve_point(
         margin: in points of ROUGE.
     """
     differences = measured.rouge(rouge) - complete.rouge(rouge)
-    mean, low, high = t_interval(differences)
+    mean, low, high = mean_interval(differences)
     return CurvePoint(
         kept=kept,
         loss=float(measured.losses.mean()),
@@ -130,6 +130,6 @@ def curve_point(
         difference=mean,
         low=low,
         high=high,
-        p=sign_flip_p([differences])[0],
+        p=mean_p([differences])[0],
         p_margin=p_above_margin(differences, margin),
     )

@@ -31,8 +31,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headcount.evaluation.bootstrap import holm
 from headcount.heads.attention_maps import AttentionMap, Mask
-from headcount.heads.statistics import LEVEL, difference_family
+from headcount.heads.statistics import LEVEL, sign_flip_p
 
 Values = NDArray[np.float64]
 SELF_ROLES = ("previous", "next", "same", "induction", "first", "delimiter", "position")
@@ -239,16 +240,17 @@ def find_roles(
             members.append((key, head))
             excesses.append(observed[:, head] - expected[:, head])
 
-    tested = difference_family(excesses, one_sided=True)
+    p_values = sign_flip_p(excesses, one_sided=True)
+    corrected = holm(p_values)
     found: dict[tuple[str, str], list[RoleScore]] = {}
-    for (key, head), test in zip(members, tested, strict=True):
+    for (key, head), p, corrected_p in zip(members, p_values, corrected, strict=True):
         observed, expected = scores[key]
         found.setdefault(key, []).append(
             RoleScore(
                 score=float(np.nanmean(observed[:, head])),
                 expected=float(np.nanmean(expected[:, head])),
-                p=test.p,
-                corrected_p=test.corrected_p,
+                p=p,
+                corrected_p=corrected_p,
             )
         )
     return found
