@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -46,6 +47,26 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     # A command that a test calls sets variables for the processes that it starts.
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def blank_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the pictures of a run blank, which take half of a small one.
+
+    A test that looks at them is marked ``pictures``.
+    """
+    # What is not imported yet draws nothing, and takes long to import.
+    if "headcount.training.module" not in sys.modules:
+        return
+    if request.node.get_closest_marker("pictures") is not None:
+        return
+    monkeypatch.setattr(
+        "headcount.training.module.draw_cross_attention", lambda *_: Figure(figsize=(1, 1))
+    )
+    monkeypatch.setattr(
+        "headcount.data.audit.draw_lengths",
+        lambda _, path: Figure(figsize=(1, 1)).savefig(path, dpi=20),
+    )
 
 
 def make_rows(
@@ -137,11 +158,3 @@ def _finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished_run(_finished_run: Path, tmp_path: Path) -> Path:
     """Return a copy of a finished run on made-up data, for what only reads or breaks one."""
     return Path(shutil.copytree(_finished_run, tmp_path / "run"))
-
-
-@pytest.fixture
-def unpictured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the picture of attention blank, which takes half of a small run."""
-    from headcount.training.module import Summarizer
-
-    monkeypatch.setattr(Summarizer, "plot_attention", lambda *_, **__: Figure(figsize=(1, 1)))

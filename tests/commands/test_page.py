@@ -19,7 +19,7 @@ def read_page(path: Path) -> dict:
 
 
 @pytest.fixture
-def run(small, tmp_path: Path, unpictured: None) -> Path:
+def run(small, tmp_path: Path) -> Path:
     folder = tmp_path / "run=1"
     train(small(f"run.folder={folder}"))
     return folder
@@ -110,9 +110,7 @@ def test_runs_are_folders_whatever_their_names_hold(run: Path) -> None:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_training_ends_with_a_page(
-    architecture: str, small, tmp_path: Path, unpictured: None
-) -> None:
+def test_a_training_ends_with_a_page(architecture: str, small, tmp_path: Path) -> None:
     train(
         small(
             *ARCHITECTURES[architecture], f"run.folder={tmp_path / 'run'}", "tracking.mode=offline"

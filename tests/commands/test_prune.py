@@ -21,8 +21,6 @@ from tests.commands.test_heads import run_config
 from tests.commands.test_train import rows, trained
 from tests.training.stopping import assert_same, stop_at
 
-pytestmark = pytest.mark.usefixtures("unpictured")
-
 
 def test_a_pruned_run_is_a_finished_run(small, tmp_path: Path, capsys) -> None:
     """It evaluates, exports, and writes what the gated model writes."""

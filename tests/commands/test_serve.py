@@ -14,7 +14,7 @@ from headcount.errors import ConfigError
 
 
 @pytest.fixture
-def run(small, tmp_path: Path, unpictured: None) -> Path:
+def run(small, tmp_path: Path) -> Path:
     train(small(f"run.folder={tmp_path / 'run'}"))
     return tmp_path / "run"
 

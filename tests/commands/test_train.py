@@ -7,6 +7,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from PIL import Image
 
 from headcount.commands import train as run
 from headcount.config.load import as_dict, load
@@ -26,6 +27,7 @@ def rows(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.pictures
 def test_a_run_leaves_all_that_it_promises(small, capsys: pytest.CaptureFixture[str]) -> None:
     plain = as_dict(small("trainer.log_every_n_steps=1"))
     folder = trained(small, "trainer.log_every_n_steps=1")
@@ -43,6 +45,9 @@ def test_a_run_leaves_all_that_it_promises(small, capsys: pytest.CaptureFixture[
         ]
     )
     assert as_dict(load([str(folder / "config.yaml")], [])) == plain
+    for picture in ("cross_attention.png", "lengths.png"):
+        width, _ = Image.open(folder / picture).size
+        assert width > 500
     checkpoint = torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
     assert checkpoint["config"] == plain
     with (folder / "metrics.csv").open() as file:
@@ -249,7 +254,6 @@ def test_half_precision_trains(precision: str, small) -> None:
     assert (folder / "finished").exists()
 
 
-@pytest.mark.usefixtures("unpictured")
 def test_text_that_rouge_does_not_see_is_reported_first(
     small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

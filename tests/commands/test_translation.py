@@ -57,7 +57,6 @@ def write_pairs(folder: Path) -> None:
         (folder / f"{split}.jsonl").write_text("".join(rows), encoding="utf-8")
 
 
-@pytest.mark.usefixtures("unpictured")
 def test_translations_are_trained_selected_and_scored_as_translators_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,6 +56,7 @@ def test_figures(data: SummarizationDataModule) -> None:
     assert test.repeats == [0, 0] and test.shared == {"train": [0, 1], "validation": [1, 1]}
 
 
+@pytest.mark.pictures
 def test_printed_at_first_use_and_kept(
     data: SummarizationDataModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:

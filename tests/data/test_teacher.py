@@ -86,7 +86,6 @@ class Summaries(Callback):
             self.texts[ids[index]] = pl_module.tokenizer.decode(tokens.tolist())
 
 
-@pytest.mark.usefixtures("unpictured")
 def test_a_student_learns_from_what_evaluate_and_summarize_write(
     finished_run: Path, small, tmp_path: Path
 ) -> None:

@@ -13,7 +13,12 @@ def test_interval_is_that_of_the_mean() -> None:
         assert figure.high - figure.mean == pytest.approx(half, rel=0.15)
 
 
-def test_resampling_is_the_plain_one_and_the_same_each_time() -> None:
+@pytest.mark.parametrize("block", [1, 100, 2**15])
+def test_resampling_is_the_plain_one_and_the_same_each_time(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many resamples are drawn in one call."""
+    monkeypatch.setattr("headcount.evaluation.bootstrap.BLOCK", block)
     values = np.random.default_rng(2).random((30, 1))
     draws = np.random.default_rng(0)
     plain = [values[draws.integers(0, 30, 30)].mean() for _ in range(50)]

@@ -13,7 +13,6 @@ from headcount.errors import ConfigError
 from headcount.runs.loggers import start_loggers
 from tests.training.stopping import assert_same, stop_at
 
-pytestmark = pytest.mark.usefixtures("unpictured")
 STEPS = ["trainer.log_every_n_steps=1", "evaluation.baselines=[]", "trainer.max_steps=6"]
 NAMES = ["train/loss", "train/learning_rate", "validation/rougeL", "test/rouge1"]
 

@@ -402,7 +402,6 @@ def steps_of(run: OfflineRun, key: str) -> list[int]:
     return [row["trainer/global_step"] for row in run.rows if key in row]
 
 
-@pytest.mark.usefixtures("unpictured")
 def test_what_a_training_its_evaluation_and_its_heads_log(small, tmp_path: Path) -> None:
     """Read record by record. The training is cut and resumed: both parts are one W&B run."""
     config = small(
@@ -460,7 +459,6 @@ def test_what_a_training_its_evaluation_and_its_heads_log(small, tmp_path: Path)
     wandb.teardown()
 
 
-@pytest.mark.usefixtures("unpictured")
 def test_no_artifact_unless_it_is_asked_for(small, tmp_path: Path) -> None:
     train(small("tracking.mode=offline", "evaluation.baselines=[]", "run.folder=run"))
     [run] = offline_runs(tmp_path / "run")

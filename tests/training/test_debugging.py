@@ -15,7 +15,6 @@ import headcount
 from headcount.commands.train import train
 from headcount.training.module import Summarizer
 
-pytestmark = pytest.mark.usefixtures("unpictured")
 EVERY_STEP = ["trainer.log_every_n_steps=1"]
 SHORT = ["trainer.max_steps=2", "evaluation.baselines=[]", "evaluation.validation_examples=2"]
 

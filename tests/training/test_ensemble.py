@@ -74,6 +74,7 @@ def test_runs_that_do_not_go_together_are_named_in_one_line(small) -> None:
         check_runs([first, first], config_of(first, "model.num_heads=1"))
 
 
+@pytest.mark.pictures
 def test_different_architectures_generate_as_one(small) -> None:
     """The distribution of the first step is the mean of that of the models, each with its own
     weights; the precision is that of the config."""

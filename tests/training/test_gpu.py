@@ -14,11 +14,7 @@ from headcount.config.load import load, to_yaml
 from headcount.training.module import Summarizer
 from tests.training.stopping import assert_same, stop_at
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),
-    pytest.mark.usefixtures("unpictured"),
-]
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 GPU = ["trainer.accelerator=gpu", "trainer.log_every_n_steps=1", "evaluation.baselines=[]"]
 
 

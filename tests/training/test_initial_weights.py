@@ -14,7 +14,6 @@ from headcount.errors import ConfigError
 from headcount.runs.checkpoint import load_checkpoint
 from tests.training.stopping import assert_same, stop_at, weights
 
-pytestmark = pytest.mark.usefixtures("unpictured")
 QUICK = "evaluation.validation_examples=4", "evaluation.baselines=[lead-1]"
 
 

@@ -169,6 +169,7 @@ def test_each_stage_has_a_schedule_of_its_own() -> None:
     assert factors[30:] == [learning_rate_factor(n, "cosine", 2, 20) / 2 for n in range(21)]
 
 
+@pytest.mark.pictures
 def test_draw_where_a_summary_is_cut(small) -> None:
     """It has as many layout as tokens, and reads no place beyond those that the model knows."""
     lengths = [
@@ -194,6 +195,7 @@ def test_samples_do_not_depend_on_what_was_drawn_before(small) -> None:
     assert summarizer.predict_step(batch, 0) != first
 
 
+@pytest.mark.pictures
 def test_draw_shows_where_each_head_of_the_last_layer_looks(small) -> None:
     summarizer, data = built(small, "model.num_heads=4")
     summarizer.eval()
@@ -250,6 +252,7 @@ def test_long_documents_in_windows(small) -> None:
         assert written.truncated == any(not each.finished for each in mine)
 
 
+@pytest.mark.pictures
 def test_decoding_in_bf16(small) -> None:
     summarizer, data = built(small, "generation.precision=bfloat16")
     summarizer.load_weights(summarizer.state_dict())

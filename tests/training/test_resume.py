@@ -82,7 +82,6 @@ def test_cut_at_every_step_of_two_epochs(small, optimizer: str, tmp_path: Path) 
         assert all(torch.equal(resumed[name], weights[name]) for name in weights), cut
 
 
-pytestmark = pytest.mark.usefixtures("unpictured")
 DROPOUT = (
     "model.dropout=0.2",
     "trainer.log_every_n_steps=1",

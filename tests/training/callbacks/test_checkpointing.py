@@ -18,7 +18,6 @@ from headcount.errors import ConfigError, RunError
 from headcount.training.module import Summarizer
 from tests.training.stopping import assert_same, stop_at, watched
 
-pytestmark = pytest.mark.usefixtures("unpictured")
 NINE = (
     "trainer.max_steps=9",
     "trainer.val_check_interval=3",

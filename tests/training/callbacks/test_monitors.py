@@ -13,7 +13,6 @@ from headcount.errors import ConfigError
 from headcount.training.callbacks.monitors import monitors
 from tests.training.stopping import assert_same, stop_at, weights
 
-pytestmark = pytest.mark.usefixtures("unpictured")
 EACH = ["trainer.log_every_n_steps=1", "evaluation.baselines=[]", "model.dropout=0.2"]
 
 
