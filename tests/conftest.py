@@ -140,21 +140,35 @@ def small(tmp_path: Path) -> Callable[..., Config]:
 
 
 @pytest.fixture(scope="session")
-def _finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train the small model once for all tests of a process."""
+def _trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Train the small model with some changes, once for all tests of a process."""
     from headcount.commands.train import train
 
     folder = tmp_path_factory.mktemp("finished")
-    where = [
-        f"data.path={write_data(folder / 'data')}",
-        f"data.cache_dir={folder / 'cache'}",
-        f"run.folder={folder / 'run'}",
-    ]
-    train(load([], [*SMALL, *where]))
-    return folder / "run"
+    where = [f"data.path={write_data(folder / 'data')}", f"data.cache_dir={folder / 'cache'}"]
+    runs: dict[tuple[str, ...], Path] = {}
+
+    def run(*overrides: str) -> Path:
+        if overrides not in runs:
+            path = folder / f"run-{len(runs)}"
+            train(load([], [*SMALL, *where, *overrides, f"run.folder={path}"]))
+            runs[overrides] = path
+        return runs[overrides]
+
+    return run
 
 
 @pytest.fixture
-def finished_run(_finished_run: Path, tmp_path: Path) -> Path:
-    """Return a copy of a finished run on made-up data, for what only reads or breaks one."""
-    return Path(shutil.copytree(_finished_run, tmp_path / "run"))
+def finished_run_of(_trained: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """Return copies of finished runs with some changes, for what only reads or breaks one."""
+
+    def copy(*overrides: str, name: str = "run") -> Path:
+        return Path(shutil.copytree(_trained(*overrides), tmp_path / name))
+
+    return copy
+
+
+@pytest.fixture
+def finished_run(finished_run_of: Callable[..., Path]) -> Path:
+    """Return a copy of a finished run on made-up data."""
+    return finished_run_of()

@@ -10,7 +10,6 @@ import pytorch_lightning as pl
 
 import headcount
 from headcount.commands.summarize import summarize
-from headcount.commands.train import train
 from headcount.config.load import load
 from headcount.errors import ConfigError
 from headcount.escape import printable
@@ -21,7 +20,8 @@ DOCUMENTS = ["Ada: Good day.\nBen: I would like a pear.", " ", "Cleo: Here you a
 
 
 def test_importing_the_package_imports_no_torch() -> None:
-    script = "import headcount, sys; assert 'torch' not in sys.modules; headcount.load_run"
+    """What it offers is imported when it is asked for, also first of all: see test_imports.py."""
+    script = "import headcount, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
     with pytest.raises(AttributeError, match="no attribute 'lode_run'"):
         headcount.lode_run  # noqa: B018
@@ -54,10 +54,9 @@ def test_data_sets_from_python(small) -> None:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_finished_run(
-    architecture: str, small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    architecture: str, finished_run_of, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "run"
-    train(small(*ARCHITECTURES[architecture], f"run.folder={folder}"))
+    folder = finished_run_of(*ARCHITECTURES[architecture])
     run = headcount.load_run(folder, ["generation.strategy=beam"])
     found = run.summarize(DOCUMENTS)
 

@@ -1,4 +1,5 @@
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -12,35 +13,42 @@ from headcount.config.schema import Config
 from tests.conftest import SMALL, write_data
 
 REPOSITORY = Path(__file__).parent.parent
-NO_TORCH = (
-    "import sys; sys.argv = ['headcount', *sys.argv[1:]]\n"
-    "from headcount.cli import main\n"
-    "try: main()\n"
-    "finally: print('torch' in sys.modules or 'pytorch_lightning' in sys.modules, "
-    "file=sys.stderr)\n"
-)
+NO_TORCH = """
+import contextlib, io, json, sys
+from headcount.cli import main
+
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["headcount", *arguments]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            main()
+        except SystemExit as exit:
+            code = exit.code or 0
+    imported = [name for name in ("torch", "pytorch_lightning") if name in sys.modules]
+    print(json.dumps([arguments, code, imported]))
+"""
 
 
-def call(*args: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def call(
+    *args: str, stdin: str | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "headcount", *args], input=stdin, capture_output=True, text=True
+        [sys.executable, "-m", "headcount", *args],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
     )
 
 
-@pytest.mark.parametrize(
-    "args",
-    [
-        ["--help"],
-        ["train", "--help"],
-        ["config", "--schema"],
-        ["train", "model.num_head=3"],
-        ["compare", "a", "b"],
-        ["ablate", "a"],
-    ],
-)
-def test_help_and_errors_do_not_wait_for_torch(args: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-c", NO_TORCH, *args], capture_output=True, text=True)
-    assert done.stderr.splitlines()[-1] == "False"
+def test_help_and_errors_do_not_wait_for_torch() -> None:
+    helps = [["--help"], ["train", "--help"], ["config", "--schema"]]
+    mistakes = [["train", "model.num_head=3"], ["compare", "a", "b"], ["ablate", "a"]]
+    command = [sys.executable, "-c", NO_TORCH, json.dumps([*helps, *mistakes])]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert found == [*([each, 0, []] for each in helps), *([each, 2, []] for each in mistakes)]
 
 
 @pytest.mark.parametrize("command", [c.callback.__name__ for c in cli.app.registered_commands])
@@ -129,7 +137,8 @@ def test_config_prints_what_it_resolves(tmp_path: Path) -> None:
 def test_from_the_terminal_to_a_summary(tmp_path: Path) -> None:
     """Nothing stands on standard error, where a library would complain.
 
-    The printed lines lead on.
+    The printed lines lead on. ``!headcount`` in a notebook inherits a matplotlib backend that only
+    its kernel can load, which does not matter: the training draws.
     """
     data = write_data(tmp_path / "data")
     smoke = str(REPOSITORY / "configs" / "smoke.yaml")
@@ -138,7 +147,8 @@ def test_from_the_terminal_to_a_summary(tmp_path: Path) -> None:
         f"data.cache_dir={tmp_path / 'cache'}",
         "tokenizer.vocabulary_size=280",
     ]
-    done = call("train", smoke, *where, "trainer.accelerator=cpu")
+    backend = "module://matplotlib_inline.backend_inline"
+    done = call("train", smoke, *where, "trainer.accelerator=cpu", MPLBACKEND=backend)
     assert (done.returncode, done.stderr) == (0, "")
     printed = done.stdout.splitlines()
     assert "run folder: runs/smoke-1" in printed
@@ -147,20 +157,6 @@ def test_from_the_terminal_to_a_summary(tmp_path: Path) -> None:
     assert list(Path(sync.split()[-1]).glob("*/*.wandb"))
     done = call("summarize", "runs/smoke-1", stdin="Ada: Good day.\nBen: Good day.\n")
     assert done.returncode == 0 and done.stdout.count("\n") == 2
-
-
-def test_a_notebooks_backend_does_not_matter(tmp_path: Path) -> None:
-    """``!headcount`` in a notebook inherits a matplotlib backend that only its kernel can load."""
-    write_data(tmp_path / "data")
-    environment = {**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
-    command = [sys.executable, "-m", "headcount", "data", "data.path=data", "data.cache_dir=cache"]
-    done = subprocess.run(
-        [*command, "tokenizer.vocabulary_size=300"],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("args", [["--version"], ["-h"], ["train", "-h"], ["config", "-h"]])

@@ -70,11 +70,14 @@ def test_fast_dev_run(file: Path, overrides: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", RUNS, ids=lambda f: f.stem)
 def test_smoke_run_goes_on_and_decodes(file: Path, overrides: list[str], tmp_path: Path) -> None:
-    config = load([*with_its_base(file), str(SMOKE)], [*overrides, "run.folder=smoke"])
+    changes = ["run.folder=smoke"]
+    if file != DEFAULT:
+        changes.append("tracking.mode=disabled")  # starting W&B takes as long as the rest
+    config = load([*with_its_base(file), str(SMOKE)], [*overrides, *changes])
     stop_at(3, config)
     run.train(config)
     folder = tmp_path / "smoke"
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
     assert json.loads((folder / "scores.json").read_text())["examples"] == 12
     assert (folder / "predictions.jsonl").read_text().count("\n") == 12
-    assert list(folder.glob("wandb/offline-run-*/*.wandb"))
+    assert bool(list(folder.glob("wandb/offline-run-*/*.wandb"))) == (file == DEFAULT)

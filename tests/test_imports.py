@@ -26,6 +26,7 @@ if importlib.util.find_spec("transformers") is None:
     left_out.add("headcount.hf")
 
 before = state()
+headcount.load_run  # nothing of the package was imported before
 for module in pkgutil.walk_packages(headcount.__path__, "headcount."):
     if module.name not in left_out:
         importlib.import_module(module.name)

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from headcount import cli
 from headcount.commands import attention as command
 from headcount.commands.attention import attention
-from headcount.commands.train import train
 from headcount.config.load import sort_texts
 from headcount.errors import ConfigError
 from headcount.runs.folder import load_run_config
@@ -53,13 +52,10 @@ def test_pictures_and_arrays_of_a_text(finished_run: Path, tmp_path: Path, capsy
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_what_is_drawn_without_a_block_is_attention_to_the_document(
-    architecture: str, small, tmp_path: Path, drawn: list[Figure]
+    architecture: str, finished_run_of, drawn: list[Figure]
 ) -> None:
     """Its rows are the written tokens, and each sums to one."""
-    folder = tmp_path / "run"
-    config = small(*ARCHITECTURES[architecture], f"run.folder={folder}")
-    train(config)
-    drawn.clear()
+    folder = finished_run_of(*ARCHITECTURES[architecture])
     call(folder)
     assert (folder / "attention.png").exists()
     [figure] = drawn
@@ -69,7 +65,7 @@ def test_what_is_drawn_without_a_block_is_attention_to_the_document(
     assert np.allclose(weights.sum(1), 1, atol=1e-5)
     names = [label.get_text() for label in panel.get_yticklabels()]
     assert len(names) == len(weights)
-    is_cut = len(names) == config.generation.max_tokens
+    is_cut = len(names) == load_run_config(folder, []).generation.max_tokens
     assert is_cut or names[-1] == "(end)"
 
 

@@ -69,8 +69,8 @@ def test_cut_summaries_are_those_that_fill_the_room(small) -> None:
     assert any("cut at the longest" in alarm for alarm in scores["alarms"])
 
 
-def test_evaluate_repeats_the_run(small) -> None:
-    folder = trained(small)
+def test_evaluate_repeats_the_run(finished_run: Path) -> None:
+    folder = finished_run
     config = load([str(folder / "config.yaml")], [])
     evaluate(folder, config)
     for name in ("predictions.jsonl", "scores.json", "per_example_metrics.csv"):
@@ -86,13 +86,15 @@ def test_evaluate_repeats_the_run(small) -> None:
     assert "references:max" in (folder / "evaluation-2" / "scores.json").read_text()
 
 
-def test_an_interrupted_evaluation_is_gone_on_with(small, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_evaluation_is_gone_on_with(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In its folder if nothing about it has changed, each summary written once.
 
     Else in a new one.
     """
-    folder = trained(small, "generation.batch_size=5")
-    config = load([str(folder / "config.yaml")], [])
+    folder = finished_run
+    config = load([str(folder / "config.yaml")], ["generation.batch_size=5"])
     written: list[int] = []
     append = PartialPredictions.append
 
@@ -128,9 +130,9 @@ def test_an_interrupted_evaluation_is_gone_on_with(small, monkeypatch: pytest.Mo
 
 
 def test_scoring_that_failed_does_not_cost_the_summaries(
-    small, monkeypatch: pytest.MonkeyPatch
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = trained(small)
+    folder = finished_run
     config = load([str(folder / "config.yaml")], [])
     with monkeypatch.context() as patch:
         patch.setattr("headcount.commands.evaluate.report", lambda *_, **__: 1 / 0)
@@ -148,8 +150,10 @@ def test_scoring_that_failed_does_not_cost_the_summaries(
     )
 
 
-def test_summaries_of_other_weights_are_not_taken(small, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = trained(small)
+def test_summaries_of_other_weights_are_not_taken(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = finished_run
     config = load([str(folder / "config.yaml")], [])
     with monkeypatch.context() as patch:
         patch.setattr("headcount.commands.evaluate.report", lambda *_, **__: 1 / 0)
@@ -200,16 +204,16 @@ def test_shuffled_sources_stand_in_the_table(small, capsys: pytest.CaptureFixtur
     "override",
     ["model.num_heads=1", "tokenizer.vocabulary_size=270", "data.max_document_tokens=90"],
 )
-def test_evaluate_refuses_another_model(override: str, small) -> None:
-    folder = trained(small)
+def test_evaluate_refuses_another_model(override: str, finished_run: Path) -> None:
+    folder = finished_run
     config = load([str(folder / "config.yaml")], [override])
     with pytest.raises(ConfigError, match=override.split("=")[0]):
         evaluate(folder, config)
     assert not (folder / "evaluation-1").exists()
 
 
-def test_a_damaged_checkpoint_is_named(small) -> None:
-    folder = trained(small)
+def test_a_damaged_checkpoint_is_named(finished_run: Path) -> None:
+    folder = finished_run
     (folder / "checkpoints" / "best.ckpt").write_bytes(b"not a checkpoint")
     with pytest.raises(ConfigError, match=r"best.ckpt: damaged, or not a checkpoint"):
         evaluate(folder, load([str(folder / "config.yaml")], []))
@@ -285,10 +289,13 @@ def test_several_runs_are_scored_as_a_system(
 
 
 def test_another_folder_for_an_evaluation(
-    small, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    finished_run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Resumed by the same command, finished once, and rejected in one line for anything else."""
-    folder = trained(small)
+    folder = finished_run
     config = load([str(folder / "config.yaml")], [])
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
@@ -316,9 +323,9 @@ def test_another_folder_for_an_evaluation(
 
 
 def test_minimum_bayes_risk_is_named_beside_its_scores(
-    small, capsys: pytest.CaptureFixture[str]
+    finished_run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = trained(small)
+    folder = finished_run
     mbr = ["generation.strategy=mbr", "generation.mbr_num_samples=4"]
     evaluate(folder, load([str(folder / "config.yaml")], mbr))
     named = "minimum Bayes risk, which optimizes ROUGE, the metric"

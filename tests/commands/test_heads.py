@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 from pytorch_lightning.loggers import WandbLogger
 
 from headcount.commands.export import export
@@ -10,7 +11,6 @@ from headcount.config.load import load
 from headcount.errors import ConfigError
 from headcount.heads import analysis as analysis_module
 from headcount.runs.wandb_tracking import Tracker
-from tests.commands.test_train import trained
 
 FEW = [
     "tracking.mode=disabled",
@@ -21,10 +21,14 @@ FEW = [
 ]
 
 
-@pytest.fixture
-def unpictured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw nothing, which takes most of the time of a small analysis."""
-    monkeypatch.setattr("headcount.commands.heads.save_plot", lambda *_: [])
+@pytest.fixture(autouse=True)
+def blank_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw next to nothing, which takes most of the time of a small analysis.
+
+    tests/heads/test_plots.py and test_across.py look at what is drawn.
+    """
+    for name in ("draw_heat_maps", "draw_curves", "draw_attention", "draw_profiles"):
+        monkeypatch.setattr(f"headcount.commands.heads.{name}", lambda *_: Figure(figsize=(1, 1)))
 
 
 def run_config(folder: Path, *changes: str):
@@ -32,8 +36,10 @@ def run_config(folder: Path, *changes: str):
     return load([str(folder / name)], [*FEW, *changes])
 
 
-def test_an_analysis_is_written_printed_and_not_repeated(small, capsys, monkeypatch) -> None:
-    run = trained(small)
+def test_an_analysis_is_written_printed_and_not_repeated(
+    finished_run: Path, capsys, monkeypatch
+) -> None:
+    run = finished_run
     folder, analysis = analyse_heads(run, run_config(run))
     assert folder == run / "heads-1"
     written = {path.name for path in folder.iterdir()}
@@ -52,35 +58,33 @@ def test_an_analysis_is_written_printed_and_not_repeated(small, capsys, monkeypa
     def measure(*args: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("headcount.heads.measure.HeadEvaluator._measure", measure)
-    again, same = analyse_heads(run, run_config(run))
+    with monkeypatch.context() as patch:
+        patch.setattr("headcount.heads.measure.HeadEvaluator._measure", measure)
+        again, same = analyse_heads(run, run_config(run))
     assert again == folder and repr(same) == repr(analysis)
-    monkeypatch.undo()
     other, _ = analyse_heads(run, run_config(run, "heads.split=test"))
     assert other == run / "heads-2"
 
 
 def test_an_interrupted_analysis_resumes_in_its_folder(
-    small, unpictured, capsys, monkeypatch
+    finished_run: Path, capsys, monkeypatch
 ) -> None:
-    run = trained(small)
+    run = finished_run
 
     def stop(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(analysis_module, "_pruning_curves", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(analysis_module, "_pruning_curves", stop)
         analyse_heads(run, run_config(run))
     assert not (run / "heads-1" / "findings.md").exists()
-    monkeypatch.undo()
-    monkeypatch.setattr("headcount.commands.heads.save_plot", lambda *_: [])
     folder, _ = analyse_heads(run, run_config(run))
     assert folder == run / "heads-1" and (folder / "findings.md").exists()
     assert "resumes after" in capsys.readouterr().out
 
 
-def test_an_export_can_be_analysed(small, unpictured, tmp_path: Path) -> None:
-    run = trained(small)
+def test_an_export_can_be_analysed(finished_run: Path, tmp_path: Path) -> None:
+    run = finished_run
     export(run, tmp_path / "exported")
     folder, analysis = analyse_heads(tmp_path / "exported", run_config(tmp_path / "exported"))
     _, of_run = analyse_heads(run, run_config(run))
@@ -88,8 +92,8 @@ def test_an_export_can_be_analysed(small, unpictured, tmp_path: Path) -> None:
     assert analysis.score == of_run.score
 
 
-def test_another_model_is_rejected(small) -> None:
-    run = trained(small)
+def test_another_model_is_rejected(finished_run: Path) -> None:
+    run = finished_run
     with pytest.raises(ConfigError, match="model.decoder_layers=2"):
         analyse_heads(run, run_config(run, "model.decoder_layers=2"))
 
@@ -100,8 +104,8 @@ def test_the_sample_is_fixed_and_in_order() -> None:
     assert set(sample_rows(1000, 10)) < set(sample_rows(1000, 20))
 
 
-def test_measurements_state_what_they_depend_on(small, unpictured) -> None:
-    run = trained(small)
+def test_measurements_state_what_they_depend_on(finished_run: Path) -> None:
+    run = finished_run
     folder, _ = analyse_heads(run, run_config(run))
     with (folder / "measurements.jsonl").open() as lines:
         made_of = json.loads(next(lines))["made_of"]
@@ -109,8 +113,8 @@ def test_measurements_state_what_they_depend_on(small, unpictured) -> None:
     assert made_of["checkpoint"] and made_of["documents"]
 
 
-def test_several_runs_are_compared(small, unpictured, capsys) -> None:
-    runs = [trained(small), trained(small, "seed=1")]
+def test_several_runs_are_compared(finished_run_of, capsys) -> None:
+    runs = [finished_run_of(), finished_run_of("seed=1", name="other")]
     folder = compare_heads({run: run_config(run) for run in runs})
     assert folder == runs[0] / "heads-comparison-1"
     assert "sorted importances" in (folder / "comparison.md").read_text()
@@ -119,7 +123,7 @@ def test_several_runs_are_compared(small, unpictured, capsys) -> None:
     assert all((run / "heads-1" / "findings.md").exists() for run in runs)
 
 
-def test_wandb_gets_the_table_and_the_pictures(small, monkeypatch) -> None:
+def test_wandb_gets_the_table_and_the_pictures(finished_run: Path, monkeypatch) -> None:
     logged: dict[str, object] = {}
 
     def log_table(self: WandbLogger, key: str, columns: list[str], data: list[list[str]]) -> None:
@@ -130,7 +134,7 @@ def test_wandb_gets_the_table_and_the_pictures(small, monkeypatch) -> None:
 
     monkeypatch.setattr(WandbLogger, "log_table", log_table)
     monkeypatch.setattr(Tracker, "log_image", log_image)
-    run = trained(small)
+    run = finished_run
     analyse_heads(run, run_config(run, "tracking.mode=offline"))
     columns, rows = logged.pop("heads")
     assert columns[:3] == ["site", "layer", "head"] and len(rows) == 6

@@ -19,10 +19,8 @@ def read_page(path: Path) -> dict:
 
 
 @pytest.fixture
-def run(small, tmp_path: Path) -> Path:
-    folder = tmp_path / "run=1"
-    train(small(f"run.folder={folder}"))
-    return folder
+def run(finished_run_of) -> Path:
+    return finished_run_of(name="run=1")
 
 
 def test_a_page_of_a_run_and_of_a_file(
@@ -50,7 +48,7 @@ def test_a_page_of_a_run_and_of_a_file(
 
 
 def test_summaries_without_a_head_are_those_of_summarize(
-    small, tmp_path: Path, unpictured: None, capsys: pytest.CaptureFixture[str]
+    small, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """For each head, layer and site: the page's precomputed summaries, and those of the command
     with the same heads off."""

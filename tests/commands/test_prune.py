@@ -22,9 +22,9 @@ from tests.commands.test_train import rows, trained
 from tests.training.stopping import assert_same, stop_at
 
 
-def test_a_pruned_run_is_a_finished_run(small, tmp_path: Path, capsys) -> None:
+def test_a_pruned_run_is_a_finished_run(finished_run_of, tmp_path: Path, capsys) -> None:
     """It evaluates, exports, and writes what the gated model writes."""
-    run = trained(small, "generation.max_tokens=5")
+    run = finished_run_of("generation.max_tokens=5")
     to = tmp_path / "pruned"
     prune_run(run, to, run_config(run), keep=4, by="random", seed=1)
     printed = capsys.readouterr().out
@@ -54,9 +54,11 @@ def test_a_pruned_run_is_a_finished_run(small, tmp_path: Path, capsys) -> None:
     assert headcount.load_run(tmp_path / "exported").summarize(texts) == expected
 
 
-def test_measured_orders_come_from_the_newest_analysis(small, tmp_path: Path, monkeypatch) -> None:
+def test_measured_orders_come_from_the_newest_analysis(
+    finished_run_of, tmp_path: Path, monkeypatch
+) -> None:
     monkeypatch.setattr("headcount.commands.heads.save_plot", lambda *_: [])
-    run = trained(small, "generation.max_tokens=5")
+    run = finished_run_of("generation.max_tokens=5")
     with pytest.raises(ConfigError, match=r"--by=gradient: .* has no analysis of its heads"):
         prune_run(run, tmp_path / "a", run_config(run), keep=5, by="gradient")
     assert not (tmp_path / "a").exists()
@@ -74,14 +76,16 @@ def test_measured_orders_come_from_the_newest_analysis(small, tmp_path: Path, mo
 
 
 @pytest.mark.parametrize("keep", [0, 7])
-def test_an_impossible_number_of_heads_is_rejected(small, tmp_path: Path, keep: int) -> None:
-    run = trained(small)
+def test_an_impossible_number_of_heads_is_rejected(
+    finished_run: Path, tmp_path: Path, keep: int
+) -> None:
+    run = finished_run
     with pytest.raises(ConfigError, match=rf"--keep={keep}: the model has 6 heads"):
         prune_run(run, tmp_path / "a", run_config(run), keep=keep, by="random")
 
 
-def test_a_folder_of_something_else_is_left_alone(small, tmp_path: Path) -> None:
-    run = trained(small)
+def test_a_folder_of_something_else_is_left_alone(finished_run: Path, tmp_path: Path) -> None:
+    run = finished_run
     to = tmp_path / "mine"
     to.mkdir()
     (to / "thesis.tex").write_text("mine")
@@ -90,8 +94,8 @@ def test_a_folder_of_something_else_is_left_alone(small, tmp_path: Path) -> None
     assert [path.name for path in to.iterdir()] == ["thesis.tex"]
 
 
-def test_an_interrupted_call_is_completed(small, tmp_path: Path, monkeypatch) -> None:
-    run = trained(small, "generation.max_tokens=5")
+def test_an_interrupted_call_is_completed(finished_run_of, tmp_path: Path, monkeypatch) -> None:
+    run = finished_run_of("generation.max_tokens=5")
     to = tmp_path / "pruned"
 
     def stop(*args: object, **kwargs: object) -> None:
@@ -112,10 +116,14 @@ TOP_K = "heads.gates=top_k", "heads.keep=4"
 
 @pytest.mark.parametrize("changes", [L0, TOP_K])
 def test_a_run_with_learned_gates_is_pruned_to_what_they_left(
-    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: tuple[str, ...]
+    small,
+    finished_run_of,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: tuple[str, ...],
 ) -> None:
     """Trained from a finished run; the smaller model writes what the gated one wrote."""
-    start = trained(small, "generation.max_tokens=5")
+    start = finished_run_of("generation.max_tokens=5")
     run = trained(
         small,
         "generation.max_tokens=5",
@@ -193,11 +201,14 @@ def test_a_pruned_run_trains_on_and_resumes_exactly(finished_run: Path, tmp_path
 
 
 def test_one_head_is_left(
-    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    finished_run_of,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Of blocks with one head each, that of the last cross-attention: the run is analysed,
     exported and summarizes. Without it nothing attends to the document."""
-    run = trained(small, "model.num_heads=1", "generation.max_tokens=5")
+    run = finished_run_of("model.num_heads=1", "generation.max_tokens=5")
     heads = heads_of(headcount.load_run(run).module.model)
     assert [str(head) for head in heads] == ["encoder.0.0", "decoder.0.0", "cross.0.0"]
     monkeypatch.setattr("headcount.commands.prune.random_order", lambda *_: heads)

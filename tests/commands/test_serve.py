@@ -9,24 +9,19 @@ from pathlib import Path
 import pytest
 
 from headcount.commands.serve import serve
-from headcount.commands.train import train
 from headcount.errors import ConfigError
 
 
-@pytest.fixture
-def run(small, tmp_path: Path) -> Path:
-    train(small(f"run.folder={tmp_path / 'run'}"))
-    return tmp_path / "run"
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_prints_its_address_answers_and_stops(run: Path, number: signal.Signals) -> None:
+def test_it_prints_its_address_answers_and_stops(
+    finished_run: Path, number: signal.Signals
+) -> None:
     command = [
         sys.executable,
         "-m",
         "headcount",
         "serve",
-        str(run),
+        str(finished_run),
         "--port",
         "0",
         "--documents",
@@ -46,7 +41,7 @@ def test_it_prints_its_address_answers_and_stops(run: Path, number: signal.Signa
     assert (server.returncode, out) == expected
 
 
-def test_mistakes_are_one_line(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_are_one_line(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as used:
@@ -63,11 +58,11 @@ def test_mistakes_are_one_line(run: Path, monkeypatch: pytest.MonkeyPatch) -> No
             ),
         ):
             with pytest.raises(ConfigError, match=re.escape(message)):
-                serve([str(run)], **{"port": 0, **arguments})
+                serve([str(finished_run)], **{"port": 0, **arguments})
     with pytest.raises(ConfigError, match="nothing: not a run folder"):
         serve(["nothing"], port=0)
     with pytest.raises(ConfigError, match="in.txt: No such file"):
-        serve([str(run), "in.txt"], port=0)
+        serve([str(finished_run), "in.txt"], port=0)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(ConfigError, match=re.escape("pip install 'headcount[page]'")):
-        serve([str(run)], port=0)
+        serve([str(finished_run)], port=0)

@@ -119,10 +119,13 @@ def in_child(call: Callable[[], None]) -> int:
 
 
 def test_a_kill_at_any_batch_loses_and_repeats_nothing(
-    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    finished_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder = trained(small, "generation.batch_size=3")
-    config = load([str(folder / "config.yaml")], [])
+    folder = finished_run
+    config = load([str(folder / "config.yaml")], ["generation.batch_size=3"])
     lines = [
         {"id": f"n-{n}", "document": f"Ada: {n}. " * (n % 7)} for n in range(40)
     ]  # 3 a batch, 24 a chunk
@@ -301,11 +304,11 @@ def test_documents_are_read_as_they_are_needed(
 
 
 def test_an_input_that_changes_while_it_is_read(
-    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a log that is still written: one line, and the same command starts again."""
-    folder = trained(small, "generation.batch_size=2")
-    config = load([str(folder / "config.yaml")], [])
+    folder = finished_run
+    config = load([str(folder / "config.yaml")], ["generation.batch_size=2"])
     text = "Ada: Good day.\n" * 40  # 16 a chunk
     append = PartialPredictions.append
 

@@ -69,7 +69,9 @@ def written(grid: str = GRID) -> list[Cell]:
     return write_study(Path("study"), lambda cell: 0, grid=grid, keep=lambda cell: False)
 
 
-def test_seeds_are_added_where_a_study_is_undecided(trained: list[str], tmp_path: Path) -> None:
+def test_seeds_are_added_where_a_study_is_undecided_and_looks_are_reported(
+    trained: list[str], tmp_path: Path
+) -> None:
     written()
     printed, added = start()
     seeds = {
@@ -89,10 +91,7 @@ def test_seeds_are_added_where_a_study_is_undecided(trained: list[str], tmp_path
     _, again = start()
     assert again == added and len(trained) == number
 
-
-def test_looks_are_recorded_in_the_report(trained: list[str], tmp_path: Path) -> None:
-    written()
-    _, added = start()
+    # The report has the looks.
     report(Path("study"))
     table = Path("study/table.md").read_text()
     for number, look in enumerate(added.looks, start=1):

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ IDS = ["a,1", 'b"2', "c\n3"]  # a table has to quote them
 REFERENCES = [["one two three"], ["four", "five"], ["six"]]
 
 
-def write(folder: Path) -> Report:
-    """Write what an evaluation leaves.
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
+    """What an evaluation leaves, and its report.
 
     One summary is empty, so that some figures are not there.
     """
+    folder = tmp_path_factory.mktemp("written") / "run"
     evaluation = EvaluationConfig(baselines=["lead-1"])
     texts = ["one two", "", "six six"], [False, False, True], ["one two.", "Four and five", "Six"]
     judged = report(*texts, REFERENCES, evaluation=evaluation, seed=0)
@@ -28,12 +31,18 @@ def write(folder: Path) -> Report:
         for i, text, r in zip(IDS, texts[0], REFERENCES, strict=True)
     )
     (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return judged
+    return folder, judged
 
 
-def test_what_is_written_is_read_to_the_last_digit(tmp_path: Path) -> None:
-    judged = write(tmp_path / "run")
-    scored = read_results(tmp_path / "run")
+@pytest.fixture
+def run(written: tuple[Path, Report], tmp_path: Path) -> Path:
+    """Return a copy, which a test may damage."""
+    return Path(shutil.copytree(written[0], tmp_path / "run"))
+
+
+def test_what_is_written_is_read_to_the_last_digit(written: tuple[Path, Report]) -> None:
+    folder, judged = written
+    scored = read_results(folder)
     assert scored.signature == judged.signature and scored.rows == {"a,1": 0, 'b"2': 1, "c\n3": 2}
     assert (
         np.array_equal(scored.values, judged.systems[0].values, equal_nan=True)
@@ -42,25 +51,23 @@ def test_what_is_written_is_read_to_the_last_digit(tmp_path: Path) -> None:
     assert scored.references == dict(zip(IDS, REFERENCES, strict=True))
 
 
-def test_scores_are_json_for_any_reader(tmp_path: Path) -> None:
+def test_scores_are_json_for_any_reader(run: Path) -> None:
     """NaN is not JSON; a figure that nothing has is null."""
-    write(tmp_path / "run")
-    text = (tmp_path / "run" / "scores.json").read_text()
+    text = (run / "scores.json").read_text()
     assert "NaN" not in text and json.loads(text)["systems"]["human"]["cut"] is None
 
 
 @pytest.mark.parametrize("name", ["scores.json", "per_example_metrics.csv", "predictions.jsonl"])
 @pytest.mark.parametrize("damage", [None, b"", b"\xff\xfe", b"{", b"id,words\na,few\n"])
 def test_missing_or_damaged_files_are_said_in_one_line(
-    name: str, damage: bytes | None, tmp_path: Path
+    name: str, damage: bytes | None, run: Path
 ) -> None:
-    write(tmp_path / "run")
     if damage is None:
-        (tmp_path / "run" / name).unlink()
+        (run / name).unlink()
     else:
-        (tmp_path / "run" / name).write_bytes(damage)
+        (run / name).write_bytes(damage)
     with pytest.raises(ConfigError, match=r"^[^\n]*run(/\S+)?: (no \S+ in it|damaged)[^\n]*$"):
-        read_results(tmp_path / "run")
+        read_results(run)
 
 
 def test_no_folder(tmp_path: Path) -> None:

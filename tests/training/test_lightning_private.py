@@ -3,8 +3,8 @@
 A new version that behaves differently fails here.
 """
 
+import importlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities import rank_zero
+from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import Callback
 
 from headcount.commands.evaluate import evaluate
@@ -21,6 +23,7 @@ from headcount.training.lightning_private import (
     ShardingOnCPU,
     copies_this_process,
     is_accumulating,
+    use_rank_of,
     validation_follows,
 )
 from headcount.training.trainer import make_trainer
@@ -111,23 +114,15 @@ def test_strategies_that_copy(strategy: str, copies: bool) -> None:
     assert copies_this_process(trainer) is copies
 
 
-LOGGED = """
-import pytorch_lightning as pl
-from lightning_utilities.core.rank_zero import rank_zero_only
-from headcount.training.lightning_private import use_rank_of
-before = rank_zero_only.rank
-use_rank_of(pl.Trainer(accelerator="cpu", devices=1, logger=False))
-print(before, rank_zero_only.rank)
-"""
-
-
-def test_the_trainers_rank_decides(tmp_path: Path) -> None:
+def test_the_trainers_rank_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lightning believes another launcher's variables when it is imported."""
-    environment = {**os.environ, "RANK": "3", "LOCAL_RANK": "3"}
-    done = subprocess.run(
-        [sys.executable, "-c", LOGGED], env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["3", "0"]
+    monkeypatch.setenv("RANK", "3")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.delattr(rank_zero_only, "rank")
+    importlib.reload(rank_zero)
+    assert rank_zero_only.rank == 3
+    use_rank_of(pl.Trainer(accelerator="cpu", devices=1, logger=False))
+    assert rank_zero_only.rank == 0
 
 
 SHARDED = ["trainer.accelerator=cpu", "trainer.strategy=fsdp", "trainer.devices=2"]

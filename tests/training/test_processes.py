@@ -15,8 +15,8 @@ from headcount.commands.summarize import summarize
 from headcount.config.load import load, to_yaml
 from tests.training.stopping import assert_same
 
-# Trains twice, the second time in two parts, evaluates and summarizes, and writes down what each
-# process was given.
+# Trains twice with each optimizer, the second time in two parts, evaluates and summarizes, and
+# writes down what each process was given.
 SCRIPT = """
 import json, sys
 from contextlib import suppress
@@ -67,10 +67,13 @@ def generate_recorded(summarizer, loader, trainer):
 
 made, generate = run.make_trainer, evaluation.generate_rows
 run.make_trainer, evaluation.generate_rows = make_recorded, generate_recorded
-for name, folder, stop in (("whole", "whole", None), ("cut", "cut", 3), ("rest", "cut", None)):
-    with suppress(Stopped):
-        run.train(load(["config.yaml"], [f"run.folder={folder}"]))
-trained = Path("whole"), load(["whole/config.yaml"], [])
+for optimizer in ("adamw", "muon"):
+    for part, folder, stop in (("whole", "whole", None), ("cut", "cut", 3), ("rest", "cut", None)):
+        name = f"{optimizer}-{part}"
+        changes = [f"optimizer.name={optimizer}", f"run.folder={optimizer}-{folder}"]
+        with suppress(Stopped):
+            run.train(load(["config.yaml"], changes))
+trained = Path("muon-whole"), load(["muon-whole/config.yaml"], [])
 name = "evaluated"
 evaluation.evaluate(*trained)
 PartialPredictions.remove = lambda self: None
@@ -78,15 +81,18 @@ summarize(*trained, "data/train.jsonl", out=Path("out.jsonl"))
 """
 
 
-@pytest.fixture(params=["adamw", "muon"])
-def runs(small, request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
-    """What each of two processes was given in a whole run, a cut one and the rest of it."""
+Runs = dict[str, list[dict[str, Any]]]
+
+
+@pytest.fixture
+def runs(small, tmp_path: Path) -> dict[str, Runs]:
+    """What each of two processes was given in a whole run, a cut one and the rest of it, with each
+    optimizer."""
     two = [
         "trainer.devices=2",
         "trainer.max_steps=9",
         "trainer.val_check_interval=3",
         "optimizer.schedule=constant",
-        f"optimizer.name={request.param}",
     ]
     config = small(
         *two,
@@ -99,15 +105,24 @@ def runs(small, request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, lis
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("run folder: ") == 2  # one process speaks
-    names = ("whole", "cut", "rest")
-    return {
-        name: [json.loads((tmp_path / f"{name}-{rank}.json").read_text()) for rank in (0, 1)]
-        for name in names
-    }
+    assert done.stdout.count("run folder: ") == 4  # one process speaks
+    found: dict[str, Runs] = {}
+    for optimizer in ("adamw", "muon"):
+        found[optimizer] = {}
+        for part in ("whole", "cut", "rest"):
+            files = [tmp_path / f"{optimizer}-{part}-{rank}.json" for rank in (0, 1)]
+            found[optimizer][part] = [json.loads(file.read_text()) for file in files]
+    return found
 
 
-def test_two_processes(runs: dict[str, list[dict[str, Any]]], tmp_path: Path) -> None:
+def test_two_processes(runs: dict[str, Runs], tmp_path: Path) -> None:
+    for optimizer, of_optimizer in runs.items():
+        assert_shared(of_optimizer, tmp_path / f"{optimizer}-whole", tmp_path / f"{optimizer}-cut")
+    assert_generated_together(tmp_path)
+
+
+def assert_shared(runs: Runs, whole_run: Path, cut_run: Path) -> None:
+    """Every example was seen once, scores are of all of them, and the cut run came to the same."""
     whole = runs["whole"]
     per_epoch = whole[0]["batches"]
     assert (
@@ -127,7 +142,7 @@ def test_two_processes(runs: dict[str, list[dict[str, Any]]], tmp_path: Path) ->
             rows = [row for share in shares for batch in share for row in batch]
             assert len(rows) == len(set(rows)) == number
     # BLEU and chrF are scores of all summaries, not means of the processes' scores.
-    with (tmp_path / "whole/metrics.csv").open(newline="") as file:
+    with (whole_run / "metrics.csv").open(newline="") as file:
         logged = [
             float(row["validation/chrf"]) for row in csv.DictReader(file) if row["validation/chrf"]
         ]
@@ -138,7 +153,7 @@ def test_two_processes(runs: dict[str, list[dict[str, Any]]], tmp_path: Path) ->
         expected.append(CHRF().corpus_score(summaries, [references]).score)
     assert logged == pytest.approx(expected) and max(expected) > 0
 
-    predictions = (tmp_path / "whole/predictions.jsonl").read_text().splitlines()
+    predictions = (whole_run / "predictions.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in predictions] == [f"test-{n}" for n in range(12)]
 
     for process in (0, 1):  # cut within the first epoch, on both processes
@@ -146,13 +161,17 @@ def test_two_processes(runs: dict[str, list[dict[str, Any]]], tmp_path: Path) ->
             runs["cut"][process]["train"] + runs["rest"][process]["train"]
             == whole[process]["train"]
         )
-    assert_same(tmp_path / "whole", tmp_path / "cut")
+    assert_same(whole_run, cut_run)
 
-    evaluated = tmp_path / "whole/evaluation-1"
+
+def assert_generated_together(tmp_path: Path) -> None:
+    """An evaluation and a file of summaries are those of one process."""
+
+    evaluated = tmp_path / "muon-whole/evaluation-1"
     for name in ("predictions.jsonl", "scores.json"):
-        assert (evaluated / name).read_text() == (tmp_path / "whole" / name).read_text()
-    alone = load(["whole/config.yaml"], ["trainer.devices=1"])
-    summarize(Path("whole"), alone, "data/train.jsonl", out=Path("alone.jsonl"))
+        assert (evaluated / name).read_text() == (tmp_path / "muon-whole" / name).read_text()
+    alone = load(["muon-whole/config.yaml"], ["trainer.devices=1"])
+    summarize(Path("muon-whole"), alone, "data/train.jsonl", out=Path("alone.jsonl"))
     assert (tmp_path / "out.jsonl").read_text() == (tmp_path / "alone.jsonl").read_text()
     shares = [(tmp_path / f"out.jsonl.parts/{n}.jsonl").read_text().splitlines() for n in (0, 1)]
     assert [len(share) for share in shares] == [40, 20]
