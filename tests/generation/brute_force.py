@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headcount.config.load import load
 from headcount.config.schema import GenerationConfig
 from headcount.generation.beam_search import beam_search, length_divisor
 from headcount.generation.constraints import Words, build_constraints
@@ -15,7 +14,7 @@ from headcount.generation.hypothesis import Hypothesis
 from headcount.model.base import NextTokenModel, SummaryModel
 from headcount.model.build import build_model
 from headcount.model.ragged import BatchLayout
-from tests.model.builds import ARCHITECTURES, SMALL
+from tests.model.builds import load_small
 
 START = 0
 END = 1
@@ -56,8 +55,7 @@ RULES: dict[str, dict[str, Any]] = {
 def tiny(architecture: str = "transformer", *changes: str) -> SummaryModel:
     """Build a model of VOCABULARY tokens; a change is written as in ``builds.make``."""
     torch.manual_seed(1)
-    overrides = [*SMALL, *ARCHITECTURES[architecture], *(f"model.{change}" for change in changes)]
-    config = load([], overrides).model
+    config = load_small(architecture, changes).model
     model = build_model(config, vocabulary_size=VOCABULARY, max_positions=20).double().eval()
     for parameter in model.parameters():
         torch.nn.init.uniform_(parameter, -0.5, 0.5)

@@ -1,9 +1,12 @@
 """Small models of every kind, and ragged ids to feed them."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
 from headcount.config.load import load
+from headcount.config.schema import Config
 from headcount.model.base import SummaryModel
 from headcount.model.build import build_model
 from headcount.model.ragged import BatchLayout
@@ -33,12 +36,18 @@ ARCHITECTURES = {
 MULTI_HEAD = [name for name in ARCHITECTURES if name != "recurrent"]
 
 
+@cache
+def load_small(architecture: str, changes: tuple[str, ...]) -> Config:
+    """Load a config once for all tests of a process: that takes longer than to build its model."""
+    return load(
+        [], [*SMALL, *ARCHITECTURES[architecture], *(f"model.{change}" for change in changes)]
+    )
+
+
 def make(architecture: str, *changes: str, dtype: torch.dtype = torch.float64) -> SummaryModel:
     """Build a small model; a change is written as on the command line, without ``model.``."""
     torch.manual_seed(0)
-    config = load(
-        [], [*SMALL, *ARCHITECTURES[architecture], *(f"model.{change}" for change in changes)]
-    )
+    config = load_small(architecture, changes)
     model = build_model(config.model, vocabulary_size=VOCABULARY, max_positions=POSITIONS).to(
         dtype
     )

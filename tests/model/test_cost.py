@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from headcount.config.load import load
 from headcount.model.cost import cost, decoding_flops, forward_flops, longest_example_cost
 from headcount.model.ragged import BatchLayout
-from tests.model.builds import ARCHITECTURES, MULTI_HEAD, POSITIONS, SMALL, VOCABULARY, ids, make
+from tests.model.builds import MULTI_HEAD, POSITIONS, VOCABULARY, ids, load_small, make
 
 DOCUMENT, SUMMARY = 23, 9
 TRANSFORMER_KINDS = [
@@ -48,12 +48,7 @@ def count(work: object) -> int:
 @pytest.mark.parametrize(("architecture", "changes"), KINDS)
 def test_agrees_with_torchs_counter(architecture: str, changes: str) -> None:
     model = make(architecture, *changes.split(), dtype=torch.float32)
-    overrides = [
-        *SMALL,
-        *ARCHITECTURES[architecture],
-        *(f"model.{change}" for change in changes.split()),
-    ]
-    config = load([], overrides).model
+    config = load_small(architecture, tuple(changes.split())).model
     example = (
         ids([DOCUMENT]),
         BatchLayout.from_lengths([DOCUMENT]),

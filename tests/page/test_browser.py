@@ -30,17 +30,29 @@ def write(path: Path, pairs: Pairs, *runs: Any, with_heads_off: bool = True) -> 
     return path
 
 
-@pytest.fixture
-def single(make_run, tmp_path: Path) -> Path:
-    run, pairs = make_run("transformer", "model.copying=true")
-    return write(tmp_path / "page.html", take(pairs, range(3)), run)
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for the pages that several tests open."""
+    return tmp_path_factory.mktemp("pages")
 
 
 @pytest.fixture
-def compared(make_run, tmp_path: Path) -> Path:
-    run, pairs = make_run("transformer", "model.copying=true")
-    other, _ = make_run("gpt", seed=1)
-    return write(tmp_path / "page.html", take(pairs, range(3)), run, other)
+def single(make_run, pages: Path) -> Path:
+    path = pages / "single.html"
+    if not path.exists():
+        run, pairs = make_run("transformer", "model.copying=true")
+        write(path, take(pairs, range(3)), run)
+    return path
+
+
+@pytest.fixture
+def compared(make_run, pages: Path) -> Path:
+    path = pages / "compared.html"
+    if not path.exists():
+        run, pairs = make_run("transformer", "model.copying=true")
+        other, _ = make_run("gpt", seed=1)
+        write(path, take(pairs, range(3)), run, other)
+    return path
 
 
 def test_the_file_opens_without_a_request_or_a_message(
