@@ -8,37 +8,50 @@ from pathlib import Path
 
 import pytest
 
+from headcount import cli
 from headcount.commands.serve import serve
 from headcount.errors import ConfigError
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_prints_its_address_answers_and_stops(
-    finished_run: Path, number: signal.Signals
-) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "headcount",
-        "serve",
-        str(finished_run),
-        "--port",
-        "0",
-        "--documents",
-        "1",
-    ]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    line = server.stdout.readline()
+def assert_answers(line: str) -> None:
+    """Check the line with the address, and that it answers."""
     port = int(re.fullmatch(r"http://127\.0\.0\.1:(\d+)/  \(Ctrl-C stops\)\n", line)[1])
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("GET", "/")
     answer = connection.getresponse()
     assert answer.status == 200 and b"</html>" in answer.read()
-    os.kill(server.pid, number)
+
+
+def test_it_prints_its_address_answers_and_stops(finished_run: Path) -> None:
+    arguments = ["serve", str(finished_run), "--port", "0", "--documents", "1"]
+    command = [sys.executable, "-m", "headcount", *arguments]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert_answers(server.stdout.readline())
+    os.kill(server.pid, signal.SIGINT)
     out, err = server.communicate(timeout=30)
-    assert err == ""
-    expected = (0, "stopped\n") if number == signal.SIGINT else (-signal.SIGTERM, "")
-    assert (server.returncode, out) == expected
+    assert (server.returncode, out, err) == (0, "stopped\n", "")
+
+
+def test_a_scheduler_stops_it_in_silence(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a fork of this process, which has everything imported."""
+    arguments = ["serve", str(finished_run), "--port", "0", "--documents", "1"]
+    monkeypatch.setattr(sys, "argv", ["headcount", *arguments])
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with open(theirs, "w", buffering=1) as both:
+            sys.stdout = sys.stderr = both
+            cli.main()
+        os._exit(0)
+    os.close(theirs)
+    with open(ours) as printed:
+        assert_answers(printed.readline())
+        os.kill(child, signal.SIGTERM)
+        assert printed.read() == ""
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGTERM
 
 
 def test_mistakes_are_one_line(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,8 @@ def test_a_kill_at_any_batch_loses_and_repeats_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = finished_run
-    config = load([str(folder / "config.yaml")], ["generation.batch_size=3"])
+    brief = ["generation.batch_size=3", "generation.max_tokens=5"]
+    config = load([str(folder / "config.yaml")], brief)
     lines = [
         {"id": f"n-{n}", "document": f"Ada: {n}. " * (n % 7)} for n in range(40)
     ]  # 3 a batch, 24 a chunk
@@ -287,7 +288,8 @@ def test_documents_are_read_as_they_are_needed(
 ) -> None:
     """So that a file of any size can be summarized."""
     folder = finished_run
-    config = load([str(folder / "config.yaml")], ["generation.batch_size=2"])
+    brief = ["generation.batch_size=2", "generation.max_tokens=5"]
+    config = load([str(folder / "config.yaml")], brief)
     (tmp_path / "in.txt").write_text("Ada: Good day.\n" * 100)
     read, seen = [], []
     documents, write = module.read_documents, Summarizer.generate
@@ -308,7 +310,8 @@ def test_an_input_that_changes_while_it_is_read(
 ) -> None:
     """As a log that is still written: one line, and the same command starts again."""
     folder = finished_run
-    config = load([str(folder / "config.yaml")], ["generation.batch_size=2"])
+    brief = ["generation.batch_size=2", "generation.max_tokens=5"]
+    config = load([str(folder / "config.yaml")], brief)
     text = "Ada: Good day.\n" * 40  # 16 a chunk
     append = PartialPredictions.append
 

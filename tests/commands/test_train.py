@@ -199,13 +199,6 @@ def test_limited_summaries_are_scored_and_resumed(small, monkeypatch) -> None:
     assert [row["id"] for row in rows(again / "predictions.jsonl")] == ids
 
 
-def test_bf16_trains_and_decodes(small) -> None:
-    scores = json.loads(
-        (trained(small, "trainer.precision=bf16-mixed") / "scores.json").read_text()
-    )
-    assert scores["examples"] == 12
-
-
 def test_slurm_jobs_are_not_requeued_by_lightning(small, monkeypatch: pytest.MonkeyPatch) -> None:
     variables = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NAME": "cell"}
     variables |= dict.fromkeys(["SLURM_NODEID", "SLURM_PROCID", "SLURM_LOCALID"], "0")
@@ -249,9 +242,10 @@ def rows_of_metrics(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed"])
-def test_half_precision_trains(precision: str, small) -> None:
+def test_half_precision_trains_and_decodes(precision: str, small) -> None:
     folder = trained(small, f"trainer.precision={precision}")
     assert (folder / "finished").exists()
+    assert json.loads((folder / "scores.json").read_text())["examples"] == 12
 
 
 def test_text_that_rouge_does_not_see_is_reported_first(
