@@ -23,6 +23,9 @@ from headcount.config.shipped import find_config
 from headcount.errors import ConfigError, legal_names
 
 MAX_YAML_DEPTH = 20  # levels of a YAML file
+# The same in C, several times as fast; PyYAML may be built without it.
+SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+BASE_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 TEXT_TYPES = (str, str | None, list[str])  # of keys whose values are text
 RENAMED = {  # earlier names of keys and sections
     "decoding": "generation",
@@ -197,9 +200,15 @@ def from_dict(plain: dict[str, Any], where: str) -> Config:
     return config
 
 
+@cache
+def _type_hints(section: Any) -> dict[str, Any]:
+    """Return the types of a section's keys, which are resolved once."""
+    return get_type_hints(section)
+
+
 def _declared_keys(section: Any = Config, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """Yield each key of the schema: dotted name, type and dataclass field."""
-    hints = get_type_hints(section)
+    hints = _type_hints(section)
     for declared in fields(section):
         if is_dataclass(hints[declared.name]):
             yield from _declared_keys(hints[declared.name], f"{prefix}{declared.name}.")
@@ -214,7 +223,7 @@ def _check_keys(given: Any, schema: Any, source: str, prefix: str = "") -> Itera
         names = ", ".join(declared.name for declared in fields(schema))
         raise ConfigError(f"{source}: {what} {type(given).__name__}; legal: a mapping of {names}")
 
-    hints = get_type_hints(schema)
+    hints = _type_hints(schema)
     for name, value in given.items():
         full = f"{prefix}{name}"
         if name not in hints:
@@ -286,7 +295,7 @@ def _read_texts(file: str) -> DictConfig | ListConfig:
     """
     given = read_yaml(file)
     if isinstance(given, DictConfig):
-        texts = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+        texts = yaml.load(Path(file).read_text(encoding="utf-8"), Loader=BASE_LOADER)
         # A file that holds only "null" is an empty config, and a text to this loader.
         if not isinstance(texts, dict):
             return given
@@ -304,7 +313,7 @@ def _parse_overrides(overrides: list[str]) -> DictConfig:
         kind = kinds.get(name)
         if kind not in TEXT_TYPES:
             continue
-        texts = yaml.load(text, Loader=yaml.BaseLoader) if kind == list[str] else text
+        texts = yaml.load(text, Loader=BASE_LOADER) if kind == list[str] else text
 
         # YAML is right about a missing value and a quoted one.
         is_null = text.strip() in ("null", "~", "None", "") and kind == str | None
@@ -397,9 +406,8 @@ def read_yaml(file: str | Path) -> DictConfig | ListConfig:
         OmegaConfBaseException: OmegaConf rejects it.
     """
     text = Path(file).read_text(encoding="utf-8")
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may be built without C
     depth = 0
-    for event in yaml.parse(text, Loader=loader):
+    for event in yaml.parse(text, Loader=SAFE_LOADER):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from headcount.config.load import as_dict, changed, flatten, load
+from headcount.config.load import SAFE_LOADER, as_dict, changed, flatten, load
 from headcount.config.paths import user_path
 from headcount.config.schema import Config
 from headcount.errors import ConfigError, RunError
@@ -220,8 +220,8 @@ def differences(folder: Path, config: Config) -> list[str]:
     A key that is new in the schema is no difference if the config has its default.
     """
     try:
-        before = yaml.safe_load((folder / RunFile.CONFIG).read_text(encoding="utf-8"))
-        return config_differences(before, config)
+        text = (folder / RunFile.CONFIG).read_text(encoding="utf-8")
+        return config_differences(yaml.load(text, Loader=SAFE_LOADER), config)
     except (OSError, ValueError, yaml.YAMLError, AttributeError, RecursionError):
         return ["a config.yaml that cannot be read"]
 

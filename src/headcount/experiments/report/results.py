@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from headcount.config.load import as_dict, flatten
+from headcount.config.load import SAFE_LOADER, as_dict, flatten
 from headcount.errors import ConfigError
 from headcount.evaluation.bootstrap import Estimate
 from headcount.experiments.cell import Cell
@@ -81,7 +81,7 @@ def _check_config(cell: Cell) -> None:
     """Check that the run folder's config is the cell's, where it can change a result."""
     path = cell.folder / RunFile.CONFIG
     with name_damage(path, "train"):
-        trained = flatten(yaml.safe_load(path.read_text(encoding="utf-8")))
+        trained = flatten(yaml.load(path.read_text(encoding="utf-8"), Loader=SAFE_LOADER))
     for key, value in flatten(as_dict(cell.config)).items():
         # A key that is new in the schema is not in the config of an earlier run.
         if key in trained and trained[key] != value and has_effect(key, cell.config):
