@@ -27,7 +27,14 @@ def blank_plots(monkeypatch: pytest.MonkeyPatch) -> None:
 
     tests/heads/test_plots.py and test_across.py look at what is drawn.
     """
-    for name in ("draw_heat_maps", "draw_curves", "draw_attention", "draw_profiles"):
+    names = [
+        "draw_heat_maps",
+        "draw_curves",
+        "draw_attention",
+        "draw_profiles",
+        "draw_mean_curves",
+    ]
+    for name in names:
         monkeypatch.setattr(f"headcount.commands.heads.{name}", lambda *_: Figure(figsize=(1, 1)))
 
 
