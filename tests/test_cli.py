@@ -43,7 +43,11 @@ def call(
 
 def test_help_and_errors_do_not_wait_for_torch() -> None:
     helps = [["--help"], ["train", "--help"], ["config", "--schema"]]
-    mistakes = [["train", "model.num_head=3"], ["compare", "a", "b"], ["ablate", "a"]]
+    mistakes = [
+        ["train", "model.num_head=3"],  # no such key
+        ["compare", "a", "b"],  # no such run folders
+        ["ablate", "a"],  # no such study
+    ]
     command = [sys.executable, "-c", NO_TORCH, json.dumps([*helps, *mistakes])]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

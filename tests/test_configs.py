@@ -80,4 +80,4 @@ def test_smoke_run_goes_on_and_decodes(file: Path, overrides: list[str], tmp_pat
     assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 4
     assert json.loads((folder / "scores.json").read_text())["examples"] == 12
     assert (folder / "predictions.jsonl").read_text().count("\n") == 12
-    assert bool(list(folder.glob("wandb/offline-run-*/*.wandb"))) == (file == DEFAULT)
+    assert list(folder.glob("wandb/offline-run-*/*.wandb")) or file != DEFAULT
