@@ -266,15 +266,6 @@ def test_heads_that_are_off_are_heads_of_the_model() -> None:
     for name in names:
         with pytest.raises(ConfigError, match=r"heads_off=[^\n]*: the model has no such"):
             load([], [*layers, f"generation.heads_off=[{name}]"])
-    with pytest.raises(ConfigError, match="sites decoder$"):
-        load(
-            [],
-            [
-                "model.architecture=gpt",
-                "model.encoder_layers=0",
-                "generation.heads_off=[cross.0.0]",
-            ],
-        )
 
 
 @pytest.mark.parametrize(
