@@ -69,7 +69,7 @@ def test_fast_dev_run(file: Path, overrides: list[str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", RUNS, ids=lambda f: f.stem)
-def test_smoke_run_goes_on_and_decodes(file: Path, overrides: list[str], tmp_path: Path) -> None:
+def test_a_smoke_run_resumes_and_decodes(file: Path, overrides: list[str], tmp_path: Path) -> None:
     changes = ["run.folder=smoke"]
     if file != DEFAULT:
         changes.append("tracking.mode=disabled")  # starting W&B takes as long as the rest

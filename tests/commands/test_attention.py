@@ -100,7 +100,7 @@ def test_an_example_by_number_and_by_id(finished_run: Path, drawn: list[Figure],
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "said"),
+    ("text", "options", "message"),
     [
         (TEXT, {"outs": [Path("a.gif")]}, "--out a.gif: an unknown format; legal: png, svg, pdf"),
         (TEXT, {"example": "1"}, "--example 1: there is a text, too; legal: one of them"),
@@ -109,9 +109,9 @@ def test_an_example_by_number_and_by_id(finished_run: Path, drawn: list[Figure],
     ],
 )
 def test_mistakes(
-    text: str | None, options: dict[str, Any], said: str, finished_run: Path
+    text: str | None, options: dict[str, Any], message: str, finished_run: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         call(finished_run, text, **options)
 
 

@@ -23,9 +23,9 @@ PUBLISHED = {  # F1 x 100 of ROUGE-1, ROUGE-2, ROUGE-L on the test split
 }
 
 
-def printed(said: str) -> dict[str, list[float]]:
+def printed(message: str) -> dict[str, list[float]]:
     """Return the means of the first table that was printed."""
-    rows = re.findall(r"^ (\S+) +" + r" +".join([r"(\d+\.\d\d)"] * 4) + "$", said, re.M)
+    rows = re.findall(r"^ (\S+) +" + r" +".join([r"(\d+\.\d\d)"] * 4) + "$", message, re.M)
     return {name: [float(cell) for cell in cells] for name, *cells in rows}
 
 
@@ -36,12 +36,12 @@ def test_prints_a_table_with_its_signature(
     names = ["lead-1", "random-2", "oracle-1"]
     where = [f"data.path={data}", f"data.cache_dir={tmp_path / 'cache'}", "evaluation.unit=line"]
     baselines(load([], [*where, f"evaluation.baselines=[{','.join(names)}]"]))
-    said = capsys.readouterr().out
-    assert "test: 12 examples; F1 x 100" in said
-    assert said.endswith(
+    output = capsys.readouterr().out
+    assert "test: 12 examples; F1 x 100" in output
+    assert output.endswith(
         "\nrouge-score:0.1.2|nrefs:2|references:mean|tokenizer:rouge-score|stemmer:porter|sentences:split|bootstrap:1000|seed:0\n"
     )
-    rows = printed(said)
+    rows = printed(output)
     assert list(rows) == [*names, "human"] and all(len(row) == 4 for row in rows.values())
     assert rows["oracle-1"][0] > rows["lead-1"][0]
 

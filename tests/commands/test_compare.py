@@ -50,13 +50,13 @@ def test_runs_side_by_side_and_their_differences(
 ) -> None:
     folders = [write(tmp_path / "runs" / f"{name}-1", name) for name in SUMMARIES]
     compare(folders)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert (
-        "60 of 60 examples" in said
-        and read_results(folders[0]).signature in said
-        and "Minus good-1, " in said
+        "60 of 60 examples" in output
+        and read_results(folders[0]).signature in output
+        and "Minus good-1, " in output
     )
-    assert [said.count(f"\n {name}-1 ") for name in SUMMARIES] == [
+    assert [output.count(f"\n {name}-1 ") for name in SUMMARIES] == [
         2,
         3,
         3,
@@ -65,9 +65,9 @@ def test_runs_side_by_side_and_their_differences(
         read_results(folder).values[:, [EXAMPLE_METRICS.index("rouge1")]] for folder in folders
     ]
     drop = values[2].mean() - values[0].mean()
-    assert f"{drop:+.2f}" in said and drop < -10
+    assert f"{drop:+.2f}" in output and drop < -10
     assert (
-        said.count(f"p {8 / (RESAMPLES + 1):.4f}") >= 4
+        output.count(f"p {8 / (RESAMPLES + 1):.4f}") >= 4
     )  # eight tests, of which the poor run's are as sure as can be
 
 
@@ -76,13 +76,13 @@ def test_p_values_are_corrected_together(
 ) -> None:
     folders = [write(tmp_path / name, name) for name in SUMMARIES]
     compare(folders)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     columns = [EXAMPLE_METRICS.index(kind) for kind in ("rouge1", "rouge2", "rougeL", "rougeLsum")]
     first, *others = (read_results(folder).values[:, columns] for folder in folders)
     tests = [test for other in others for test in differences(other, first, RESAMPLES)]
     shown = [
         float(text)
-        for line in said.splitlines()
+        for line in output.splitlines()
         if line.split()[:1] == ["p"]
         for text in line.split()[1::2]
     ]
@@ -118,8 +118,8 @@ def test_evaluations_within_one_run_have_names_that_part(
 ) -> None:
     run = write(tmp_path / "a-1", "good")
     compare([run, write(run / "evaluation-1", "poor")])
-    said = capsys.readouterr().out
-    assert "\n a-1 " in said and said.count("\n a-1/evaluation-1 ") == 3
+    output = capsys.readouterr().out
+    assert "\n a-1 " in output and output.count("\n a-1/evaluation-1 ") == 3
 
 
 def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -138,8 +138,8 @@ def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path: Path) -> None:
             )
         ],
     }
-    for said, folders in others.items():
-        with pytest.raises(ConfigError, match=f"^[^\n]*{said}[^\n]*$"):
+    for message, folders in others.items():
+        with pytest.raises(ConfigError, match=f"^[^\n]*{message}[^\n]*$"):
             compare([first, *folders])
 
 

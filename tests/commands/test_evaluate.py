@@ -86,7 +86,7 @@ def test_evaluate_repeats_the_run(finished_run: Path) -> None:
     assert "references:max" in (folder / "evaluation-2" / "scores.json").read_text()
 
 
-def test_an_interrupted_evaluation_is_gone_on_with(
+def test_an_interrupted_evaluation_is_resumed(
     finished_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In its folder if nothing about it has changed, each summary written once.

@@ -232,16 +232,16 @@ def test_a_damaged_export_is_named(run: Path, tmp_path: Path) -> None:
     export(run, tmp_path / "out")
     (tmp_path / "in.txt").write_text("Ada: Good day.\n")
     config, weights = tmp_path / "out" / "config.json", tmp_path / "out" / "model.safetensors"
-    said, whole = json.loads(config.read_text()), weights.read_bytes()
+    output, whole = json.loads(config.read_text()), weights.read_bytes()
     for text, content, message in (
         (config.read_text(), whole[:-10], "model.safetensors: damaged, or not a checkpoint"),
         (
-            json.dumps(said | {"model": said["model"] | {"encoder_layers": 2}}),
+            json.dumps(output | {"model": output["model"] | {"encoder_layers": 2}}),
             whole,
             "weights are not of the model",
         ),
         (
-            json.dumps(said | {"format_version": 2}),
+            json.dumps(output | {"format_version": 2}),
             whole,
             "config.json: format_version=2 is not known here; legal: 1",
         ),

@@ -213,12 +213,12 @@ def test_long_documents_are_said(
         "".join(json.dumps({"text": "Ada: Good day. " * n}) + "\n" for n in (1, 90, 0))
     )
     capsys.readouterr()
-    for knob, said in (("truncate", "cut at"), ("split", "read in windows of")):
+    for knob, output in (("truncate", "cut at"), ("split", "read in windows of")):
         config = load([str(folder / "config.yaml")], [f"generation.long_documents={knob}"])
         summarize(folder, config, "in.jsonl")
-        assert capsys.readouterr().err.endswith(f"1 of 3 documents were {said} 40 tokens\n")
+        assert capsys.readouterr().err.endswith(f"1 of 3 documents were {output} 40 tokens\n")
         summarize(folder, config, "in.jsonl", out=Path(f"{knob}.jsonl"))
-        assert f"1 of 3 documents were {said} 40 tokens\n" in capsys.readouterr().out
+        assert f"1 of 3 documents were {output} 40 tokens\n" in capsys.readouterr().out
     cut, split = (rows(tmp_path / f"{knob}.jsonl") for knob in ("truncate", "split"))
     assert [a["summary"] == b["summary"] for a, b in zip(cut, split, strict=True)] == [
         True,

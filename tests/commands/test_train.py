@@ -59,10 +59,10 @@ def test_a_run_leaves_all_that_it_promises(small, capsys: pytest.CaptureFixture[
         "train/tokens_per_second",
         "test/rouge1",
     } <= logged[0].keys()
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for text in ("ROUGE-Lsum", "lead-1", "rouge-score:0.1.2|nrefs:1|", "reference", "run folder"):
-        assert text in said
-    assert said.count("  summary    ") == 5
+        assert text in output
+    assert output.count("  summary    ") == 5
 
 
 def test_the_best_checkpoint_by_validation_is_kept_and_used(

@@ -288,7 +288,7 @@ def test_a_mistake_on_the_command_line_says_so(override: str) -> None:
         load([], [override])
 
 
-def test_overrides_and_files_are_told_apart(
+def test_overrides_and_files_are_distinguished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file called ``seed=3`` replaces no override, a path with ``=`` in it is a file, and a text
@@ -317,12 +317,12 @@ def test_overrides_and_files_are_told_apart(
 
 def test_unreadable_files(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    for name, said in (
+    for name, message in (
         ("none.yaml", "no such file"),
         ("binary.yaml", "codec can't decode"),
         (".", "directory"),
     ):
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             load([str(tmp_path / name)], [])
 
 

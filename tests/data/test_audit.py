@@ -62,7 +62,7 @@ def test_printed_at_first_use_and_kept(
 ) -> None:
     console = Console(record=True, width=100)
     folder = data.audit(console)
-    said = console.export_text()
+    output = console.export_text()
     for text in (
         "pairs",
         "1: 3, 2: 1",
@@ -71,13 +71,13 @@ def test_printed_at_first_use_and_kept(
         "1 (2)",
         "dropped train.jsonl:3: no summary",
     ):
-        assert text in said
+        assert text in output
     assert json.loads((folder / "audit.json").read_text())["train"]["document_words"]["p95"] == 5
     assert (folder / "lengths.png").read_bytes().startswith(b"\x89PNG")
     monkeypatch.setattr(audits, "audit", lambda *_: pytest.fail("made again"))
     assert data.audit(console) == folder and console.export_text() == ""
     data.audit(console, always=True)
-    assert console.export_text() == said
+    assert console.export_text() == output
 
 
 def test_95th_percentile_is_by_nearest_rank() -> None:

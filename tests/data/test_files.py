@@ -40,8 +40,8 @@ def check_rows(pairs: Pairs) -> None:
     assert list(pairs.references) == [["a"], ["b"]]
 
 
-def refuses(data: DataConfig, said: str) -> None:
-    with pytest.raises(ConfigError, match=said) as caught:
+def refuses(data: DataConfig, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
         read_test(data)
     assert str(caught.value).isprintable()
 
@@ -59,7 +59,7 @@ def test_an_array_of_objects(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ('[{"document": "a", "summary": "b"}, 3]', "test.json:2: not a JSON object but int"),
         ('[{"document": "a", "summary": "b"}', "test.json: not JSON: "),
@@ -72,9 +72,9 @@ def test_an_array_of_objects(
         ("[" * 10**5, "test.json: not JSON: "),
     ],
 )
-def test_other_json_is_named(text: str, said: str, data: DataConfig, tmp_path: Path) -> None:
+def test_other_json_is_named(text: str, message: str, data: DataConfig, tmp_path: Path) -> None:
     (tmp_path / "data" / "test.json").write_text(text)
-    refuses(data, said)
+    refuses(data, message)
 
 
 @pytest.mark.parametrize("name", ["test.jsonl.gz", "test.csv.gz", "test.tsv.gz", "test.jsonl"])
@@ -207,7 +207,7 @@ def test_a_clone_of_a_hub_repository(data: DataConfig, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         ("~nosuchuser/x", "data.path=~nosuchuser/x: the home directory is unknown"),
         ("/dev/null", "data.path=/dev/null: neither a file nor a folder"),
@@ -220,12 +220,12 @@ def test_a_clone_of_a_hub_repository(data: DataConfig, tmp_path: Path) -> None:
         ("none/", "data.path=none/: no such file or folder"),
     ],
 )
-def test_paths_that_are_no_data(path: str, said: str, data: DataConfig, tmp_path: Path) -> None:
+def test_paths_that_are_no_data(path: str, message: str, data: DataConfig, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "broken").symlink_to("nowhere")
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "data" / "test.jsonl").write_text(LINES)
-    refuses(replace(data, path=path), said)
+    refuses(replace(data, path=path), message)
 
 
 @pytest.mark.parametrize("split", ["/dev/null", "/", ".", "../data/test", "a\0b", "x" * 300])

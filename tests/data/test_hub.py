@@ -34,7 +34,7 @@ def never(*_: object, **__: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         ("my_dialoges/", "no such file or folder, did you mean my_dialogues?"),
         ("./my_dialoges", "no such file or folder, did you mean my_dialogues?"),
@@ -46,12 +46,12 @@ def never(*_: object, **__: object) -> None:
     ],
 )
 def test_what_is_no_hub_id_is_named_at_once(
-    path: str, said: str, data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: str, message: str, data: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "my_dialogues").mkdir()
     monkeypatch.setattr("datasets.load_dataset", never)
     monkeypatch.setattr(hub, "find_commit", never)
-    with pytest.raises(ConfigError, match=re.escape(f"data.path={path}: {said}")):
+    with pytest.raises(ConfigError, match=re.escape(f"data.path={path}: {message}")):
         load_splits(replace(data, path=path), {"test": "test"})
 
 

@@ -87,7 +87,7 @@ def test_empty_and_null_rows_are_dropped_and_counted(
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "message"),
     [
         ("other.jsonl", "{}", "no test .* there is: other.jsonl"),
         (
@@ -124,10 +124,10 @@ def test_empty_and_null_rows_are_dropped_and_counted(
     ],
 )
 def test_bad_data_is_one_line(
-    name: str, text: str, said: str, data: DataConfig, tmp_path: Path
+    name: str, text: str, message: str, data: DataConfig, tmp_path: Path
 ) -> None:
     write(tmp_path, name, text)
-    with pytest.raises(ConfigError, match=said) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         load_splits(data, {"test": "test"})
     assert "\n" not in str(caught.value)
 

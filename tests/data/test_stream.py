@@ -98,7 +98,7 @@ def test_processes_and_workers_read_different_rows(
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_goes_on_after_any_batch(workers: int, data: DataConfig) -> None:
+def test_resumes_after_any_batch(workers: int, data: DataConfig) -> None:
     whole = rows(loader(data, workers=workers), 12)
     for cut in (1, 5, 11):
         killed, resumed = loader(data, workers=workers), loader(data, workers=workers)

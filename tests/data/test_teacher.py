@@ -127,7 +127,7 @@ def test_a_student_learns_from_what_evaluate_and_summarize_write(
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_the_share_of_epochs_in_which_the_teacher_is_heard(share: float) -> None:
+def test_the_share_of_epochs_in_which_the_teacher_is_used(share: float) -> None:
     split = EncodedPairs(PAIRS, TOKENIZER, 20, 20)
     teacher = read_teacher_summaries(write([row(n) for n in range(40)]), PAIRS, TOKENIZER)
     maker = ExampleMaker(layout=split.layout, seed=0)

@@ -24,7 +24,7 @@ SMALL = TokenizerConfig(vocabulary_size=280)
 
 
 @pytest.mark.parametrize("algorithm", ["bpe", "unigram"])
-def test_any_text_comes_back(algorithm: str, tmp_path: Path) -> None:
+def test_any_text_survives_the_round_trip(algorithm: str, tmp_path: Path) -> None:
     tokenizer = prepare_tokenizer(TEXTS, "sha", replace(SMALL, algorithm=algorithm), str(tmp_path))
     assert algorithm == json.loads(tokenizer.to_str())["model"]["type"].lower()
     for text in (

@@ -43,7 +43,7 @@ def test_shuffled_sources_are_scored_on_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("summaries", "cut", "said"),
+    ("summaries", "cut", "message"),
     [
         (
             ["They talk of it."] * 40,
@@ -75,8 +75,8 @@ def test_shuffled_sources_are_scored_on_request() -> None:
         ),
     ],
 )
-def test_alarms(summaries: list[str], cut: list[bool] | None, said: str) -> None:
-    assert sum(said in alarm for alarm in judge(summaries, cut).alarms) == 1
+def test_alarms(summaries: list[str], cut: list[bool] | None, message: str) -> None:
+    assert sum(message in alarm for alarm in judge(summaries, cut).alarms) == 1
 
 
 def test_what_the_references_do_themselves_is_no_alarm() -> None:

@@ -72,7 +72,7 @@ def test_baselines_are_measured_as_summaries_are() -> None:
         assert system.metrics["cut"] is None
 
 
-def test_people_meet_the_references_of_others() -> None:
+def test_humans_are_scored_against_the_references_of_others() -> None:
     rouge = scorers().rouge
     first = [rouge.score(r, [o for o in REFERENCES[0] if o != r])[0] for r in REFERENCES[0]]
     second = rouge.score(*REFERENCES[1][:1], REFERENCES[1][1:])[

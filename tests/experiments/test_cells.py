@@ -209,7 +209,7 @@ def test_smoke_keeps_models_and_axes_and_shortens_the_rest(folder: Path) -> None
     assert len(make_cells(load_grid(write(folder, select=select)), smoke=True)) == 2
 
 
-def test_an_inner_axis_stands_beside_the_settings(folder: Path) -> None:
+def test_an_inner_axis_is_written_beside_the_settings(folder: Path) -> None:
     select = "{over: {optimizer.learning_rate: [1e-3, 2e-3]}, by: validation/rouge2}"
     cells = make_cells(load_grid(write(folder, select=select, seeds="[0]")))
     assert [(cell.name, cell.choice) for cell in cells[:2]] == [

@@ -45,7 +45,7 @@ def test_a_mapping_is_a_product_and_a_list_is_its_cells(tmp_path: Path) -> None:
     assert [grid.label(setting) for setting in grid.settings] == ["gpt,name=a_b_c", "gpt,path=1"]
 
 
-def test_keys_of_one_last_name_are_told_apart(tmp_path: Path) -> None:
+def test_keys_with_the_same_last_name_are_distinguished(tmp_path: Path) -> None:
     cells = "[{data.name: 1, tokenizer.name: 1}]"
     grid = load_grid(
         write(tmp_path, grid=cells, reference_cell="{data.name: 1, tokenizer.name: 1}")

@@ -11,7 +11,7 @@ from headcount.experiments.grid import load_grid
 from headcount.experiments.plan import print_plan
 
 
-def test_a_plan_says_what_a_study_takes_and_starts_nothing(small_study: list[Cell]) -> None:
+def test_a_plan_states_the_cost_of_a_study_and_starts_nothing(small_study: list[Cell]) -> None:
     small_study[0].folder.mkdir(parents=True)
     (small_study[0].folder / "finished").write_text("{}")
     printed = io.StringIO()

@@ -46,11 +46,11 @@ def fill(disk: Path, left: int) -> None:
         file.write(bytes(max(0, shutil.disk_usage(disk).free - left)))
 
 
-def _until_full(arguments: list[str], step: int, disk: Path, left: int, said: Path) -> None:
+def _until_full(arguments: list[str], step: int, disk: Path, left: int, message: Path) -> None:
     try:
         train(arguments, Do(step, PLACES[1], lambda: fill(disk, left)))
     except RunError as error:
-        said.write_text(str(error))
+        message.write_text(str(error))
         raise SystemExit(1) from None
 
 
@@ -61,11 +61,11 @@ def test_the_disk_is_full_in_the_middle_of_a_save(
     for step, left in some(
         [(step, left) for step in (5, 8, 11, 13) for left in (8_192, 40_960, 200_000, 350_000)]
     ):
-        cut, said = disk / "cut", tmp_path / "said"
-        assert forks.run(_until_full, overrides(str(cut)), step, disk, left, said) == [1]
+        cut, message = disk / "cut", tmp_path / "message"
+        assert forks.run(_until_full, overrides(str(cut)), step, disk, left, message) == [1]
         assert (
-            "ckpt: cannot be written (" in said.read_text()
-            and "bytes are free on its disk" in said.read_text()
+            "ckpt: cannot be written (" in message.read_text()
+            and "bytes are free on its disk" in message.read_text()
         )
         good = last_good_checkpoint(cut)
         assert good is not None and good[0].name == "last.ckpt" and good[1] == step - step % 3
@@ -114,7 +114,7 @@ def remount(folder: Path, *, writable: bool) -> None:
         subprocess.run(command, check=True)
 
 
-def _spoil_at(arguments: list[str], when: str, spoil: Callable[[], None], said: Path) -> None:
+def _spoil_at(arguments: list[str], when: str, spoil: Callable[[], None], message: Path) -> None:
     """Train, with a folder that is spoilt at the start, at a step, or when the summaries begin."""
     score_test = run.score_test
 
@@ -132,7 +132,7 @@ def _spoil_at(arguments: list[str], when: str, spoil: Callable[[], None], said: 
     try:
         train(arguments, *callbacks)
     except (ConfigError, RunError) as error:
-        said.write_text(str(error))
+        message.write_text(str(error))
         raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
 
 
@@ -141,14 +141,14 @@ def test_the_run_folder_becomes_read_only_or_full(
     kind: str, forks: Forks, fault, some, disk: Path, tmp_path: Path
 ) -> None:
     forks.train("whole")
-    said = tmp_path / "said"
+    message = tmp_path / "message"
     for when in some(["at the start", "at a step", "when the summaries begin"]):
         spoil = (
             partial(fill, disk, 0) if kind == "full" else partial(remount, disk, writable=False)
         )
-        [code] = forks.run(_spoil_at, overrides(str(disk / "cut")), when, spoil, said)
+        [code] = forks.run(_spoil_at, overrides(str(disk / "cut")), when, spoil, message)
         assert code in (1, 2), when
-        assert str(disk) in said.read_text() and "\n" not in said.read_text()
+        assert str(disk) in message.read_text() and "\n" not in message.read_text()
         if kind == "full":
             (disk / "ballast").unlink()
         else:

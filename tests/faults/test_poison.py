@@ -91,9 +91,9 @@ def take_out(run: Path) -> None:
     export(run, Path("out"))
 
 
-def refuses(action: Callable[..., object], *arguments: object, said: str = "") -> None:
+def refuses(action: Callable[..., object], *arguments: object, message: str = "") -> None:
     """Check that an action is refused in one line, and that no canary is there."""
-    with pytest.raises(ConfigError, match=said) as error:
+    with pytest.raises(ConfigError, match=message) as error:
         action(*arguments)
     assert str(error.value).isprintable()
     assert not list(Path().rglob("canary"))
@@ -136,7 +136,7 @@ def test_code_in_a_checkpoint(run: Path, fault, some) -> None:
         fault("something else as checkpoint", "refused in one line")
 
 
-def test_a_run_goes_on_from_a_poisoned_checkpoint(run: Path, fault, some) -> None:
+def test_a_run_resumes_from_a_poisoned_checkpoint(run: Path, fault, some) -> None:
     """Also with a sum that fits, and from its beginning where no other checkpoint is left."""
     Path("victim").write_text("precious")
     whole = load_checkpoint(run, "last")
@@ -202,7 +202,7 @@ def test_poison_in_an_export(run: Path, fault, some) -> None:
 
 
 def test_poison_in_a_tokenizer(run: Path, fault, some) -> None:
-    said = json.loads((run / "tokenizer.json").read_text())
+    message = json.loads((run / "tokenizer.json").read_text())
     texts = [
         pickle.dumps(CANARIES["os.system"]),
         b"",
@@ -211,8 +211,8 @@ def test_poison_in_a_tokenizer(run: Path, fault, some) -> None:
         b"!!python/object/apply:os.system ['touch canary']",
     ]
     texts += [
-        json.dumps({**said, key: {"type": "os.system", "command": "touch canary"}}).encode()
-        for key in said
+        json.dumps({**message, key: {"type": "os.system", "command": "touch canary"}}).encode()
+        for key in message
     ]
     for text in some(texts):
         (run / "tokenizer.json").write_bytes(text)
@@ -307,7 +307,7 @@ def test_links_out_of_a_run_folder(run: Path, fault, some) -> None:
         )
         before = {path: path.read_bytes() for path in outside.rglob("*") if path.is_file()}
         for action in (go_on, score, take_out):
-            refuses(action, run, said="leads out of")
+            refuses(action, run, message="leads out of")
             fault(
                 "a run folder with a link that leads out of it",
                 "refused in one line; nothing outside is touched",

@@ -141,10 +141,12 @@ def test_the_first_of_two_processes_is_killed_while_they_start(
         *overrides("cut", "trainer.devices=2"),
     ]
     for delay in some([0.0, 1.0, 3.0]):
-        with open("said", "w") as said:
-            process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+        with open("output", "w") as output:
+            process = subprocess.Popen(
+                command, stdout=output, stderr=output, start_new_session=True
+            )
         while not (second := children_of(process.pid)):
-            assert process.poll() is None, Path("said").read_text()
+            assert process.poll() is None, Path("output").read_text()
             time.sleep(0.01)
         time.sleep(delay)
         process.kill()
@@ -180,14 +182,16 @@ def test_signals_to_a_command(
     ]
     tries = [*STOP_SIGNALS, *[signal.SIGTERM] * (6 if workers else 0)]
     for number in some(tries):
-        with open("said", "w") as said:
-            process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+        with open("output", "w") as output:
+            process = subprocess.Popen(
+                command, stdout=output, stderr=output, start_new_session=True
+            )
         while not (tmp_path / "cut" / "checkpoints" / "last.ckpt").exists():
-            assert process.poll() is None, Path("said").read_text()
+            assert process.poll() is None, Path("output").read_text()
             time.sleep(0.01)
         os.killpg(process.pid, number)
-        assert process.wait(60) == 128 + number, Path("said").read_text()
-        assert "Traceback" not in Path("said").read_text()
+        assert process.wait(60) == 128 + number, Path("output").read_text()
+        assert "Traceback" not in Path("output").read_text()
         forks.train("cut", *changes, processes=devices)
         assert_same(tmp_path / "whole", tmp_path / "cut")
         shutil.rmtree("cut")

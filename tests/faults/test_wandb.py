@@ -56,9 +56,9 @@ def timed(
         text=True,
     )
     meanwhile()
-    said = process.communicate(timeout=400)[0]
-    assert process.returncode == 0, said
-    return time.monotonic() - began, said
+    output = process.communicate(timeout=400)[0]
+    assert process.returncode == 0, output
+    return time.monotonic() - began, output
 
 
 def steps_of(folder: Path) -> list[int]:
@@ -115,9 +115,9 @@ def test_wandb_fails(fault, some) -> None:
             url = "http://127.0.0.1:9" if name == "a closed port" else server.url
             key = KEYS.get(name, KEY)
             environment = {"WANDB_BASE_URL": url, **({"WANDB_API_KEY": key} if key else {})}
-            seconds, said = timed(folder, environment, partial(break_down, name, server))
-            assert seconds - untracked < 60, f"{seconds:.0f} s beside {untracked:.0f} s: {said}"
-            assert sum(line.startswith("W&B: ") for line in said.splitlines()) == 1, said
+            seconds, message = timed(folder, environment, partial(break_down, name, server))
+            assert seconds - untracked < 60, f"{seconds:.0f} s beside {untracked:.0f} s: {message}"
+            assert sum(line.startswith("W&B: ") for line in message.splitlines()) == 1, message
             assert steps_of(folder) == list(range(12))
             kept = "is in metrics.csv"
             if name != FAULTS[-1]:

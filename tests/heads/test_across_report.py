@@ -13,7 +13,7 @@ from headcount.heads.analysis import Analysis
 from tests.heads.test_across import with_gain, with_importances, with_roles
 
 
-def test_roles_that_every_run_has_are_told_from_others(roleless: Analysis) -> None:
+def test_roles_that_every_run_has_are_separated_from_others(roleless: Analysis) -> None:
     copying = with_roles(roleless, {5: "copying"})
     both = with_roles(roleless, {5: "copying", 0: "previous"})
     compared = compare_runs({"a": copying, "b|": both})

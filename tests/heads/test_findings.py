@@ -12,18 +12,18 @@ def test_findings_follow_from_the_figures(small, tmp_path: Path) -> None:
     analysis = analyse(make_evaluator(small, tmp_path))
     none = Difference(mean=-1.0, low=-2.0, high=1.0, p=0.5, corrected_p=1.0)
     harmless = [replace(r, rouge_changes={"zero": none}, roles={}) for r in analysis.heads]
-    said = " ".join(findings(replace(analysis, heads=harmless)))
-    assert "No single head is needed by itself" in said
-    assert "No role of the 2 encoder heads exceeds random weights" in said
+    message = " ".join(findings(replace(analysis, heads=harmless)))
+    assert "No single head is needed by itself" in message
+    assert "No role of the 2 encoder heads exceeds random weights" in message
 
     lost = Difference(mean=-4.0, low=-5.0, high=-3.0, p=0.0001, corrected_p=0.01)
     copying = RoleScore(score=0.6, expected=0.1, p=0.0001, corrected_p=0.01)
     harmed = [*harmless]
     harmed[-1] = replace(harmed[-1], rouge_changes={"zero": lost}, roles={"copying": copying})
-    said = " ".join(findings(replace(analysis, heads=harmed)))
-    assert "1 head of 6 cannot be switched off alone" in said
-    assert "cross.0.1: -4.00 [-5.00, -3.00]" in said
-    assert "Roles of the 2 cross heads that exceed random weights: copying (1)." in said
+    message = " ".join(findings(replace(analysis, heads=harmed)))
+    assert "1 head of 6 cannot be switched off alone" in message
+    assert "cross.0.1: -4.00 [-5.00, -3.00]" in message
+    assert "Roles of the 2 cross heads that exceed random weights: copying (1)." in message
 
 
 def test_a_gain_is_not_called_a_loss(small, tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_orders_are_compared_with_every_random_one(small, tmp_path: Path) -> Non
         points = [replace(point, score=score) for point in curve.points]
         curves.append(replace(curve, points=points))
     changed = replace(analysis, curves=curves)
-    said = " ".join(findings(changed))
-    assert "by gradient importance keeps more rougeL than each of 2 random orders" in said
-    assert "by the loss without the head and confidence does not keep more" in said
+    message = " ".join(findings(changed))
+    assert "by gradient importance keeps more rougeL than each of 2 random orders" in message
+    assert "by the loss without the head and confidence does not keep more" in message
     assert best_curve(changed, "all").order == "gradient"

@@ -105,7 +105,7 @@ def test_a_cross_attention_role_is_found_at_its_head_only(role: str) -> None:
         assert {head for head, score in enumerate(scores) if score.is_held} <= {1}
 
 
-def test_positions_explain_a_head_that_looks_at_fixed_offsets() -> None:
+def test_positions_explain_a_head_that_attends_to_fixed_offsets() -> None:
     draw = np.random.default_rng(3)
     maps = [self_map(draw) for _ in range(30)]
     for attention in maps:

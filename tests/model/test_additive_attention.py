@@ -43,7 +43,7 @@ def test_heads_work_on_their_own_dimensions() -> None:
         torch.testing.assert_close(weights[:, head : head + 1], one_weights)
 
 
-def test_masked_tokens_are_not_looked_at() -> None:
+def test_masked_tokens_are_not_attended_to() -> None:
     attention = AdditiveAttention(embedding_size=8, num_heads=2)
     allowed = torch.tensor([[True, True, False], [True, False, False]])
     memory, states = torch.randn(2, 3, 8), torch.randn(2, 4, 8)

@@ -184,7 +184,7 @@ def test_attention_dropout_acts_in_training_alone() -> None:
     assert torch.equal(attention(x, layout)[0], attention(x, layout)[0])
 
 
-def test_head_width_is_a_knob_of_its_own() -> None:
+def test_head_width_is_a_setting_of_its_own() -> None:
     attention = MultiHeadAttention(embedding_size=16, num_heads=3, head_dim=10, num_kv_heads=1)
     assert attention.input_projection.weight.shape == ((3 + 1 + 1) * 10, 16)
     assert attention.output_projection.weight.shape == (16, 30)

@@ -90,7 +90,7 @@ def test_every_fast_way_equals_the_formula(
         (torch.float16, 64, (7, 5), False),
     ],
 )
-def test_what_flash_attention_takes(
+def test_what_flash_attention_supports(
     dtype: torch.dtype, head_dim: int, capability: tuple[int, int], taken: bool
 ) -> None:
     assert flash_supports(dtype, head_dim, capability) == taken

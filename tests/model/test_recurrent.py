@@ -37,8 +37,8 @@ def test_equals_the_equations(num_heads: int) -> None:
             weights = (match * model.attention.score_HK).sum(-1).softmax(0)
             context = (weights[..., None] * memory.unflatten(1, (num_heads, -1))).sum(0).flatten()
             state = model.decoder[0](torch.cat([embed[token], context])[None], state[None])[0]
-            said = torch.tanh(model.readout(torch.cat([state, context, embed[token]])))
-            expected.append(F.linear(said, model.output.weight))
+            message = torch.tanh(model.readout(torch.cat([state, context, embed[token]])))
+            expected.append(F.linear(message, model.output.weight))
     torch.testing.assert_close(found, torch.stack(expected), rtol=0, atol=1e-10)
 
 

@@ -16,7 +16,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_embedded_data_is_no_markup_and_comes_back(text: str) -> None:
+def test_embedded_data_is_escaped_and_decodes_to_the_same(text: str) -> None:
     embedded = embed({text: [text]})
     assert not set(embedded) & set("<>&\u2028\u2029\0\ud800\x85") and "\n" not in embedded
     assert json.loads(embedded) == {text: [text]}

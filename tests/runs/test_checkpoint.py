@@ -68,8 +68,8 @@ def test_a_damaged_one_is_named_and_the_one_before_it_used(
     ):
         load_checkpoint(tmp_path, "last")
     assert last_good_checkpoint(tmp_path) == Resumable(last.with_name("previous.ckpt"), 1)
-    said = capsys.readouterr().out
-    assert said.startswith(f"{last}: damaged") and said.count("\n") == 1
+    output = capsys.readouterr().out
+    assert output.startswith(f"{last}: damaged") and output.count("\n") == 1
     write_checkpoint(
         {"global_step": 3, "state_dict": {}}, last
     )  # the damaged one does not become the one before

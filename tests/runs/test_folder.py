@@ -66,7 +66,7 @@ def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
         assert names(folder) == [".lock", "data.json"]
 
 
-def test_a_folder_goes_if_nothing_came_into_it(tmp_path: Path) -> None:
+def test_a_folder_in_which_nothing_was_written_is_deleted(tmp_path: Path) -> None:
     """A config that was there before is somebody's."""
     folder = tmp_path / "run"
     with lock_folder(folder):
@@ -237,7 +237,7 @@ def as_nobody() -> Iterator[None]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can take another identity")
-def test_folders_of_others_in_a_shared_directory_are_passed_over(shared: Path) -> None:
+def test_folders_of_others_in_a_shared_directory_are_skipped(shared: Path) -> None:
     config = load([], [f"run.directory={shared}", "run.name=a"])
     for number in (1, 2, 3):
         folder = shared / f"a-{number}"

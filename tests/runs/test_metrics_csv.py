@@ -80,7 +80,7 @@ def test_a_damaged_file_is_put_aside(
     path.write_bytes(edited)
     cut_metrics(tmp_path, 2)
     assert not path.exists() and (tmp_path / "metrics.csv.damaged").read_bytes() == edited
-    said = capsys.readouterr().out
-    assert said.startswith(f"{path}: damaged (") and said.count("\n") == 1
+    output = capsys.readouterr().out
+    assert output.startswith(f"{path}: damaged (") and output.count("\n") == 1
     MetricsFile(tmp_path).log_metrics({"train/loss": 0.25}, 2)
     assert path.read_text() == "step,train/loss\n2,0.25\n"

@@ -109,15 +109,17 @@ def test_without_a_key_a_run_is_offline_and_says_so(
         )
         assert dict(run.config) == PLAIN
         log(loggers[0], 3)
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert (
-        said.out == "W&B: no key is configured (wandb login); this run is tracked offline\n"
-        and not said.err
+        output.out == "W&B: no key is configured (wandb login); this run is tracked offline\n"
+        and not output.err
     )
     assert how_to_send(tmp_path) == f"wandb sync --include-online {tmp_path / 'wandb'}"
 
 
-def test_online_all_is_sent_and_a_resumed_run_goes_on(server: WandbServer, tmp_path: Path) -> None:
+def test_online_everything_is_sent_and_a_resumed_run_continues(
+    server: WandbServer, tmp_path: Path
+) -> None:
     """The second process logs steps 2 and 3 again, as one does that goes on from a checkpoint."""
     for steps in ([0, 1, 2, 3], [2, 3, 4, 5]):
         with track(TrackingConfig(project="heads", group="study"), tmp_path, PLAIN) as loggers:
@@ -156,14 +158,14 @@ def test_a_server_that_fails_costs_seconds_and_nothing_that_is_logged(
         server.status, began = status, time.monotonic()
         log(loggers[0], 3, 4, 5, 6)
     assert time.monotonic() - began < 10
-    said = capsys.readouterr().out
-    assert said.startswith("W&B: ") and said.count("\n") == 1
+    output = capsys.readouterr().out
+    assert output.startswith("W&B: ") and output.count("\n") == 1
     server.status = 200
     send(tmp_path, server)
     assert logged(server, tmp_path) == [0, 2, 3, 4, 5, 6]
 
 
-def test_what_an_agent_of_a_sweep_sets_goes_first(
+def test_what_an_agent_of_a_sweep_sets_wins(
     server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("RUN_ID", "PROJECT", "ENTITY", "SWEEP_ID"):
@@ -191,11 +193,11 @@ def test_a_bad_key_does_not_stop_a_run(
     server.status = 401
     with track(TrackingConfig(), tmp_path, PLAIN) as loggers:
         log(loggers[0], 1)
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert (
-        said.startswith("W&B: ")
-        and said.endswith("this run is tracked offline\n")
-        and said.count("\n") == 1
+        output.startswith("W&B: ")
+        and output.endswith("this run is tracked offline\n")
+        and output.count("\n") == 1
     )
     assert how_to_send(tmp_path)
 
@@ -211,8 +213,8 @@ def test_no_server_does_not_stop_a_run(
     with track(TrackingConfig(mode="online"), tmp_path, PLAIN) as loggers:
         log(loggers[0], 1)
     assert time.monotonic() - before < 30
-    said = capsys.readouterr().out
-    assert said.startswith("W&B: ") and said.count("\n") == 1
+    output = capsys.readouterr().out
+    assert output.startswith("W&B: ") and output.count("\n") == 1
     assert how_to_send(tmp_path)
 
 
@@ -222,8 +224,8 @@ def test_a_wandb_folder_that_cannot_be_written_does_not_stop_a_run(
     (tmp_path / "wandb").write_text("in the way")
     with track(TrackingConfig(mode="offline"), tmp_path, PLAIN) as loggers:
         assert not loggers
-    said = capsys.readouterr().out
-    assert "wandb cannot be written (" in said and said.count("\n") == 1
+    output = capsys.readouterr().out
+    assert "wandb cannot be written (" in output and output.count("\n") == 1
 
 
 def test_a_page_is_logged_as_it_is_and_never_stops_a_run(
@@ -237,8 +239,8 @@ def test_a_page_is_logged_as_it_is_and_never_stops_a_run(
         [logged] = tmp_path.glob("wandb/offline-run-*/files/media/html/attention_*.html")
         assert logged.read_text() == page.read_text()
         log_page(loggers, tmp_path / "not-there.html")
-    said = capsys.readouterr().out
-    assert said.startswith("W&B: ") and said.count("\n") == 1
+    output = capsys.readouterr().out
+    assert output.startswith("W&B: ") and output.count("\n") == 1
     wandb.teardown()
 
 
@@ -254,9 +256,9 @@ def test_an_image_that_cannot_be_made_does_not_stop_a_run(
         loggers[0].log_image("validation/cross_attention", [None])
         log(loggers[0], 3)
         assert loggers[0].mode == "offline"
-    said = capsys.readouterr().out
-    assert said.startswith("W&B: validation/cross_attention is not logged there ([Errno 28] No")
-    assert said.count("\n") == 1
+    output = capsys.readouterr().out
+    assert output.startswith("W&B: validation/cross_attention is not logged there ([Errno 28] No")
+    assert output.count("\n") == 1
 
 
 def test_a_login_that_fails_without_a_message_does_not_stop_a_run(
@@ -283,8 +285,8 @@ def test_a_process_of_wandb_that_dies_does_not_stop_a_run(
         ]
         os.kill(int(core), 9)
         log(loggers[0], *range(1, 20))
-    said = capsys.readouterr().out
-    assert said.startswith("W&B: ") and said.count("\n") == 1
+    output = capsys.readouterr().out
+    assert output.startswith("W&B: ") and output.count("\n") == 1
     wandb.teardown()
 
 
@@ -373,7 +375,7 @@ def settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
 
 
 @pytest.mark.parametrize(("mode", "loggers"), [("offline", 1), ("dryrun", 1), ("disabled", 0)])
-def test_modes_that_wandb_itself_was_told_are_honoured(
+def test_modes_from_the_variables_of_wandb_are_honoured(
     mode: str, loggers: int, settings_file: Path, tmp_path: Path, capsys
 ) -> None:
     settings_file.write_text(f"[default]\nmode = {mode}\n")

@@ -25,7 +25,7 @@ def test_a_panel_a_head_shows_its_weights(heads: int, tmp_path: Path) -> None:
     figure.savefig(tmp_path / "picture.png")  # text is text: no formula is read into "$"
 
 
-def test_the_title_counts_what_a_head_looks_at() -> None:
+def test_the_title_counts_what_a_head_attends_to() -> None:
     weights = torch.zeros(2, 2, 4)
     weights[0, :, 1] = 1
     weights[1] = 0.25

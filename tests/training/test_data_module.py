@@ -71,7 +71,7 @@ def test_tokenizer_sees_the_training_split_alone(small, monkeypatch: pytest.Monk
     assert seen == texts[:6]
 
 
-def test_decoding_goes_by_length_and_covers_everything(small) -> None:
+def test_decoding_is_sorted_by_length_and_complete(small) -> None:
     data = SummarizationDataModule(
         small("generation.batch_size=5", "evaluation.validation_examples=7")
     )
@@ -99,8 +99,10 @@ def test_a_limit_takes_a_fixed_random_sample(
     lengths = data.splits[role].document_lengths
     longest = sorted(lengths, reverse=True)[:number]
     assert sorted(lengths[sample], reverse=True) != longest or number == 1
-    said = f"{role}: a fixed random sample of {number} examples is decoded (trainer.{key}={limit})"
-    assert said in capsys.readouterr().out
+    output = (
+        f"{role}: a fixed random sample of {number} examples is decoded (trainer.{key}={limit})"
+    )
+    assert output in capsys.readouterr().out
 
 
 def test_overfitting_sees_the_same_batches_in_every_epoch(small) -> None:
@@ -120,13 +122,13 @@ def test_texts_of_which_the_tokenizer_leaves_nothing(
     trained = SummarizationDataModule(small())
     trained.setup()
     path = tmp_path / "theirs.json"
-    for pattern, said in (("[^\\x00]", "leaves nothing of all 60 documents"), ("Ada.*", None)):
+    for pattern, output in (("[^\\x00]", "leaves nothing of all 60 documents"), ("Ada.*", None)):
         theirs = Tokenizer.from_str(trained.tokenizer.to_str())
         theirs.normalizer = normalizers.Replace(Regex(pattern), "")
         theirs.save(str(path))
         data = SummarizationDataModule(small(f"tokenizer.path={path}"))
-        if said:
-            with pytest.raises(ConfigError, match=f"tokenizer.path={path}: {said} of train"):
+        if output:
+            with pytest.raises(ConfigError, match=f"tokenizer.path={path}: {output} of train"):
                 data.setup()
         else:
             data.setup()

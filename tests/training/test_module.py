@@ -196,7 +196,7 @@ def test_samples_do_not_depend_on_what_was_drawn_before(small) -> None:
 
 
 @pytest.mark.pictures
-def test_draw_shows_where_each_head_of_the_last_layer_looks(small) -> None:
+def test_draw_shows_what_each_head_of_the_last_layer_attends_to(small) -> None:
     summarizer, data = built(small, "model.num_heads=4")
     summarizer.eval()
     batch = data.splits["test"].shortest()

@@ -132,7 +132,7 @@ EPOCHS = "trainer.max_steps=-1", "trainer.max_epochs=2"
         (3, [*MUON, "heads.gates=top_k", "heads.keep=3", "trainer.val_check_interval=2"]),
     ],
 )  # fmt: skip
-def test_the_same_command_goes_on_and_comes_to_the_same(
+def test_the_same_command_resumes_to_the_same_result(
     small, stop: int, changes: list[str], tmp_path: Path
 ) -> None:
     whole, cut = (
@@ -259,7 +259,7 @@ def test_a_finished_run_is_left_alone(
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
-def test_a_run_that_another_process_has_just_begun_or_finished(
+def test_a_run_that_another_process_has_just_started_or_finished(
     small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is looked at again once it is held."""

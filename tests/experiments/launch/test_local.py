@@ -143,7 +143,7 @@ def test_a_killed_launcher_leaves_its_trainings_to_the_next_one(cells: list[Cell
     assert second.exitcode == 0 and begun() == {cell.name: 1 for cell in cells}
 
 
-def test_a_killed_training_is_gone_on_with(cells: list[Cell]) -> None:
+def test_a_killed_training_is_resumed(cells: list[Cell]) -> None:
     Path("hold").touch()
     first = Launch(cells[:1], "study", workers=1, console=Console(file=io.StringIO()))
     assert first._step()

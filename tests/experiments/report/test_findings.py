@@ -41,24 +41,24 @@ def study_of(rouge1: dict[int, float], *, seeds: str = "[0, 1, 2]", more: str = 
 
 
 def test_findings_follow_from_the_figures(tmp_path: Path) -> None:
-    said = describe_findings(study_of({1: 20, 8: 24, 16: 24.1}))
+    message = describe_findings(study_of({1: 20, 8: 24, 16: 24.1}))
     effects = "-4.00 R1 [-4.37, -3.63], -4.00 R2 [-4.37, -3.63], -4.00 RL [-4.37, -3.63]"
-    assert said[0] == "Significantly different from 8 heads: 1 head of 2 settings compared."
-    assert said[1].startswith(
+    assert message[0] == "Significantly different from 8 heads: 1 head of 2 settings compared."
+    assert message[1].startswith(
         f"- 1 head: {effects}: worse in R1 (p 0.001), R2 (p 0.001) and RL (p "
     )
-    assert said[2].startswith("- 16 heads: +0.10 R1 [-0.27, +0.47], ")
-    assert ": undecided in R1, R2 and RL (more than 50 seeds would decide); smallest" in said[2]
-    assert said[3] == "All means lie above those of lead-1, longest-1 and random-1."
+    assert message[2].startswith("- 16 heads: +0.10 R1 [-0.27, +0.47], ")
+    assert ": undecided in R1, R2 and RL (more than 50 seeds would decide); smallest" in message[2]
+    assert message[3] == "All means lie above those of lead-1, longest-1 and random-1."
 
 
 def test_what_does_not_pass_a_baseline_is_named(tmp_path: Path) -> None:
-    said = describe_findings(study_of({1: 16, 8: 24}))[-1]
-    assert said == (
+    message = describe_findings(study_of({1: 16, 8: 24}))[-1]
+    assert message == (
         "4 of 6 means lie above those of all of lead-1, longest-1 and random-1; not above: "
         "1 head (lead-1 in R1 and RL)."
     )
-    assert "8 heads" not in said and "oracle" not in said
+    assert "8 heads" not in message and "oracle" not in message
 
 
 def test_what_lies_above_the_baselines_is_true_of_every_mean(tmp_path: Path) -> None:
@@ -74,10 +74,10 @@ def test_what_lies_above_the_baselines_is_true_of_every_mean(tmp_path: Path) -> 
 
 def test_equivalence_is_said_with_its_margin(tmp_path: Path) -> None:
     study = study_of({1: 20, 8: 24, 16: 24.3}, more="margin: {rougeL: 1.5}\n")
-    said = describe_findings(study)
-    assert "worse in R1 (p 0.00" in said[1] and "equal" not in said[1]
-    assert "equal within the margin of 1.5 in RL (p 0.0" in said[2]
-    assert "undecided in R1 and R2 (" in said[2]
+    message = describe_findings(study)
+    assert "worse in R1 (p 0.00" in message[1] and "equal" not in message[1]
+    assert "equal within the margin of 1.5 in RL (p 0.0" in message[2]
+    assert "undecided in R1 and R2 (" in message[2]
     method = "\n".join(describe_method(study))
     assert "smaller than the margin of 1.5 RL (two one-sided tests, corrected for 2 comp" in method
 
@@ -87,8 +87,8 @@ def test_a_difference_that_is_significant_but_within_the_margin_does_not_matter(
 ) -> None:
     study = study_of({1: 24.6, 8: 24}, more="margin: {rougeL: 3}\n")
     assert study.settings[0].comparisons["rougeL"].is_significant
-    said = describe_findings(study)[1]
-    assert "equal within the margin of 3 in RL (p < 0.001; higher, p 0.0" in said
+    message = describe_findings(study)[1]
+    assert "equal within the margin of 3 in RL (p < 0.001; higher, p 0.0" in message
 
 
 def test_speeds_that_vary_between_seeds_are_marked(tmp_path: Path) -> None:
@@ -97,9 +97,10 @@ def test_speeds_that_vary_between_seeds_are_marked(tmp_path: Path) -> None:
     costs = study.results[0].cell.folder / "costs.json"
     costs.write_text(costs.read_text().replace("9983.4", "4991.7"))
     study = read_study(study.grid, [result.cell for result in study.results])
-    said = "\n".join(describe_method(study))
+    message = "\n".join(describe_method(study))
     assert (
-        "Speeds are not comparable: those of the seeds of a setting differ by up to 100%" in said
+        "Speeds are not comparable: those of the seeds of a setting differ by up to 100%"
+        in message
     )
 
 
@@ -121,17 +122,17 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     cells = [cell for cell, _ in study.unfinished]
     cells[1].folder.mkdir()
     cells[5].folder.with_name(f"{cells[5].folder.name}.failed").write_text("1\n")
-    said = describe_state(
+    message = describe_state(
         read_study(study.grid, [*(result.cell for result in study.results), *cells])
     )
-    assert said[0] == "Half-finished: 3 of 9 trainings are finished."
-    assert said[1:3] == [
+    assert message[0] == "Half-finished: 3 of 9 trainings are finished."
+    assert message[1:3] == [
         "- num_heads=8,seed=0: not started",
         "- num_heads=8,seed=1: started, not finished",
     ]
-    assert said[6] == f"- num_heads=16,seed=2: FAILED, see {cells[5].log}"
+    assert message[6] == f"- num_heads=16,seed=2: FAILED, see {cells[5].log}"
     assert (
-        said[7]
+        message[7]
         == "- Nothing can be compared yet: the baseline num_heads=8 has no finished training."
     )
     assert describe_state(study_of({1: 20, 8: 20, 16: 20})) == []
@@ -139,21 +140,21 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_the_method_says_how_to_read_it(tmp_path: Path) -> None:
     study = study_of({1: 20, 8: 24, 16: 24})
-    said = "\n".join(describe_method(study))
+    message = "\n".join(describe_method(study))
     for text in (
         "40 test examples, seed 0, 1 and 2",
         "`rouge|made:up`",
         "minus 8 heads",
         "all 6 comparisons (Holm)",
     ):
-        assert text in said
+        assert text in message
     for text in (
         "`fixed_width`",
         "measured on cpu",
         "held by the process",
         "`runs/study/*/predictions.jsonl`",
     ):
-        assert text in said
+        assert text in message
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def cell(label: str, axes: dict[str, Any], *, is_reference: bool = False) -> Any
     return SimpleNamespace(label=label, axes=axes, is_reference=is_reference)
 
 
-def test_one_number_stands_on_an_axis_of_powers_of_two() -> None:
+def test_a_single_value_has_an_axis_of_powers_of_two() -> None:
     plan = choose_axis(
         [cell(str(heads), {"model.num_heads": heads, "seed": 0}) for heads in (8, 1, 2)]
     )
@@ -33,7 +33,7 @@ def test_one_number_stands_on_an_axis_of_powers_of_two() -> None:
     assert list(plan.series[""].items()) == [("1", 0), ("2", 1), ("8", 3)] and plan.joined
 
 
-def test_a_number_near_zero_stands_on_a_plain_axis() -> None:
+def test_a_value_near_zero_has_a_linear_axis() -> None:
     plan = choose_axis([cell(str(rate), {"model.dropout": rate}) for rate in (0.0, 0.1, 0.3)])
     assert plan.title == "dropout" and list(plan.ticks.values()) == ["0", "0.1", "0.3"]
     assert list(plan.ticks) == pytest.approx([0, 1, 3])
@@ -142,7 +142,7 @@ def test_a_verdict_has_a_colour_and_a_symbol(tmp_path: Path) -> None:
     ]
 
 
-def test_colours_of_verdicts_are_told_apart_by_the_colour_blind() -> None:
+def test_colours_of_verdicts_are_distinct_for_the_colour_blind() -> None:
     """By simulation of deuteranopia and protanopia (Vienot et al. 1999), in linear RGB."""
     simulations = {
         "deuteranopia": [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],

@@ -86,7 +86,7 @@ def test_all_settings_and_metrics_are_one_family(tmp_path: Path) -> None:
     assert len(found) == 9 and found[0].corrected_p == pytest.approx(min(1, 9 * found[0].p))
 
 
-def test_one_seed_and_equal_scores_are_told_as_they_are(tmp_path: Path) -> None:
+def test_one_seed_and_equal_scores_are_reported_as_such(tmp_path: Path) -> None:
     cells = write_study(
         Path("study"),
         lambda cell: 20,

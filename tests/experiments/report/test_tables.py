@@ -199,7 +199,7 @@ def test_results_say_what_of_an_inner_axis_was_chosen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("p", "said"), [(0.0004, "p < 0.001"), (0.0312, "p 0.031"), (1.0, "p 1.000")]
+    ("p", "message"), [(0.0004, "p < 0.001"), (0.0312, "p 0.031"), (1.0, "p 1.000")]
 )
-def test_p(p: float, said: str) -> None:
-    assert p_as_text(p) == said
+def test_p(p: float, message: str) -> None:
+    assert p_as_text(p) == message

@@ -40,7 +40,7 @@ def test_a_report_is_the_same_bytes_each_time(
     sixteen.folder.with_name(f"{sixteen.folder.name}.failed").write_text("1\n")
     begun.folder.mkdir()
     report(STUDY)
-    first, said = written(STUDY), capsys.readouterr().out
+    first, output = written(STUDY), capsys.readouterr().out
     assert sorted(first) == WRITTEN and sorted(path.name for path in STUDY.iterdir()) == [
         *WRITTEN[:3],
         "grid.yaml",
@@ -53,7 +53,7 @@ def test_a_report_is_the_same_bytes_each_time(
         f"{sixteen.name}: FAILED, see {sixteen.log}",
         f"{begun.name}: started, not finished",
     ):
-        assert text in table and text in said
+        assert text in table and text in output
     assert (
         "| 16<br>seed 2 |" in table
         and "- 16 heads (1 of 3 seeds, about other documents, not other seeds): " in table
@@ -113,9 +113,9 @@ def test_a_report_is_a_wandb_run_of_its_own(
     assert seen["figure"]["format"] == "png" and seen["findings"][0].startswith(
         "Significantly different from 8 heads"
     )
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     [waiting] = Path("runs/heads/wandb").glob("offline-run-*")
-    assert f"wandb sync {waiting.resolve()}" in said
+    assert f"wandb sync {waiting.resolve()}" in output
 
 
 def test_names_of_a_study_are_text_and_nothing_else(

@@ -526,8 +526,10 @@ def test_damaged_files_are_found_at_the_start(
     stop_at(7, config)
     (tmp_path / "cut" / "costs.json").write_bytes(content)
     run.train(config)
-    said = capsys.readouterr().out
-    assert "costs.json: damaged (" in said and said.index("damaged") < said.index("resumes from")
+    output = capsys.readouterr().out
+    assert "costs.json: damaged (" in output and output.index("damaged") < output.index(
+        "resumes from"
+    )
     costs = json.loads((tmp_path / "cut" / "costs.json").read_text())
     assert costs["training_tokens"] > 0 and costs["decode_ms_per_summary"] > 0
 
