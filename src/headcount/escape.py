@@ -7,6 +7,7 @@ cursor, open a link, become markup or be evaluated by the program that shows it.
 import json
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Any
 
 # Escaped are the Unicode categories of controls, surrogates, private use and line separators, and
@@ -40,15 +41,20 @@ def printable(text: str) -> str:
     return "".join(_escaped(character) for character in text)
 
 
-def printable_values(value: Any) -> Any:
-    """Return a value of JSON whose texts are printable."""
+def map_texts(function: Callable[[str], str], value: Any) -> Any:
+    """Return a value of JSON with a function applied to each of its texts."""
     if isinstance(value, str):
-        return printable(value)
+        return function(value)
     if isinstance(value, dict):
-        return {key: printable_values(each) for key, each in value.items()}
+        return {key: map_texts(function, each) for key, each in value.items()}
     if isinstance(value, list):
-        return [printable_values(each) for each in value]
+        return [map_texts(function, each) for each in value]
     return value
+
+
+def hide_passwords(text: str) -> str:
+    """Return a text with ``***`` for the user and the password in each address."""
+    return re.sub(r"(?<=://)[^/\s]*@", "***@", text)
 
 
 def _escaped(character: str) -> str:

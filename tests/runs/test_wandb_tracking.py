@@ -76,6 +76,19 @@ def test_an_id_that_is_none_is_not_taken(tmp_path: Path) -> None:
     assert list(tmp_path.glob("wandb/offline-run-*"))
 
 
+def test_a_password_in_an_address_is_not_logged(tmp_path: Path) -> None:
+    config = {
+        "loggers": {"mlflow_uri": "https://ada:se@cret@host:5000/x"},
+        "data": {"path": "a@b"},
+    }
+    with track(TrackingConfig(mode="offline"), tmp_path, config):
+        pass
+    [run] = offline_runs(tmp_path)
+    assert run.config["loggers"] == {"mlflow_uri": "https://***@host:5000/x"}
+    assert run.config["data"] == {"path": "a@b"}
+    assert config["loggers"]["mlflow_uri"].startswith("https://ada:")
+
+
 def test_an_offline_run_is_not_asked_for_its_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from headcount.escape import markdown
 from headcount.heads.across import Compared, Comparison
 from headcount.heads.analysis import SCOPE_ALL
 from headcount.heads.findings import METHOD_NAMES, METHODS
-from headcount.heads.plots import LINES, panel_grid, scope_title
+from headcount.heads.plots import LINES, Line, panel_grid, scope_title
 from headcount.heads.tables import Cell, as_csv
 from headcount.plot_style import STYLE
 
@@ -192,22 +193,26 @@ def draw_mean_curves(comparison: Comparison) -> Figure:
     with rc_context(STYLE):
         figure, panels = panel_grid(len(scopes))
         for panel, scope in zip(panels, scopes, strict=True):
+            # A line with its band for each order of removal.
             for (of_scope, order), points in groups.items():
-                if of_scope != scope:
-                    continue
-                line = LINES[order]
-                shares = [point.position for point in points]
-                means = np.array([point.spread.mean for point in points])
-                sds = np.nan_to_num([point.spread.sd for point in points])
-                panel.plot(shares, means, label=line.label, **line.style)
-                panel.fill_between(
-                    shares, means - sds, means + sds, color=line.color, alpha=0.15, linewidth=0
-                )
+                if of_scope == scope:
+                    _draw_mean_curve(panel, points, LINES[order])
+
             panel.axhline(0, color="#767676", linewidth=0.6)
             panel.set_title(scope_title(scope), loc="left")
             panel.set_xlabel("share of heads kept")
             panel.set_ylabel(f"change of {comparison.rouge}")
+
+        # All panels have the same lines, so one legend serves them.
         if panels:
             handles, labels = panels[0].get_legend_handles_labels()
             figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure
+
+
+def _draw_mean_curve(panel: Axes, points: Sequence[Compared], line: Line) -> None:
+    shares = np.array([point.position for point in points], dtype=float)
+    means = np.array([point.spread.mean for point in points])
+    sds = np.nan_to_num([point.spread.sd for point in points])
+    panel.plot(shares, means, label=line.label, **line.style)
+    panel.fill_between(shares, means - sds, means + sds, color=line.color, alpha=0.15, linewidth=0)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from headcount.escape import printable_values
+from headcount.escape import map_texts, printable
 from headcount.evaluation.comparison import Bucket, NgramUse, Outputs
 from headcount.evaluation.comparison_report import BucketTable, ComparisonReport, Contrast
 
@@ -20,7 +20,7 @@ def describe_comparison(report: ComparisonReport) -> dict[str, Any]:
         "examples": len(report.ids),
         "contrasts": [_describe_contrast(contrast, report) for contrast in report.contrasts],
     }
-    shown: dict[str, Any] = printable_values(content)
+    shown: dict[str, Any] = map_texts(printable, content)
     return shown
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from headcount.escape import printable_values
+from headcount.escape import map_texts, printable
 from headcount.evaluation.bootstrap import Estimate as BaselineEstimate
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.grid import as_text
@@ -59,7 +59,7 @@ def describe_study(report: Report, folder: Path) -> dict[str, Any]:
             _training_table(study, folder),
         ],
     }
-    shown: dict[str, Any] = printable_values(content)
+    shown: dict[str, Any] = map_texts(printable, content)
     return shown
 
 

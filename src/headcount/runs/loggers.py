@@ -4,7 +4,6 @@ TensorBoard and MLflow are Lightning's own loggers. Their packages are extras.
 """
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
@@ -16,6 +15,7 @@ from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from headcount.config.load import as_dict
 from headcount.config.schema import Config, LoggersConfig
 from headcount.errors import ConfigError
+from headcount.escape import hide_passwords
 from headcount.evaluation.report import Report
 from headcount.runs.files import name_damage, write_atomically
 from headcount.runs.folder import RunFile, stable_path
@@ -142,8 +142,3 @@ def _mlflow(settings: LoggersConfig, folder: Path) -> MLFlowLogger:
     assert run_id is not None
     write_atomically(identifier, run_id)
     return logger
-
-
-def hide_passwords(text: str) -> str:
-    """Return a text with ``***`` for the user and the password in each address."""
-    return re.sub(r"(?<=://)[^/\s]*@", "***@", text)

@@ -24,6 +24,7 @@ import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
 
 from headcount.config.schema import SelectionMetric, TrackingConfig
+from headcount.escape import hide_passwords, map_texts
 from headcount.evaluation.report import Report
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.runs.checkpoint import checkpoint_path
@@ -69,7 +70,7 @@ def track(
     Args:
         tracking: the ``tracking`` section.
         folder: the run folder.
-        config: all of it is logged.
+        config: all of it is logged, but for users and passwords in addresses.
         job_type: kind of a run that is not a training; None: a training.
         trainings: run folders that a run of another kind is about. Its config links to them.
 
@@ -425,7 +426,7 @@ def _init(start: _Start, mode: Mode) -> wandb.Run:
         group=given("WANDB_RUN_GROUP") or tracking.group,
         job_type=start.job_type,
         tags=tracking.tags,
-        config=start.config,
+        config=map_texts(hide_passwords, start.config),
         dir=start.folder.resolve(),  # W&B's process has a current folder of its own
         settings=wandb.Settings(
             silent=True,
