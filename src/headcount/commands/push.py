@@ -61,7 +61,7 @@ def _upload(folder: Path, name: str, *, private: bool) -> str:
         )
     except ValueError as error:  # a wrong name, or a card that the hub rejects
         raise ConfigError(f"{name}: {error}; legal: OWNER/NAME") from None
-    except Exception as error:  # the hub's library and its HTTP client each raise their own
+    except Exception as error:  # OSError, those of requests or httpx, RuntimeError of hf_xet
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise RunError(f"{name}: not pushed: {reason}") from None
     return str(url)

@@ -46,7 +46,7 @@ def load_from_hub(config: DataConfig, split: str) -> tuple[Any, list[str]]:
         if config.streaming:
             return hub, _key_of_stream(config, split, commit, problem)
         return hub, [hub._fingerprint]
-    except Exception as error:  # datasets, its readers and the network each raise their own
+    except Exception as error:  # DatasetsError, those of pyarrow, of fsspec, of the network
         # Often only the cause has the reason.
         reason = _describe(error.__cause__ or error)
         if problem and isinstance(error, ConnectionError):
@@ -119,7 +119,7 @@ def _ask_for_commit(config: DataConfig) -> tuple[str | None, str]:
                 f"data.path={config.path}: {_no_such_file(config)}; the hub: {_describe(error)}"
             ) from None
         problem = _describe(error)
-    except Exception as error:  # every way in which a network fails has an exception of its own
+    except Exception as error:  # OSError, those of requests or httpx; the cache may still do
         problem = _describe(error)
 
     # From here on without the hub.

@@ -128,7 +128,7 @@ def train_tokenizer(
 def _split_at_words(words: str) -> pre_tokenizers.PreTokenizer:
     try:
         pattern = Regex(f" ?(?:{words})|{PIECES}")
-    except Exception as error:  # tokenizers raises plain Exception
+    except Exception as error:  # tokenizers raises Exception itself, no subclass
         raise ConfigError(
             f"tokenizer.words={words} is not a regular expression of tokenizers: {error}; "
             "legal: one of Oniguruma"
@@ -268,7 +268,7 @@ def _parse_json(text: str, path: Path) -> Tokenizer:
         tokenizer = Tokenizer.from_str(_fill_gaps(text))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    except Exception as error:  # tokenizers raises plain Exception
+    except Exception as error:  # tokenizers raises Exception itself, no subclass
         raise ConfigError(f"{path}: not a tokenizer ({error})") from None
     tokenizer.encode_special_tokens = True  # "</s>" within a text is text
     return tokenizer
@@ -316,7 +316,7 @@ def _drops_unknown_text(tokenizer: Tokenizer) -> bool:
     """Return whether letters that a tokenizer does not know leave no token."""
     try:
         encodings = tokenizer.encode_batch(UNKNOWN_TEXTS, add_special_tokens=False)
-    except Exception:  # a plain one; encode_texts turns it into one line when it matters
+    except Exception:  # no subclass; encode_texts turns it into one line when it matters
         return False
     return not any(encoding.ids for encoding in encodings)
 
@@ -349,7 +349,7 @@ def encode_texts(
         try:
             encode = tokenizer.encode_batch if with_offsets else tokenizer.encode_batch_fast
             return encode(texts, add_special_tokens=False)
-        except Exception as error:  # tokenizers raises plain Exception
+        except Exception as error:  # tokenizers raises Exception itself, no subclass
             raise ConfigError(
                 f"tokenizer.path: the tokenizer cannot encode a text: {error}; legal: a tokenizer "
                 "over bytes, or one with an unknown token"
@@ -384,7 +384,7 @@ def _find_letter(tokenizer: Tokenizer) -> list[int]:
     """Return the token of a letter; an empty list if the tokenizer has none."""
     try:
         ids = tokenizer.encode("a", add_special_tokens=False).ids
-    except Exception:  # a plain one, if it has neither this letter nor an unknown token
+    except Exception:  # no subclass; it has neither this letter nor an unknown token
         ids = []
     if ids:
         return [ids[-1]]

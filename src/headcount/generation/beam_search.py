@@ -3,7 +3,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,7 +11,12 @@ from torch.nn import functional as F
 
 from headcount.config.schema import GenerationConfig
 from headcount.generation.constraints import Constraint, apply_constraints
-from headcount.generation.hypothesis import Hypothesis, log_normalizer, sort_by_length
+from headcount.generation.hypothesis import (
+    Hypothesis,
+    OpenDocuments,
+    log_normalizer,
+    sort_by_length,
+)
 from headcount.model.base import AnyState, NextTokenModel
 from headcount.model.copying import EPSILON
 from headcount.model.ragged import BatchLayout
@@ -81,7 +86,7 @@ def beam_search(
 
 
 @dataclass
-class Beams:
+class Beams(OpenDocuments):
     """The hypotheses of the documents that are still in the batch.
 
     Attributes:
@@ -130,11 +135,6 @@ class Beams:
         self.generated_BWT = torch.cat([parent_tokens_BWT, token_BW[..., None]], 2)
         self.token_BW = token_BW
         self.score_BW = score_BW
-
-    def select(self, documents: Tensor) -> None:
-        """Keep only these documents."""
-        for each in fields(self):
-            setattr(self, each.name, getattr(self, each.name)[documents])
 
     def finished_hypotheses(self, row: int, end_id: int) -> list[Hypothesis]:
         """Return the finished hypotheses of a document, the best first."""

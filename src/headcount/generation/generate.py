@@ -6,7 +6,7 @@ their own.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,7 +17,12 @@ from headcount.generation.beam_search import beam_search
 from headcount.generation.consensus import PairwiseUtility, rank_by_expected_utility
 from headcount.generation.constraints import Constraint, apply_constraints
 from headcount.generation.ensemble import Ensemble
-from headcount.generation.hypothesis import Hypothesis, log_normalizer, sort_by_length
+from headcount.generation.hypothesis import (
+    Hypothesis,
+    OpenDocuments,
+    log_normalizer,
+    sort_by_length,
+)
 from headcount.model.base import AnyState, NextTokenModel
 from headcount.model.ragged import BatchLayout
 
@@ -258,7 +263,7 @@ def generate_tokens(
 
 
 @dataclass
-class Summaries:
+class Summaries(OpenDocuments):
     """The summaries of the documents that are still in the batch.
 
     Attributes:
@@ -294,11 +299,6 @@ class Summaries:
         self.score_BW = self.score_BW + torch.where(self.finished_BW, 0.0, log_prob_BW)
         self.finished_BW = self.finished_BW | (self.token_BW == end_id)
         self.generated_BWT = torch.cat([self.generated_BWT, self.token_BW[..., None]], -1)
-
-    def select(self, documents: Tensor) -> None:
-        """Keep only these documents."""
-        for each in fields(self):
-            setattr(self, each.name, getattr(self, each.name)[documents])
 
     def hypotheses(self, row: int, end_id: int) -> list[Hypothesis]:
         """Return the summaries of a document, the most probable first."""

@@ -1,6 +1,6 @@
 """A generated summary, and what all searches do with batches of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -35,6 +35,17 @@ class Hypothesis:
         A model that reads its summary again has positions for no more than these.
         """
         return [*self.tokens, end_id] if self.finished else list(self.tokens)
+
+
+@dataclass
+class OpenDocuments:
+    """Tensors about the documents that are still in the batch; the first dimension of each counts
+    the documents."""
+
+    def select(self, documents: Tensor) -> None:
+        """Keep only these documents."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name)[documents])
 
 
 def log_normalizer(logits_BWV: Tensor) -> Tensor:

@@ -41,4 +41,5 @@ def save_maps(maps: Sequence[AttentionMap], token_name: Callable[[int], str], pa
             arrays[f"{each.block}/next"] = names(each.next_ids)
 
     with replacing(path) as file:
+        # Arrays of numbers and texts only, so that no reader needs pickle.
         np.savez_compressed(file, allow_pickle=False, **arrays)

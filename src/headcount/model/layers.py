@@ -86,9 +86,13 @@ class Layer(nn.Module):
         causal: bool,
     ) -> None:
         super().__init__()
-        embedding_size = attention.embedding_size
         self.causal = causal
         self.norm_position = norm_position
+        self.dropout = Dropout(dropout)
+        self.layer_dropout = layer_dropout
+
+        # Each block has a normalization of its own.
+        embedding_size = attention.embedding_size
         self.attention_norm = NORMS[norm](embedding_size)
         self.attention = attention
         if cross_attention is not None:
@@ -96,8 +100,6 @@ class Layer(nn.Module):
             self.cross_attention = cross_attention
         self.feedforward_norm = NORMS[norm](embedding_size)
         self.feedforward = feedforward
-        self.dropout = Dropout(dropout)
-        self.layer_dropout = layer_dropout
 
     def forward(
         self,

@@ -98,7 +98,7 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
         if path.name == "last.ckpt" and path.exists():
             _put(path, path.with_name("previous.ckpt"), _digests(path))
         _put(scratch, path, [written])
-    except Exception as error:  # a full disk appears as many kinds of errors
+    except Exception as error:  # of a full disk: OSError, RuntimeError of torch, our RunError
         with suppress(OSError):
             scratch.unlink()
         existing = next(each for each in path.parents if os.path.exists(each))
@@ -114,7 +114,7 @@ def _write_scratch(content: dict[str, Any], scratch: Path) -> str:
     """Write a file, flush it to disk, and return its SHA-256."""
     with scratch.open("wb") as file:
         summing = _Summing(file)
-        torch.save(content, summing)  # type: ignore[arg-type] # it needs no more of a file
+        torch.save(content, summing)  # type: ignore[arg-type] # torch calls write and flush only
         file.flush()
         os.fsync(file.fileno())
     return summing.sum.hexdigest()
@@ -151,7 +151,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from None
     except ConfigError:
         raise
-    except Exception as error:  # what is no checkpoint fails in many ways
+    except Exception as error:  # of torch, zipfile or the unpickler, by what was damaged
         raise ConfigError(
             f"{path}: damaged, or not a checkpoint ({type(error).__name__})"
         ) from None
