@@ -313,8 +313,8 @@ def _make_callbacks(
 def _save_last_as_best(trainer: pl.Trainer, folder: Path) -> None:
     """Save the last weights as the best ones, after a training without a validation."""
     say(console, "no validation within this training: the last weights are used as the best")
-    # Lightning's weights_only=False adds the optimizer's state, as in every checkpoint of ours. They
-    # are read by torch's weights-only loader, which runs no code.
+    # Lightning's weights_only=False adds the optimizer's state, as in all our checkpoints. Torch's
+    # weights-only loader, which runs no code, reads them.
     trainer.save_checkpoint(checkpoint_path(folder, "best"), weights_only=False)
 
 
