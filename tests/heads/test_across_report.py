@@ -34,7 +34,7 @@ def test_orders_must_beat_random_in_each_run(roleless: Analysis) -> None:
     )
     text = " ".join(across_findings(compared))
     assert "than random ones across runs: gradient importance." in text
-    assert "Over 3 runs, 100% of the cross heads can go" in text
+    assert "Over 3 runs, 100% of the cross heads can be removed" in text
     assert "| all | gradient | +3.00 [+2.75, +3.25] |" in across_markdown(compared)
 
     mixed = compare_runs(

@@ -1,15 +1,15 @@
 """Switching heads off in a trained model.
 
-What stands in for the output of an ablated head decides what is measured:
+The three kinds of ablation differ in what replaces the output of the head:
 
-- ``zero``: nothing. The head's columns of the output projection get no input.
-- ``mean``: the head's mean output over the sample, so that what the head adds to every token alike
-  stays and only what depends on the token is lost.
-- ``resample``: the head's output at a random token of another document of the sample, so that the
-  layers above see values as they know them (Chan et al. 2022).
+- ``zero``: zeros. The head's columns of the output projection get no input.
+- ``mean``: the head's mean output over the sample. The constant that the head adds to every token
+  remains, and only what depends on the token is lost.
+- ``resample``: the head's output at a random token of the sample, so that the layers above get
+  values from the distribution that they were trained on (Chan et al. 2022).
 
-In the layer whose attention copying uses, an ablated head is left out of the copy distribution,
-whatever the kind.
+With every kind, an ablated head of the layer that the pointer copies from is also left out of the
+copy distribution.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +27,7 @@ from headcount.model.attention_blocks import attention_blocks
 
 Ablation = Literal["zero", "mean", "resample"]
 ABLATIONS: tuple[Ablation, ...] = get_args(Ablation)
-BANK_TOKENS = 4096  # outputs that are kept of each block
+BANK_TOKENS = 4096  # tokens of each block whose outputs are stored for resampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class HeadOutputs:
 
 @torch.inference_mode()
 def record_outputs(model: Model, batches: Iterable[Batch], *, seed: int = 0) -> HeadOutputs:
-    """Run a model on a sample under teacher forcing and record what its heads put out.
+    """Run a model on a sample under teacher forcing and record the outputs of its heads.
 
     Args:
         model: in evaluation mode.
@@ -56,6 +56,7 @@ def record_outputs(model: Model, batches: Iterable[Batch], *, seed: int = 0) -> 
 
     def recorder(name: str) -> Callable[[Tensor], Tensor]:
         def record(attended: Tensor) -> Tensor:
+            # To [N, H, K]; additive attention has a batch and a width instead of N.
             outputs[name].append(attended.flatten(0, -3))
             return attended
 
@@ -65,6 +66,8 @@ def record_outputs(model: Model, batches: Iterable[Batch], *, seed: int = 0) -> 
         for batch in batches:
             example_losses(model, batch)
 
+    # Average in float64: a half-precision sum over many tokens would lose digits. Draw on the CPU,
+    # so that every device gets the same tokens.
     generator = torch.Generator().manual_seed(seed)
     mean_HK = {}
     bank_RHK = {}
@@ -90,7 +93,7 @@ def ablated(
     Args:
         model: in evaluation mode.
         heads: those to switch off.
-        kind: what stands in for their outputs.
+        kind: what replaces their outputs.
         outputs: from ``record_outputs``; not needed for ``zero``.
         seed: of resampling.
 
@@ -101,6 +104,8 @@ def ablated(
     if kind != "zero" and outputs is None:
         raise ValueError(f"kind={kind} needs the outputs of record_outputs")
 
+    # A block applies ``edit_heads`` after its gates, so that the replacement is not multiplied by
+    # zero.
     edits = {}
     if outputs is not None and kind != "zero":
         for name in attention_blocks(model):
@@ -109,6 +114,8 @@ def ablated(
                 edits[name] = _replace_by_mean(indices, outputs.mean_HK[name])
             elif indices:
                 edits[name] = _replace_by_samples(indices, outputs.bank_RHK[name], seed)
+
+    # The gates are closed whatever the kind: the copy distribution reads them, not the outputs.
     gates = gates_without(model, removed)
     closed = {name: gates_H for name, gates_H in gates.items() if not bool(gates_H.all())}
     with gated(model, closed), _edited(model, edits):
@@ -130,9 +137,11 @@ def _replace_by_samples(
     generator = torch.Generator().manual_seed(seed)
 
     def edit(attended: Tensor) -> Tensor:
+        # Each token gets the outputs of one random token, the same one for all removed heads.
         tokens = attended.shape[:-2]
         drawn = torch.randint(len(bank_RHK), (tokens.numel(),), generator=generator)
         samples = bank_RHK[drawn.to(bank_RHK.device)].view(*tokens, *bank_RHK.shape[1:])
+
         edited = attended.clone()
         edited[..., indices, :] = samples[..., indices, :].to(attended.dtype)
         return edited
@@ -142,6 +151,7 @@ def _replace_by_samples(
 
 @contextmanager
 def _edited(model: Model, edits: dict[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """Set ``edit_heads`` of the named blocks within a ``with`` statement."""
     blocks = attention_blocks(model)
     with ExitStack() as stack:
         for name, edit in edits.items():

@@ -1,9 +1,9 @@
 """Profiles of several runs side by side, such as the seeds of one model.
 
 A head has no identity across seeds: head 2 of one run has nothing to do with head 2 of another.
-What can be compared is each block's importances sorted from the largest to the smallest, how alike
-two measures order the heads of a run, the number of heads with each role, and the pruning curves.
-The spread over runs is a source of variance that a single analysis does not have.
+What can be compared is each block's importances sorted from the largest to the smallest, the rank
+correlation of two measures over the heads of a run, the number of heads with each role, and the
+pruning curves. Intervals here are over runs, those of a single analysis are over documents.
 """
 
 from collections import Counter
@@ -41,13 +41,13 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """A number that each run has.
+    """One quantity and its value in each run.
 
     Attributes:
-        where: the block, site or scope that it is of.
-        name: of the measure, role or order.
-        position: rank of a sorted importance, from one; share of heads kept of a point of a curve;
-            None of anything else.
+        where: the block, site or scope of the quantity.
+        name: its measure, role or order.
+        position: for sorted importances the rank, from one; for a point of a curve the share of
+            heads kept; None for other quantities.
         values: one for each run.
     """
 
@@ -74,14 +74,14 @@ class Comparison:
         rouge: the ROUGE type of scores.
         importances: for each block that has the same number of heads in all runs and each measure
             the sorted importances, the largest first.
-        agreements: for each two measures the rank correlation of all heads of a run.
+        agreements: for each pair of measures their rank correlation over all heads of a run.
         roles: for each site and role the number of heads that have it.
-        curves: for each scope and order the points of the pruning curve: the change of the score.
-            Empty if the runs have different numbers of heads.
-        areas: for each scope and order the area under the curve, less that of the mean of the
-            run's random orders.
-        removable: for each scope the largest share of heads that can go with no significant loss,
-            by the best order of each run.
+        curves: for each scope and order the points of the pruning curve, as the change of the
+            score. Empty if the runs have different numbers of heads.
+        areas: for each scope and order the area under the curve minus the mean area of the run's
+            random orders.
+        removable: for each scope the largest share of heads that can be removed with no
+            significant loss, by the best order of each run.
     """
 
     runs: list[str]
@@ -101,6 +101,7 @@ def compare_runs(analyses: Mapping[str, Analysis]) -> Comparison:
         analyses: by the run's name.
     """
     found = list(analyses.values())
+    # Runs with and without learned gates are compared by what all of them have.
     measures = [name for name in ORDER_MEASURES if all(has_measure(each, name) for each in found)]
     return Comparison(
         runs=list(analyses),
@@ -137,9 +138,11 @@ def _compare_importances(found: Sequence[Analysis], measures: Sequence[str]) -> 
     for measure in measures:
         profiles = [sorted_importances(analysis, measure) for analysis in found]
         for block in profiles[0]:
+            # Ranks of blocks of different sizes do not correspond.
             of_runs = [profile.get(block, np.empty(0)) for profile in profiles]
             if len({len(values) for values in of_runs}) > 1:
-                continue  # blocks of different sizes
+                continue
+
             for rank, values in enumerate(np.stack(of_runs, axis=1), start=1):
                 compared.append(
                     Compared(where=block, name=measure, position=rank, values=values.tolist())
@@ -179,11 +182,13 @@ def _compare_curves(found: Sequence[Analysis], orders: Sequence[str]) -> list[Co
     compared = []
     for scope in _shared_scopes(found):
         for order in orders:
+            # Points correspond only if the runs have the same number of heads.
             curves = [_curve(analysis, scope, order) for analysis in found]
-            kept = [[point.kept for point in curve.points] for curve in curves]
-            if any(counts != kept[0] for counts in kept):
-                continue  # different numbers of heads
-            for number, count in enumerate(kept[0]):
+            first, *others = [[point.kept for point in curve.points] for curve in curves]
+            if any(kept != first for kept in others):
+                continue
+
+            for number, count in enumerate(first):
                 compared.append(
                     Compared(
                         where=scope,

@@ -31,8 +31,8 @@ def _removable(comparison: Comparison) -> list[str]:
         share = compared.spread
         where = "the heads" if compared.where == SCOPE_ALL else f"the {compared.where} heads"
         sentences.append(
-            f"Over {number} runs, {share.mean:.0%} of {where} can go with no significant loss "
-            f"(standard deviation {share.sd:.0%})."
+            f"Over {number} runs, {share.mean:.0%} of {where} can be removed with no significant "
+            f"loss (standard deviation {share.sd:.0%})."
         )
     return sentences
 
@@ -46,7 +46,7 @@ def _orders(comparison: Comparison) -> list[str]:
     else:
         sentences = ["No order keeps significantly more ROUGE than random ones across runs."]
 
-    # How alike the orders are.
+    # Whether the measures agree about the heads of a run.
     if comparison.agreements:
         correlations = [f"{each.name} {_mean_and_sd(each, 2)}" for each in comparison.agreements]
         sentences.append(
@@ -120,7 +120,7 @@ def _order_tables(comparison: Comparison) -> list[str]:
 
 
 def _grouped(compared: Sequence[Compared]) -> dict[tuple[str, str], list[Compared]]:
-    """Return numbers by where and what they are of, in the order of their positions."""
+    """Return the quantities of each block, site or scope and name, in the order of positions."""
     groups: dict[tuple[str, str], list[Compared]] = {}
     for each in compared:
         groups.setdefault((each.where, each.name), []).append(each)
@@ -133,7 +133,7 @@ def _mean_and_sd(compared: Compared, digits: int) -> str:
 
 
 def across_csv(comparison: Comparison) -> str:
-    """Return a row for each number that is compared, with a column for each run."""
+    """Return a row for each quantity, with a column for each run and their mean and interval."""
     header = ["what", "where", "name", "position", *comparison.runs, "mean", "sd", "low", "high"]
     of_kind = {
         "sorted importance": comparison.importances,
@@ -146,20 +146,21 @@ def across_csv(comparison: Comparison) -> str:
     rows: list[list[Cell]] = []
     for what, compared in of_kind.items():
         for each in compared:
-            over = each.spread
+            spread = each.spread
             position = "" if each.position is None else each.position
-            over_runs = [over.mean, over.sd, over.low, over.high]
+            over_runs = [spread.mean, spread.sd, spread.low, spread.high]
             rows.append([what, each.where, each.name, position, *each.values, *over_runs])
     return as_csv(header, rows)
 
 
 def draw_profiles(comparison: Comparison) -> Figure:
-    """Draw the sorted importances of each block, a row of panels a measure: mean and standard
-    deviation over runs."""
+    """Draw the sorted importances of each block, mean and standard deviation over runs, with one
+    row of panels for each measure."""
     groups = _grouped(comparison.importances)
     blocks = list(dict.fromkeys(block for block, _ in groups))
     measures = list(dict.fromkeys(measure for _, measure in groups))
     with rc_context(STYLE):
+        # At least one panel: without a block of one size in all runs nothing can be compared.
         size = (0.6 + 1.5 * max(1, len(blocks)), 0.4 + 1.3 * max(1, len(measures)))
         figure = Figure(figsize=size, layout="constrained")
         shape = (max(1, len(measures)), max(1, len(blocks)))
@@ -186,8 +187,8 @@ def draw_profiles(comparison: Comparison) -> Figure:
 
 
 def draw_mean_curves(comparison: Comparison) -> Figure:
-    """Draw the change of ROUGE against the share of heads kept, a panel a scope: mean over runs,
-    with a band of one standard deviation."""
+    """Draw the change of ROUGE against the share of heads kept, mean over runs with a band of one
+    standard deviation, with one panel for each scope."""
     groups = _grouped(comparison.curves)
     scopes = list(dict.fromkeys(scope for scope, _ in groups))
     with rc_context(STYLE):

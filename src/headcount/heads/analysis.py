@@ -1,7 +1,6 @@
-"""The analysis of a trained model's heads: every measure, in the order in which each needs the
-last one.
+"""The analysis of a trained model's heads: importance, attention, ablation and pruning curves.
 
-``analyse`` is what the command ``heads`` runs. All that costs time goes through the store of the
+``analyse`` is what the command ``heads`` runs. Every expensive measurement is stored by the
 evaluator, so that an interrupted analysis resumes.
 """
 
@@ -32,7 +31,7 @@ from headcount.training.module import Summarizer
 
 Values = NDArray[np.float64]
 SCOPE_ALL = "all"
-KINDS = (*ABLATIONS, "only")  # how heads are switched off, one result each
+KINDS = (*ABLATIONS, "only")  # only: all other heads of the block are off, by zero
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,16 +39,16 @@ class HeadResult:
     """Everything that was measured of one head.
 
     Attributes:
-        head: which one.
+        head: the head.
         importance: mean of |d loss / d gate|.
-        normalized_importance: divided by the length of the block's importances.
+        normalized_importance: importance divided by the L2 norm of its block's importances.
         confidence: mean of the largest weight.
-        entropy: of the weights, in nats.
+        entropy: mean entropy of the weights, in nats.
         distance: mean distance to the keys in tokens; NaN for cross-attention.
         gate_score: of the learned gate; NaN without learned gates.
-        loss_changes: change of the loss by each kind of ablation, and by leaving only this head of
+        loss_changes: change of the loss by each kind of ablation, and by keeping only this head of
             its block (``only``).
-        rouge_changes: likewise of the selected ROUGE type.
+        rouge_changes: the same for the selected ROUGE type, in points.
         roles: scores by role.
     """
 
@@ -77,12 +76,12 @@ class Analysis:
 
     Attributes:
         heads: a result for each head, block by block.
-        curves: of every scope and order.
+        curves: pruning curve of every scope and order.
         rouge: the ROUGE type of scores.
-        margin: below which a loss of it counts as none.
+        margin: largest loss of ROUGE that is regarded as negligible, in points.
         documents: number of documents.
-        loss: of the complete model.
-        score: of the complete model.
+        loss: mean cross-entropy of the complete model.
+        score: mean ROUGE of the complete model.
     """
 
     heads: list[HeadResult]
@@ -109,39 +108,67 @@ ORDER_MEASURES: dict[str, Callable[[HeadResult], float]] = {
 
 
 def count_measurements(config: Config, model: Model) -> int:
-    """Return at most how many measurements an analysis makes, for a progress bar."""
+    """Return the largest number of measurements that an analysis makes, for a progress bar."""
     heads = heads_of(model)
-    scopes = _scopes(heads)
-    points = sum(
-        len(kept_counts(len(of_scope), config.heads.points)) for of_scope in scopes.values()
-    )
-    orders = 5 + config.heads.random_orders
-    return 1 + len(heads) * (len(ABLATIONS) + 1) + points * orders
+    complete = 1
+    one_by_one = len(heads) * len(KINDS)
+
+    # Without learned gates there is one order less.
+    points = 0
+    for of_scope in _scopes(heads).values():
+        points += len(kept_counts(len(of_scope), config.heads.points))
+    orders = len([*ORDER_MEASURES, "reverse"]) + config.heads.random_orders
+    return complete + one_by_one + points * orders
 
 
 def analyse(evaluator: HeadEvaluator) -> Analysis:
     """Measure every head of a model.
 
     Args:
-        evaluator: of the model, on a sample of documents.
+        evaluator: measures the model on a sample of documents.
     """
-    summarizer = evaluator.summarizer
-    config = summarizer.config
-    model = summarizer.model
-    heads = heads_of(model)
+    config = evaluator.summarizer.config
+    # BLEU and chrF, which may select the checkpoint, score a corpus and not a document.
     rouge = config.evaluation.select_by if config.evaluation.select_by in ROUGE_TYPES else "rougeL"
 
+    # The curves come last: they remove heads in the order of the results.
     complete = evaluator.measure("complete")
+    results = _head_results(evaluator, complete, rouge)
+    curves = _pruning_curves(evaluator, results, complete, rouge)
+    return Analysis(
+        heads=results,
+        curves=curves,
+        rouge=rouge,
+        margin=config.heads.margin,
+        documents=len(evaluator.rows),
+        loss=float(complete.losses.mean()),
+        score=float(complete.rouge(rouge).mean()),
+    )
+
+
+def _head_results(evaluator: HeadEvaluator, complete: Measurement, rouge: str) -> list[HeadResult]:
+    summarizer = evaluator.summarizer
+    heads = heads_of(summarizer.model)
+
+    # Importance, attention and ablation.
     gradient = _stored_importance(evaluator)
+    normalized = normalize_by_layer(gradient)
     statistics, role_scores = _describe_attention(summarizer, evaluator.batches)
     roles = find_roles(role_scores)
     changes = _ablate_one_by_one(evaluator, heads, complete, rouge)
 
-    normalized = normalize_by_layer(gradient)
-    gates = summarizer.gates
-    scores = [math.nan] * len(heads) if gates is None else gates.scores_A.tolist()
+    # Most models are trained without gates.
+    gate_scores = [math.nan] * len(heads)
+    if summarizer.gates is not None:
+        gate_scores = summarizer.gates.scores_A.tolist()
+
+    # One record for each head.
     results = []
-    for head, gate_score in zip(heads, scores, strict=True):
+    for head, gate_score in zip(heads, gate_scores, strict=True):
+        roles_of_head = {}
+        for (block, role), role_scores_H in roles.items():
+            if block == head.block:
+                roles_of_head[role] = role_scores_H[head.index]
         results.append(
             HeadResult(
                 head=head,
@@ -153,30 +180,18 @@ def analyse(evaluator: HeadEvaluator) -> Analysis:
                 gate_score=gate_score,
                 loss_changes={kind: changes[kind, "loss"][head] for kind in KINDS},
                 rouge_changes={kind: changes[kind, "rouge"][head] for kind in KINDS},
-                roles={
-                    role: scores[head.index]
-                    for (block, role), scores in roles.items()
-                    if block == head.block
-                },
+                roles=roles_of_head,
             )
         )
-    return Analysis(
-        heads=results,
-        curves=_pruning_curves(evaluator, results, complete, rouge),
-        rouge=rouge,
-        margin=config.heads.margin,
-        documents=len(evaluator.rows),
-        loss=float(complete.losses.mean()),
-        score=float(complete.rouge(rouge).mean()),
-    )
+    return results
 
 
 def _stored_importance(evaluator: HeadEvaluator) -> dict[str, Values]:
-    def make() -> dict[str, list[float]]:
+    def compute() -> dict[str, list[float]]:
         profile = importance(evaluator.summarizer.model, evaluator.batches)
         return {block: values.tolist() for block, values in profile.items()}
 
-    stored = evaluator.store.get("importance", make)
+    stored = evaluator.store.get("importance", compute)
     return {block: np.array(values) for block, values in stored.items()}
 
 
@@ -186,10 +201,11 @@ def _stored_importance(evaluator: HeadEvaluator) -> dict[str, Values]:
 def _ablate_one_by_one(
     evaluator: HeadEvaluator, heads: list[Head], complete: Measurement, rouge: str
 ) -> dict[tuple[str, str], dict[Head, Difference]]:
-    """Switch off each head alone, in every way, and each block but one head.
+    """Measure the model without each head, and with only this head in its block.
 
     Returns:
-        By kind and by ``loss`` or ``rouge`` the change of each head, tested as one family.
+        By kind and by ``loss`` or ``rouge`` the change of each head. The heads of a kind are one
+        family of tests.
     """
     model = evaluator.summarizer.model
     outputs: HeadOutputs | None = None
@@ -204,6 +220,7 @@ def _ablate_one_by_one(
             elif kind == "zero":
                 measured.append(measure_without(evaluator, {head}))
             else:
+                # A pass over all documents, so recorded only when a kind needs it, and once.
                 if outputs is None:
                     outputs = record_outputs(model, evaluator.batches)
                 ablation = cast(Ablation, kind)
@@ -221,7 +238,8 @@ def _ablate_one_by_one(
 def measure_without(evaluator: HeadEvaluator, removed: set[Head]) -> Measurement:
     """Return the measurement of a model with some heads switched off by zero.
 
-    It is stored by which heads they are, so that orders that remove the same heads share it.
+    The set of heads is the key under which it is stored, so that curves that reach the same set in
+    different orders share one measurement.
     """
     if not removed:
         return evaluator.measure("complete")
@@ -237,11 +255,12 @@ def _describe_attention(
 ) -> tuple[dict[str, dict[str, Values]], dict[tuple[str, str], tuple[Values, Values]]]:
     """Return statistics and role scores of the attention on each document.
 
-    The model reads the summaries that it has generated itself.
+    Attention is that of greedy search: the decoder's input is the summary that the model has
+    generated itself, not the reference.
 
     Returns:
-        By statistic and block the means over documents [heads]; and by block and role the scores
-        and their expectations, [documents, heads] both.
+        By statistic and block the means over documents, [heads]. By block and role the scores and
+        the scores expected of random weights, each [documents, heads].
     """
     vocabulary = tokenizer_kinds(summarizer.tokenizer, summarizer.config.tokenizer.words)
     generator = np.random.default_rng(0)
@@ -249,12 +268,14 @@ def _describe_attention(
     roles: dict[tuple[str, str], list[tuple[Values, Values]]] = {}
     for example in _with_generated_summaries(summarizer, batches):
         for attention in attention_maps(summarizer.model, example):
-            found = attention_statistics(attention)
+            of_document = attention_statistics(attention)
             for name in ("confidence", "entropy", "distance"):
                 of_block = statistics.setdefault(name, {}).setdefault(attention.block, [])
-                of_block.append(getattr(found, name))
+                of_block.append(getattr(of_document, name))
+
+            # The decoder of a decoder-only model attends to the document too: its heads can have
+            # roles of cross-attention besides those of self-attention.
             scores = score_roles(attention, vocabulary, generator)
-            # A decoder-only model attends to the document in its decoder.
             if summarizer.model.is_decoder_only:
                 to_document = document_part(attention, example.document_lengths[0])
                 for role, values in score_roles(to_document, vocabulary, generator).items():
@@ -262,6 +283,7 @@ def _describe_attention(
             for role, values in scores.items():
                 roles.setdefault((attention.block, role), []).append(values)
 
+    # Statistics are averaged over documents. Roles are tested, for which each document is needed.
     means = {}
     for name, by_block in statistics.items():
         means[name] = {block: _mean_of_finite(values) for block, values in by_block.items()}
@@ -274,6 +296,7 @@ def _describe_attention(
 
 
 def _mean_of_finite(values: list[Values]) -> Values:
+    """Return means over documents [heads]; unlike ``np.nanmean``, no warning where all are NaN."""
     stacked = np.stack(values)
     known = np.isfinite(stacked)
     total = np.where(known, stacked, 0.0).sum(0)
@@ -282,7 +305,7 @@ def _mean_of_finite(values: list[Values]) -> Values:
 
 
 def _with_generated_summaries(summarizer: Summarizer, batches: list[Batch]) -> Iterator[Batch]:
-    """Yield each document with the summary that the model generates."""
+    """Yield each document with the summary that the model generates by greedy search."""
     start, end = summarizer.token_ids[START], summarizer.token_ids[END]
     for batch in batches:
         generated = summarizer.generate(batch, greedy=True)
@@ -325,8 +348,9 @@ def _scopes(heads: list[Head]) -> dict[str, list[Head]]:
 def head_orders(results: list[HeadResult], random_orders: int) -> dict[str, list[Head]]:
     """Return the orders in which heads are removed, the least important first, by name.
 
-    ``gradient``, ``one_off`` (by the loss without the head), ``confidence``, ``gates`` (if they
-    are learned), ``reverse`` (of one_off) and the random controls.
+    They are ``gradient``, ``one_off`` (by the loss without the head), ``confidence``, ``gates``
+    (if they are learned) and two controls: ``reverse``, which is ``one_off`` with the most
+    important head first, and ``random_orders`` random ones.
     """
     orders = {}
     for name, measure in ORDER_MEASURES.items():
@@ -335,6 +359,7 @@ def head_orders(results: list[HeadResult], random_orders: int) -> dict[str, list
     orders["reverse"] = order_heads(
         {result.head: -result.loss_changes["zero"].mean for result in results}
     )
+
     heads = [result.head for result in results]
     for number in range(1, random_orders + 1):
         orders[f"random-{number}"] = random_order(heads, number)
@@ -344,6 +369,7 @@ def head_orders(results: list[HeadResult], random_orders: int) -> dict[str, list
 def _pruning_curves(
     evaluator: HeadEvaluator, results: list[HeadResult], complete: Measurement, rouge: str
 ) -> list[Curve]:
+    """Measure ROUGE along every order, in every scope: heads outside the scope are kept."""
     settings = evaluator.summarizer.config.heads
     orders = head_orders(results, settings.random_orders)
     curves = []

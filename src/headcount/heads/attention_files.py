@@ -4,7 +4,7 @@
 
 - ``cross.0``: the weights, float32 [heads, queries, keys]
 - ``cross.0/queries`` and ``cross.0/keys``: the tokens as text
-- ``cross.0/next``: the token that is written after each query, not in the encoder
+- ``cross.0/next``: the token that follows each query as text; not in the encoder
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,9 @@
-"""The attention weights of every head on one document, with what its queries and keys are.
+"""The attention weights of every head on one document, with the tokens of queries and keys.
 
 Roles and statistics need to know, for each weight, which token attends to which and whether it
-could have attended elsewhere. Queries of decoder and cross-attention are the summary's tokens from
-the start token on. In a decoder-only model the document comes before them.
+could have attended to another. Queries of decoder and cross-attention are the decoder's inputs:
+the start token and the tokens of the summary. In a decoder-only model the tokens of the document
+precede them.
 """
 
 from collections.abc import Iterator
@@ -34,13 +35,14 @@ class AttentionMap:
     """The weights of one attention block on one document.
 
     Attributes:
-        block: its name.
+        block: name of the block.
         weights: [heads, queries, keys]; each row sums to one.
         allowed: which keys a query may attend to, [queries, keys].
-        query_ids: tokens of the queries.
-        key_ids: tokens of the keys.
-        positions: position of each query among the keys; None for cross-attention.
-        next_ids: the token that is written after each query; None in the encoder.
+        query_ids: tokens of the queries, [queries].
+        key_ids: tokens of the keys, [keys].
+        positions: position of each query among the keys, [queries]; None for cross-attention.
+        next_ids: the token that follows each query, which the decoder predicts there, [queries];
+            None in the encoder.
     """
 
     block: str
@@ -59,7 +61,7 @@ class AttentionMap:
 
 @torch.inference_mode()
 def maps_of_text(summarizer: Summarizer, text: str) -> list[AttentionMap]:
-    """Generate the summary of a text, and return the attention maps of all blocks on both.
+    """Generate the summary of a text, and return the attention maps of all blocks on the two.
 
     Args:
         summarizer: in evaluation mode.
@@ -68,12 +70,12 @@ def maps_of_text(summarizer: Summarizer, text: str) -> list[AttentionMap]:
     batch = encode_documents(summarizer, [text]).batch([0])
     [[best, *_]] = summarizer.generate(batch)
     ids = [summarizer.token_ids[START], *best.generated(summarizer.token_ids[END])]
-    read = replace(
+    with_summary = replace(
         batch,
         summary_ids=torch.tensor(ids, dtype=batch.document_ids.dtype),
         summary_lengths=[len(ids)],
     )
-    return attention_maps(summarizer.model, read)
+    return attention_maps(summarizer.model, with_summary)
 
 
 @torch.inference_mode()
@@ -82,20 +84,23 @@ def attention_maps(model: Model, batch: Batch) -> list[AttentionMap]:
 
     Args:
         model: in evaluation mode.
-        batch: one document with the summary that the model reads.
+        batch: one document with the summary that is the decoder's input.
     """
+    # One forward pass under teacher forcing gives the weights of all steps.
     device = next(model.parameters()).device
     inputs_M, targets_M, layout = shift_by_one(batch.summary_ids.to(device), batch.summary_lengths)
     document_ids_N = batch.document_ids.to(device)
     document_layout = BatchLayout.from_lengths(batch.document_lengths, device)
     with recorded_weights(model) as weights:
         output = model(document_ids_N, document_layout, inputs_M, layout, return_weights=True)
-    if not weights:  # additive attention returns its weights itself
+    # Additive attention has no multi-head block to record; the model returns its weights.
+    if not weights:
         weights["cross.0"] = output.weights[0]
 
     document = document_ids_N.cpu().numpy().astype(np.int64)
     inputs = inputs_M.cpu().numpy().astype(np.int64)
     targets = targets_M.cpu().numpy().astype(np.int64)
+
     maps = []
     for name in attention_blocks(model):
         weights_HTS = weights[name][0].double().cpu().numpy()
@@ -127,9 +132,14 @@ def _encoder_decoder_map(
 def _decoder_only_map(
     name: str, weights: Weights, document: Ids, inputs: Ids, targets: Ids
 ) -> AttentionMap:
+    """Return the map of a block whose keys are the document and then the summary.
+
+    The last layer computes only the queries of the summary, which are the last tokens.
+    """
     keys = np.concatenate([document, inputs])
-    # The last layer has the queries of the summary only, which are the last tokens.
     positions = np.arange(len(keys) - weights.shape[1], len(keys))
+
+    # What follows a token of the document is the next one, and after the last one the start token.
     following = np.concatenate([document[1:], inputs[:1], targets])
     return AttentionMap(
         block=name,
@@ -144,7 +154,12 @@ def _decoder_only_map(
 
 def document_part(attention: AttentionMap, document_tokens: int) -> AttentionMap:
     """Return a decoder-only model's attention from the summary to the document as a map of
-    cross-attention, its weights normalized over the document."""
+    cross-attention, with weights normalized over the document.
+
+    Args:
+        attention: the map of a block of a decoder-only model.
+        document_tokens: number of keys that are the document.
+    """
     assert attention.positions is not None
     is_summary = attention.positions >= document_tokens
     weights = attention.weights[:, is_summary, :document_tokens]
@@ -163,11 +178,11 @@ def document_part(attention: AttentionMap, document_tokens: int) -> AttentionMap
 
 @contextmanager
 def recorded_weights(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
-    """Let every multi-head attention block compute its weights, and collect those of the last
-    call.
+    """Make every multi-head attention block return its weights within a ``with`` statement, and
+    collect those of the last forward pass.
 
     Yields:
-        By the block's name the weights [H, T, S] of each example.
+        By the block's name the weights of each example, a list of [H, T, S].
     """
     found: dict[str, list[Tensor]] = {}
     with ExitStack() as stack:
@@ -180,13 +195,16 @@ def recorded_weights(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
 def _record(
     block: AttentionBlock, name: str, found: dict[str, list[Tensor]], stack: ExitStack
 ) -> None:
-    def ask(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    # The model itself asks its blocks for weights only where copying needs them.
+    def request_weights(
+        module: nn.Module, args: Any, kwargs: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
         return args, {**kwargs, "return_weights": True}
 
-    def store(module: nn.Module, args: Any, output: Any) -> None:
+    def store_weights(module: nn.Module, args: Any, output: Any) -> None:
         found[name] = output[1]
 
-    before = block.register_forward_pre_hook(ask, with_kwargs=True)
-    after = block.register_forward_hook(store)
+    before = block.register_forward_pre_hook(request_weights, with_kwargs=True)
+    after = block.register_forward_hook(store_weights)
     stack.callback(before.remove)
     stack.callback(after.remove)

@@ -1,7 +1,8 @@
 """Confidence, entropy and distance of attention, for each head.
 
 Confidence is the mean over queries of the largest weight (Voita et al. 2019, section 4.1). Queries
-that can attend to one key only, such as the first of a causal block, say nothing and are left out.
+that can attend to one key only, such as the first of a causal block, are excluded: their weight is
+one whatever the head does.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class AttentionStatistics:
         confidence: mean over queries of the largest weight.
         entropy: mean over queries of the entropy of the weights, in nats.
         distance: mean over queries of the expected distance to the keys, in tokens; NaN for
-            cross-attention, whose queries and keys are different texts.
+            cross-attention.
     """
 
     confidence: Values
@@ -41,12 +42,16 @@ def attention_statistics(attention: AttentionMap) -> AttentionStatistics:
         nothing = np.full(len(weights), np.nan)
         return AttentionStatistics(confidence=nothing, entropy=nothing, distance=nothing)
 
+    # Of a weight of zero, w log w is zero.
     logarithm = np.log(weights, out=np.zeros_like(weights), where=weights > 0)
+
+    # Queries and keys of cross-attention are different texts.
     if attention.positions is None:
         distance = np.full(len(weights), np.nan)
     else:
         offsets = np.arange(weights.shape[2]) - attention.positions[has_choice, None]
         distance = (weights * np.abs(offsets)).sum(-1).mean(-1)
+
     return AttentionStatistics(
         confidence=weights.max(-1).mean(-1),
         entropy=-(weights * logarithm).sum(-1).mean(-1),

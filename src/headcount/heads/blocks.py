@@ -23,8 +23,8 @@ class Head:
 
     Attributes:
         site: encoder, decoder or cross.
-        layer: of that site, from zero.
-        index: within its block, from zero.
+        layer: number of the layer within its site, from zero.
+        index: number of the head within its block, from zero.
     """
 
     site: str
@@ -52,7 +52,7 @@ def heads_of(model: nn.Module) -> list[Head]:
 
 
 def closed_heads(model: nn.Module) -> set[Head]:
-    """Return the heads whose gate is zero, as learned gates leave them."""
+    """Return the heads whose gate is zero, such as those that learned gates have closed."""
     closed = set()
     blocks = attention_blocks(model)
     for head in heads_of(model):
@@ -63,7 +63,7 @@ def closed_heads(model: nn.Module) -> set[Head]:
 
 
 def site_of(block: str) -> str:
-    """Return the site of a block's name."""
+    """Return the site in a block's name: cross for ``cross.0``."""
     return block.split(".")[0]
 
 
@@ -81,16 +81,16 @@ def parse_head(text: str, model: nn.Module) -> Head:
 
 
 def open_gates(model: nn.Module) -> dict[str, Tensor]:
-    """Return gates of one for every head of a model: for each block a tensor [H]."""
+    """Return gates of one for every head of a model, [H] by the block's name."""
     gates = {}
     for name, block in attention_blocks(model).items():
-        like = next(block.parameters())
-        gates[name] = torch.ones(block.num_heads, dtype=like.dtype, device=like.device)
+        weight = next(block.parameters())
+        gates[name] = torch.ones(block.num_heads, dtype=weight.dtype, device=weight.device)
     return gates
 
 
 def gates_without(model: nn.Module, removed: set[Head]) -> dict[str, Tensor]:
-    """Return gates [H] of each block: zero for the removed heads, one for the others."""
+    """Return gates [H] by the block's name: zero for the removed heads, one for the others."""
     gates = open_gates(model)
     for head in removed:
         gates[head.block][head.index] = 0.0
@@ -99,13 +99,13 @@ def gates_without(model: nn.Module, removed: set[Head]) -> dict[str, Tensor]:
 
 @contextmanager
 def gated(model: nn.Module, gates: Mapping[str, Tensor]) -> Iterator[None]:
-    """Multiply the gates of blocks within a ``with`` statement.
+    """Multiply the gates of blocks by others within a ``with`` statement.
 
-    A head that a gate has closed already, such as a learned one, stays closed.
+    A head that is closed already, such as by a learned gate, stays closed.
 
     Args:
-        model: its blocks get the gates.
-        gates: [H] by the block's name; blocks that are not named stay as they are.
+        model: the model whose blocks get the gates.
+        gates: [H] by the block's name; other blocks keep their gates.
     """
     blocks = attention_blocks(model)
     before = {name: blocks[name].head_gates for name in gates}
@@ -115,5 +115,5 @@ def gated(model: nn.Module, gates: Mapping[str, Tensor]) -> Iterator[None]:
             blocks[name].head_gates = gates_H if before_H is None else before_H * gates_H
         yield
     finally:
-        for name, gates_H_before in before.items():
-            blocks[name].head_gates = gates_H_before
+        for name, before_H in before.items():
+            blocks[name].head_gates = before_H

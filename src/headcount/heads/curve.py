@@ -19,17 +19,17 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePoint:
-    """What is left of a model when some heads are removed.
+    """Loss and ROUGE with some heads removed, compared with the complete model.
 
     Attributes:
-        kept: number of heads kept, of the heads of the scope.
+        kept: number of heads of the scope that are kept.
         loss: mean cross-entropy.
         score: mean ROUGE of the selected type.
-        difference: of the score, from the complete model's.
+        difference: score minus that of the complete model.
         low: lower end of the difference's 95 % interval over documents.
         high: upper end.
-        p: of the test that the difference is zero.
-        p_margin: of the claim that the loss of score is smaller than the margin.
+        p: two-sided p-value of a difference of zero.
+        p_margin: one-sided p-value of a loss of score of at least the margin (non-inferiority).
     """
 
     kept: int
@@ -68,10 +68,10 @@ class Curve:
         return float(np.trapezoid(scores[order], shares[order]))
 
     def removable_without_difference(self) -> float:
-        """Return the largest share of heads that can go with no significant loss of score.
+        """Return the largest share of heads that can be removed with no significant loss of score.
 
-        Points are tested from few removed heads to many, and the first significant loss ends it: a
-        fixed sequence of tests needs no correction (Maurer et al. 1995).
+        Points are tested from few removed heads to many until the first significant loss. Tests in
+        a fixed sequence need no correction (Maurer et al. 1995).
         """
         share = 0.0
         for point in self.points:
@@ -81,8 +81,8 @@ class Curve:
         return share
 
     def removable_within_margin(self) -> float:
-        """Return the largest share of heads that can go with a loss of score proven smaller than
-        the margin, by the same sequence."""
+        """Return the largest share of heads that can be removed with a loss of score proven
+        smaller than the margin, tested in the same sequence."""
         share = 0.0
         for point in self.points:
             if point.kept < self.heads and point.p_margin >= LEVEL:
@@ -98,7 +98,7 @@ def order_heads(values: Mapping[Head, float]) -> list[Head]:
 
 
 def random_order(heads: Sequence[Head], seed: int) -> list[Head]:
-    """Return heads in a random order."""
+    """Return heads in a random order, the same in every run with this seed and number of heads."""
     generator = np.random.default_rng([seed, len(heads)])
     return [heads[index] for index in generator.permutation(len(heads))]
 
@@ -116,10 +116,10 @@ def curve_point(
 
     Args:
         kept: number of heads kept.
-        measured: of the model with these heads.
-        complete: of the complete model on the same documents.
+        measured: measurement of the model with these heads.
+        complete: measurement of the complete model on the same documents.
         rouge: the ROUGE type.
-        margin: in points of ROUGE.
+        margin: largest negligible loss, in points of ROUGE.
     """
     differences = measured.rouge(rouge) - complete.rouge(rouge)
     mean, low, high = mean_interval(differences)

@@ -1,9 +1,10 @@
-"""What an analysis of heads has found, in sentences that follow from its figures."""
+"""The findings of an analysis of heads as sentences, each derived from its numbers."""
 
 from collections import Counter
 
 from headcount.heads.analysis import SCOPE_ALL, Analysis, HeadResult
 from headcount.heads.curve import Curve
+from headcount.heads.roles import MIN_EXCESS
 from headcount.heads.statistics import LEVEL
 
 METHOD_NAMES = {
@@ -28,8 +29,8 @@ def _setting(analysis: Analysis) -> str:
     return (
         f"The model has {len(analysis.heads)} heads. On {analysis.documents} documents it "
         f"reaches a loss of {analysis.loss:.3f} and {analysis.rouge} {analysis.score:.2f} "
-        "(greedy search). Intervals and tests are about other documents; one trained model says "
-        "nothing about other seeds."
+        "(greedy search). Intervals and tests generalize to other documents, not to other seeds: "
+        "there is one trained model."
     )
 
 
@@ -41,8 +42,8 @@ def _single_heads(analysis: Analysis) -> str:
     ]
     if not hurt:
         return (
-            f"No single head is needed by itself: switching off any one changes {analysis.rouge} "
-            "by nothing that is significant after correction."
+            "No single head is needed by itself: switching off one head never lowers "
+            f"{analysis.rouge} significantly (corrected for the number of heads)."
         )
     worst = min(hurt, key=lambda result: result.rouge_changes["zero"].mean)
     change = worst.rouge_changes["zero"]
@@ -68,23 +69,29 @@ def _prunable(analysis: Analysis) -> list[str]:
     for scope in dict.fromkeys(curve.scope for curve in analysis.curves):
         curve = best_curve(analysis, scope)
         where = "all heads" if scope == SCOPE_ALL else f"the {scope} heads"
+        not_significant = curve.removable_without_difference()
+        within_margin = curve.removable_within_margin()
         sentences.append(
-            f"Of {where}, {curve.removable_without_difference():.0%} can go with no significant "
-            f"loss of {analysis.rouge}, and {curve.removable_within_margin():.0%} with a loss "
-            f"proven smaller than {analysis.margin:g} (order: {METHOD_NAMES[curve.order]})."
+            f"Of {where}, {not_significant:.0%} can be removed with no significant loss of "
+            f"{analysis.rouge}, and {within_margin:.0%} with a loss proven smaller than "
+            f"{analysis.margin:g} (order: {METHOD_NAMES[curve.order]})."
         )
     return sentences
 
 
 def _orders_against_random(analysis: Analysis) -> list[str]:
+    # A method is better only if it is above every random order, not above their mean.
     overall = [curve for curve in analysis.curves if curve.scope == SCOPE_ALL]
     random_areas = [curve.area for curve in overall if curve.order.startswith("random")]
-    better: list[str] = []
-    other: list[str] = []
+    better = []
+    not_better = []
     for curve in overall:
-        if curve.order in METHODS:
-            is_better = curve.area > max(random_areas)
-            (better if is_better else other).append(METHOD_NAMES[curve.order])
+        if curve.order not in METHODS:
+            continue
+        if curve.area > max(random_areas):
+            better.append(METHOD_NAMES[curve.order])
+        else:
+            not_better.append(METHOD_NAMES[curve.order])
 
     number = len(random_areas)
     sentences = []
@@ -93,10 +100,10 @@ def _orders_against_random(analysis: Analysis) -> list[str]:
             f"Removing heads by {_join(better)} keeps more {analysis.rouge} than each of {number} "
             "random orders (area under the curve)."
         )
-    if other:
+    if not_better:
         sentences.append(
-            f"Removing heads by {_join(other)} does not keep more {analysis.rouge} than the best "
-            f"of {number} random orders."
+            f"Removing heads by {_join(not_better)} does not keep more {analysis.rouge} than the "
+            f"best of {number} random orders."
         )
     return sentences
 
@@ -116,7 +123,8 @@ def _roles(analysis: Analysis) -> list[str]:
             )
         else:
             sentences.append(
-                f"No role of the {len(results)} {site} heads exceeds random weights by enough."
+                f"No role of the {len(results)} {site} heads exceeds random weights significantly "
+                f"and by at least {MIN_EXCESS}."
             )
     return sentences
 

@@ -2,8 +2,8 @@
 
 The importance of a head is the mean over examples of |d loss / d gate|, taken at a gate of one,
 where the loss is an example's mean cross-entropy under teacher forcing. It costs one backward pass
-an example, whatever the number of heads, and is exact to first order only: two heads that can
-replace each other both get a low importance.
+per example, whatever the number of heads. It is a first-order approximation of removing one head
+at a time: two heads that can replace each other both get a low importance.
 """
 
 from collections.abc import Iterable
@@ -47,8 +47,8 @@ def importance(model: Model, batches: Iterable[Batch]) -> Profile:
     sums = {name: np.zeros(len(gates_H)) for name, gates_H in open_gates(model).items()}
     examples = 0
     for batch in batches:
-        # The absolute value is of each example's gradient, so that each needs its own backward
-        # pass.
+        # The absolute value is taken of each example's gradient, before the mean, so each example
+        # needs its own backward pass.
         for example in batch.pieces(1):
             gates = {name: g.requires_grad_() for name, g in open_gates(model).items()}
             with torch.enable_grad(), gated(model, gates):
@@ -61,10 +61,10 @@ def importance(model: Model, batches: Iterable[Batch]) -> Profile:
 
 
 def normalize_by_layer(profile: Profile) -> Profile:
-    """Return importances divided by the length (L2) of their block's, as Michel et al. do before
-    they rank heads of different layers (after Molchanov et al. 2017)."""
+    """Return importances divided by the L2 norm of their block's, as Michel et al. do before they
+    rank heads of different layers (after Molchanov et al. 2017)."""
     normalized = {}
     for name, values in profile.items():
-        length = np.sqrt((values**2).sum())
-        normalized[name] = values / length if length > 0 else values
+        norm = np.sqrt((values**2).sum())
+        normalized[name] = values / norm if norm > 0 else values
     return normalized

@@ -1,7 +1,7 @@
 """Loss and ROUGE of each document of a sample, under any setting of the heads.
 
-Every measurement has a name and is stored as soon as it is made, so that an interrupted analysis
-resumes after the last one.
+Each measurement has a name and is stored at once, so that an interrupted analysis resumes after
+the last one.
 """
 
 import json
@@ -27,7 +27,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What a model does on the documents of a sample.
+    """Loss and ROUGE of a model on each document of a sample.
 
     Attributes:
         losses: mean cross-entropy of each reference summary, [documents].
@@ -47,31 +47,31 @@ class MeasurementStore:
 
     Args:
         path: the file.
-        made_of: what the measurements depend on. Stored ones that were made of anything else are
-            deleted.
+        made_of: everything that the measurements depend on, such as the checkpoint and the sample.
+            If the file has other values, its measurements are deleted.
     """
 
     def __init__(self, path: Path, made_of: Mapping[str, Any]) -> None:
         self.path = path
         self.found: dict[str, dict[str, Any]] = {}
+        # As JSON reads it back, so that a tuple equals the list that is stored of it.
         if not self._read(json.loads(json.dumps(made_of))):
             write_atomically(path, json.dumps({"made_of": made_of}) + "\n")
 
     def _read(self, made_of: Mapping[str, Any]) -> bool:
-        """Read the complete lines; return whether they were made of the same."""
+        """Read the complete lines; return whether they are measurements of ``made_of``."""
         if not self.path.is_file():
             return False
         end = 0
         with self.path.open("rb") as lines:
             for number, line in enumerate(lines):
-                # A killed process may have left a part of a line, a crashed machine a block of
-                # zeros.
+                # A killed process can leave part of a line, a crashed machine a block of zeros.
                 try:
                     row = json.loads(line)
                 except ValueError:
                     break
 
-                # The first line says what the others were made of.
+                # The first line holds what the others depend on.
                 if number == 0 and row.get("made_of") != made_of:
                     return False
                 if not line.endswith(b"\n"):
@@ -80,24 +80,24 @@ class MeasurementStore:
                     self.found[row.pop("name")] = row
                 end += len(line)
 
-        # What follows the last complete line is cut off.
+        # Remove what follows the last complete line, so that the next one can be appended.
         if end == 0:
             return False
         os.truncate(self.path, end)
         return True
 
-    def get(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
-        """Return the row of a name, made now if it is not stored.
+    def get(self, name: str, compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the row of a name; compute and store it if it is new.
 
         Args:
-            name: of the row.
-            make: returns its content, which JSON can hold.
+            name: name of the row.
+            compute: returns its content, which JSON can hold.
 
         Raises:
             RunError: the file cannot be written.
         """
         if name not in self.found:
-            row = dict(make())
+            row = dict(compute())
             with name_unwritable(self.path), self.path.open("ab") as file:
                 file.write(json.dumps({"name": name, **row}).encode() + b"\n")
             self.found[name] = row
@@ -109,10 +109,10 @@ class HeadEvaluator:
 
     Args:
         summarizer: with trained weights, in evaluation mode.
-        split: the split.
+        split: the split that the sample is from.
         rows: the documents of the sample, as rows of the split.
-        store: of the measurements.
-        on_measured: called after each measurement that was made.
+        store: where measurements are stored.
+        on_measured: called after each measurement, also after one that was stored already.
     """
 
     def __init__(
@@ -130,7 +130,8 @@ class HeadEvaluator:
         self.on_measured = on_measured
         size = summarizer.config.generation.batch_size
         self.batches = [split.batch(batch) for batch in by_length(split, self.rows, size)]
-        self._place = {row: number for number, row in enumerate(self.rows)}
+        # Batches are sorted by length; results are in the order of the rows.
+        self._position = {row: number for number, row in enumerate(self.rows)}
 
     def measure(
         self, name: str, setting: AbstractContextManager[None] | None = None
@@ -138,17 +139,17 @@ class HeadEvaluator:
         """Return the measurement of a setting.
 
         Args:
-            name: of the setting; a stored measurement of this name is returned.
-            setting: sets gates while it is entered, such as ``ablated(...)``; None: the model as
-                it is.
+            name: name of the setting; a stored measurement of this name is returned.
+            setting: context manager that sets gates, such as ``ablated(...)``; None: the model is
+                measured unchanged.
         """
 
-        def make() -> dict[str, Any]:
+        def compute() -> dict[str, Any]:
             with setting or nullcontext(), torch.inference_mode():
                 measured = self._measure()
             return {"losses": measured.losses.tolist(), "scores": measured.scores.tolist()}
 
-        stored = self.store.get(name, make)
+        stored = self.store.get(name, compute)
         self.on_measured()
         return Measurement(losses=np.array(stored["losses"]), scores=np.array(stored["scores"]))
 
@@ -156,10 +157,13 @@ class HeadEvaluator:
         losses = np.zeros(len(self.rows))
         scores = np.zeros((len(self.rows), len(ROUGE_TYPES)))
         for batch in self.batches:
-            places = [self._place[row] for row in batch.indices]
-            losses[places] = example_losses(self.summarizer.model, batch).double().cpu().numpy()
+            # The loss is that of the reference summaries, under teacher forcing.
+            positions = [self._position[row] for row in batch.indices]
+            losses[positions] = example_losses(self.summarizer.model, batch).double().cpu().numpy()
+
+            # ROUGE is that of generated summaries.
             texts = self.summarizer.generate_texts(batch, greedy=True)
-            for place, row, text in zip(places, batch.indices, texts, strict=True):
+            for position, row, text in zip(positions, batch.indices, texts, strict=True):
                 references = self.split.pairs.references[row]
-                scores[place] = np.array(self.summarizer.rouge.score(text, references)) * 100
+                scores[position] = np.array(self.summarizer.rouge.score(text, references)) * 100
         return Measurement(losses=losses, scores=scores)

@@ -1,5 +1,5 @@
-"""The pictures of an analysis of heads: heat maps, pruning curves, and the attention of each head
-on one document."""
+"""The plots of an analysis of heads: heat maps, pruning curves, and the attention of each head on
+one document."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -25,11 +25,11 @@ class Line:
     """How the curve of an order is drawn.
 
     Attributes:
-        color: one that colour-blind readers tell apart (Okabe and Ito 2008).
-        marker: mark of its points.
-        dashes: style of the line.
-        label: in the legend.
-        width: of the line.
+        color: from the palette for colour-blind readers of Okabe and Ito (2008).
+        marker: matplotlib's marker of the points.
+        dashes: matplotlib's style of the line.
+        label: text in the legend.
+        width: width of the line, in points.
     """
 
     color: str
@@ -68,7 +68,7 @@ MEASURES: dict[str, Callable[[HeadResult], float]] = {
 
 
 def save_plot(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Save a picture as SVG, PDF and PNG, and return the paths."""
+    """Save a plot as SVG, PDF and PNG, and return the paths."""
     paths = [folder / f"{name}.{suffix}" for suffix in FORMATS]
     for path in paths:
         save_figure(figure, path)
@@ -76,14 +76,14 @@ def save_plot(figure: Figure, folder: Path, name: str) -> list[Path]:
 
 
 def draw_heat_maps(analysis: Analysis) -> Figure:
-    """Draw layers x heads for every site, a row of panels a measure."""
+    """Draw a heat map of layers x heads for every measure (rows) and site (columns)."""
     sites = analysis.sites
     with rc_context(STYLE):
         size = (1.2 + 1.9 * len(sites), 0.5 + 1.25 * len(MEASURES))
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(len(MEASURES), len(sites), squeeze=False)
 
-        # The panels of a measure share their colours.
+        # The panels of a measure share a colour scale; for a change it is symmetric around zero.
         for number, (title, measure) in enumerate(MEASURES.items()):
             row = panels[number]
             grids = [_grid(analysis, site, measure) for site in sites]
@@ -107,6 +107,7 @@ def draw_heat_maps(analysis: Analysis) -> Figure:
 
 
 def _grid(analysis: Analysis, site: str, measure: Callable[[HeadResult], float]) -> Values:
+    """Return a measure as [layers, heads]; NaN where a pruned layer has fewer heads."""
     results = [result for result in analysis.heads if result.head.site == site]
     layers = 1 + max(result.head.layer for result in results)
     heads = 1 + max(result.head.index for result in results)
@@ -117,7 +118,8 @@ def _grid(analysis: Analysis, site: str, measure: Callable[[HeadResult], float])
 
 
 def draw_curves(analysis: Analysis) -> Figure:
-    """Draw ROUGE against the heads kept, a panel a scope, with the band of random orders."""
+    """Draw ROUGE against the number of heads kept, with the range of the random orders, one panel
+    for each scope."""
     scopes = list(dict.fromkeys(curve.scope for curve in analysis.curves))
     with rc_context(STYLE):
         figure, panels = panel_grid(len(scopes))
@@ -129,7 +131,7 @@ def draw_curves(analysis: Analysis) -> Figure:
 
 
 def panel_grid(number: int) -> tuple[Figure, list[Any]]:
-    """Return a figure with a number of panels, two in a row, that share their y-axis."""
+    """Return a figure with a number of panels, at most two in a row, with a common y-axis."""
     columns = max(1, min(2, number))
     rows = max(1, -(-number // columns))
     figure = Figure(figsize=(3.3 * columns, 0.4 + 2.1 * rows), layout="constrained")
@@ -160,11 +162,14 @@ def _draw_scope(panel: Any, analysis: Analysis, scope: str) -> None:
         linewidth=0,
         label=f"{len(random)} random orders",
     )
+
+    # A line for each method and for the reverse control.
     for curve in curves:
         if curve.order in LINES:
             line = LINES[curve.order]
             values = [point.score for point in curve.points]
             panel.plot(kept, values, label=line.label, **line.style)
+
     panel.axhline(analysis.score, color="#767676", linewidth=0.6)
     panel.set_title(scope_title(scope), loc="left")
     panel.set_xticks(kept)
@@ -184,16 +189,15 @@ def draw_attention(
     """
     by_block = {attention.block: attention for attention in maps}
 
-    # The order of the panels.
-    sites = [by_block[result.head.block].site for result in results]
-    order = sorted(
-        range(len(results)),
-        key=lambda index: (
-            sites.index(sites[index]),
-            results[index].held_roles[:1] or ["~"],
-            index,
-        ),
-    )
+    # Sites keep their order. Within a site, heads of the same role are adjacent, and those without
+    # one come last: "~" sorts after every letter.
+    sites = list(dict.fromkeys(result.head.site for result in results))
+
+    def panel_order(index: int) -> tuple[int, list[str], int]:
+        result = results[index]
+        return sites.index(result.head.site), result.held_roles[:1] or ["~"], index
+
+    order = sorted(range(len(results)), key=panel_order)
     columns = min(columns, len(order))
     rows = math.ceil(len(order) / columns)
 

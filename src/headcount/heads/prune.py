@@ -1,9 +1,9 @@
-"""Removing heads for good: a smaller model whose output equals that of the gated one.
+"""Removing heads permanently: a smaller model whose output equals that of the gated one.
 
 The rows of the query, key and value projections and the columns of the output projection that
-belong to removed heads are left out. A key-value head that several heads share stays as long as
-one of them does. Additive attention has no output projection: what reads its context vector loses
-columns.
+belong to removed heads are left out. A key-value head that several query heads share is kept as
+long as one of them is. Additive attention has no output projection: the layers whose input is its
+context vector lose columns.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -30,20 +30,21 @@ def pruned_config(config: ModelConfig, model: Model, removed: Iterable[Head]) ->
         removed: its heads to remove.
 
     Raises:
-        ConfigError: too little would be left.
+        ConfigError: no head would be left in the last layer that attends to the document.
     """
-    gone = set(removed)
+    removed = set(removed)
     mask: dict[str, list[list[int]]] = {}
     for name, block in attention_blocks(model).items():
         site, layer = name.split(".")
-        before = config.heads_of(site, int(layer))
-        earlier = config.kept_heads(site, int(layer))
-        kept = list(range(before)) if earlier is None else earlier
+        num_heads = config.heads_of(site, int(layer))
+        kept = config.kept_heads(site, int(layer))
+        if kept is None:
+            kept = list(range(num_heads))
 
-        row = [0] * before
-        for index in range(block.num_heads):
-            if Head(site=site, layer=int(layer), index=index) not in gone:
-                row[kept[index]] = 1
+        # The mask counts the heads before any pruning, the model only those that are left.
+        row = [0] * num_heads
+        for index in _kept_indices(name, block, removed):
+            row[kept[index]] = 1
         mask.setdefault(site, []).append(row)
     return replace(config, head_mask=mask)
 
@@ -55,14 +56,16 @@ def pruned_weights(model: Model, removed: Iterable[Head]) -> dict[str, Tensor]:
         model: the model.
         removed: its heads to remove.
     """
-    gone = set(removed)
+    removed = set(removed)
     weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     blocks = attention_blocks(model)
     for module_name, module in model.named_modules():
         if not isinstance(module, AttentionBlock):
             continue
         [name] = [name for name, block in blocks.items() if block is module]
-        kept = _kept_indices(name, module, gone)
+        kept = _kept_indices(name, module, removed)
+
+        # Replace the weights of the block, and those of the layers that read its context vector.
         if isinstance(module, MultiHeadAttention):
             parts = _without_heads(module, kept)
         elif isinstance(module, AdditiveAttention):
@@ -75,16 +78,17 @@ def pruned_weights(model: Model, removed: Iterable[Head]) -> dict[str, Tensor]:
     return weights
 
 
-def _kept_indices(name: str, block: AttentionBlock, gone: set[Head]) -> list[int]:
+def _kept_indices(name: str, block: AttentionBlock, removed: set[Head]) -> list[int]:
     layer = int(name.split(".")[1])
     kept = []
     for index in range(block.num_heads):
-        if Head(site=site_of(name), layer=layer, index=index) not in gone:
+        if Head(site=site_of(name), layer=layer, index=index) not in removed:
             kept.append(index)
     return kept
 
 
 def _rows_of_heads(heads: Sequence[int], head_dim: int) -> list[int]:
+    """Return the rows of a projection [heads x head_dim, embedding_size] that belong to heads."""
     rows: list[int] = []
     for head in heads:
         rows.extend(range(head * head_dim, (head + 1) * head_dim))
@@ -92,9 +96,12 @@ def _rows_of_heads(heads: Sequence[int], head_dim: int) -> list[int]:
 
 
 def _without_heads(block: MultiHeadAttention, kept: list[int]) -> dict[str, Tensor]:
+    # ``group`` query heads share a key-value head.
     group = block.num_heads // block.num_kv_heads if block.num_kv_heads else 1
     query_rows = _rows_of_heads(kept, block.head_dim)
     kv_rows = _rows_of_heads(kept_kv_heads(kept, group), block.head_dim)
+
+    # Queries, keys and values are one projection, in this order.
     weights = block.input_projection.weight.split(block.sizes)
     biases = block.input_projection.bias.split(block.sizes)
     rows = [query_rows, kv_rows, kv_rows]
@@ -116,25 +123,28 @@ def _additive_without_heads(block: AdditiveAttention, kept: list[int]) -> dict[s
 
 
 def _readers_of_context(model: Recurrent, kept: list[int]) -> dict[str, Tensor]:
-    """Return the input weights of the first decoder cell and of the readout, which read the
-    context vector after embedding_size other values."""
+    """Return the input weights of the first decoder cell and of the readout without the columns of
+    removed heads.
+
+    Both have the context vector after embedding_size other inputs; the readout has more after it.
+    """
     size = model.attention.embedding_size
+    before = list(range(size))
     context = [size + row for row in _rows_of_heads(kept, model.attention.head_dim)]
     after = list(range(size + model.attention.context_size, model.readout.in_features))
-    first = model.decoder[0].weight_ih
     return {
-        "decoder.0.weight_ih": first[:, [*range(size), *context]],
-        "readout.weight": model.readout.weight[:, [*range(size), *context, *after]],
+        "decoder.0.weight_ih": model.decoder[0].weight_ih[:, [*before, *context]],
+        "readout.weight": model.readout.weight[:, [*before, *context, *after]],
     }
 
 
 def heads_to_remove(order: Sequence[Head], keep: int, closed: Collection[Head] = ()) -> set[Head]:
-    """Return the heads that go if a number is kept of an order, the least important first.
+    """Return the heads to remove so that a given number is kept.
 
     Args:
-        order: all heads.
-        keep: number of heads to keep, at most those that are not closed.
-        closed: heads that learned gates have closed, which go in any case.
+        order: all heads, the least important first.
+        keep: number of heads to keep, at most the number of heads that are not closed.
+        closed: heads that learned gates have closed, which are always removed.
     """
     open_heads = [head for head in order if head not in closed]
     return {*closed, *open_heads[: len(open_heads) - keep]}
@@ -157,8 +167,8 @@ def prune(
         ConfigError: no head would be left in the last layer that attends to the document.
         ValueError: the model has no such head.
     """
-    gone = set(removed)
-    unknown = gone - set(heads_of(model))
+    removed = set(removed)
+    unknown = removed - set(heads_of(model))
     if unknown:
         raise ValueError(f"heads that the model does not have: {', '.join(map(str, unknown))}")
-    return pruned_config(config, model, gone), pruned_weights(model, gone)
+    return pruned_config(config, model, removed), pruned_weights(model, removed)

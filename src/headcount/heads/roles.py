@@ -10,16 +10,16 @@ among those keys, so that the expectation of random weights needs no simulation:
 - ``induction``: tokens that follow an earlier occurrence of the query's token (Olsson et al. 2022)
 - ``first``: the first token
 - ``delimiter``: special tokens and punctuation (Clark et al. 2019, section 3.2)
-- ``copying``: source tokens equal to the token that is written next
-- ``selecting``: source tokens that the summary has from the next token on
+- ``copying``: source tokens equal to the token that the decoder generates next
+- ``selecting``: source tokens that occur in the rest of the summary, from the next token on
 - ``speaker``: source tokens that ``tokenizer.words`` names, such as the tags of speakers
 
-Two are numbers of another kind:
+Two roles have no target keys:
 
 - ``position``: the share of the weights' variance that the offset of key and query explains; its
   expectation is that of shuffled weights
-- ``monotone``: the rank correlation (Spearman) of the centre of attention with the step; its
-  expectation is zero
+- ``monotone``: the rank correlation (Spearman) between the mean position of attention and the
+  decoding step; its expectation is zero
 
 The p-value is that of a one-sided sign-flip test of the excess over the expectation, paired by
 document.
@@ -38,13 +38,13 @@ from headcount.heads.statistics import LEVEL, sign_flip_p
 Values = NDArray[np.float64]
 SELF_ROLES = ("previous", "next", "same", "induction", "first", "delimiter", "position")
 CROSS_ROLES = ("copying", "selecting", "monotone", "first", "delimiter", "speaker")
-MIN_EXCESS = 0.1  # above the expectation, for a head to be called by a role
-MIN_STEPS = 4  # of a summary, for a rank correlation
+MIN_EXCESS = 0.1  # least excess over the expectation with which a head has a role
+MIN_STEPS = 4  # least length of a summary in tokens for which ``monotone`` is computed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """Which tokens of the vocabulary are of a kind.
+    """The kinds of tokens that roles depend on, as masks over the vocabulary.
 
     Attributes:
         is_delimiter: special tokens and punctuation, [vocabulary].
@@ -61,8 +61,8 @@ class RoleScore:
 
     Attributes:
         score: mean over documents.
-        expected: of random weights on the same documents.
-        p: of an excess over the expectation, not corrected.
+        expected: mean score of random weights on the same documents.
+        p: one-sided p-value of an excess over the expectation, not corrected.
         corrected_p: corrected for all heads and roles of the analysis (Holm 1979).
     """
 
@@ -106,7 +106,8 @@ def role_targets(attention: AttentionMap, role: str, vocabulary: Vocabulary) -> 
         if role == "same":
             return equal & (offsets != 0)
         if role == "induction":
-            # The token before the key is the query's, and is not the query itself.
+            # The key follows an earlier token that equals the query's. With an offset of 1 that
+            # token would be the query itself.
             follows = np.zeros_like(equal)
             follows[:, 1:] = equal[:, :-1]
             return follows & (offsets <= 0)
@@ -114,8 +115,9 @@ def role_targets(attention: AttentionMap, role: str, vocabulary: Vocabulary) -> 
         if role == "copying":
             return attention.next_ids[:, None] == attention.key_ids
         if role == "selecting":
-            is_written = attention.next_ids[:, None] == attention.key_ids
-            return np.logical_or.accumulate(is_written[::-1])[::-1]
+            # True from the first step to the last one that generates the key's token.
+            is_generated = attention.next_ids[:, None] == attention.key_ids
+            return np.logical_or.accumulate(is_generated[::-1])[::-1]
     raise ValueError(f"role {role}: {attention.block} has no such role")
 
 
@@ -128,14 +130,14 @@ def score_roles(
     """Score the heads of a block on one document.
 
     Args:
-        attention: the weights.
+        attention: the attention map of the block.
         vocabulary: kinds of tokens.
-        generator: shuffles weights.
+        generator: source of the shuffled weights of ``position``.
         roles: names of roles; None: all of the map's site.
 
     Returns:
-        For each role the scores and their expectations of random weights, [heads] both; NaN where
-        the document has no query with targets and other keys.
+        For each role the scores and the scores expected of random weights, each [heads]; NaN where
+        no query of the document has both targets and other keys.
     """
     if roles is None:
         roles = CROSS_ROLES if attention.positions is None else SELF_ROLES
@@ -154,13 +156,16 @@ def _target_scores(attention: AttentionMap, targets: Mask) -> tuple[Values, Valu
     reachable = targets & attention.allowed
     num_targets = reachable.sum(1)
     num_allowed = attention.allowed.sum(1)
-    counts = (num_targets > 0) & (num_targets < num_allowed)
     heads = len(attention.weights)
-    if not counts.any():
+
+    # A query without a target, or with targets only, has the same score whatever the head does.
+    has_choice = (num_targets > 0) & (num_targets < num_allowed)
+    if not has_choice.any():
         return np.full(heads, np.nan), np.full(heads, np.nan)
 
-    to_targets = np.einsum("hts,ts->ht", attention.weights[:, counts], reachable[counts])
-    expected = (num_targets[counts] / num_allowed[counts]).mean()
+    weights = attention.weights[:, has_choice]
+    to_targets = np.einsum("hts,ts->ht", weights, reachable[has_choice])
+    expected = (num_targets[has_choice] / num_allowed[has_choice]).mean()
     return to_targets.mean(1), np.full(heads, expected)
 
 
@@ -168,22 +173,30 @@ def _position_scores(
     attention: AttentionMap, generator: np.random.Generator
 ) -> tuple[Values, Values]:
     assert attention.positions is not None
+    # Offsets from zero, as bincount needs them.
     offsets = np.arange(len(attention.key_ids)) - attention.positions[:, None]
     offsets_of_allowed = (offsets - offsets.min())[attention.allowed]
 
-    def explained(weights: Values) -> float:
+    def explained_variance(weights: Values) -> float:
         values = weights[attention.allowed]
         total = ((values - values.mean()) ** 2).sum()
         if total == 0:
             return 0.0
+
+        # Predict each weight by the mean weight of its offset.
         counts = np.bincount(offsets_of_allowed)
         sums = np.bincount(offsets_of_allowed, weights=values)
         means = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
         return float(1 - ((values - means[offsets_of_allowed]) ** 2).sum() / total)
 
-    scores = np.array([explained(weights) for weights in attention.weights])
-    shuffled = [explained(_shuffle(w, attention.allowed, generator)) for w in attention.weights]
-    return scores, np.array(shuffled)
+    # Means of few weights explain some variance by chance; shuffled weights show how much.
+    scores = []
+    expected = []
+    for weights in attention.weights:
+        scores.append(explained_variance(weights))
+        shuffled = _shuffle(weights, attention.allowed, generator)
+        expected.append(explained_variance(shuffled))
+    return np.array(scores), np.array(expected)
 
 
 def _shuffle(weights: Values, allowed: Mask, generator: np.random.Generator) -> Values:
@@ -205,17 +218,24 @@ def _monotone_scores(attention: AttentionMap) -> tuple[Values, Values]:
 
 def spearman(x: Values, y: NDArray[np.float64] | NDArray[np.int64]) -> float:
     """Return the rank correlation (Spearman 1904); zero if all values of either are equal."""
-    ranks = [_mean_ranks(values) for values in (np.round(x, 12), y)]
-    deviations = [rank - rank.mean() for rank in ranks]
-    length = np.sqrt((deviations[0] ** 2).sum() * (deviations[1] ** 2).sum())
-    return float((deviations[0] * deviations[1]).sum() / length) if length > 0 else 0.0
+    # Rounded, because sums of the same weights in another order differ in the last digits, and
+    # equal values must get equal ranks.
+    ranks_x = _mean_ranks(np.round(x, 12))
+    ranks_y = _mean_ranks(y)
+
+    # The correlation of the ranks.
+    from_mean_x = ranks_x - ranks_x.mean()
+    from_mean_y = ranks_y - ranks_y.mean()
+    norm = np.sqrt((from_mean_x**2).sum() * (from_mean_y**2).sum())
+    return float((from_mean_x * from_mean_y).sum() / norm) if norm > 0 else 0.0
 
 
 def _mean_ranks(values: NDArray[np.float64] | NDArray[np.int64]) -> Values:
     """Return ranks from zero; equal values share the mean of theirs."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = counts.cumsum()
-    means = last - (counts + 1) / 2
+    # The equal values of a group occupy the ranks from end - count to end - 1.
+    ends = counts.cumsum()
+    means = ends - (counts + 1) / 2
     return np.asarray(means[inverse], dtype=np.float64)
 
 
@@ -225,12 +245,14 @@ def find_roles(
     """Test the scores of all heads and roles.
 
     Args:
-        scores: by block and role the scores and the expectations, [documents, heads] both; NaN
+        scores: by block and role the scores and the expectations, each [documents, heads]; NaN
             where a document has no value.
 
     Returns:
-        By block and role the scores of each head. A role that no document can show is left out.
+        By block and role the scores of each head. A role without a value in any document is left
+        out.
     """
+    # One test for each head and role.
     members: list[tuple[tuple[str, str], int]] = []
     excesses = []
     for key, (observed, expected) in scores.items():
@@ -240,6 +262,7 @@ def find_roles(
             members.append((key, head))
             excesses.append(observed[:, head] - expected[:, head])
 
+    # All tests of the analysis are one family.
     p_values = sign_flip_p(excesses, one_sided=True)
     corrected = holm(p_values)
     found: dict[tuple[str, str], list[RoleScore]] = {}
@@ -262,9 +285,9 @@ def vocabulary_kinds(
     """Return the kinds of the tokens of a vocabulary.
 
     Args:
-        texts: what each token decodes to.
-        special: special tokens.
-        is_word: whether ``tokenizer.words`` matches the whole of a text.
+        texts: decoded text of each token.
+        special: ids of the special tokens.
+        is_word: returns whether ``tokenizer.words`` matches the whole of a text.
     """
     stripped = [text.strip() for text in texts]
     is_delimiter = []

@@ -1,13 +1,13 @@
 """Tests and intervals over the documents of a sample, for differences that are paired by document.
 
-One trained model is looked at, so that everything here is about other documents, not about other
+An analysis measures one trained model, so these tests generalize to other documents, not to other
 seeds.
 
 Differences of ROUGE are mostly zero, and the others may be skewed: many documents gain a little
 while a few lose much. A sample that happens to have none of these few shows a gain and no sign of
 a loss, and no test of a mean is exact (Bahadur and Savage 1956). Tests and intervals here add
-made-up documents to the sample, whose size is that of the largest observed difference or some
-multiple of it: what they find would be found even with such documents. benchmarks/heads.py
+made-up documents to the sample, whose differences are a multiple of the largest observed one: a
+result is significant only if it would be so even with such documents. benchmarks/heads.py
 simulates how often they err.
 """
 
@@ -21,13 +21,14 @@ from scipy.special import stdtr, stdtrit
 from headcount.evaluation.bootstrap import holm
 
 MIN_FLIPS = 10_000
-FLIPS_PER_TEST = 60  # so that 1 / flips x tests is below 5 %
-BLOCK = 10_000  # flips at a time
+FLIPS_PER_TEST = 60  # so that the smallest p-value, about 1 / flips, x tests is below 5 %
+BLOCK = 10_000  # flips computed at a time, to bound memory
 SEED = 0
 LEVEL = 0.05
 
-# Sizes of made-up documents, in largest observed differences: the smallest with which about 5 % of
-# families err where differences are as skewed as exponential ones (benchmarks/heads.py).
+# Differences of made-up documents, as multiples of the largest observed one. They are the smallest
+# with which about 5 % of families err where differences are as skewed as exponential ones
+# (benchmarks/heads.py).
 TEST_SIZE = 0.6
 INTERVAL_SIZE = 1.0
 MARGIN_SIZE = 1.5
@@ -40,10 +41,10 @@ class Difference:
     """A mean difference over documents.
 
     Attributes:
-        mean: of the documents that have the value.
+        mean: mean over the documents that have the value.
         low: lower end of its 95 % interval.
         high: upper end.
-        p: of the test that the mean is zero.
+        p: two-sided p-value of a mean of zero.
         corrected_p: corrected for the number of tests in the family (Holm 1979).
     """
 
@@ -58,54 +59,57 @@ def sign_flip_p(differences: Sequence[Values], *, one_sided: bool = False) -> li
     """Return the p-values of means of paired differences by random sign flips.
 
     The test of Fisher (1935), known as approximate randomization in the evaluation of texts
-    (Riezler and Maxwell 2005). Under the null hypothesis a difference is as likely to have either
-    sign. Then the test holds its level exactly, also where most differences are zero. Differences
-    that are skewed around a mean of zero are another hypothesis, which it rejects too often:
-    ``mean_p`` is for them.
+    (Riezler and Maxwell 2005). Under its null hypothesis a difference is as likely to have either
+    sign. Then the test holds its level exactly, also where most differences are zero. It rejects
+    too often where differences are skewed around a mean of zero; ``mean_p`` is for these.
 
     Args:
-        differences: for each test those of the documents, the same documents in the same order;
-            NaN where a document has none.
-        one_sided: test against a mean above zero, not against any other mean.
+        differences: for each test the differences of the documents, which are the same documents
+            in the same order for all tests; NaN where a document has none.
+        one_sided: test against a mean above zero instead of against any other mean.
 
     Returns:
-        At least 1 / (flips + 1), where the number of flips is such that the smallest p-value is
-        significant after Holm's correction.
+        For each test a p-value of at least 1 / (flips + 1). There are so many flips that this
+        smallest value is significant after Holm's correction.
     """
     if not differences:
         return []
+
+    # All tests share the flips, so that a block of them is one matrix product.
     values = np.nan_to_num(np.stack(differences, axis=1))  # (documents, tests)
     flips = max(MIN_FLIPS, FLIPS_PER_TEST * len(differences))
     generator = np.random.default_rng(SEED)
     observed = values.sum(0)
+    # Sums of the same numbers in another order differ in the last digits and must count as equal.
     tolerance = 1e-12 * np.abs(values).sum(0)
 
-    as_far = np.zeros(len(differences))
+    # Count the flips whose sum is at least as extreme as the observed one.
+    as_extreme = np.zeros(len(differences))
     for begin in range(0, flips, BLOCK):
         shape = (min(BLOCK, flips - begin), len(values))
         signs = generator.integers(0, 2, shape, dtype=np.int8) * 2.0 - 1.0
         flipped = signs @ values
         if one_sided:
-            as_far += (flipped >= observed - tolerance).sum(0)
+            as_extreme += (flipped >= observed - tolerance).sum(0)
         else:
-            as_far += (np.abs(flipped) >= np.abs(observed) - tolerance).sum(0)
-    p_values: list[float] = ((1 + as_far) / (1 + flips)).tolist()
+            as_extreme += (np.abs(flipped) >= np.abs(observed) - tolerance).sum(0)
+    p_values: list[float] = ((1 + as_extreme) / (1 + flips)).tolist()
     return p_values
 
 
 def skewed_mean_p(differences: Values) -> float:
     """Return the two-sided p-value of the mean of differences that may be skewed.
 
-    The t-test with Hall's (1992) transformation, which removes the skewness of the statistic. It
-    looks at the documents that changed: many zeros would hide how the others are skewed, and the
-    mean of all is zero if theirs is. One made-up document counts against the mean, because the
-    sample may lack the tail that its skewness is measured by. The price is power: a dozen changed
-    documents prove little, fewer prove nothing.
+    The t-test with Hall's (1992) transformation, which removes the skewness of the statistic.
+    Differences of zero are left out: they would hide how the others are skewed, and the mean of
+    all is zero if and only if that of the others is. One made-up document against the mean is
+    added, because the sample may lack the tail that its skewness is estimated from. The price is
+    power: a dozen changed documents prove little, fewer prove nothing.
 
     Args:
-        differences: of the documents; NaN where a document has none.
+        differences: difference of each document; NaN where a document has none.
     """
-    # The documents that changed, and one against their mean.
+    # The documents that changed, and a made-up one against their mean.
     changed = differences[np.isfinite(differences) & (differences != 0)]
     total = float(changed.sum())
     if total == 0:
@@ -125,7 +129,7 @@ def skewed_mean_p(differences: Values) -> float:
         + skewness / (6 * len(sample))
     )
 
-    # With the made-up document the statistic may turn to the other side of zero.
+    # The made-up document may change the sign of the statistic, which is then no evidence.
     if transformed * total <= 0:
         return 1.0
     t = np.sqrt(len(sample)) * abs(transformed)
@@ -135,8 +139,8 @@ def skewed_mean_p(differences: Values) -> float:
 def mean_p(differences: Sequence[Values]) -> list[float]:
     """Return the two-sided p-values of means of paired differences.
 
-    Each is the larger one of two: that of sign flips, exact if a difference is as likely to have
-    either sign, and ``skewed_mean_p``.
+    Each is the larger of two p-values: that of sign flips, which is exact if a difference is as
+    likely to have either sign, and ``skewed_mean_p``.
 
     Args:
         differences: see ``sign_flip_p``.
@@ -147,7 +151,7 @@ def mean_p(differences: Sequence[Values]) -> list[float]:
 
 def t_interval(values: Values) -> tuple[float, float, float]:
     """Return the mean of the finite values and the ends of its 95 % interval by the t
-    distribution; NaN where there is none."""
+    distribution; the interval of one value is NaN, and so is the mean of none."""
     known = values[np.isfinite(values)]
     if len(known) == 0:
         return float("nan"), float("nan"), float("nan")
@@ -163,7 +167,7 @@ def mean_interval(differences: Values) -> tuple[float, float, float]:
     """Return the mean of the finite differences and the ends of its 95 % interval.
 
     It is the interval of the t distribution over these documents and two made-up ones, a gain and
-    a loss as large as the largest difference. NaN where there is none.
+    a loss as large as the largest difference. For fewer than two differences see ``t_interval``.
     """
     known = differences[np.isfinite(differences)]
     mean, low, high = t_interval(known)
@@ -191,9 +195,9 @@ def difference_family(differences: Sequence[Values]) -> list[Difference]:
 def p_above_margin(differences: Values, margin: float) -> float:
     """Return the one-sided p-value of the claim that a mean difference is above ``-margin``.
 
-    A small one proves that a loss of score is smaller than the margin (one of the two one-sided
-    tests of Schuirmann 1987), by the t distribution. A made-up document is a loss of more than the
-    largest difference. Losses in one document of fifty or less are missed too often all the same.
+    A small p-value proves that a loss of score is smaller than the margin. It is one of the two
+    one-sided t-tests of Schuirmann (1987), with a made-up document whose loss is larger than the
+    largest difference. Losses in one document of fifty or fewer are still missed too often.
     """
     if len(differences) < 2:
         return 1.0

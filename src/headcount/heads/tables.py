@@ -1,5 +1,5 @@
-"""The tables of an analysis of heads: CSV with everything, Markdown, LaTeX and the terminal with
-what a reader looks for."""
+"""The tables of an analysis of heads: every measure as CSV; a summary as Markdown, as LaTeX and in
+the terminal."""
 
 import csv
 import io
@@ -32,8 +32,7 @@ Cell = str | int | float
 
 
 def heads_csv(analysis: Analysis) -> str:
-    """Return a row for each head with every measure; a cell is empty where a head has no such
-    value."""
+    """Return a row for each head with every measure; a cell is empty where a head has no value."""
     rows = [_csv_row(result) for result in analysis.heads]
     return as_csv(list(rows[0]), [list(row.values()) for row in rows])
 
@@ -51,7 +50,7 @@ def _csv_row(result: HeadResult) -> dict[str, Cell]:
         "gate_score": result.gate_score,
     }
 
-    # What switching the head off changes.
+    # Changes of loss and ROUGE by each kind of ablation.
     for kind in KINDS:
         changes = {"loss": result.loss_changes[kind], "rouge": result.rouge_changes[kind]}
         for name, change in changes.items():
@@ -126,7 +125,7 @@ def _csv_value(cell: Cell) -> Cell:
 
 
 def summary_rows(analysis: Analysis) -> list[list[str]]:
-    """Return the cells of COLUMNS for each head, as a reader sees them."""
+    """Return the formatted cells of ``COLUMNS`` for each head."""
     rows = []
     for result in analysis.heads:
         loss = result.loss_changes["zero"]
@@ -179,11 +178,12 @@ def print_heads(console: Console, title: str, analysis: Analysis) -> None:
         table.add_column(column, justify="left" if is_text else "right", no_wrap=not can_wrap)
 
     # A line separates the sites.
-    before = ""
+    previous_site = ""
     for row in summary_rows(analysis):
-        if before and row[0] != before:
+        site = row[0]
+        if previous_site and site != previous_site:
             table.add_section()
-        before = row[0]
+        previous_site = site
         table.add_row(*row)
 
     say(console, f"\n{title}", style="bold")
