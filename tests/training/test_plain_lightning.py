@@ -20,6 +20,8 @@ from headcount.config.load import as_dict
 from headcount.config.schema import Config
 from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError
+from headcount.runs.checkpoint import read_checkpoint
+from headcount.runs.folder import config_differences
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import Summarizer
 from tests.conftest import SMALL, write_data
@@ -206,6 +208,22 @@ def test_hparams_the_schedule_and_the_example_are_where_lightning_looks(
     trainer = plain_trainer(max_steps=6)
     trainer.fit(again, data, ckpt_path=path, weights_only=True)
     assert trainer.global_step == 6
+
+
+def test_a_checkpoint_has_no_password_and_is_still_of_its_run(
+    small: Callable[..., Config], tmp_path: Path
+) -> None:
+    config = small("loggers.mlflow_uri=https://user:secret@tracking.example/path")
+    data = headcount.build_data(config)
+    module = headcount.build_module(config, data)
+    trainer = plain_trainer(max_steps=1, limit_val_batches=0)
+    trainer.fit(module, data)
+    trainer.save_checkpoint(tmp_path / "step=1.ckpt", weights_only=True)
+
+    assert b"secret" not in (tmp_path / "step=1.ckpt").read_bytes()
+    content = read_checkpoint(tmp_path / "step=1.ckpt")
+    assert content["config"]["loggers"]["mlflow_uri"] == "https://***@tracking.example/path"
+    assert config_differences(content["config"], config) == []
 
 
 def test_a_plain_trainer_that_is_limited_takes_no_longest_documents(

@@ -18,6 +18,7 @@ from headcount.config.load import SAFE_LOADER, as_dict, changed, flatten, load
 from headcount.config.paths import user_path
 from headcount.config.schema import Config
 from headcount.errors import ConfigError, RunError
+from headcount.escape import hide_passwords, map_texts
 
 
 class RunFile(StrEnum):
@@ -229,6 +230,8 @@ def differences(folder: Path, config: Config) -> list[str]:
 def config_differences(before: dict[str, Any], config: Config) -> list[str]:
     """Return the settings of an earlier config that differ, see ``differences``.
 
+    Passwords in addresses are not compared, because checkpoints do not have them.
+
     Args:
         before: the earlier config, as nested mappings.
         config: the present one.
@@ -236,8 +239,8 @@ def config_differences(before: dict[str, Any], config: Config) -> list[str]:
     Raises:
         AttributeError: the earlier one is no mapping.
     """
-    then = flatten(before)
-    now = flatten(as_dict(config))
+    then = flatten(map_texts(hide_passwords, before))
+    now = flatten(map_texts(hide_passwords, as_dict(config)))
     found = []
     for key in sorted(then.keys() | changed(config).keys()):
         if then.get(key) != now.get(key) and has_effect(key, config):

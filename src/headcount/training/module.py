@@ -36,6 +36,7 @@ from headcount.data.tokenizer import (
     words_of,
 )
 from headcount.errors import ConfigError
+from headcount.escape import hide_passwords, map_texts
 from headcount.evaluation.corpus_metrics import make_corpus_metrics
 from headcount.evaluation.pairwise_rouge import pairwise_rouge
 from headcount.evaluation.rouge import ROUGE_TYPES, Rouge
@@ -89,7 +90,7 @@ class Summarizer(pl.LightningModule):
 
     def __init__(self, config: Config, tokenizer: Tokenizer) -> None:
         super().__init__()
-        self.save_hyperparameters(as_dict(config))
+        self.save_hyperparameters(map_texts(hide_passwords, as_dict(config)))
         self.example_input_array = (example_batch(tokenizer),)
         self.config = config
         self.tokenizer = tokenizer
@@ -117,8 +118,11 @@ class Summarizer(pl.LightningModule):
             self.gates = build_gates(self.config.heads, self.model)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the resolved config and the tokenizer in the checkpoint."""
-        checkpoint["config"] = as_dict(self.config)
+        """Save the resolved config and the tokenizer in the checkpoint.
+
+        Checkpoints are passed on and uploaded, so addresses in the config lose their passwords.
+        """
+        checkpoint["config"] = map_texts(hide_passwords, as_dict(self.config))
         checkpoint["tokenizer"] = self.tokenizer.to_str()
 
     @classmethod
