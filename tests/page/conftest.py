@@ -9,7 +9,7 @@ import torch
 
 from headcount.data.batches import EncodedPairs
 from headcount.data.pairs import Pairs
-from headcount.page.payload import PageRun, encode, take
+from headcount.page.payload import PageRun, encode, select_rows
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import Summarizer
 from tests.model.builds import ARCHITECTURES
@@ -35,7 +35,7 @@ def make_run(small) -> MakeRun:
         for parameter in summarizer.parameters():
             torch.nn.init.uniform_(parameter, -0.4, 0.4)
         run = PageRun(name=f"run-{seed}", summarizer=summarizer.eval())
-        return run, take(data.splits["test"].pairs, range(5))
+        return run, select_rows(data.splits["test"].pairs, range(5))
 
     return make
 

@@ -11,7 +11,7 @@ import pytest
 from headcount.data.pairs import Pairs
 from headcount.page.html import ATTENTION, write_page
 from headcount.page.maps import dequantize, unpack
-from headcount.page.payload import make_page, take, without_references
+from headcount.page.payload import make_page, select_rows, without_references
 from tests.page.browser import Visit
 
 HOSTILE = [
@@ -41,7 +41,7 @@ def single(make_run, pages: Path) -> Path:
     path = pages / "single.html"
     if not path.exists():
         run, pairs = make_run("transformer", "model.copying=true")
-        write(path, take(pairs, range(3)), run)
+        write(path, select_rows(pairs, range(3)), run)
     return path
 
 
@@ -51,7 +51,7 @@ def compared(make_run, pages: Path) -> Path:
     if not path.exists():
         run, pairs = make_run("transformer", "model.copying=true")
         other, _ = make_run("gpt", seed=1)
-        write(path, take(pairs, range(3)), run, other)
+        write(path, select_rows(pairs, range(3)), run, other)
     return path
 
 
@@ -317,7 +317,7 @@ def test_hostile_texts_stay_texts(browser, make_run, tmp_path: Path) -> None:
 def test_layers_without_heads(browser, make_run, tmp_path: Path) -> None:
     mask = "{encoder: [[false,false],[false,true]], decoder: [[true,false],[false,false]], cross: [[false,false],[true,true]]}"
     run, pairs = make_run("transformer", f"model.head_mask={mask}")
-    with Visit(browser, write(tmp_path / "page.html", take(pairs, range(2)), run)) as visit:
+    with Visit(browser, write(tmp_path / "page.html", select_rows(pairs, range(2)), run)) as visit:
         assert visit.page.locator(".thumbnail").count() == 4
         visit.open("#layer1=1&tokens1=1&map1=cross.1.1")
         assert visit.hot(".document") == [] and "Strongest" in visit.text(".large")

@@ -5,13 +5,13 @@ from headcount.page import maps
 from headcount.page.maps import (
     STEPS,
     AttentionMap,
-    cells_of,
+    cells_per_side,
     dequantize,
+    mean_perplexity,
     pack,
     pack_small,
     pool,
     quantize,
-    spread,
     unpack,
 )
 
@@ -33,12 +33,12 @@ def test_large_maps_are_rounded_further_and_small_ones_are_not(monkeypatch) -> N
     monkeypatch.setattr(maps, "MAX_PACKED", 8_000)
     draw = np.random.default_rng(0)
     weights = draw.dirichlet(np.ones(500), (4, 20))
-    large = AttentionMap(site="cross", layer=0, block="cross.0", weights=weights, entropy=[])
+    large = AttentionMap(site="cross", layer=0, block="cross.0", weights=weights, perplexity=[])
     packed, step = pack_small([large])
     assert step > 1 and len(packed) < len(pack([large])) / 2
     assert np.array_equal(unpack(packed), quantize(weights, step).ravel())
     small = AttentionMap(
-        site="cross", layer=0, block="cross.0", weights=weights[:2, :5], entropy=[]
+        site="cross", layer=0, block="cross.0", weights=weights[:2, :5], perplexity=[]
     )
     assert pack_small([small]) == (pack([small]), 1)
 
@@ -47,7 +47,7 @@ def test_spread_is_one_for_a_single_token_and_all_for_uniform_attention() -> Non
     weights = np.zeros((2, 3, 8))
     weights[0, :, 2] = 1
     weights[1] = 1 / 8
-    assert spread(weights) == [1.0, 8.0]
+    assert mean_perplexity(weights) == [1.0, 8.0]
 
 
 @pytest.mark.parametrize(("tokens", "span"), [(10, 3), (9, 3), (7, 10), (4, 1)])
@@ -61,15 +61,15 @@ def test_pooled_rows_still_sum_to_one(tokens: int, span: int) -> None:
 
 
 def test_short_documents_are_not_pooled_and_long_ones_fit() -> None:
-    assert cells_of(100, 4) == 100 and cells_of(0, 4) == 1
-    assert cells_of(512, 32) ** 2 * 32 <= 2**16
+    assert cells_per_side(100, 4) == 100 and cells_per_side(0, 4) == 1
+    assert cells_per_side(512, 32) ** 2 * 32 <= 2**16
 
 
 def test_packed_maps_come_back_in_order() -> None:
     draw = np.random.default_rng(0)
     maps = [
         AttentionMap(
-            site="cross", layer=0, block="cross.0", weights=draw.random(shape), entropy=[]
+            site="cross", layer=0, block="cross.0", weights=draw.random(shape), perplexity=[]
         )
         for shape in ((2, 3, 5), (1, 4, 4))
     ]

@@ -3,7 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from headcount.page.payload import PageRun, make_page, read_findings, steps_of, without_references
+from headcount.page.payload import (
+    PageRun,
+    count_steps,
+    make_page,
+    read_findings,
+    without_references,
+)
 
 
 def test_a_page_of_two_runs(make_run) -> None:
@@ -11,7 +17,7 @@ def test_a_page_of_two_runs(make_run) -> None:
     other, _ = make_run("gpt", seed=1)
     steps: list[None] = []
     page = make_page(pairs, [run, other], after_each=lambda: steps.append(None))
-    assert len(steps) == steps_of([run, other], 5)
+    assert len(steps) == count_steps([run, other], 5)
     assert [each["id"] for each in page.content["documents"]] == list(pairs.ids)
     for described in page.content["runs"]:
         for row, document in enumerate(described["documents"]):

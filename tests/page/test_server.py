@@ -14,7 +14,7 @@ import uvicorn
 
 from headcount.page import server as page_server
 from headcount.page.heads_off import generate_without, summaries_without
-from headcount.page.payload import encode, make_page, take, without_references
+from headcount.page.payload import encode, make_page, select_rows, without_references
 from headcount.page.server import make_app
 from tests.page.browser import Visit
 
@@ -60,7 +60,7 @@ def serve(make_run) -> Iterator[Any]:
     def start(*, token: str = "", documents: int = 2, local: bool = True) -> tuple[Served, Any]:
         run, pairs = make_run("transformer", "model.copying=true")
         page = make_page(
-            take(pairs, range(documents)), [run], with_heads_off=False, with_text=True
+            select_rows(pairs, range(documents)), [run], with_heads_off=False, with_text=True
         )
         listener = socket.create_server(("127.0.0.1", 0))
         hosts = [f"127.0.0.1:{listener.getsockname()[1]}"] if local else None

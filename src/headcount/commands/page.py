@@ -18,7 +18,14 @@ from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError
 from headcount.page.examples import choose_examples
 from headcount.page.html import ATTENTION, write_page
-from headcount.page.payload import Page, PageRun, make_page, steps_of, take, without_references
+from headcount.page.payload import (
+    Page,
+    PageRun,
+    count_steps,
+    make_page,
+    select_rows,
+    without_references,
+)
 from headcount.runs.checkpoint import check_unchanged, load_checkpoint
 from headcount.runs.files import write_atomically
 from headcount.runs.folder import RunFile, load_run_config, reject_links
@@ -54,7 +61,7 @@ def page(
         reject_links(folder)
     runs = [load_page_run(folder, overrides) for folder in folders]
     pairs = read_pairs(runs, file, documents)
-    total = steps_of(runs, len(pairs), with_heads_off=heads_off)
+    total = count_steps(runs, len(pairs), with_heads_off=heads_off)
     with bar(make_console(stderr=True)) as progress:
         task = progress.add_task("writing the page", total=total, note="")
         content = make_page(
@@ -82,7 +89,7 @@ def write_attention_page(summarizer: Summarizer, split: EncodedPairs, folder: Pa
     rows = short_examples(split.document_lengths)
     run = PageRun(name=folder.resolve().name, summarizer=summarizer.eval(), folder=folder)
     path = folder / RunFile.ATTENTION_PAGE
-    save_page(make_page(take(split.pairs, rows), [run], with_heads_off=False), path)
+    save_page(make_page(select_rows(split.pairs, rows), [run], with_heads_off=False), path)
     return path
 
 
@@ -196,4 +203,4 @@ def read_pairs(runs: Sequence[PageRun], file: str | None, documents: int) -> Pai
 def _test_pairs(config: Config, documents: int) -> Pairs:
     splits, _ = load_splits(config.data, {"test": config.data.test_split})
     pairs = splits["test"]
-    return take(pairs, choose_examples(documents, len(pairs)))
+    return select_rows(pairs, choose_examples(documents, len(pairs)))

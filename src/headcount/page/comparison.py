@@ -1,4 +1,4 @@
-"""The page of a comparison: where two runs differ, and by how much."""
+"""The content of a comparison's page: where two runs differ, and by how much."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _describe_contrast(contrast: Contrast, report: ComparisonReport) -> dict[str
     improvement = contrast.improvement
     agreement = contrast.agreement
 
-    # The tests.
+    # The tests of the whole test set.
     differences = []
     for title, test in contrast.differences.items():
         differences.append(
@@ -41,7 +41,7 @@ def _describe_contrast(contrast: Contrast, report: ComparisonReport) -> dict[str
             }
         )
 
-    # What each of the two writes more often, and where it wins.
+    # For each of the two runs the n-grams that it writes more often, and the examples it wins.
     ngrams = []
     examples = []
     for number, (more, less) in enumerate(contrast.orders):
@@ -57,7 +57,7 @@ def _describe_contrast(contrast: Contrast, report: ComparisonReport) -> dict[str
         "ties": contrast.ties,
         "identical": agreement.identical,
         "overlap": agreement.overlap,
-        "correlation": _number(agreement.correlation),
+        "correlation": _none_if_nan(agreement.correlation),
         "tables": [_bucket_table(contrast, table) for table in contrast.tables],
         "ngrams": ngrams,
         "examples": examples,
@@ -65,6 +65,7 @@ def _describe_contrast(contrast: Contrast, report: ComparisonReport) -> dict[str
 
 
 def _bucket_table(contrast: Contrast, table: BucketTable) -> dict[str, Any]:
+    """Return a table with a row for each bucket of examples or words, such as a length range."""
     columns = [{"title": table.quantity, "kind": "text"}]
     for title in (contrast.first.name, contrast.other.name, "difference"):
         columns.append({"title": title, "kind": "number"})
@@ -93,6 +94,8 @@ def _difference_cell(bucket: Bucket) -> dict[str, Any]:
 
 
 def _ngram_table(more: Outputs, less: Outputs, uses: Sequence[NgramUse]) -> dict[str, Any]:
+    """Return the n-grams that one run writes more often, each with its counts in both runs and in
+    the references."""
     columns = [{"title": "n-gram", "kind": "text"}]
     for title in (more.name, less.name, "references"):
         columns.append({"title": title, "kind": "number"})
@@ -125,5 +128,6 @@ def _describe_examples(
     return {"names": [winner.name, loser.name], "examples": described}
 
 
-def _number(value: float) -> float | None:
+def _none_if_nan(value: float) -> float | None:
+    """Return a number as JSON can hold it."""
     return None if math.isnan(value) else value

@@ -1,4 +1,4 @@
-"""Which examples a page shows."""
+"""The choice of the examples that a page shows."""
 
 import numpy as np
 

@@ -1,6 +1,7 @@
-"""What a model wrote for a document: its tokens, their probabilities, and what it attended to."""
+"""A generated summary explained: its tokens, their probabilities, and the attention."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,11 +14,11 @@ from headcount.model.attention_blocks import attention_blocks
 from headcount.model.copying import EPSILON, upcast
 from headcount.model.output import ModelOutput
 from headcount.model.ragged import BatchLayout
-from headcount.page.maps import AttentionMap, Weights, cells_of, pool, spread
+from headcount.page.maps import AttentionMap, Weights, cells_per_side, mean_perplexity, pool
 from headcount.page.pieces import pieces, token_name
 from headcount.training.module import Summarizer
 
-ALTERNATIVES = 4  # of each written token
+ALTERNATIVES = 4  # other tokens that are shown for each token of a summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +26,9 @@ class WrittenToken:
     """A token of a summary.
 
     Attributes:
-        text: of the token.
-        probability: the model's, without constraints of the search.
-        copied: share of that probability which came from copying; None: the model does not copy.
+        text: text of the token.
+        probability: the model's probability, before the constraints of the search.
+        copied: share of that probability that came from copying; None: the model does not copy.
         alternatives: the most probable other tokens, with their probabilities.
     """
 
@@ -39,15 +40,15 @@ class WrittenToken:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """What a model wrote for a document.
+    """The summary of a document and how it was generated.
 
     Attributes:
-        tokens: of the document, as far as the model has read it.
-        summary: the text.
-        finished: whether it ended by itself.
-        written: its tokens, with the end token if it was written.
-        maps: attention of every block. Row t of a map to the document, or of one within the
-            summary, is what token t attended to when it was written.
+        tokens: text of each token of the document, up to the length at which it is cut.
+        summary: text of the summary.
+        finished: whether the summary ends with the end token; if not, its length was limited.
+        written: tokens of the summary, with the end token if it was generated.
+        maps: attention of every block. Row t of a map of the decoder is the attention with which
+            token t of the summary was generated.
     """
 
     tokens: list[str]
@@ -59,7 +60,10 @@ class Explanation:
 
 @torch.inference_mode()
 def explain(summarizer: Summarizer, batch: Batch, hypothesis: Hypothesis) -> Explanation:
-    """Read a generated summary again and return what the model thought of it.
+    """Return the probabilities and the attention of a generated summary.
+
+    They are those of one forward pass under teacher forcing, which equal those of the search up to
+    rounding.
 
     Args:
         summarizer: in evaluation mode.
@@ -70,6 +74,8 @@ def explain(summarizer: Summarizer, batch: Batch, hypothesis: Hypothesis) -> Exp
     written = hypothesis.generated(summarizer.token_ids[END])
     inputs = [summarizer.token_ids[START], *written[:-1]]
     document_ids_N = batch.document_ids.to(device)
+
+    # Run the model on document and summary, and record the weights of its blocks.
     with recorded_weights(summarizer.model) as weights:
         output: ModelOutput = summarizer.model(
             document_ids_N,
@@ -78,48 +84,54 @@ def explain(summarizer: Summarizer, batch: Batch, hypothesis: Hypothesis) -> Exp
             BatchLayout.from_lengths([len(inputs)], device),
             return_weights=True,
         )
-    if not weights:  # additive attention returns its weights itself
+    # Additive attention has no multi-head block to record; the model returns its weights.
+    if not weights:
         weights["cross.0"] = output.weights[0]
-
     by_block = {name: each[0].double().cpu().numpy() for name, each in weights.items()}
+
+    # A decoder-only model has one block per layer, which is shown in three parts.
     if summarizer.model.is_decoder_only:
         to_document = [layer[0].double().cpu().numpy() for layer in output.weights]
         maps = _decoder_only_maps(by_block, to_document, batch.document_lengths[0])
     else:
-        maps = [_map(name, block=name, weights=by_block[name]) for name in _names(summarizer)]
+        names = attention_blocks(summarizer.model)
+        maps = [_map(name, block=name, weights=by_block[name]) for name in names]
+
     return Explanation(
         tokens=pieces(summarizer.tokenizer, document_ids_N.tolist()),
         summary=summarizer.text_of(hypothesis),
         finished=hypothesis.finished,
         written=_written_tokens(summarizer, output, written),
-        maps=_fit(maps),
+        maps=_pool_long_documents(maps),
     )
-
-
-def _names(summarizer: Summarizer) -> list[str]:
-    return list(attention_blocks(summarizer.model))
 
 
 def _map(name: str, *, block: str, weights: Weights) -> AttentionMap:
     site, layer = name.split(".")
     return AttentionMap(
-        site=site, layer=int(layer), block=block, weights=weights, entropy=spread(weights)
+        site=site,
+        layer=int(layer),
+        block=block,
+        weights=weights,
+        perplexity=mean_perplexity(weights),
     )
 
 
 def _decoder_only_maps(
     by_block: dict[str, Weights], to_document: list[Weights], document_tokens: int
 ) -> list[AttentionMap]:
-    """Return the parts of a decoder-only model's attention: within the document, within the
-    summary, and from the summary to the document, which is normalized over the document.
+    """Return a decoder-only model's attention in three parts: within the document, within the
+    summary, and from the summary to the document, normalized over the document.
 
-    The last layer does not read the document, so it has no part within it.
+    The last layer has no queries of the document, so its first part does not exist.
     """
     within_document = []
     within_summary = []
     cross = []
     for layer, (block, weights) in enumerate(by_block.items()):
         targets = to_document[layer].shape[1]
+
+        # Queries and keys are the document and then the summary.
         if weights.shape[1] > targets:
             inner = weights[:, :document_tokens, :document_tokens]
             within_document.append(_map(f"encoder.{layer}", block=block, weights=inner))
@@ -129,27 +141,21 @@ def _decoder_only_maps(
     return [*within_document, *within_summary, *cross]
 
 
-def _fit(maps: list[AttentionMap]) -> list[AttentionMap]:
-    """Pool the attention within a long document, so that a page stays small."""
+def _pool_long_documents(maps: list[AttentionMap]) -> list[AttentionMap]:
+    """Pool the attention within a long document, whose size is quadratic in the length."""
     heads = sum(len(each.weights) for each in maps if each.site == "encoder")
-    fitted = []
+    pooled = []
     for each in maps:
         tokens = each.weights.shape[-1]
-        if each.site != "encoder" or cells_of(tokens, heads) == tokens:
-            fitted.append(each)
+        cells = cells_per_side(tokens, heads)
+        if each.site != "encoder" or cells == tokens:
+            pooled.append(each)
             continue
-        span = -(-tokens // cells_of(tokens, heads))
-        fitted.append(
-            AttentionMap(
-                site=each.site,
-                layer=each.layer,
-                block=each.block,
-                weights=pool(each.weights, span),
-                entropy=each.entropy,
-                span=span,
-            )
-        )
-    return fitted
+
+        # The perplexity stays that of the attention between tokens.
+        span = math.ceil(tokens / cells)
+        pooled.append(replace(each, weights=pool(each.weights, span), span=span))
+    return pooled
 
 
 def _written_tokens(
@@ -160,17 +166,17 @@ def _written_tokens(
     chosen_M = probability_MV.gather(1, targets_M[:, None])[:, 0]
     copied_M = _copied(output, targets_M, chosen_M)
 
-    # One more alternative than needed: the written token may be among them.
+    # One more alternative than needed: the token of the summary may be among them.
     top = probability_MV.topk(min(ALTERNATIVES + 1, probability_MV.shape[1]))
     texts = pieces(summarizer.tokenizer, written)
     tokens = []
     for index, token in enumerate(written):
+        alternatives = []
         others = zip(top.indices[index].tolist(), top.values[index].tolist(), strict=True)
-        alternatives = [
-            (token_name(summarizer.tokenizer, other), round(value, 4))
-            for other, value in others
-            if other != token
-        ]
+        for other, value in others:
+            if other != token:
+                name = token_name(summarizer.tokenizer, other)
+                alternatives.append((name, round(value, 4)))
         tokens.append(
             WrittenToken(
                 text=texts[index],
@@ -185,11 +191,14 @@ def _written_tokens(
 def _copied(
     output: ModelOutput, targets_M: torch.Tensor, chosen_M: torch.Tensor
 ) -> np.ndarray | None:
-    """Return the share of each token's probability that came from copying it."""
+    """Return the share of each token's probability that came from copying it, [M]; None: the model
+    does not copy."""
     if output.gate_M is None:
         return None
     [pointer_TS] = output.pointers
     [ids_S] = output.document_ids
+
+    # The copy distribution gives a token the attention to all its occurrences (See et al. 2017).
     attention_M = (upcast(pointer_TS) * (targets_M[:, None] == ids_S)).sum(1)
     copied_M = upcast(output.gate_M).sigmoid() * attention_M
     share: np.ndarray = (copied_M / chosen_M.clamp_min(EPSILON)).clamp(0, 1).cpu().numpy()

@@ -1,4 +1,4 @@
-"""The summaries that a model writes without some of its heads."""
+"""The summaries that a model generates without some of its heads."""
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
@@ -15,13 +15,14 @@ def heads_off(model: Model, heads: Collection[str]) -> AbstractContextManager[No
     """Switch heads off within a ``with`` statement, by gates of zero.
 
     Args:
-        model: only its blocks with a head that is switched off get other gates.
+        model: the model.
         heads: names of its heads.
 
     Raises:
         ValueError: it has no such head.
     """
     removed = {parse_head(name, model) for name in heads}
+    # Blocks without a removed head get no gates, which would cost time.
     gates = {}
     for name, gates_H in gates_without(model, removed).items():
         if any(head.block == name for head in removed):
@@ -34,26 +35,31 @@ def generate_without(
 ) -> list[Hypothesis]:
     """Generate the best summary of each document with some heads switched off.
 
-    Documents longer than the model reads are cut, also where the config has windows.
+    Documents longer than ``data.max_document_tokens`` are cut, also with
+    ``generation.long_documents=split``.
 
     Args:
         summarizer: in evaluation mode.
         documents: all of them are summarized.
         heads: names of heads, such as ``cross.0.3``.
+
+    Returns:
+        The summaries in the order of the documents.
     """
-    found: dict[int, Hypothesis] = {}
+    # Batches are sorted by length, so summaries arrive in another order than the documents.
+    by_row: dict[int, Hypothesis] = {}
     batch_size = summarizer.config.generation.batch_size
     with heads_off(summarizer.model, heads):
         for rows in by_length(documents, range(len(documents)), batch_size):
             hypotheses = summarizer.generate(documents.batch(rows))
             for row, of_document in zip(rows, hypotheses, strict=True):
-                found[row] = of_document[0]
-    return [found[row] for row in range(len(documents))]
+                by_row[row] = of_document[0]
+    return [by_row[row] for row in range(len(documents))]
 
 
 def head_sets(summarizer: Summarizer) -> list[list[str]]:
-    """Return what is switched off on a page: each single head, then each layer of a site with
-    several heads, then each site with several layers."""
+    """Return the sets of heads whose effect a page shows: each single head, then all heads of each
+    layer, then all heads of each site. A set that equals an earlier one is left out."""
     heads: list[list[str]] = []
     layers: list[list[str]] = []
     by_site: dict[str, list[list[str]]] = {}

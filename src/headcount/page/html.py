@@ -1,7 +1,8 @@
-"""One HTML file: the template with a design's style, scripts and data within it.
+"""One HTML file: the template with the styles, scripts and data of a kind of page.
 
-Nothing is loaded from anywhere: a Content-Security-Policy in the file forbids it, and lets no
-script or style in but ours, known by their SHA-256. Data is JSON in elements that are no scripts.
+The page loads nothing: a Content-Security-Policy in the file forbids it, and allows only its own
+style and script, identified by their SHA-256. Data is in ``<script>`` elements of types that a
+browser does not execute.
 """
 
 import base64
@@ -16,19 +17,19 @@ from typing import Any
 
 IMPORT = re.compile(r"^import [^;]*;\n", re.M)
 EXPORT = re.compile(r"^export ", re.M)
-PART = re.compile(r"\{\{([A-Z]+)\}\}")
-# Markup, controls, what ends a line of JavaScript, surrogates, the byte-order mark.
+PLACEHOLDER = re.compile(r"\{\{([A-Z]+)\}\}")
+# Markup, control characters, line terminators of JavaScript, surrogates, the byte-order mark.
 UNSAFE = re.compile("[<>&\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """What a kind of page is made of.
+    """The files that a kind of page is assembled from.
 
     Attributes:
-        body: the file with its elements.
+        body: the file with its HTML elements.
         styles: its stylesheets.
-        modules: its scripts, in the order of their imports.
+        modules: its JavaScript modules, each after those that it imports.
     """
 
     body: str
@@ -67,15 +68,15 @@ def write_page(
     """Return the HTML of a page.
 
     Args:
-        design: of the page.
-        content: what it shows, as JSON.
-        maps: packed attention weights by a name that ``content`` uses.
-        live: whether the page may ask the server that it comes from.
+        design: the kind of page.
+        content: what the page shows; JSON can hold it.
+        maps: packed attention weights by a name that ``content`` refers to.
+        live: whether the page may send requests to the server that it comes from.
     """
     style = "".join(_resource(name) for name in design.styles)
     script = _script(design)
 
-    # Only this style and this script may be used.
+    # Markup that slipped into the data could not load, run or send anything.
     policy = "; ".join(
         [
             "default-src 'none'",
@@ -92,6 +93,7 @@ def write_page(
     for name, text in (maps or {}).items():
         data.append(f'<script type="text/plain" id="{name}">{text}</script>')
 
+    # Data is escaped, so that no text in it can end its element.
     parts = {
         "POLICY": policy,
         "STYLE": style,
@@ -99,12 +101,12 @@ def write_page(
         "DATA": "\n".join(data),
         "SCRIPT": script,
     }
-    return PART.sub(lambda match: parts[match[1]], _resource("template.html"))
+    return PLACEHOLDER.sub(lambda match: parts[match[1]], _resource("template.html"))
 
 
 def embed(value: Any) -> str:
-    """Return a value as JSON that can be within an HTML element: no character of it is markup,
-    and none ends a line of JavaScript."""
+    """Return a value as JSON that is safe within an HTML element: characters of markup and line
+    terminators of JavaScript are escaped."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
@@ -117,12 +119,14 @@ def _resource(name: str) -> str:
 @cache
 def _body(design: Design) -> str:
     """Return the elements of a design; ``{{CHOOSER}}`` in its file is ``chooser.html``."""
-    return PART.sub(lambda match: _resource(f"{match[1].lower()}.html"), _resource(design.body))
+    return PLACEHOLDER.sub(
+        lambda match: _resource(f"{match[1].lower()}.html"), _resource(design.body)
+    )
 
 
 @cache
 def _script(design: Design) -> str:
-    """Return the modules as one script: imports between them are dropped, as are exports."""
+    """Return the modules as one script, without the imports and exports between them."""
     modules = []
     for name in design.modules:
         source = IMPORT.sub("", _resource(f"modules/{name}.js"))

@@ -1,4 +1,4 @@
-"""What is on a page: the documents, and for each run what its model wrote for them."""
+"""The content of a page: the documents, and for each run the summaries of its model."""
 
 import csv
 import json
@@ -27,9 +27,10 @@ class PageRun:
     """A run of a page.
 
     Attributes:
-        name: as the page shows it.
+        name: name that the page shows.
         summarizer: its model, in evaluation mode.
-        folder: where ``heads-N/heads.csv`` is looked for; None: nowhere.
+        folder: folder with the newest ``heads-N/heads.csv``; None: the page has no importance and
+            no roles of heads.
     """
 
     name: str
@@ -42,16 +43,16 @@ class Page:
     """The content of a page.
 
     Attributes:
-        content: everything but the attention weights, as JSON.
-        maps: packed attention weights by the name that the content has for them.
+        content: everything but the attention weights; JSON can hold it.
+        maps: packed attention weights by the name with which the content refers to them.
     """
 
     content: dict[str, Any]
     maps: dict[str, str]
 
 
-def take(pairs: Pairs, rows: Sequence[int]) -> Pairs:
-    """Return some rows of a split."""
+def select_rows(pairs: Pairs, rows: Sequence[int]) -> Pairs:
+    """Return the pairs of some rows of a split."""
     return Pairs(
         ids=[pairs.ids[row] for row in rows],
         documents=[pairs.documents[row] for row in rows],
@@ -60,7 +61,7 @@ def take(pairs: Pairs, rows: Sequence[int]) -> Pairs:
 
 
 def without_references(ids: Sequence[str], documents: Sequence[str]) -> Pairs:
-    """Return documents that have no references."""
+    """Return documents as pairs whose only reference is empty."""
     empty: list[list[str]] = [[""] for _ in documents]
     return Pairs(ids=list(ids), documents=list(documents), references=empty)
 
@@ -73,14 +74,14 @@ def make_page(
     with_text: bool = False,
     after_each: Callable[[], None] = lambda: None,
 ) -> Page:
-    """Return a page on documents.
+    """Generate the summaries of documents, and return the page that shows them.
 
     Args:
         pairs: the documents, with their references or an empty one.
-        runs: one or two.
-        with_heads_off: generate the summaries without each head, each layer and each site.
-        with_text: keep the whole texts, for a page that sends them back to its server.
-        after_each: called after each document, and for each set of heads, to show progress.
+        runs: one or two runs.
+        with_heads_off: also generate the summaries without each head, each layer and each site.
+        with_text: include the texts of the documents, which a served page sends to its server.
+        after_each: called after each document and each set of heads, to show progress.
     """
     documents = []
     for row in range(len(pairs)):
@@ -93,6 +94,7 @@ def make_page(
             document["text"] = pairs.documents[row]
         documents.append(document)
 
+    # A page has the documents once, and each run's view of them.
     maps: dict[str, str] = {}
     described = []
     for number, run in enumerate(runs):
@@ -104,8 +106,8 @@ def make_page(
     return Page(content={"documents": documents, "runs": described}, maps=maps)
 
 
-def steps_of(runs: Sequence[PageRun], documents: int, *, with_heads_off: bool = True) -> int:
-    """Return how often ``make_page`` calls ``after_each``."""
+def count_steps(runs: Sequence[PageRun], documents: int, *, with_heads_off: bool = True) -> int:
+    """Return the number of times that ``make_page`` calls ``after_each``."""
     steps = 0
     for run in runs:
         steps += documents
@@ -115,8 +117,8 @@ def steps_of(runs: Sequence[PageRun], documents: int, *, with_heads_off: bool = 
 
 
 def describe_run(run: PageRun) -> dict[str, Any]:
-    """Return what a page says of a run: its name, its heads, and what ``headcount heads`` has
-    found on them."""
+    """Return what a page shows of a run: its name, its model, its heads, and the results of
+    ``headcount heads``."""
     summarizer = run.summarizer
     model = summarizer.config.model
     blocks = []
@@ -146,8 +148,12 @@ def _describe_documents(
     with_heads_off: bool,
     after_each: Callable[[], None],
 ) -> list[dict[str, Any]]:
+    """Return what a page shows of each document for one run, and add the packed weights to
+    ``maps``."""
     if not len(pairs):
         return []
+
+    # The summaries with all heads.
     encoded = encode(run.summarizer, pairs)
     described = []
     hypotheses = generate_without(run.summarizer, encoded)
@@ -161,6 +167,7 @@ def _describe_documents(
     if not with_heads_off:
         return described
 
+    # Those without each set of heads, in the order of the sets in ``describe_run``.
     sets = head_sets(run.summarizer)
     without = summaries_without(run.summarizer, encoded, sets, after_each=after_each)
     for row, document in enumerate(described):
@@ -176,14 +183,14 @@ def _describe_documents(
 def describe_document(
     summarizer: Summarizer, encoded: EncodedPairs, row: int, hypothesis: Hypothesis, *, name: str
 ) -> tuple[dict[str, Any], str]:
-    """Return what a page says of a document and its summary, and the packed weights.
+    """Return what a page shows of a document and its summary, and the packed weights.
 
     Args:
-        summarizer: wrote the summary.
+        summarizer: the model that generated the summary.
         encoded: the documents.
-        row: of the document.
+        row: row of the document.
         hypothesis: its summary.
-        name: of the weights on the page.
+        name: name of the weights on the page.
     """
     explanation = explain(summarizer, encoded.batch([row]), hypothesis)
     packed, step = pack_small(explanation.maps)
@@ -214,14 +221,14 @@ def _describe_maps(explanation: Explanation) -> list[dict[str, Any]]:
                 "rows": rows,
                 "columns": columns,
                 "span": each.span,
-                "entropy": each.entropy,
+                "perplexity": each.perplexity,
             }
         )
     return described
 
 
 def encode(summarizer: Summarizer, pairs: Pairs) -> EncodedPairs:
-    """Return documents in a model's own tokens."""
+    """Return documents tokenized by the tokenizer of a model."""
     data = summarizer.config.data
     return EncodedPairs(
         pairs, summarizer.tokenizer, data.max_document_tokens, data.max_summary_tokens
@@ -229,7 +236,7 @@ def encode(summarizer: Summarizer, pairs: Pairs) -> EncodedPairs:
 
 
 def scores(summarizer: Summarizer, summary: str, references: Sequence[str]) -> list[float] | None:
-    """Return the F1 x 100 of SHOWN_TYPES; None without a reference."""
+    """Return the F1 x 100 of ``SHOWN_TYPES``, rounded; None without a reference."""
     if not references:
         return None
     values = summarizer.rouge.score(summary, references)
@@ -241,15 +248,18 @@ def _references(pairs: Pairs, row: int) -> list[str]:
 
 
 def read_findings(folder: Path | None) -> dict[str, dict[str, Any]]:
-    """Return importance and roles of each head, as the newest ``heads-N/heads.csv`` of a run has
-    them; nothing if there is none, or it cannot be read.
+    """Read importance and roles of each head from the newest ``heads-N/heads.csv`` of a run.
 
     Returns:
-        By the name of a head its ``importance`` and ``roles``.
+        By the name of a head its ``importance`` and ``roles``; empty if there is no such file, or
+        it cannot be read: a page without importance and roles is complete, too.
     """
     if folder is None:
         return {}
     tables = list(folder.glob(f"heads-*/{RunFile.HEADS}"))
+    if not tables:
+        return {}
+
     findings = {}
     try:
         newest = max(tables, key=lambda path: path.stat().st_mtime)
@@ -260,7 +270,9 @@ def read_findings(folder: Path | None) -> dict[str, dict[str, Any]]:
                     "importance": float(row["importance"]),
                     "roles": row["roles"].split(),
                 }
+        # A NaN is a ValueError here; in the page it would be no JSON.
         json.dumps(findings, allow_nan=False)
+    # A user can edit the table: columns may be missing (KeyError) or rows short (None for a text).
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
     return findings

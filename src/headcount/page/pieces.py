@@ -1,4 +1,4 @@
-"""The text of each token, such that the pieces joined are the text."""
+"""The text of each token, such that the joined texts are the whole text."""
 
 from collections.abc import Sequence
 
@@ -14,8 +14,8 @@ MAX_BYTES = 4  # of a character in UTF-8
 def pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
     """Return the printable text of each token within its sequence.
 
-    A character of several tokens belongs to the last one; the others have an empty text. Start and
-    end tokens are ``(start)`` and ``(end)``.
+    A character that several tokens encode is the text of the last one; the others have an empty
+    text. Start and end tokens are shown as ``(start)`` and ``(end)``.
     """
     names = _special_names(tokenizer)
     texts: list[str] = []
@@ -29,7 +29,7 @@ def pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
             pending = []
             continue
 
-        # The first bytes of a character wait for the others.
+        # A token may hold only the first bytes of a character; wait for the tokens with the rest.
         pending.append(token)
         text = tokenizer.decode([*before, *pending])
         is_last = index + 1 == len(ids) or ids[index + 1] in names
@@ -37,8 +37,8 @@ def pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
             texts.append("")
             continue
 
-        # Text depends on the token before it (some tokenizers write blanks between words), so each
-        # piece is decoded together with the last complete one.
+        # Decoding depends on the token before (some tokenizers put blanks between words), so each
+        # piece is decoded together with the last complete one, whose text is then cut off.
         texts.append(printable(text[len(tokenizer.decode(before)) :]))
         before = pending
         pending = []

@@ -1,7 +1,8 @@
-"""The page of a study: its figure, its tables, and what each setting wrote for some documents."""
+"""The content of a study's page: its figure, its tables, and summaries by each setting."""
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,20 +24,18 @@ from headcount.experiments.verdicts import COLORS, SYMBOLS, WORDS
 from headcount.page.examples import choose_examples
 from headcount.runs.folder import RunFile
 
-DOCUMENTS = 20  # whose summaries are shown
-MARGIN = 0.06  # of the range of the figure, above and below what is drawn
+DOCUMENTS = 20  # number of documents whose summaries are shown
+MARGIN = 0.06  # blank space above and below the marks of the figure, as a share of their range
 
 
 def describe_study(report: Report, folder: Path) -> dict[str, Any]:
     """Return what the page of a study shows, as JSON.
 
     Args:
-        report: on the study.
-        folder: that the page is written into; links to run folders are relative to it.
+        report: the report of the study.
+        folder: the folder of the page; links to run folders are relative to it.
     """
     study = report.study
-
-    # How much of the study is finished.
     counts = f"{len(study.results)} of {len(study.cells)} trainings"
     state = "half-finished, " if study.unfinished else ""
 
@@ -65,6 +64,7 @@ def describe_study(report: Report, folder: Path) -> dict[str, Any]:
 
 def _describe_metric(study: Study, metric: str) -> dict[str, Any]:
     """Return the range of the figure of a metric, and its baselines."""
+    # The figure shows the baselines, the interval of each setting, and a dot for each seed.
     means = {name: scores[metric].mean for name, scores in study.baselines.items()}
     drawn = list(means.values())
     for setting in study.settings:
@@ -72,11 +72,13 @@ def _describe_metric(study: Study, metric: str) -> dict[str, Any]:
         drawn += [estimate.low, estimate.high]
         means_of_seeds = [_mean(result, metric) for result in setting.results]
         drawn += [score for score in means_of_seeds if score is not None]
+
+    # If all are equal, the range would be empty.
     margin = MARGIN * (max(drawn) - min(drawn)) or 1.0
     low = min(drawn) - margin
     high = max(drawn) + margin
 
-    # The names of the baselines do not overlap.
+    # Names of baselines with close scores are moved apart, so that they do not overlap.
     in_order = sorted(means, key=lambda name: means[name])
     labels = separate([means[name] for name in in_order], (high - low) * TEXT_HEIGHT)
     baselines = []
@@ -92,6 +94,7 @@ def _describe_metric(study: Study, metric: str) -> dict[str, Any]:
 
 
 def _describe_axis(study: Study) -> dict[str, Any]:
+    """Return the horizontal axis: the settings' positions on it, by the line that joins them."""
     axis = choose_axis(list({cell.label: cell for cell in study.cells}.values()))
     finished = {setting.cell.label: number for number, setting in enumerate(study.settings)}
     series = []
@@ -110,7 +113,7 @@ def _describe_axis(study: Study) -> dict[str, Any]:
 
 
 def _describe_verdicts(study: Study) -> list[dict[str, str]]:
-    """Return the verdicts that occur."""
+    """Return the verdicts that occur in the study, for the legend."""
     occurring = set()
     for setting in study.settings:
         for comparison in setting.comparisons.values():
@@ -137,6 +140,7 @@ def _describe_setting(setting: SettingResult, folder: Path) -> dict[str, Any]:
 
 
 def _notes(setting: SettingResult) -> list[str]:
+    """Return what distinguishes a setting: its values, and how many of its seeds are finished."""
     notes = ["the reference"] if setting.cell.is_reference else []
     for key, value in setting.cell.choice.items():
         notes.append(f"{key.split('.')[-1]}={as_text(value)}")
@@ -189,15 +193,18 @@ def _describe_run(result: Result, folder: Path) -> dict[str, Any]:
 
 
 def _describe_documents(study: Study) -> list[dict[str, Any]]:
-    """Return what each setting wrote for a fixed random sample of the test documents."""
-    chosen: list[Result] = []
+    """Return each setting's summaries of a fixed random sample of the test documents."""
+    results: list[Result] = []
     for setting in study.settings:
-        chosen += setting.results
-    ids = [
-        name
-        for name in chosen[0].scored.rows
-        if all(name in result.scored.rows for result in chosen)
-    ]
+        results += setting.results
+    first = results[0].scored
+
+    # Only documents that every training has a summary of can be compared.
+    ids = []
+    for name in first.rows:
+        if all(name in result.scored.rows for result in results):
+            ids.append(name)
+
     documents = []
     for number in choose_examples(DOCUMENTS, len(ids)):
         name = ids[number]
@@ -205,7 +212,7 @@ def _describe_documents(study: Study) -> list[dict[str, Any]]:
         for setting in study.settings:
             summaries.append([_describe_summary(result, name) for result in setting.results])
         documents.append(
-            {"id": name, "references": chosen[0].scored.references[name], "summaries": summaries}
+            {"id": name, "references": first.references[name], "summaries": summaries}
         )
     return documents
 
@@ -215,21 +222,23 @@ def _describe_summary(result: Result, name: str) -> dict[str, Any]:
     scores = {}
     for metric in METRICS:
         score = float(values[EXAMPLE_METRICS.index(metric)])
-        scores[metric] = round(score, 2) if score == score else None
+        scores[metric] = None if math.isnan(score) else round(score, 2)
     return {"seed": result.cell.seed, "text": result.scored.summaries[name], "scores": scores}
 
 
 def _score_table(study: Study, block: ResultTable) -> dict[str, Any]:
+    # The texts of the fields are those of the report; here each gets the number it sorts by.
     rows = []
     for number, (setting, fields) in enumerate(zip(study.settings, block.settings, strict=True)):
         sort: list[float | None] = [number]
         sort += [setting.estimates[metric].mean for metric in METRICS]
         compared = [setting.comparisons.get(metric) for metric in METRICS]
         sort += [None if each is None else each.difference.mean for each in compared]
-        # Better in how many metrics, minus worse in how many.
+        # Verdicts sort by the number of metrics that are better minus the number that are worse.
         verdicts = [each.verdict for each in compared if each is not None]
         sort.append(verdicts.count("better") - verdicts.count("worse") if verdicts else None)
         rows.append(_row(number, fields, sort))
+
     for (_, *fields), (name, scores) in zip(block.baselines, study.baselines.items(), strict=True):
         rows.append(_baseline_row(name, fields, scores))
     return _table("Scores", block.columns, rows, texts=(0, len(block.columns) - 1))
@@ -253,7 +262,7 @@ def _cost_table(study: Study, block: ResultTable) -> dict[str, Any]:
 
 
 def _training_table(study: Study, folder: Path) -> dict[str, Any]:
-    """Return a row for each training behind the figure, with a link to its page."""
+    """Return a row for each training of the study, with a link to its attention page."""
     rows = []
     for number, setting in enumerate(study.settings):
         for result in setting.results:
@@ -286,9 +295,9 @@ def _row(
     """Return a row of a table.
 
     Args:
-        setting: its number; None for a baseline, which stays below the settings.
-        fields: the lines of each field.
-        sort: the number that each field sorts by.
+        setting: number of the setting; None for a baseline, which stays below the settings.
+        fields: the lines of text in each field.
+        sort: the number by which each field is sorted; None: below all numbers.
     """
     cells: list[dict[str, Any]] = []
     for lines, value in zip(fields, sort, strict=True):
@@ -297,12 +306,13 @@ def _row(
 
 
 def _mean(result: Result, metric: str) -> float | None:
+    """Return the model's mean score over test examples; None if the metric was not computed."""
     score = result.systems[MODEL].get(metric)
     return score.mean if score else None
 
 
 def _link(folder: Path, target: Path) -> str | None:
-    """Return the address of a file relative to a folder; None: there is no such file."""
+    """Return the URL of a file relative to a folder; None: there is no such file."""
     if not target.is_file():
         return None
     path = os.path.relpath(target.resolve(), folder.resolve())

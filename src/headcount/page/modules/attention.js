@@ -1,4 +1,4 @@
-// Puts the page together and keeps it up to date.
+// Entry point of the attention page: builds its parts and updates them.
 
 import { byId, element } from './dom.js';
 import { showHeadsOff } from './heads_off.js';
@@ -61,11 +61,13 @@ function startToolbar() {
   byId('previous').addEventListener('click', () => go(Number(choice.options[choice.selectedIndex - 1].value)));
   byId('next').addEventListener('click', () => go(Number(choice.options[choice.selectedIndex + 1].value)));
 
+
+  // Offer only the orders that the documents of this page can have.
   const order = byId('order');
   for (const option of [...order.options]) {
-    const isUseless = option.value === 'difference' ? content.runs.length < 2
+    const isConstant = option.value === 'difference' ? content.runs.length < 2
       : option.value === 'rouge' && !content.documents.some((each) => each.references.length);
-    if (isUseless || !ORDERS.includes(option.value)) option.remove();
+    if (isConstant || !ORDERS.includes(option.value)) option.remove();
     if (option.value === 'rouge' && content.runs.length > 1) option.textContent = 'difference of ROUGE-L';
   }
   order.addEventListener('change', () => {
@@ -89,11 +91,13 @@ function startRunChoice() {
   });
 }
 
+// Show the current document: panels first, then the sections of the active run.
 async function show() {
   const isEmpty = content.documents.length === 0;
   for (const name of ['toolbar', 'thumbnails', 'heads-off']) byId(name).hidden = isEmpty;
-  document.documentElement.dataset.ready = String(isEmpty);
+  document.documentElement.dataset.ready = String(isEmpty); // which tests and screenshots wait for
   if (isEmpty) return;
+
   showToolbar();
   panels = await Promise.all(content.runs.map((_, run) => makePanel(run, showRunIfChanged)));
   byId('panels').className = panels.length > 1 ? 'panels two' : 'panels';
@@ -102,7 +106,7 @@ async function show() {
   document.documentElement.dataset.ready = 'true';
 }
 
-// The sections below the panels, which are about one run.
+// Show the sections below the panels, which describe one run.
 async function showRun() {
   shownRun = state.active;
   [...byId('run-choice').children].forEach((button, run) => button.setAttribute('aria-pressed', run === shownRun));
@@ -134,6 +138,7 @@ function start() {
     readFragment();
     show();
   });
+  // Heat maps are drawn in the colours of the page.
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', showRun);
   show();
 }

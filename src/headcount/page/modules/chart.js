@@ -1,5 +1,5 @@
-// The figure of a study: the mean of each setting with its interval and seeds, against what is
-// varied. Each setting can be pointed at, focused and kept.
+// The figure of a study: the mean of each setting with its interval and seeds, against the value that
+// is varied. Each setting can be hovered, focused and selected.
 
 import { element, readingOrder, roving, svgElement } from './dom.js';
 
@@ -11,27 +11,33 @@ const LETTER = 6.6; // pixels, about the width of one
 
 // Return an <svg> of one metric.
 //
-// `metric` has the range and the baselines, `axis` positions and lines. `onPoint(setting)` is called
-// with the index of the setting that is pointed at or focused, with null when none is any more;
-// `onKeep(setting)` when it is clicked.
-export function drawChart({ study, metric, width, kept, onPoint, onKeep }) {
+// `metric` has the range and the baselines, `study.axis` the positions and lines. `onHover(setting)`
+// is called with the index of the setting under the pointer or the focus, and with null when there is
+// none any more; `onSelect(setting)` when one is clicked.
+export function drawChart({ study, metric, width, selected, onHover, onSelect }) {
   const { axis, settings } = study;
+
+  // Scales. The names of the baselines are to the right of the plot.
   const names = metric.baselines.map((baseline) => baseline.name.length);
   const right = Math.min(120, width / 4, 14 + LETTER * Math.max(0, ...names));
   const positions = axis.ticks.map(([position]) => position);
-  const [first, last] = [Math.min(...positions), Math.max(...positions)];
+  const first = Math.min(...positions);
+  const last = Math.max(...positions);
   const margin = 0.12 * (last - first) || 1;
   const x = scale(first - margin, last + margin, LEFT, width - right);
   const y = scale(metric.low, metric.high, HEIGHT - BOTTOM, TOP);
+
   const svg = svgElement('svg', {
     class: 'chart', width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, role: 'group',
     'aria-label': `${metric.title} of each setting`,
   });
 
+  // Later elements are drawn above earlier ones. The reference cell may be on several lines; only its
+  // first mark can be focused.
   drawGrid();
   drawBaselines();
   const spacing = Math.min(90, closest(positions.map(x)) / axis.series.length);
-  const isFirst = new Set(); // the reference cell may be on several lines; one of its marks is focused
+  const drawnSettings = new Set();
   const marks = [];
   axis.series.forEach((series, number) => drawSeries(series, number));
   roving(svg, marks, readingOrder(marks));
@@ -45,7 +51,8 @@ export function drawChart({ study, metric, width, kept, onPoint, onKeep }) {
         svgElement('text', { class: 'tick', x: LEFT - 8, y: height + 4, 'text-anchor': 'end' }, String(value)),
       );
     }
-    // Long texts below the axis are set at an angle.
+
+    // Long texts below the axis are rotated.
     const room = closest(positions.map(x));
     const isCrowded = axis.ticks.some(([, text]) => LETTER * text.length > room);
     for (const [position, text] of axis.ticks) {
@@ -55,6 +62,7 @@ export function drawChart({ study, metric, width, kept, onPoint, onKeep }) {
         'text-anchor': isCrowded ? 'end' : 'middle',
       }, isCrowded ? shortened(text) : text));
     }
+
     const middle = (LEFT + width - right) / 2;
     svg.append(svgElement('text', { class: 'tick', x: middle, y: HEIGHT - 6, 'text-anchor': 'middle' }, axis.title));
   }
@@ -74,6 +82,8 @@ export function drawChart({ study, metric, width, kept, onPoint, onKeep }) {
     const shift = spacing * (number - (axis.series.length - 1) / 2) / 2;
     const style = study.styles[number];
     const points = series.points.map(([setting, position]) => ({ setting, at: x(position) + shift }));
+
+    // Lines are shifted sideways, so that the intervals of several lines do not cover each other.
     if (axis.joined) {
       const path = points.map(({ setting, at }, index) => `${index ? 'L' : 'M'}${at} ${y(meanOf(setting))}`);
       const line = svgElement('path', { class: 'joined', d: path.join('') });
@@ -87,21 +97,23 @@ export function drawChart({ study, metric, width, kept, onPoint, onKeep }) {
     return settings[setting].estimates[metric.key].mean;
   }
 
-  // One setting: an area that reacts, its interval, its mean and its seeds.
+  // Return the mark of one setting: the area that reacts to the pointer, the interval, the mean, the
+  // seeds and the symbol of the verdict.
   function mark({ setting, at }, marker) {
     const about = settings[setting];
     const { mean, low, high } = about.estimates[metric.key];
     const comparison = about.comparisons[metric.key];
-    const isReachable = !isFirst.has(setting);
-    isFirst.add(setting);
+    const isReachable = !drawnSettings.has(setting);
+    drawnSettings.add(setting);
     const group = svgElement('g', {
       class: 'mark', 'data-setting': setting,
       role: isReachable ? 'button' : null,
-      'aria-pressed': isReachable ? String(setting === kept) : null,
+      'aria-pressed': isReachable ? String(setting === selected) : null,
       'aria-hidden': isReachable ? null : 'true',
       'aria-label': isReachable ? spoken(about, metric) : null,
     });
     if (comparison) group.style.setProperty('--verdict', comparison.color);
+
     group.append(
       svgElement('rect', {
         class: 'area', x: at - spacing / 2, y: 4, width: spacing, height: HEIGHT - BOTTOM - 4, rx: 6,
@@ -118,22 +130,23 @@ export function drawChart({ study, metric, width, kept, onPoint, onKeep }) {
     if (comparison) {
       group.append(svgElement('text', { class: 'symbol', x: at, y: 20, 'text-anchor': 'middle' }, comparison.symbol));
     }
-    group.addEventListener('pointerenter', () => onPoint(setting));
-    group.addEventListener('pointerleave', () => onPoint(null));
-    group.addEventListener('focus', () => onPoint(setting));
-    group.addEventListener('blur', () => onPoint(null));
-    group.addEventListener('click', () => onKeep(setting));
+
+    group.addEventListener('pointerenter', () => onHover(setting));
+    group.addEventListener('pointerleave', () => onHover(null));
+    group.addEventListener('focus', () => onHover(setting));
+    group.addEventListener('blur', () => onHover(null));
+    group.addEventListener('click', () => onSelect(setting));
     group.addEventListener('keydown', (event) => {
       if (event.key !== 'Enter' && event.key !== ' ') return;
       event.preventDefault();
-      onKeep(setting);
+      onSelect(setting);
     });
     if (isReachable) marks.push(group);
     return group;
   }
 }
 
-// The name of a setting and what was found, in words.
+// Return the name of a setting and its result as a sentence for screen readers.
 function spoken(about, metric) {
   const { mean, low, high } = about.estimates[metric.key];
   const comparison = about.comparisons[metric.key];
@@ -141,7 +154,7 @@ function spoken(about, metric) {
   return `${about.name}: ${metric.title} ${mean.toFixed(2)}, from ${low.toFixed(2)} to ${high.toFixed(2)}${verdict}`;
 }
 
-// A list of what the marks of the figure mean.
+// Return the legend of the figure as a list.
 export function chartLegend(study) {
   const items = [];
   if (study.axis.series.length > 1) {
@@ -165,7 +178,7 @@ function scale(from, to, start, end) {
   return (value) => start + (end - start) * (value - from) / (to - from || 1);
 }
 
-// Return the smallest distance between neighbours.
+// Return the smallest distance between neighbouring values, at most 90 pixels.
 function closest(values) {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted.slice(1).reduce((least, value, index) => Math.min(least, value - sorted[index]), 90);
@@ -183,6 +196,8 @@ function niceTicks(low, high) {
   return ticks;
 }
 
+// Return the path of a marker by its name in matplotlib, so that the page and the figure for papers
+// have the same marks.
 function shape(marker, x, y) {
   if (marker === 's') return `M${x - 4} ${y - 4}h8v8h-8z`;
   if (marker === 'D') return `M${x} ${y - 5.5}l5.5 5.5l-5.5 5.5l-5.5 -5.5z`;

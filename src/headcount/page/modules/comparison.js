@@ -1,4 +1,4 @@
-// The page of a comparison: the first run with each of the others.
+// Entry point of a comparison's page: the first run against each of the others.
 
 import { byId, element, readContent, svgElement } from './dom.js';
 import { sortableTable } from './table.js';
@@ -45,6 +45,7 @@ function differences(contrast) {
       intervalPicture(test, reach),
       element('span', { class: 'muted' }, `${signed(test.low, 2)} to ${signed(test.high, 2)}, p = ${test.p}`)));
   }
+
   const [mean, low, high] = contrast.improvement;
   const count = (number) => number.toLocaleString('en');
   const correlation = contrast.correlation === null ? 'none' : contrast.correlation.toFixed(2);
@@ -62,7 +63,7 @@ function differences(contrast) {
   ];
 }
 
-// An interval on a line whose middle is no difference.
+// Return an interval as a picture; a difference of zero is in its middle.
 function intervalPicture({ mean, low, high }, reach) {
   const x = (value) => 100 + 96 * value / reach;
   return svgElement('svg', { class: 'range', viewBox: '0 0 200 16', 'aria-hidden': 'true' },
@@ -98,7 +99,7 @@ function written(name, score, words) {
 function startComparison() {
   document.title = `${comparison.first} compared · headcount`;
   const examples = comparison.examples.toLocaleString('en');
-  byId('subtitle').textContent = `${examples} examples, scored alike: ${comparison.signature}`;
+  byId('subtitle').textContent = `${examples} examples, scored with ${comparison.signature}`;
   startRuns();
   showContrast();
   addEventListener('hashchange', showContrast);

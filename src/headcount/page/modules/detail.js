@@ -1,27 +1,27 @@
-// What is known of the tokens that are pointed at or kept, in words and numbers.
+// The description of the hovered or selected tokens, in words and numbers.
 
 import { element } from './dom.js';
 import { largest } from './maps.js';
 import { percent, quoted, visible } from './words.js';
 
-const MOST = 6; // tokens that are listed by name
-const LEAST = 0.001; // attention of one that is listed
+const MAX_LISTED = 6; // tokens that are listed by name
+const MIN_ATTENTION = 0.001; // of a listed token
 
 export function hint() {
   return element('p', { class: 'muted' },
-    'Point at a word of the summary to see where the model looked; click to keep it and add others. '
-    + 'Click a word of the document to see where it was used.');
+    'Point at a word of the summary to see what the model attended to; click to select it, and other words to add '
+    + 'their attention. Click a word of the document to see which words of the summary attended to it.');
 }
 
-// Describe written tokens, whose attention to the document adds up to `sum`.
+// Describe tokens of the summary, whose attention to the document adds up to `sum`.
 export function describeWritten(about, rows, sum) {
   const parts = rows.length === 1 ? describeChoice(about.written[rows[0]]) : [describeSeveral(about, rows)];
-  const best = largest(sum, MOST).filter((index) => sum[index] > LEAST);
+  const best = largest(sum, MAX_LISTED).filter((index) => sum[index] > MIN_ATTENTION);
   const values = best.map((index) => [visible(about.tokens[index]), sum[index] / rows.length]);
   return [...parts, bars('Attended to', values)];
 }
 
-// How a written token was chosen.
+// Describe how a token of the summary was chosen.
 function describeChoice(token) {
   const shares = [element('span', {}, 'probability ', element('b', {}, percent(token.probability)))];
   if (token.copied !== null) {
@@ -38,9 +38,9 @@ function describeSeveral(about, rows) {
   return element('p', { class: 'facts' }, element('strong', {}, `${rows.length} tokens added up`), texts);
 }
 
-// Describe a document token, to which each written token attended by `used`.
+// Describe a token of the document; `used` is the attention of each token of the summary to it.
 export function describeSource(about, column, used) {
-  const best = largest(used, MOST).filter((index) => used[index] > LEAST);
+  const best = largest(used, MAX_LISTED).filter((index) => used[index] > MIN_ATTENTION);
   const values = best.map((index) => [visible(about.written[index].text), used[index]]);
   return [
     element('p', { class: 'facts' }, element('strong', {}, quoted(about.tokens[column])), 'in the document'),

@@ -1,4 +1,5 @@
-// Elements. Text becomes text nodes and attributes are set by name: nothing is ever parsed as HTML.
+// Elements of the page. Text becomes text nodes and attributes are set by name, so that no text is ever
+// parsed as HTML.
 
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -23,12 +24,12 @@ export function byId(id) {
   return document.getElementById(id);
 }
 
-// Return what the file shows.
+// Return the content of the page, which is JSON in the file.
 export function readContent() {
   return JSON.parse(byId('data').textContent);
 }
 
-// Move the focus among elements by arrow keys, one of which the Tab key reaches.
+// Move the focus among elements by arrow keys (a roving tabindex): Tab reaches one of them only.
 // `neighbour(index, key)` returns the next index, or null for a key that does not move.
 export function roving(container, items, neighbour) {
   items.forEach((item, index) => { item.tabIndex = index === 0 ? 0 : -1; });
@@ -46,7 +47,8 @@ export function roving(container, items, neighbour) {
   });
 }
 
-// The step that a key makes through a list in reading order; up and down change the line on screen.
+// Return a `neighbour` for elements in reading order; up and down go to the nearest element of the
+// previous or next line on screen.
 export function readingOrder(items) {
   return (index, key) => {
     if (key === 'ArrowRight') return Math.min(index + 1, items.length - 1);
@@ -59,6 +61,7 @@ export function readingOrder(items) {
   };
 }
 
+// Return the element of the next line that is nearest to this one; `direction` is 1 or -1.
 function onNextLine(items, index, direction) {
   const from = items[index].getBoundingClientRect();
   let line = null;

@@ -1,4 +1,4 @@
-// One head's attention, large.
+// The large heat map of one head.
 
 import { element } from './dom.js';
 import { drawHeatmap } from './heatmap.js';
@@ -6,14 +6,14 @@ import { largest, weightAt } from './maps.js';
 import { percent, quoted, visible } from './words.js';
 
 const LARGE = 512; // pixels of a side
-const MOST_ROWS = 5; // that are listed by name
+const LISTED_ROWS = 5; // rows whose strongest weight is listed
 export const TITLES = {
   encoder: 'Document to document',
   decoder: 'Summary to summary',
   cross: 'Summary to document',
 };
 
-// One head, large: the weight under the pointer, and in words what stands out.
+// Return a figure of one head: the heat map, the weight under the pointer, and the strongest weights.
 export function enlargedMap(map, head, about) {
   const title = `${TITLES[map.site]}, layer ${map.layer + 1}, head ${head + 1}`;
   const canvas = element('canvas', { class: 'attention', role: 'img', 'aria-label': title });
@@ -21,8 +21,10 @@ export function enlargedMap(map, head, about) {
   const scale = element('div', { class: 'scale', 'aria-hidden': 'true' },
     '0', element('span', { class: 'ramp map' }), percent(most));
   canvas.style.setProperty('--ratio', `${map.columns} / ${map.rows}`);
+
+  // Rows of cross-attention are named after the token that is generated, rows of attention within the
+  // summary after the decoder's input, which is one token earlier.
   const written = ['(start)', ...about.written.map((token) => token.text)];
-  // A row of the attention within the summary is the token that was read, one before what it wrote.
   const rowNames = { encoder: about.tokens, decoder: written, cross: written.slice(1) }[map.site];
   const columnNames = map.site === 'decoder' ? written : about.tokens;
   const name = (names, cell) => (map.span === 1
@@ -51,7 +53,7 @@ export function enlargedMap(map, head, about) {
   return element('figure', {}, ...parts);
 }
 
-// Return a list of the rows with the largest weights, each with its largest.
+// Return a list of the rows with the largest weights, each with the column of that weight.
 function strongest(map, head, rowName, columnName) {
   const found = [];
   for (let row = 0; row < map.rows; row += 1) {
@@ -61,7 +63,7 @@ function strongest(map, head, rowName, columnName) {
   }
   found.sort((a, b) => b.weight - a.weight);
   const list = element('ol', { class: 'strongest' });
-  for (const { row, column, weight } of found.slice(0, MOST_ROWS)) {
+  for (const { row, column, weight } of found.slice(0, LISTED_ROWS)) {
     const text = `${quoted(rowName(row))} to ${quoted(columnName(column))} ${percent(weight)}`;
     list.append(element('li', {}, text));
   }

@@ -1,4 +1,4 @@
-// Heads off: what the model writes without some of its heads.
+// The section of the summaries that the model generates without some of its heads.
 
 import { element, readingOrder, roving } from './dom.js';
 import { summarizeWithout } from './live.js';
@@ -16,11 +16,11 @@ export function showHeadsOff(section) {
   const heading = element('h2', { id: 'heads-off-title' }, 'Heads off');
   if (!content.live && about.off === undefined) {
     section.replaceChildren(heading, element('p', { class: 'muted' },
-      'This page was made without them; “headcount page” writes the summary without each head.'));
+      'This page was made without them; “headcount page” generates the summary without each head.'));
     return;
   }
 
-  // What all of the section's functions share; each button is { node, heads }.
+  // The state that the functions below share; each button is { node, heads }.
   const view = {
     run, about, choice: state.runs[run], buttons: [], result: element('div', { class: 'result', role: 'status' }),
   };
@@ -34,11 +34,11 @@ export function showHeadsOff(section) {
 }
 
 function explanation(about) {
-  if (content.live) return 'Switch any heads off and the model writes the summary again.';
+  if (content.live) return 'Switch any heads off, and the model generates the summary again.';
   const numbers = about.rouge === null
-    ? 'Numbers count changed words.'
+    ? 'Numbers are counts of changed words.'
     : 'Numbers are the change of ROUGE-L on this document.';
-  return `What the model writes without one head, a layer, or all heads of a kind. ${numbers}`;
+  return `The summary without one head, a layer, or all heads of a kind. ${numbers}`;
 }
 
 // Return the switches: for each kind of attention all heads, layers, and single heads.
@@ -74,7 +74,7 @@ function switchesOf(view, site, blocks) {
   return rows;
 }
 
-// A switch for some heads. `before` is what only a screen reader says before its text.
+// Return a switch for some heads. Only screen readers read `before`, in front of its text.
 function switchFor(view, heads, text, before, kind) {
   const node = element('button', { type: 'button', class: `switch ${kind}`, 'aria-pressed': 'false' },
     element('span', {}, spoken(before), text, spoken(' off ')));
@@ -93,7 +93,8 @@ function showEffect(node, about, [summary, rouge]) {
   node.append(element('span', { class: 'effect' }, effect));
 }
 
-// Return the heads that are off after a click. In a file one set is off at a time; live any heads.
+// Return the heads that are off after a click. A file has the summaries of one set at a time, a server
+// generates those of any combination.
 function nextChoice({ run, choice }, heads) {
   const areOff = heads.every((name) => choice.off.includes(name));
   if (!content.live) return areOff && choice.off.length === heads.length ? [] : heads;
@@ -106,7 +107,7 @@ function choose(view, heads) {
   refresh(view);
 }
 
-// Show which heads are off, and what the model writes without them.
+// Show which heads are off, and the summary without them.
 async function refresh(view) {
   const { off } = view.choice;
   for (const { node, heads } of view.buttons) {
@@ -117,26 +118,26 @@ async function refresh(view) {
     view.result.replaceChildren();
     return;
   }
+
   const found = precomputed(view, off);
   if (found !== null) showResult(view, found);
-  else if (content.live) await askFor(view, off);
-  else {
-    say(view, 'muted', 'This combination is not in the file; “headcount serve” generates any.');
-  }
+  else if (content.live) await requestResult(view, off);
+  else showMessage(view, 'muted', 'This combination is not in the file; “headcount serve” generates any.');
 }
 
-// Let the server generate the summary. An answer to an earlier choice is not shown.
-async function askFor(view, off) {
-  say(view, 'muted', 'The model is writing …');
+// Let the server generate the summary. The heads may have changed by the time it answers, and then its
+// answer is not shown.
+async function requestResult(view, off) {
+  showMessage(view, 'muted', 'Generating the summary …');
   try {
     const found = await summarizeWithout(view.run, off);
     if (off === view.choice.off) showResult(view, found);
   } catch (error) {
-    if (off === view.choice.off) say(view, 'error', error.message);
+    if (off === view.choice.off) showMessage(view, 'error', error.message);
   }
 }
 
-function say(view, kind, text) {
+function showMessage(view, kind, text) {
   view.result.replaceChildren(element('p', { class: kind }, text));
 }
 

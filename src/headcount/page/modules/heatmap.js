@@ -1,15 +1,16 @@
-// Attention as a picture: rows attend to columns, a stronger colour is more.
+// Heat maps of attention: rows attend to columns, and a stronger colour is a larger weight.
 
 import { levelAt } from './maps.js';
 
-// Draw a head's attention and return the weight of the strongest colour: 1, so that pictures can be
-// compared, or with `isRelative` the largest weight of this one. Where there are more weights than
-// pixels the largest one shows.
+// Draw a head's attention and return the weight of the strongest colour: 1, so that heat maps can be
+// compared, or with `isRelative` the largest weight of this one. A pixel of several weights shows the
+// largest.
 export function drawHeatmap(canvas, map, head, side, { isRelative = false } = {}) {
   const width = Math.min(side, map.columns);
   const height = Math.min(side, map.rows);
   canvas.width = width;
   canvas.height = height;
+
   const levels = new Uint8Array(width * height);
   for (let row = 0; row < map.rows; row += 1) {
     const y = Math.floor(row * height / map.rows);
@@ -23,6 +24,8 @@ export function drawHeatmap(canvas, map, head, side, { isRelative = false } = {}
   const style = getComputedStyle(document.documentElement);
   const from = channels(style.getPropertyValue('--map-low'));
   const to = channels(style.getPropertyValue('--map-high'));
+
+  // Interpolate between the two colours of the page.
   const pixels = new ImageData(width, height);
   levels.forEach((level, cell) => {
     for (let channel = 0; channel < 3; channel += 1) {

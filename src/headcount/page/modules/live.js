@@ -1,14 +1,15 @@
-// The served page: texts are sent to the server that it came from, and to nobody else.
+// The served page: sends texts to the server that the page comes from, and to no other.
 
 import { byId, element } from './dom.js';
 import { addMaps } from './maps.js';
 import { chooseDocument, content, state, writeFragment } from './state.js';
 import { excerpt, wordsOf } from './words.js';
 
-// The token that `headcount serve --host` asks for, from the address that it printed.
+// The token that `headcount serve --host` requires; it is part of the address that the user opened.
 const TOKEN = new URLSearchParams(location.search).get('token') ?? '';
 
-async function ask(path, body, signal) {
+// Send a JSON object to the server and return its answer. An Error has a message for the user.
+async function post(path, body, signal) {
   let answer;
   try {
     answer = await fetch(path, {
@@ -21,6 +22,7 @@ async function ask(path, body, signal) {
     if (error.name === 'AbortError') throw error;
     throw new Error('The server does not answer. Is “headcount serve” still running?');
   }
+
   const result = await answer.json().catch(() => ({ error: `The server answered ${answer.status}.` }));
   if (!answer.ok) throw new Error(result.error);
   return result;
@@ -34,17 +36,17 @@ function settings() {
   };
 }
 
-let earlier = new AbortController();
+let pending = new AbortController(); // of the latest request
 
-// Return [summary, ROUGE] of the current document without some heads. An earlier question that is
-// not answered yet is taken back.
+// Return [summary, ROUGE] of the current document without some heads. An earlier request that is not
+// answered yet is aborted.
 export async function summarizeWithout(run, heads) {
   const about = content.documents[state.document];
-  const asked = about.settings === undefined ? {} : { settings: about.settings };
-  earlier.abort();
-  earlier = new AbortController();
-  const body = { text: about.text, references: about.references, run, heads, ...asked };
-  return ask('heads-off', body, earlier.signal);
+  const settingsOfText = about.settings === undefined ? {} : { settings: about.settings };
+  pending.abort();
+  pending = new AbortController();
+  const body = { text: about.text, references: about.references, run, heads, ...settingsOfText };
+  return post('heads-off', body, pending.signal);
 }
 
 // Show the text box; `onNew` is called when a text has been summarized.
@@ -62,7 +64,7 @@ export function startLive(onNew) {
       return;
     }
     submit.disabled = true;
-    status.textContent = 'The model is writing …';
+    status.textContent = 'Generating the summary …';
     const began = performance.now();
     try {
       await addText(text);
@@ -76,7 +78,7 @@ export function startLive(onNew) {
   });
 }
 
-// Begin with the settings of the first run; its strategy may be one that the list lacks.
+// Fill in the settings of the first run; the list may lack its strategy.
 function fillSettings(run) {
   const strategy = byId('live-strategy');
   if (![...strategy.options].some((option) => option.value === run.strategy)) {
@@ -92,7 +94,7 @@ function fillSettings(run) {
 async function addText(text) {
   const chosen = settings();
   const number = content.documents.length;
-  const { runs } = await ask('summarize', { text, settings: chosen });
+  const { runs } = await post('summarize', { text, settings: chosen });
   content.documents.push({
     id: `pasted: ${excerpt(text, 40)}`, references: [], text, settings: chosen,
     words: wordsOf(text).length,

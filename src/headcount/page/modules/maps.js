@@ -1,11 +1,11 @@
-// Attention weights: one byte each, see maps.py. Unpacked when a document is first looked at.
+// Attention weights, one byte each (see maps.py), unpacked when their document is first shown.
 
 import { byId } from './dom.js';
 import { documentOf } from './state.js';
 
 const WEIGHTS = Float32Array.from({ length: 256 }, (_, level) => (level / 255) ** 2);
 const unpacked = new Map(); // by the name of the maps
-const packed = new Map(); // of documents that came later, from the server
+const packed = new Map(); // by name; only those that the server sent, the others are in the file
 
 export function addMaps(name, text) {
   packed.set(name, text);
@@ -41,7 +41,7 @@ export function levelAt(map, head, row, column) {
   return map.bytes[(head * map.rows + row) * map.columns + column];
 }
 
-// Return the attention of written to document tokens, [rows x columns], as the mean over heads.
+// Return the attention of summary tokens to document tokens, [rows x columns], as the mean over heads.
 // `layer` and `head` are null for all.
 export function toDocument(maps, layer, head) {
   const chosen = maps.filter((map) => map.site === 'cross' && (layer === null || map.layer === layer));
@@ -60,7 +60,7 @@ export function toDocument(maps, layer, head) {
   return { rows, columns, mean };
 }
 
-// Return what some written tokens attended to, added up.
+// Return the sum of the attention of some summary tokens, [columns].
 export function addRows({ columns, mean }, rows) {
   const sum = new Float32Array(columns);
   for (const row of rows) {
@@ -69,7 +69,7 @@ export function addRows({ columns, mean }, rows) {
   return sum;
 }
 
-// Return how much each written token attended to a document token.
+// Return the attention of each summary token to a document token, [rows].
 export function columnOf({ rows, columns, mean }, column) {
   return Float32Array.from({ length: rows }, (_, row) => mean[row * columns + column]);
 }

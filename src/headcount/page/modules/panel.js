@@ -1,4 +1,4 @@
-// One run and one document: the summary, the document, and what is known of the chosen tokens.
+// The panel of one run: summary and document token by token, and the details of the selected tokens.
 
 import { describeSource, describeWritten, hint } from './detail.js';
 import { element } from './dom.js';
@@ -9,39 +9,41 @@ import { marked, percent } from './words.js';
 
 const ROUGE = ['ROUGE-1', 'ROUGE-2', 'ROUGE-L'];
 
-// Return the panel of a run. `onChange` is called when its choice has changed.
+// Return the panel of a run on the current document. `onChange` is called after a new choice in it.
 export async function makePanel(run, onChange) {
   const about = documentOf(run);
   const choice = state.runs[run];
   const maps = await loadMaps(run);
   let attention = toDocument(maps, choice.layer, choice.head);
-  let pointed = null; // { written: index } or { source: index }
-  let frame = null;
+  let hovered = null; // { written: index } or { source: index }
+  let frame = null; // of a repaint that is requested
 
   const written = tokenList(about.written.map((token) => token.text), {
     label: `Summary by ${content.runs[run].name}, token by token`,
     several: true,
-    onPoint: (index) => point(index === null ? null : { written: index }),
-    onKeep: (index) => {
+    onHover: (index) => hover(index === null ? null : { written: index }),
+    onSelect: (index) => {
       choice.source = null;
       choice.tokens = choice.tokens.includes(index)
         ? choice.tokens.filter((token) => token !== index)
         : [...choice.tokens, index].sort((a, b) => a - b);
       changed();
     },
-    onRelease: release,
+    onClear: clear,
   });
   const source = tokenList(about.tokens, {
     label: `Document as ${content.runs[run].name} reads it, token by token`,
     several: false,
-    onPoint: (index) => point(index === null ? null : { source: index }),
-    onKeep: (index) => {
+    onHover: (index) => hover(index === null ? null : { source: index }),
+    onSelect: (index) => {
       choice.tokens = [];
       choice.source = choice.source === index ? null : index;
       changed();
     },
-    onRelease: release,
+    onClear: clear,
   });
+
+  // A bar below each token shows the share of copying.
   about.written.forEach((token, index) => {
     if (token.copied !== null) {
       written.items[index].classList.add('measured');
@@ -54,12 +56,13 @@ export async function makePanel(run, onChange) {
   const node = element('article', { class: 'panel', 'aria-label': content.runs[run].name },
     summaryCard(), documentCard());
 
-  function point(next) {
-    pointed = next;
+  // Repaint once per frame: the pointer may cross many tokens.
+  function hover(next) {
+    hovered = next;
     if (frame === null) frame = requestAnimationFrame(paint);
   }
 
-  function release() {
+  function clear() {
     choice.tokens = [];
     choice.source = null;
     changed();
@@ -72,14 +75,17 @@ export async function makePanel(run, onChange) {
     onChange();
   }
 
-  // What is pointed at counts; else what is kept. Pointing at a token adds it to those kept.
+  // Show the attention of the hovered token, or else of the selected ones. A hovered token of the
+  // summary is added to the selected ones.
   function paint() {
     frame = null;
-    const column = pointed?.source ?? (pointed ? null : choice.source);
+    const column = hovered?.source ?? (hovered ? null : choice.source);
     let rows = column === null ? choice.tokens : [];
-    if (pointed?.written !== undefined && !rows.includes(pointed.written)) {
-      rows = [...rows, pointed.written];
+    if (hovered?.written !== undefined && !rows.includes(hovered.written)) {
+      rows = [...rows, hovered.written];
     }
+
+    // Colour the document by what the summary attends to, or the summary by what attends to the token.
     const used = column === null ? null : columnOf(attention, column);
     const sum = rows.length ? addRows(attention, rows) : null;
     const most = Math.max(source.paint(sum), written.paint(used));
@@ -87,6 +93,7 @@ export async function makePanel(run, onChange) {
     source.select(column === null ? [] : [column]);
     scale.hidden = most === 0;
     scale.replaceChildren('0', element('span', { class: 'ramp' }), percent(most));
+
     if (used !== null) detail.replaceChildren(...describeSource(about, column, used));
     else if (sum !== null) detail.replaceChildren(...describeWritten(about, rows, sum));
     else detail.replaceChildren(hint());
@@ -102,7 +109,7 @@ export async function makePanel(run, onChange) {
         element('i', { class: 'key copied' }), 'copied from the document ',
         element('i', { class: 'key generated' }), 'generated'));
     }
-    if (!about.finished) parts.push(element('p', { class: 'muted' }, 'It stopped at its maximum length.'));
+    if (!about.finished) parts.push(element('p', { class: 'muted' }, 'It was cut off at its maximum length.'));
     if (about.rouge !== null) parts.push(scores(about.rouge));
     for (const reference of content.documents[state.document].references) {
       parts.push(element('p', { class: 'reference', dir: 'auto' }, element('b', {}, 'Reference '), reference));
@@ -116,7 +123,7 @@ export async function makePanel(run, onChange) {
   }
 
   function documentCard() {
-    const cut = about.isCut ? ', cut at the length that the model reads' : '';
+    const cut = about.isCut ? ', cut at the maximum length of the model' : '';
     const rounding = about.step > 1 ? `, attention rounded to (k/${255 / about.step})²` : '';
     return element('section', { class: 'card document', 'aria-label': `Document as ${content.runs[run].name} reads it` },
       element('div', { class: 'row' }, element('h2', {}, 'Document'), viewChoice(), scale),
@@ -124,6 +131,7 @@ export async function makePanel(run, onChange) {
       source.node);
   }
 
+  // Return the choice of the layer and the head whose attention is shown.
   function viewChoice() {
     const select = element('select', { class: 'view' }, element('option', { value: '' }, 'all layers, mean of heads'));
     for (const map of maps.filter((each) => each.site === 'cross')) {
@@ -150,12 +158,13 @@ export async function makePanel(run, onChange) {
   paint();
   return {
     node,
+    // Show the layer and the head that another section has chosen.
     update: () => {
       attention = toDocument(maps, choice.layer, choice.head);
       node.querySelector('.view').value = [choice.layer, choice.head].filter((part) => part !== null).join('.');
       paint();
     },
-    // What a picture of this panel needs.
+    // Return what `drawPicture` draws of this panel.
     picture: () => {
       const rows = choice.source === null ? choice.tokens : [];
       return {

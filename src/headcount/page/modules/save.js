@@ -1,4 +1,4 @@
-// The current view as a picture, SVG or PNG, drawn from what the panels show.
+// The current view as an SVG or PNG file.
 
 import { svgElement } from './dom.js';
 import { excerpt, percent, visible } from './words.js';
@@ -10,9 +10,9 @@ const FONT = '15px sans-serif';
 const INK = '#1c2024';
 const MUTED = '#5b6470';
 const HOT = [90, 162, 245]; // as --hot in light colours: a file has no dark mode
-const SCALE = 2; // pixels of a PNG to a unit
+const SCALE = 2; // pixels of a PNG per unit of the SVG
 
-// Return an <svg> of the panels' pictures, one under the other.
+// Return an <svg> of the panels, one under the other. A canvas measures the widths of texts.
 export function drawPicture(pictures, title) {
   const measure = document.createElement('canvas').getContext('2d');
   measure.font = FONT;
@@ -46,19 +46,21 @@ export function drawPicture(pictures, title) {
   return svg;
 }
 
-// Set tokens as lines of text, coloured by their values; return where the next line begins.
+// Draw tokens as lines of text, coloured by their values, and return the y of the line after them.
 function flow(svg, measure, tokens, values, chosen, top) {
   const most = values === null ? 0 : values.reduce((a, b) => Math.max(a, b), 0);
   const blank = measure.measureText(' ').width;
   let x = MARGIN;
   let y = top;
   tokens.forEach((token, index) => {
-    // Line breaks are those of the text; several at once are one.
+    // Break lines where the text does; several breaks count as one.
     if (/^\s*\n/u.test(token) && x > MARGIN) {
       x = MARGIN;
       y += LINE;
     }
     if (token.includes('\n') && token.trim() === '') return;
+
+    // Break a line that would be too wide.
     const shown = visible(token);
     const width = measure.measureText(shown).width;
     if (/^\s/u.test(token) && x > MARGIN) x += blank;
@@ -66,6 +68,8 @@ function flow(svg, measure, tokens, values, chosen, top) {
       x = MARGIN;
       y += LINE;
     }
+
+    // The background shows the value, a frame the selected tokens.
     const box = (colours) => svgElement('rect',
       { x: x - 1, y: y - 16, width: width + 2, height: 21, rx: 3, ...colours });
     const share = most > 0 ? values[index] / most : 0;

@@ -1,4 +1,4 @@
-// What the page holds, and what is chosen on it. The choice is in the fragment of the URL.
+// The content of the page and the user's choices, which are stored in the fragment of the URL.
 
 import { readContent } from './dom.js';
 import { parseIndex } from './words.js';
@@ -19,10 +19,10 @@ function initial() {
     runs: content.runs.map(() => ({
       layer: null, // of the attention to the document; null: the mean over all
       head: null,
-      tokens: [], // written tokens that are kept
-      source: null, // document token that is kept
+      tokens: [], // selected tokens of the summary
+      source: null, // selected token of the document
       off: [], // heads that are off
-      enlarged: null, // a head's map, as SITE.LAYER.HEAD
+      enlarged: null, // the head with the large map, as SITE.LAYER.HEAD
     })),
   };
 }
@@ -31,6 +31,7 @@ export function documentOf(run) {
   return content.runs[run].documents[state.document];
 }
 
+// Go to a document. Selected tokens were those of the previous one.
 export function chooseDocument(index) {
   state.document = index;
   for (const choice of state.runs) {
@@ -57,7 +58,7 @@ export function writeFragment() {
   history.replaceState(null, '', `#${values}`);
 }
 
-// Read the fragment; whatever does not fit the page is left at its default.
+// Read the fragment. A value that is not legal on this page is replaced by its default.
 export function readFragment() {
   const values = new URLSearchParams(location.hash.slice(1));
   Object.assign(state, initial());
@@ -67,6 +68,7 @@ export function readFragment() {
   if (SORTS.includes(values.get('sort'))) state.sort = values.get('sort');
   if (!content.documents.length) return;
 
+  // Numbers in the fragment begin with 1.
   state.runs.forEach((choice, run) => {
     const get = (name) => values.get(`${name}${run + 1}`);
     const about = documentOf(run);
@@ -83,6 +85,7 @@ export function readFragment() {
   });
 }
 
+// Return the names of a run's heads, such as cross.0.3.
 export function headNames(run) {
   const names = [];
   for (const block of content.runs[run].blocks) {
@@ -91,6 +94,8 @@ export function headNames(run) {
   return names;
 }
 
+// Return the names of the heads that have maps. They differ from `headNames` in a decoder-only model,
+// whose attention is shown in three parts.
 function mapNames(run) {
   const names = [];
   for (const map of documentOf(run).maps) {

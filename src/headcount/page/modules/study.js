@@ -1,4 +1,4 @@
-// The page of a study: its figure, its tables, and what each setting wrote.
+// Entry point of a study's page: its figure, its tables, and each setting's summaries.
 
 import { chartLegend, drawChart } from './chart.js';
 import { byId, element, readContent } from './dom.js';
@@ -9,14 +9,14 @@ import { parseIndex, prose, signed } from './words.js';
 const study = readContent();
 const reference = study.settings.findIndex((setting) => setting.isReference);
 const state = initialState();
-let pointed = null; // setting
+let hovered = null; // index of the setting under the pointer or the focus
 
 function initialState() {
   return {
     metric: study.metrics.at(-1).key,
-    setting: Math.max(0, reference), // that is kept
+    setting: Math.max(0, reference), // the selected one
     document: 0,
-    seed: 0, // its index
+    seed: 0, // index into study.seeds
     order: 'given', // of the documents
   };
 }
@@ -31,7 +31,7 @@ function writeStudyFragment() {
   history.replaceState(null, '', `#${values}`);
 }
 
-// Read the fragment; whatever does not fit the page is left at its default.
+// Read the fragment. A value that is not legal on this page is replaced by its default.
 function readStudyFragment() {
   const values = new URLSearchParams(location.hash.slice(1));
   Object.assign(state, initialState());
@@ -53,21 +53,21 @@ function startMetrics() {
   }
 }
 
-function keep(setting) {
+function select(setting) {
   state.setting = setting;
   writeStudyFragment();
   mark();
-  if (study.documents.length) showDocument(study, state, keep);
+  if (study.documents.length) showDocument(study, state, select);
 }
 
-function pointAt(setting) {
-  pointed = setting;
+function hover(setting) {
+  hovered = setting;
   mark();
 }
 
-// Mark what is pointed at, or else what is kept, in figure and tables, and describe it.
+// Mark the hovered setting, or else the selected one, in figure and tables, and describe it.
 function mark() {
-  const shown = pointed ?? state.setting;
+  const shown = hovered ?? state.setting;
   for (const node of document.querySelectorAll('[data-setting]')) {
     const index = Number(node.dataset.setting);
     node.classList.toggle('shown', index === shown);
@@ -84,13 +84,13 @@ function showFigure() {
     study,
     metric: metricOf(study, state),
     width: byId('chart').clientWidth,
-    kept: state.setting,
-    onPoint: pointAt,
-    onKeep: keep,
+    selected: state.setting,
+    onHover: hover,
+    onSelect: select,
   }));
 }
 
-// Return all that is known of a setting.
+// Return the details of a setting: its scores, the score of each seed, and its costs.
 function describe(setting) {
   const notes = setting.notes.map((note) => element('span', { class: 'muted' }, ` ${note}`));
   const parts = [element('h3', {}, setting.name, ...notes)];
@@ -140,7 +140,7 @@ function scoreLines(setting, metric) {
 
 function startTables() {
   for (const table of study.tables) {
-    const { node, rows } = sortableTable({ ...table, onRow: (row) => pointAt(row?.setting ?? null) });
+    const { node, rows } = sortableTable({ ...table, onRow: (row) => hover(row?.setting ?? null) });
     rows.forEach((row, index) => {
       if (table.rows[index].setting !== null) row.dataset.setting = table.rows[index].setting;
     });
@@ -156,7 +156,7 @@ function changedStudy() {
 function showStudy() {
   showFigure();
   mark();
-  if (study.documents.length) showDocument(study, state, keep);
+  if (study.documents.length) showDocument(study, state, select);
 }
 
 function startStudy() {
@@ -175,7 +175,7 @@ function startStudy() {
   startDocuments(study, state, changedStudy);
   showStudy();
 
-  // The figure is as wide as its place.
+  // Draw the figure again when the width of the page changes.
   let width = byId('chart').clientWidth;
   new ResizeObserver(() => {
     if (byId('chart').clientWidth === width) return;

@@ -1,4 +1,4 @@
-// What each setting of a study wrote for one document.
+// The summaries of one document by each setting of a study.
 
 import { byId, element } from './dom.js';
 import { emphasized, excerpt, vocabularyOf } from './words.js';
@@ -27,8 +27,8 @@ export function startDocuments(study, state, onChange) {
   });
 }
 
-// Show the summaries of the chosen document. `onKeep(setting)` is called when a setting is chosen.
-export function showDocument(study, state, onKeep) {
+// Show the summaries of the chosen document. `onSelect(setting)` is called when a setting is chosen.
+export function showDocument(study, state, onSelect) {
   showChoice(study, state);
   const about = study.documents[state.document];
   const known = vocabularyOf(about.references);
@@ -36,6 +36,7 @@ export function showDocument(study, state, onKeep) {
     element('b', {}, 'Reference '), text));
   parts.push(element('p', { class: 'muted' },
     `Words of the reference are in bold. Scores are ${metricOf(study, state).title} of this document.`));
+
   const list = element('ul', { class: 'summaries' });
   study.settings.forEach((setting, index) => {
     list.append(summaryOf(setting, about.summaries[index], index));
@@ -44,7 +45,7 @@ export function showDocument(study, state, onKeep) {
 
   function summaryOf(setting, summaries, index) {
     const name = element('button', { type: 'button', 'aria-pressed': String(index === state.setting) }, setting.name);
-    name.addEventListener('click', () => onKeep(index));
+    name.addEventListener('click', () => onSelect(index));
     const found = summaries.find((summary) => summary.seed === study.seeds[state.seed]);
     const item = element('li', { 'data-setting': index }, name);
     if (found === undefined) {

@@ -1,13 +1,14 @@
-// Tables whose columns sort the rows: by a click on a title, or by the keyboard.
+// Tables that are sorted by a column: by a click on its title, or by the keyboard.
 
 import { element } from './dom.js';
 
 // Return a table in a frame that scrolls.
 //
 // A column is { title, kind }, where the kind is `text` or `number`. A row is { cells, last }; rows
-// that are `last` stay below the others. A cell is { lines, sort, link, share, tone }: texts one
-// under the other, the number that it sorts by (null: below all numbers), an address or null, a
-// share of one that is drawn as a bar, and a class of its own.
+// that are `last` stay below the others. A cell is { lines, sort, link, share, tone }: lines of text,
+// the number that it is sorted by (null: below all numbers), a URL or null, a number from 0 to 1 that
+// is drawn as a bar, and a CSS class.
+// `onRow(row)` is called when the pointer enters a row, and with null when it leaves.
 export function sortableTable({ title, columns, rows, onRow = null }) {
   const body = element('tbody');
   const lines = rows.map((row) => ({ row, node: tableRow(row, columns, onRow) }));
@@ -19,7 +20,7 @@ export function sortableTable({ title, columns, rows, onRow = null }) {
   const sorted = { column: null, direction: 1 };
 
   function sortBy(index) {
-    // The first click shows the largest numbers first, the second one turns the order round.
+    // The first click sorts numbers in descending order, the second click reverses the order.
     const isAgain = sorted.column === index;
     sorted.direction = isAgain ? -sorted.direction : columns[index].kind === 'number' ? -1 : 1;
     sorted.column = index;

@@ -1,4 +1,4 @@
-// All heads at a glance: a small picture of each head's attention, and a large one of the chosen.
+// All heads at a glance: a small heat map of each head's attention, and a large one of the chosen.
 
 import { element, readingOrder, roving } from './dom.js';
 import { enlargedMap, TITLES } from './enlarged.js';
@@ -38,7 +38,8 @@ export async function showThumbnails(section, onView) {
       element('h2', { id: 'thumbnails-title' }, 'All heads'),
       element('label', {}, 'Sorted by ', sort)),
     element('p', { class: 'muted' },
-      'Rows attend to columns. The number under a head is on how many tokens its attention is spread.'),
+      'Rows attend to columns. The number under a head is the number of tokens that its attention is spread over, '
+      + 'as the mean perplexity of its rows.'),
     element('div', { class: 'glance' }, groups, large),
   );
   enlarge(null);
@@ -60,14 +61,17 @@ export async function showThumbnails(section, onView) {
   function thumbnail(head, list) {
     const canvas = element('canvas', { 'aria-hidden': 'true' });
     drawHeatmap(canvas, head.map, head.index, SIDE);
-    const about = `layer ${head.map.layer + 1}, head ${head.index + 1}, spread over ${head.entropy.toFixed(1)} tokens`;
+    const spread = `spread over ${head.perplexity.toFixed(1)} tokens`;
+    const about = `layer ${head.map.layer + 1}, head ${head.index + 1}, ${spread}`;
     const caption = element('span', { class: 'caption', 'aria-hidden': 'true' },
-      `${head.map.layer + 1}.${head.index + 1}`, element('span', { class: 'muted' }, head.entropy.toFixed(1)));
+      `${head.map.layer + 1}.${head.index + 1}`, element('span', { class: 'muted' }, head.perplexity.toFixed(1)));
     const item = element('div', {
       class: 'thumbnail', role: 'option', 'data-head': head.name,
       'aria-selected': String(choice.enlarged === head.name),
     }, canvas, caption, element('span', { class: 'spoken' }, about),
     ...head.roles.map((role) => element('span', { class: 'badge' }, role)));
+
+    // A second click on the chosen head closes its large map.
     const choose = () => {
       choice.enlarged = choice.enlarged === head.name ? null : head.name;
       for (const other of list.closest('.groups').querySelectorAll('[role=option]')) {
@@ -84,7 +88,7 @@ export async function showThumbnails(section, onView) {
     return item;
   }
 
-  // Show the chosen head large; a head of the attention to the document becomes the panel's view.
+  // Show the chosen head large. If it attends to the document, the panel shows its attention too.
   function enlarge(clicked) {
     if (clicked !== null) {
       if (clicked.map.site === 'cross') {
@@ -113,7 +117,7 @@ function headsOf(maps, site, findings) {
         map,
         index,
         name: `${map.site}.${map.layer}.${index}`,
-        entropy: map.entropy[index],
+        perplexity: map.perplexity[index],
         importance: found?.importance ?? 0,
         roles: found?.roles ?? [],
       });
@@ -123,7 +127,7 @@ function headsOf(maps, site, findings) {
 }
 
 function sorted(heads) {
-  if (state.sort === 'entropy') return [...heads].sort((a, b) => a.entropy - b.entropy);
+  if (state.sort === 'entropy') return [...heads].sort((a, b) => a.perplexity - b.perplexity);
   if (state.sort === 'importance') return [...heads].sort((a, b) => b.importance - a.importance);
   return heads;
 }

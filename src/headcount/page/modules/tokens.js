@@ -1,13 +1,15 @@
-// Tokens as text that can be pointed at: hover, focus, click, arrow keys.
+// A text whose tokens can be hovered, focused and selected, by pointer or by keyboard.
 
 import { element, readingOrder, roving } from './dom.js';
 import { visible } from './words.js';
 
-// Return a list of tokens and how to colour it.
+// Return { node, items, paint, select }: the list, its tokens, and functions that colour tokens by
+// values and mark the selected ones.
 //
-// `onPoint(index)` is called when a token is pointed at or focused, with null when none is any
-// more; `onKeep(index)` when it is clicked; `onRelease()` on Escape.
-export function tokenList(texts, { label, several, onPoint, onKeep, onRelease }) {
+// `onHover(index)` is called with the token under the pointer or the focus, and with null when there is
+// none any more; `onSelect(index)` when a token is clicked; `onClear()` on Escape. `several` is whether
+// more than one can be selected.
+export function tokenList(texts, { label, several, onHover, onSelect, onClear }) {
   const items = [];
   const node = element('div', {
     class: 'tokens', role: 'listbox', dir: 'auto', 'aria-label': label,
@@ -21,41 +23,44 @@ export function tokenList(texts, { label, several, onPoint, onKeep, onRelease })
       role: 'option', 'aria-selected': 'false', 'data-index': index,
     }, visible(text));
     items.push(item);
-    // Blanks are outside of what is coloured.
+
+    // Blanks around a token are not coloured.
     if (isBlank) node.append(item, text);
     else node.append(blank, item, text.slice(blank.length + text.trim().length));
   });
 
+  // One listener for all tokens. A tap is a click, not a hover.
   const indexOf = (event) => {
     const item = event.target.closest('[data-index]');
     return item === null ? null : Number(item.dataset.index);
   };
   node.addEventListener('pointerover', (event) => {
-    if (event.pointerType !== 'touch' && indexOf(event) !== null) onPoint(indexOf(event));
+    if (event.pointerType !== 'touch' && indexOf(event) !== null) onHover(indexOf(event));
   });
   node.addEventListener('pointerleave', (event) => {
-    if (event.pointerType !== 'touch') onPoint(null);
+    if (event.pointerType !== 'touch') onHover(null);
   });
   node.addEventListener('focusin', (event) => {
-    if (event.target.matches(':focus-visible')) onPoint(indexOf(event));
+    if (event.target.matches(':focus-visible')) onHover(indexOf(event));
   });
-  node.addEventListener('focusout', () => onPoint(null));
+  node.addEventListener('focusout', () => onHover(null));
   node.addEventListener('click', (event) => {
     if (indexOf(event) === null) return;
-    onKeep(indexOf(event));
+    onSelect(indexOf(event));
   });
   node.addEventListener('keydown', (event) => {
     if (event.key === 'Enter' || event.key === ' ') {
       event.preventDefault();
-      if (indexOf(event) !== null) onKeep(indexOf(event));
+      if (indexOf(event) !== null) onSelect(indexOf(event));
     }
-    if (event.key === 'Escape') onRelease();
+    if (event.key === 'Escape') onClear();
   });
   roving(node, items, readingOrder(items));
   return { node, items, paint: painter(items), select: selector(items) };
 }
 
-// Return a function that colours each token by a share of the largest value.
+// Return a function that colours each token by its share of the largest value, and returns that value.
+// It changes only the tokens whose colour changes, which keeps hovering fast.
 function painter(items) {
   const shown = new Float32Array(items.length);
   return (values) => {
@@ -72,6 +77,7 @@ function painter(items) {
   };
 }
 
+// Return a function that marks the selected tokens.
 function selector(items) {
   return (chosen) => {
     items.forEach((item, index) => {

@@ -1,4 +1,4 @@
-// Texts as words: differences, numbers, excerpts.
+// Words of texts, their differences, and the format of numbers.
 
 import { element } from './dom.js';
 
@@ -11,6 +11,8 @@ export function wordsOf(text) {
 export function difference(before, after) {
   const from = wordsOf(before);
   const to = wordsOf(after);
+
+  // lengths[i][j] is the length of the longest common subsequence of from[i...] and to[j...].
   const lengths = Array.from({ length: from.length + 1 }, () => new Uint16Array(to.length + 1));
   for (let i = from.length - 1; i >= 0; i -= 1) {
     for (let j = to.length - 1; j >= 0; j -= 1) {
@@ -20,6 +22,7 @@ export function difference(before, after) {
     }
   }
 
+  // Follow it from the start; where a word can be removed or added, removing comes first.
   const parts = [];
   let i = 0;
   let j = 0;
@@ -39,12 +42,12 @@ export function difference(before, after) {
   return parts;
 }
 
-// Return how many words have to be removed or added to make one text of another.
+// Return the number of words to remove and to add that turn one text into another.
 export function changedWords(before, after) {
   return difference(before, after).filter((part) => part.kind !== 'same').length;
 }
 
-// Return the words of a text with what is different from an earlier one.
+// Return the words of a text as elements, with <del> and <ins> where they differ from an earlier text.
 export function marked(before, after) {
   const nodes = [];
   for (const part of difference(before, after)) {
@@ -54,12 +57,12 @@ export function marked(before, after) {
   return nodes;
 }
 
-// Return the words of texts, without case and punctuation. A dash between blanks is no word.
+// Return the set of words of texts, without case and punctuation. A dash between blanks is no word.
 export function vocabularyOf(texts) {
   return new Set(texts.flatMap((text) => wordsOf(text).map(bare)).filter((word) => word !== ''));
 }
 
-// Return the words of a text, those of a vocabulary in bold.
+// Return the words of a text as nodes; words of a vocabulary are in bold.
 export function emphasized(text, vocabulary) {
   const nodes = [];
   for (const word of wordsOf(text)) {
@@ -88,7 +91,7 @@ export function excerpt(text, length) {
   return flat.length > length ? `${flat.slice(0, length - 1)}…` : flat;
 }
 
-// A token as a reader can see it: blanks and line breaks by their signs.
+// Return the visible text of a token: blanks and line breaks are shown by signs.
 export function visible(token) {
   if (token === '') return '·';
   if (token.trim() !== '') return token.trim();
@@ -99,15 +102,15 @@ export function quoted(token) {
   return `“${visible(token)}”`;
 }
 
-// Read a number from one up to `count`, as the fragment of the URL has it, as an index; null: it is
-// none.
+// Return the index, from zero, that a text such as '3' in the fragment of the URL stands for; null if it
+// is not a number from 1 to `count`.
 export function parseIndex(text, count) {
   if (!/^[0-9]{1,6}$/.test(text ?? '')) return null;
   const index = Number(text) - 1;
   return index >= 0 && index < count ? index : null;
 }
 
-// Return our own sentences as paragraphs and lists. A line that begins with a hyphen is an item of a
+// Return lines of the report as paragraphs and lists. A line that begins with a hyphen is an item of a
 // list, a text in backquotes is code.
 export function prose(lines) {
   const nodes = [];
