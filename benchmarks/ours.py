@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headcount.config.load import load
-from headcount.config.schema import GenerationConfig
+from headcount.config.sections.generation import GenerationConfig
 from headcount.generation.constraints import build_constraints
 from headcount.generation.generate import generate
 from headcount.model.build import build_model as build

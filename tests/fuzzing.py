@@ -17,7 +17,7 @@ import yaml
 from hypothesis import strategies as st
 
 from headcount.config.load import as_dict, load, to_yaml
-from headcount.config.schema import DataConfig
+from headcount.config.sections.data import DataConfig
 from headcount.data.documents import read_documents
 from headcount.data.sources import load_splits
 from headcount.errors import ConfigError

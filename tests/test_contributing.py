@@ -16,7 +16,7 @@ def test_the_example_is_the_source() -> None:
         ('"query_key_norm": QueryKeyNormAttention', "src/headcount/model/attention.py"),
         (
             'Attention = Literal["dot_product", "query_key_norm", "additive"]',
-            "src/headcount/config/schema.py",
+            "src/headcount/config/sections/model_attention.py",
         ),
         ('"attention=query_key_norm positions=rotary"', "tests/model/test_architectures.py"),
     ):

@@ -6,7 +6,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from headcount.commands.compare import RESAMPLES, compare
-from headcount.config.schema import EvaluationConfig, ReferenceRule
+from headcount.config.sections.evaluation import EvaluationConfig, ReferenceRule
 from headcount.errors import ConfigError
 from headcount.evaluation.bootstrap import differences, holm
 from headcount.evaluation.report import report

@@ -4,7 +4,7 @@ from rich.console import Console
 
 from headcount.commands.model import describe
 from headcount.config.load import load
-from headcount.config.schema import ATTENTION_SITES
+from headcount.config.sections.model_attention import ATTENTION_SITES
 from tests.model.builds import ARCHITECTURES
 
 

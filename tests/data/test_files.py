@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from headcount.config.load import load
-from headcount.config.schema import DataConfig
+from headcount.config.sections.data import DataConfig
 from headcount.data.files import find
 from headcount.data.pairs import Pairs
 from headcount.data.sources import load_splits

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from headcount.config.load import load
-from headcount.config.schema import DataConfig
+from headcount.config.sections.data import DataConfig
 from headcount.data import hub
 from headcount.data.sources import load_splits
 from headcount.errors import ConfigError

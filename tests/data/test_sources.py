@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from headcount.config.load import load
-from headcount.config.schema import DataConfig
+from headcount.config.sections.data import DataConfig
 from headcount.data import hub
 from headcount.data import sources as source
 from headcount.data.documents import read_documents

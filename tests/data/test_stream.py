@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from headcount.config.load import load
-from headcount.config.schema import DataConfig
+from headcount.config.sections.data import DataConfig
 from headcount.data.batches import Layout
 from headcount.data.objectives import ExampleMaker
 from headcount.data.sources import open_source

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from headcount.config.schema import TokenizerConfig
+from headcount.config.sections.tokenizer import TokenizerConfig
 from headcount.data import tokenizer as tokenizers
 from headcount.data.tokenizer import (
     END,

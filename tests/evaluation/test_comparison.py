@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from headcount.config.schema import EvaluationConfig
+from headcount.config.sections.evaluation import EvaluationConfig
 from headcount.evaluation.comparison import (
     Outputs,
     bucket_labels,

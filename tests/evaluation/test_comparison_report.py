@@ -1,6 +1,6 @@
 import pytest
 
-from headcount.config.schema import EvaluationConfig
+from headcount.config.sections.evaluation import EvaluationConfig
 from headcount.evaluation.bootstrap import Difference
 from headcount.evaluation.comparison import Outputs
 from headcount.evaluation.comparison_report import as_markdown, make_comparison

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headcount.config.schema import EvaluationConfig
+from headcount.config.sections.evaluation import EvaluationConfig
 from headcount.evaluation.pairwise_rouge import pairwise_rouge
 from headcount.evaluation.rouge import Rouge
 

@@ -1,6 +1,6 @@
 import pytest
 
-from headcount.config.schema import EvaluationConfig
+from headcount.config.sections.evaluation import EvaluationConfig
 from headcount.evaluation.report import Report, another_of_each, report
 from headcount.evaluation.signature import signature
 

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from rouge_score.rouge_scorer import RougeScorer
 
-from headcount.config.schema import EvaluationConfig, ReferenceRule, RougeTokenizer, SentenceRule
+from headcount.config.sections.evaluation import (
+    EvaluationConfig,
+    ReferenceRule,
+    RougeTokenizer,
+    SentenceRule,
+)
 from headcount.evaluation.rouge import F1, ROUGE_TYPES, Rouge
 
 PACKAGE = RougeScorer(ROUGE_TYPES, use_stemmer=True)

@@ -1,4 +1,4 @@
-from headcount.config.schema import EvaluationConfig
+from headcount.config.sections.evaluation import EvaluationConfig
 from headcount.evaluation.signature import rouge_of_signature, signature
 
 

@@ -3,7 +3,7 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from headcount.config.schema import EvaluationConfig, ReferenceRule
+from headcount.config.sections.evaluation import EvaluationConfig, ReferenceRule
 from headcount.evaluation import parallel
 from headcount.evaluation.extractive import extract
 from headcount.evaluation.rouge import ROUGE_TYPES

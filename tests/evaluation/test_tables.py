@@ -3,7 +3,7 @@ import io
 import numpy as np
 from rich.console import Console
 
-from headcount.config.schema import EvaluationConfig
+from headcount.config.sections.evaluation import EvaluationConfig
 from headcount.evaluation.bootstrap import Difference
 from headcount.evaluation.report import Report
 from headcount.evaluation.rouge import ROUGE_TITLES

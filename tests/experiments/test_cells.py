@@ -179,7 +179,9 @@ def test_a_new_key_in_the_schema_changes_no_folder(
     from dataclasses import dataclass, field
 
     from headcount.config import load as compose
-    from headcount.config.schema import Config, DataConfig, key
+    from headcount.config.schema import Config
+    from headcount.config.section import key
+    from headcount.config.sections.data import DataConfig
 
     before = [cell.folder for cell in make_cells(load_grid(write(folder)))]
 

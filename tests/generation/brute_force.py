@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headcount.config.schema import GenerationConfig
+from headcount.config.sections.generation import GenerationConfig
 from headcount.generation.beam_search import beam_search, length_divisor
 from headcount.generation.constraints import Words, build_constraints
 from headcount.generation.hypothesis import Hypothesis

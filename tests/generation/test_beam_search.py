@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from headcount.config.schema import GenerationConfig
+from headcount.config.sections.generation import GenerationConfig
 from headcount.generation import beam_search as module
 from headcount.generation.beam_search import Beams, length_divisor
 from headcount.generation.constraints import build_constraints

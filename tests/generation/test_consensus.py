@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from headcount.config.schema import EvaluationConfig
+from headcount.config.sections.evaluation import EvaluationConfig
 from headcount.evaluation.rouge import Rouge
 from headcount.generation.consensus import rank_by_expected_utility
 from headcount.generation.hypothesis import Hypothesis

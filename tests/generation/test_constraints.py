@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from headcount.config.schema import GenerationConfig
+from headcount.config.sections.generation import GenerationConfig
 from headcount.generation.constraints import (
     Constraint,
     MinimumLength,

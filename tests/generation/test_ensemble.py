@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from headcount.config.schema import GenerationConfig
+from headcount.config.sections.generation import GenerationConfig
 from headcount.generation.consensus import rank_by_expected_utility
 from headcount.generation.constraints import build_constraints
 from headcount.generation.ensemble import Ensemble

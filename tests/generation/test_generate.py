@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from headcount.config.schema import GenerationConfig
+from headcount.config.sections.generation import GenerationConfig
 from headcount.generation.constraints import build_constraints
 from headcount.generation.generate import generate
 from headcount.generation.hypothesis import Hypothesis

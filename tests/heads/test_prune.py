@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from headcount.config.load import load
-from headcount.config.schema import ATTENTION_SITES
+from headcount.config.sections.model_attention import ATTENTION_SITES
 from headcount.errors import ConfigError
 from headcount.heads.blocks import Head, Model, gated, gates_without, heads_of
 from headcount.heads.prune import heads_to_remove, prune

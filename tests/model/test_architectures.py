@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from headcount.config.schema import GenerationConfig
+from headcount.config.sections.generation import GenerationConfig
 from headcount.generation.generate import generate
 from headcount.model.attention import MultiHeadAttention
 from headcount.model.base import SummaryModel

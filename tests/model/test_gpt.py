@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from headcount.config.schema import GenerationConfig
+from headcount.config.sections.generation import GenerationConfig
 from headcount.generation.constraints import build_constraints
 from headcount.generation.generate import generate
 from headcount.model.gpt import GPT

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from headcount.config.load import load
-from headcount.config.schema import HeadsConfig
+from headcount.config.sections.heads import HeadsConfig
 from headcount.errors import ConfigError
 from headcount.model.attention_blocks import attention_blocks
 from headcount.model.head_gates import (

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headcount.config.schema import EvaluationConfig
+from headcount.config.sections.evaluation import EvaluationConfig
 from headcount.errors import ConfigError
 from headcount.evaluation.report import Report, report
 from headcount.runs.scores import read_results, write_results

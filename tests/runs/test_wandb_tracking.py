@@ -14,7 +14,7 @@ from headcount.commands.evaluate import evaluate
 from headcount.commands.heads import analyse_heads
 from headcount.commands.train import train
 from headcount.config.load import load
-from headcount.config.schema import TrackingConfig
+from headcount.config.sections.tracking import TrackingConfig
 from headcount.runs import wandb_tracking as tracking
 from headcount.runs.loggers import start_loggers
 from headcount.runs.wandb_tracking import Tracker, how_to_send, log_page, track

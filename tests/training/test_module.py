@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 
 from headcount.config.load import load
-from headcount.config.schema import EvaluationConfig
+from headcount.config.sections.evaluation import EvaluationConfig
 from headcount.errors import ConfigError
 from headcount.evaluation.rouge import Rouge
 from headcount.generation.hypothesis import Hypothesis

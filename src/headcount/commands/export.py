@@ -20,7 +20,7 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 
 from headcount.config.load import EXPORT_FORMAT, MODEL_TYPE
-from headcount.config.schema import ATTENTION_SITES
+from headcount.config.sections.model_attention import ATTENTION_SITES
 from headcount.data.hub import HUB_ID
 from headcount.data.tokenizer import END, START, load_tokenizer, vocabulary_size
 from headcount.errors import ConfigError

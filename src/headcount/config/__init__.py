@@ -1,4 +1,5 @@
 """The configuration.
 
-``schema`` declares every key, ``load`` merges files and overrides into a checked config.
+``sections/`` declares every key, ``schema`` puts the sections together, ``load`` merges files and
+overrides into a checked config.
 """

@@ -18,7 +18,8 @@ import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from headcount.config.schema import Config, StageConfig
+from headcount.config.schema import Config
+from headcount.config.sections.stages import StageConfig
 from headcount.config.shipped import find_config
 from headcount.errors import ConfigError, legal_names
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from headcount.config.paths import user_path
-from headcount.config.schema import DataConfig
+from headcount.config.sections.data import DataConfig
 from headcount.data.files import has_known_suffix
 from headcount.errors import ConfigError
 

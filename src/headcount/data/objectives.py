@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from headcount.config.schema import Objective
+from headcount.config.sections.data import Objective
 from headcount.data.arrow_table import CHUNK, read_table, write_table
 from headcount.data.batches import Batch, EncodedPairs, Layout
 from headcount.data.bpe_dropout import BpeDropout

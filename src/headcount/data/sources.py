@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from headcount.config.paths import user_path
-from headcount.config.schema import DataConfig
+from headcount.config.sections.data import DataConfig
 from headcount.data import docstrings, files, readers
 from headcount.data.cache import cached, remembered_digest
 from headcount.data.hub import load_from_hub

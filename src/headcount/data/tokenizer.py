@@ -16,7 +16,7 @@ from pathlib import Path
 from tokenizers import Encoding, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from headcount.config.paths import user_path
-from headcount.config.schema import TokenizerConfig
+from headcount.config.sections.tokenizer import TokenizerConfig
 from headcount.data.cache import cached
 from headcount.errors import ConfigError
 from headcount.terminal import print_line

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from math import isfinite
 
-from headcount.config.schema import EvaluationConfig
+from headcount.config.sections.evaluation import EvaluationConfig
 from headcount.evaluation.bootstrap import RESAMPLES, differences
 from headcount.evaluation.systems import EXAMPLE_METRICS, System
 from headcount.evaluation.tokenizers import Dropped, measure_dropped

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from headcount.config.schema import BleuTokenizer, CorpusMetricName, EvaluationConfig
+from headcount.config.sections.evaluation import BleuTokenizer, CorpusMetricName, EvaluationConfig
 from headcount.evaluation.bootstrap import RESAMPLES, Estimate, draw_counts, estimate
 
 CORPUS_METRICS: tuple[CorpusMetricName, ...] = ("bleu", "chrf")

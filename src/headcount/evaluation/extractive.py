@@ -5,7 +5,7 @@ from random import Random
 
 import regex
 
-from headcount.config.schema import Unit
+from headcount.config.sections.evaluation import Unit
 from headcount.evaluation.rouge import F1, Rouge, Text
 from headcount.evaluation.sentences import split_paragraphs
 from headcount.evaluation.tokenizers import UNSPACED_CHARACTER

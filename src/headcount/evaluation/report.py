@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headcount.config.schema import EvaluationConfig
+from headcount.config.sections.evaluation import EvaluationConfig
 from headcount.evaluation.alarms import find_alarms
 from headcount.evaluation.signature import signature
 from headcount.evaluation.systems import Scorers, System, measure, measure_baselines

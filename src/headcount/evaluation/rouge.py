@@ -17,7 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rouge_score.scoring import fmeasure
 
-from headcount.config.schema import EvaluationConfig, ReferenceRule, RougeTokenizer, SentenceRule
+from headcount.config.sections.evaluation import (
+    EvaluationConfig,
+    ReferenceRule,
+    RougeTokenizer,
+    SentenceRule,
+)
 from headcount.evaluation.sentences import split_lines
 from headcount.evaluation.tokenizers import make_tokenizer
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from headcount.config.schema import EvaluationConfig
+from headcount.config.sections.evaluation import EvaluationConfig
 from headcount.evaluation.bootstrap import RESAMPLES, SEED
 from headcount.evaluation.corpus_metrics import make_corpus_metrics
 from headcount.evaluation.rouge import Rouge

@@ -7,7 +7,7 @@ from math import nan
 
 import numpy as np
 
-from headcount.config.schema import EvaluationConfig
+from headcount.config.sections.evaluation import EvaluationConfig
 from headcount.evaluation.bootstrap import Estimate, Values, divide, intervals
 from headcount.evaluation.corpus_metrics import (
     CorpusMetric,

@@ -15,7 +15,7 @@ import regex
 from nltk.stem.porter import PorterStemmer
 from rouge_score.tokenize import tokenize as tokenize_ascii
 
-from headcount.config.schema import RougeTokenizer
+from headcount.config.sections.evaluation import RougeTokenizer
 
 # Scripts without blanks between words: each character with its marks is a token.
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from headcount.config.load import read_yaml
-from headcount.config.schema import SelectionMetric
+from headcount.config.sections.evaluation import SelectionMetric
 from headcount.config.shipped import find_study, search_config, study_names
 from headcount.errors import ConfigError, legal_names
 from headcount.runs.folder import KEYS_WITHOUT_EFFECT

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from headcount.config.schema import GenerationConfig
+from headcount.config.sections.generation import GenerationConfig
 from headcount.generation.constraints import Constraint, apply_constraints
 from headcount.generation.hypothesis import (
     Hypothesis,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from headcount.config.schema import GenerationConfig
+from headcount.config.sections.generation import GenerationConfig
 
 
 class Constraint(Protocol):

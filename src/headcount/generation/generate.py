@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headcount.config.schema import GenerationConfig
+from headcount.config.sections.generation import GenerationConfig
 from headcount.generation.beam_search import beam_search
 from headcount.generation.consensus import PairwiseUtility, rank_by_expected_utility
 from headcount.generation.constraints import Constraint, apply_constraints

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from headcount.config.schema import ModelConfig
+from headcount.config.sections.model import ModelConfig
 from headcount.heads.blocks import Head, Model, heads_of, site_of
 from headcount.model.additive_attention import AdditiveAttention
 from headcount.model.attention import MultiHeadAttention, kept_kv_heads

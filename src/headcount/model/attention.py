@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headcount.config.schema import Attention
+from headcount.config.sections.model_attention import Attention
 from headcount.model.attention_kernels import QKV, AttentionBias, attend, attention_formula, sdpa
 from headcount.model.positions import alibi_slopes, rotate, rotation_table
 from headcount.model.ragged import BatchLayout

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headcount.config.schema import Positions
+from headcount.config.sections.model import Positions
 from headcount.model.copying import next_token_mixture, pointer
 from headcount.model.dropout import Dropout
 from headcount.model.output import ModelOutput

@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import nn
 
-from headcount.config.schema import ModelConfig
+from headcount.config.sections.model import ModelConfig
 from headcount.model.attention import ATTENTIONS, MultiHeadAttention
 from headcount.model.base import Embedding, SummaryModel
 from headcount.model.gpt import GPT

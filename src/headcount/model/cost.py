@@ -15,7 +15,9 @@ from typing import Protocol
 
 import torch
 
-from headcount.config.schema import ATTENTION_SITES, Architecture, Config, ModelConfig
+from headcount.config.schema import Config
+from headcount.config.sections.model import ModelConfig
+from headcount.config.sections.model_attention import ATTENTION_SITES, Architecture
 from headcount.model.attention import kept_kv_heads
 from headcount.model.build import build_model
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from headcount.config.schema import HeadsConfig
+from headcount.config.sections.heads import HeadsConfig
 from headcount.model.attention_blocks import attention_blocks
 
 # Of the hard concrete distribution, as in Louizos et al. 2018, section 4.

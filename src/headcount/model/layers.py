@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from headcount.config.schema import Activation, Norm, NormPosition
+from headcount.config.sections.model import Activation, Norm, NormPosition
 from headcount.model.attention import MultiHeadAttention
 from headcount.model.decoder_cache import DecoderState
 from headcount.model.dropout import Dropout

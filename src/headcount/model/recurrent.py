@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from headcount.config.schema import Cell
+from headcount.config.sections.model import Cell
 from headcount.model.additive_attention import AdditiveAttention
 from headcount.model.base import Embedding, SummaryModel
 from headcount.model.decoder_cache import additive_bias

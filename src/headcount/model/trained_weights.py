@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from headcount.config.schema import ATTENTION_SITES, Config
+from headcount.config.schema import Config
+from headcount.config.sections.model_attention import ATTENTION_SITES
 from headcount.errors import ConfigError
 from headcount.model.build import build_model
 from headcount.model.cost import FLOAT_BYTES, cost

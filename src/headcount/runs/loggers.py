@@ -13,7 +13,8 @@ from typing import Any
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
 
 from headcount.config.load import as_dict
-from headcount.config.schema import Config, LoggersConfig
+from headcount.config.schema import Config
+from headcount.config.sections.loggers import LoggersConfig
 from headcount.errors import ConfigError
 from headcount.escape import hide_passwords
 from headcount.evaluation.report import Report

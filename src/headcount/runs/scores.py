@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from headcount.config.schema import CorpusMetricName
+from headcount.config.sections.evaluation import CorpusMetricName
 from headcount.escape import csv_cell, csv_text
 from headcount.evaluation.bootstrap import Values
 from headcount.evaluation.corpus_metrics import CORPUS_METRICS, Statistics

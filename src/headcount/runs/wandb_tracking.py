@@ -23,7 +23,8 @@ from typing import Any, Literal
 import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
 
-from headcount.config.schema import SelectionMetric, TrackingConfig
+from headcount.config.sections.evaluation import SelectionMetric
+from headcount.config.sections.tracking import TrackingConfig
 from headcount.escape import hide_passwords, map_texts
 from headcount.evaluation.report import Report
 from headcount.evaluation.systems import EXAMPLE_METRICS

@@ -25,7 +25,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from headcount.config.load import as_dict, from_dict
-from headcount.config.schema import Config, Schedule, StageConfig
+from headcount.config.schema import Config
+from headcount.config.sections.optimizer import Schedule
+from headcount.config.sections.stages import StageConfig
 from headcount.data.batches import Batch, EncodedPairs, Layout
 from headcount.data.tokenizer import (
     END,

@@ -13,7 +13,8 @@ from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from headcount.config.schema import Config, OptimizerConfig
+from headcount.config.schema import Config
+from headcount.config.sections.optimizer import OptimizerConfig
 from headcount.errors import ConfigError
 from headcount.model.attention import MultiHeadAttention
 from headcount.model.base import SummaryModel

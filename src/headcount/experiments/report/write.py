@@ -15,7 +15,7 @@ from typing import Any
 from wandb import Image, Table
 
 from headcount.config import load as compose
-from headcount.config.schema import TrackingConfig
+from headcount.config.sections.tracking import TrackingConfig
 from headcount.config.shipped import is_shipped
 from headcount.errors import ConfigError
 from headcount.escape import markdown_prose
