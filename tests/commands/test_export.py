@@ -58,7 +58,7 @@ def test_an_export_summarizes_as_its_run(
     )
     config = load([config_file(tmp_path / "out")], ["model.num_heads=1"])
     with pytest.raises(
-        ConfigError, match="model.num_heads=1: .* was trained with another; legal: 2"
+        ConfigError, match="model.num_heads=1: .* was trained with another value; legal: 2"
     ):
         summarize(tmp_path / "out", config, "in.txt")
 

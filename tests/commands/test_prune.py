@@ -158,7 +158,7 @@ def test_a_run_with_learned_gates_is_pruned_to_what_they_left(
     # Its weights do without gates only once the closed heads are gone.
     with pytest.raises(ConfigError, match=r"learned gates on its heads; legal: .* --by gates"):
         train(small(f"model.start_from={run}", f"tokenizer.path={run}/tokenizer.json"))
-    with pytest.raises(ConfigError, match="heads.gates=none: .* was trained with another"):
+    with pytest.raises(ConfigError, match="heads.gates=none: .* was trained with another value"):
         analyse_heads(run, run_config(run, "heads.gates=none", "heads.keep=null"))
 
 

@@ -87,7 +87,7 @@ def test_summarize_as_told(
     assert first["summary"] == first["summaries"][0]["summary"] and empty["summary"] == ""
     config = load([str(folder / "config.yaml")], ["model.num_heads=1"])
     with pytest.raises(
-        ConfigError, match="model.num_heads=1: .* was trained with another; legal: 2"
+        ConfigError, match="model.num_heads=1: .* was trained with another value; legal: 2"
     ):
         summarize(folder, config, "in.jsonl")
 

@@ -322,7 +322,7 @@ def test_summaries_are_asked_of_a_run_that_is_training(
 def _killed_at(arguments: list[str], count: int) -> None:
     from headcount.runs import checkpoint
 
-    class Dying(checkpoint._Summing):
+    class Dying(checkpoint._HashingFile):
         left = count
 
         def write(self, data: bytes) -> int:
@@ -331,7 +331,7 @@ def _killed_at(arguments: list[str], count: int) -> None:
                 kill(signal.SIGKILL)
             return super().write(data)
 
-    checkpoint._Summing = Dying
+    checkpoint._HashingFile = Dying
     train(arguments)
 
 

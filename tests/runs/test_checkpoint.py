@@ -116,7 +116,7 @@ def test_a_run_from_before_a_key_is_still_used(tmp_path: Path) -> None:
         other = load([], [change, "model.copying=true"] if "coverage" in change else [change])
         object.__setattr__(other.model, "copying", plain["model"]["copying"])
         with pytest.raises(
-            ConfigError, match=rf"^{change}: .* was trained with another; legal: {legal}$"
+            ConfigError, match=rf"^{change}: .* was trained with another value; legal: {legal}$"
         ):
             check_unchanged(tmp_path, other)
     write_checkpoint({"global_step": 1, "state_dict": {}}, checkpoint_path(tmp_path, "best"))

@@ -15,8 +15,8 @@ from headcount.errors import ConfigError, RunError
 from headcount.runs.files import describe_os_error, name_damage, name_unwritable, write_atomically
 from headcount.runs.folder import (
     create_numbered_folder,
+    current_folder,
     find_run,
-    follow,
     has_effect,
     lock_folder,
     reject_links,
@@ -57,7 +57,7 @@ def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
     with lock_folder(folder):
         for _ in range(2):
             with (
-                pytest.raises(ConfigError, match=r"^\S*run: another process is at work here"),
+                pytest.raises(ConfigError, match=r"^\S*run: another process is using this folder"),
                 lock_folder(folder),
             ):
                 pass
@@ -92,18 +92,18 @@ def test_afresh_moves_a_run_and_nothing_else(
     assert "data.0" in names(tmp_path / "runs" / "run.old-1")
     with (
         lock_folder(folder),
-        pytest.raises(ConfigError, match="another process is at work here"),
+        pytest.raises(ConfigError, match="another process is using this folder"),
         lock_folder(folder, fresh=True),
     ):
         pass
     with (
-        pytest.raises(ConfigError, match="runs: not a run's, run.* is in it"),
+        pytest.raises(ConfigError, match="runs: not a run folder, run.* is in it"),
         lock_folder(tmp_path / "runs", fresh=True),
     ):
         pass
     monkeypatch.chdir(folder)
     with (
-        pytest.raises(ConfigError, match=r"^run.folder=\.: cannot be moved[^\n]*$"),
+        pytest.raises(ConfigError, match=r"^run.folder=\.: cannot be renamed[^\n]*$"),
         lock_folder(Path("."), fresh=True),
     ):
         pass
@@ -182,14 +182,14 @@ def test_a_home_directory_is_expanded(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_folder_is_followed_when_it_is_renamed(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "run"
-    assert follow(folder) == folder
+    assert current_folder(folder) == folder
     with lock_folder(folder):
-        assert follow(folder) == folder
+        assert current_folder(folder) == folder
         folder.rename(tmp_path / "runs" / "renamed")
-        assert follow(folder) == tmp_path / "runs" / "renamed"
+        assert current_folder(folder) == tmp_path / "runs" / "renamed"
         folder.mkdir()  # somebody else's
         (tmp_path / "runs").rename(tmp_path / "moved")
-        assert follow(folder) == tmp_path / "moved" / "renamed"
+        assert current_folder(folder) == tmp_path / "moved" / "renamed"
         (tmp_path / "moved" / "renamed" / "data.json").touch()
     assert names(tmp_path / "moved" / "renamed") == [".lock", "data.json"]
 
@@ -215,7 +215,7 @@ def test_a_deleted_folder_is_not_made_again(tmp_path: Path) -> None:
     with lock_folder(folder):
         shutil.rmtree(folder)
         with pytest.raises(RunError, match=r"run: it was deleted or moved away while this run"):
-            follow(folder)
+            current_folder(folder)
     assert not folder.exists()
 
 

@@ -44,7 +44,7 @@ def test_what_is_no_export_is_named(
     if "model.safetensors" in content:
         assert find_model(Path("owner/model@v2")) == tmp_path / "downloaded"
     else:
-        with pytest.raises(ConfigError, match="owner/model@v2: on the hub, but no export"):
+        with pytest.raises(ConfigError, match="owner/model@v2: on the hub, but not an export"):
             find_model(Path("owner/model@v2"))
     assert (asked["name"], asked["revision"]) == ("owner/model", "v2")
     assert "README.md" in asked["allow_patterns"]

@@ -70,7 +70,7 @@ def test_runs_that_do_not_go_together_are_named_in_one_line(small) -> None:
         ConfigError, match=r"heads_off=\['cross.0.0'\] does not go with several runs"
     ):
         check_runs([first, first], config_of(first, "generation.heads_off=[cross.0.0]"))
-    with pytest.raises(ConfigError, match=r"model.num_heads=1: .* was trained with another"):
+    with pytest.raises(ConfigError, match=r"model.num_heads=1: .* was trained with another value"):
         check_runs([first, first], config_of(first, "model.num_heads=1"))
 
 

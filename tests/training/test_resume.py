@@ -235,7 +235,7 @@ def test_killed_and_resumed(small, tmp_path: Path) -> None:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=one_thread)
     while not last.exists() and process.poll() is None:
         time.sleep(0.01)
-    with pytest.raises(ConfigError, match="^cut: another process is at work here"):
+    with pytest.raises(ConfigError, match="^cut: another process is using this folder"):
         run.train(small(*more, "run.folder=cut"))
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -281,7 +281,7 @@ def test_a_run_is_found_while_its_data_is_prepared(
     small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "_train", lambda *_, **__: run.train(small()))
-    with pytest.raises(ConfigError, match="run-1: another process is at work here"):
+    with pytest.raises(ConfigError, match="run-1: another process is using this folder"):
         run.train(small())
 
 
@@ -305,7 +305,7 @@ def test_another_config_gets_another_folder_or_none(small, tmp_path: Path) -> No
     message = r"^run.folder=runs/run-1: the run in it was started with [^\n]*model.num_heads=2, seed=0; legal: [^\n]*--fresh$"
     with pytest.raises(ConfigError, match=message):
         run.train(small("run.folder=runs/run-1", "model.num_heads=4", "seed=1"))
-    with pytest.raises(ConfigError, match="^run.folder=data: not a run's, .*.jsonl is in it"):
+    with pytest.raises(ConfigError, match="^run.folder=data: not a run folder, .*.jsonl is in it"):
         run.train(small("run.folder=data"))
 
 

@@ -27,8 +27,8 @@ from headcount.runs.files import name_unwritable, write_atomically
 from headcount.runs.folder import (
     RunFile,
     create_numbered_folder,
+    current_folder,
     differences,
-    follow,
     lock_folder,
     stable_path,
 )
@@ -243,7 +243,7 @@ def score_test(
     partial = _generate(trainer, summarizer, data, digest_checkpoints(runs), folder)
     if not trainer.is_global_zero:
         return None
-    folder = follow(folder)
+    folder = current_folder(folder)
 
     # Collect the summaries of all processes, in the order of the split.
     summaries = []

@@ -36,7 +36,13 @@ from headcount.runs.checkpoint import (
     remove_scratch,
 )
 from headcount.runs.files import describe_os_error, write_atomically
-from headcount.runs.folder import RunFile, create_numbered_folder, find_run, follow, lock_folder
+from headcount.runs.folder import (
+    RunFile,
+    create_numbered_folder,
+    current_folder,
+    find_run,
+    lock_folder,
+)
 from headcount.runs.loggers import check_extras, log_means, start_loggers
 from headcount.runs.metrics_csv import cut_metrics
 from headcount.runs.wandb_tracking import (
@@ -241,8 +247,8 @@ def _train(
         # Log what is known at the end. Lightning finalized the loggers of a script at the end of
         # the training, before these last values.
         log_means(loggers, report, trainer.global_step)
-        write_attention_page(summarizer, data.splits["validation"], follow(folder))
-        _log_to_wandb(loggers, config, report, follow(folder))
+        write_attention_page(summarizer, data.splits["validation"], current_folder(folder))
+        _log_to_wandb(loggers, config, report, current_folder(folder))
         for logger in own.loggers:
             logger.finalize("success")
 
@@ -333,7 +339,7 @@ def _finish(folder: Path, step: int, stopped_early: str | None) -> Path:
     end: dict[str, int | str] = {"step": step}
     if stopped_early is not None:
         end["stopped_early"] = stopped_early
-    folder = follow(folder)
+    folder = current_folder(folder)
     write_atomically(folder / RunFile.FINISHED, json.dumps(end))
 
     say(console, f"\nrun folder: {folder}")
@@ -354,7 +360,7 @@ def _size_of_model(config: Config, vocabulary_size: int) -> dict[str, Any]:
 
 def _follow_together(trainer: pl.Trainer, folder: Path) -> Path:
     """Return, on every rank, where the run folder is now."""
-    now: Path = trainer.strategy.broadcast(follow(folder))
+    now: Path = trainer.strategy.broadcast(current_folder(folder))
     if now != folder:
         say(console, f"{folder}: the run folder was moved to {now}; the run continues there")
     return now

@@ -4,7 +4,8 @@ A run resumes from ``last``, or from ``previous`` if that is damaged. An export 
 
 A checkpoint is written to a scratch file, flushed to disk, read back and then renamed. Its SHA-256
 is the first line of a side file, followed by those of its predecessors. The side file is written
-before the rename: whatever a killed run leaves at the checkpoint's name is listed in it.
+before the rename, so that it lists the checkpoint whenever a run is killed: the new or the old
+one.
 """
 
 import hashlib
@@ -24,15 +25,15 @@ from headcount.config.load import as_dict, changed, flatten
 from headcount.config.schema import Config
 from headcount.errors import ConfigError, RunError
 from headcount.runs.files import put_aside, write_atomically
-from headcount.runs.folder import RunFile, config_differences, follow
+from headcount.runs.folder import RunFile, config_differences, current_folder
 
 # Key of an export's metadata: shared weights are stored once, and this maps their other names to
 # the stored one.
 TIED = "tied"
 # Digests in a side file. Two would be enough if no save were ever interrupted.
 MAX_DIGESTS = 8
-CHECKPOINTS_STATE = "Checkpoints"  # where the state of the callback Checkpoints is in a checkpoint
-OF_TRAINED_MODEL = (  # keys that a trained model cannot change
+CHECKPOINTS_STATE = "Checkpoints"  # key of the state of the callback Checkpoints
+FIXED_BY_TRAINING = (  # keys that cannot be changed for a trained model
     "model.",
     "tokenizer.",
     "data.max_document_tokens",
@@ -43,16 +44,16 @@ OF_TRAINED_MODEL = (  # keys that a trained model cannot change
 
 
 def selection_key(score: float, loss: float) -> tuple[float, float]:
-    """Return what validations are compared by to select a checkpoint: the score, then the loss.
+    """Return the key by which validations are compared to select a checkpoint: score, then loss.
 
-    The larger key is the better one. Of equal keys the later validation is selected: a score that
-    stays at zero must not keep the weights of the first validation.
+    The larger key is the better one. Of equal keys the later validation is selected: with a score
+    that stays at zero the weights of the first validation must not be selected.
     """
     return score, -loss
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Lets Lightning write and read checkpoints with the functions below."""
+    """Makes Lightning write and read checkpoints with the functions below."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
@@ -67,16 +68,16 @@ class CheckpointFiles(TorchCheckpointIO):
         return read_checkpoint(Path(path))
 
 
-class _Summing:
-    """A file that computes the SHA-256 of what is written into it."""
+class _HashingFile:
+    """A file that computes the SHA-256 of what is written to it."""
 
     def __init__(self, file: BufferedWriter) -> None:
         self.file = file
         self.flush = file.flush
-        self.sum = hashlib.sha256()
+        self.sha256 = hashlib.sha256()
 
     def write(self, data: bytes) -> int:
-        self.sum.update(data)
+        self.sha256.update(data)
         return self.file.write(data)
 
 
@@ -89,38 +90,40 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A disk may accept what it does not store: read the file back before it replaces another.
+        # A disk may accept data that it does not store: read the file back before it replaces
+        # another.
         written = _write_scratch(content, scratch)
         with scratch.open("rb") as file_back:
             if hashlib.file_digest(file_back, "sha256").hexdigest() != written:
-                raise OSError("it reads back as something else")
+                raise OSError("its content differs from what was written")
 
         if path.name == "last.ckpt" and path.exists():
-            _put(path, path.with_name("previous.ckpt"), _digests(path))
-        _put(scratch, path, [written])
-    except Exception as error:  # of a full disk: OSError, RuntimeError of torch, our RunError
+            _move_with_digests(path, path.with_name("previous.ckpt"), _digests(path))
+        _move_with_digests(scratch, path, [written])
+    except Exception as error:  # a full disk: OSError, RuntimeError of torch, or our RunError
         with suppress(OSError):
             scratch.unlink()
+        # The folder of the checkpoint may not exist.
         existing = next(each for each in path.parents if os.path.exists(each))
         free = shutil.disk_usage(existing).free
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(
             f"{path}: cannot be written ({why}); {free:,} bytes are free on its disk; the "
-            "checkpoint before it is whole"
+            "previous checkpoint is intact"
         ) from error
 
 
 def _write_scratch(content: dict[str, Any], scratch: Path) -> str:
     """Write a file, flush it to disk, and return its SHA-256."""
     with scratch.open("wb") as file:
-        summing = _Summing(file)
-        torch.save(content, summing)  # type: ignore[arg-type] # torch calls write and flush only
+        hashing = _HashingFile(file)
+        torch.save(content, hashing)  # type: ignore[arg-type] # torch calls write and flush only
         file.flush()
         os.fsync(file.fileno())
-    return summing.sum.hexdigest()
+    return hashing.sha256.hexdigest()
 
 
-def _put(source: Path, path: Path, digests: list[str]) -> None:
+def _move_with_digests(source: Path, path: Path, digests: list[str]) -> None:
     """List the digests of a file at its new name, then rename it."""
     listed = [*digests, *_digests(path)][:MAX_DIGESTS]
     write_atomically(_side_file(path), "".join(f"{each}\n" for each in listed))
@@ -151,13 +154,14 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from None
     except ConfigError:
         raise
-    except Exception as error:  # of torch, zipfile or the unpickler, by what was damaged
+    except Exception as error:  # torch, zipfile and the unpickler each raise their own
         raise ConfigError(
             f"{path}: damaged, or not a checkpoint ({type(error).__name__})"
         ) from None
 
 
 def _read_open(file: BufferedReader, path: Path) -> dict[str, Any]:
+    """Read an open checkpoint: the digest is that of the same file, also if it is replaced now."""
     # A checkpoint that was copied without its side file has no digest.
     digests = _digests(path)
     if digests and hashlib.file_digest(file, "sha256").hexdigest() not in digests:
@@ -187,8 +191,8 @@ def _is_weights(value: Any) -> bool:
 
 
 def checkpoint_path(run: Path, name: str) -> Path:
-    """Return where a checkpoint of a run is: ``best``, ``last`` or ``previous``."""
-    run = follow(run)
+    """Return the path of a checkpoint of a run: ``best``, ``last`` or ``previous``."""
+    run = current_folder(run)
     if name == "best" and (run / RunFile.WEIGHTS).is_file():
         return run / RunFile.WEIGHTS
     return run / RunFile.CHECKPOINTS / f"{name}.ckpt"
@@ -208,9 +212,9 @@ class Resumable(NamedTuple):
     """A checkpoint that a run can resume from.
 
     Attributes:
-        path: of the file.
-        step: of the training.
-        has_stopped_early: whether the training had ended by ``evaluation.patience``.
+        path: the file.
+        step: training step at which it was written.
+        has_stopped_early: whether ``evaluation.patience`` has ended the training.
     """
 
     path: Path
@@ -219,13 +223,13 @@ class Resumable(NamedTuple):
 
 
 def last_good_checkpoint(run: Path, config: Config | None = None) -> Resumable | None:
-    """Return the newest checkpoint that a run can resume from; None without any.
+    """Return the newest checkpoint that a run can resume from; None if there is none.
 
-    A damaged one, or one of another run, is put aside.
+    A checkpoint that is damaged, or belongs to another run, is put aside.
 
     Args:
         run: the run folder.
-        config: of the run; None: the configs in the checkpoints are not compared with it.
+        config: config of the run; None: it is not compared with those in the checkpoints.
     """
     for name in ("last", "previous"):
         path = checkpoint_path(run, name)
@@ -236,19 +240,19 @@ def last_good_checkpoint(run: Path, config: Config | None = None) -> Resumable |
 
 
 def _has_stopped_early(content: dict[str, Any]) -> bool:
-    """Return whether a checkpoint is of a training that ended by its patience."""
+    """Return whether a checkpoint belongs to a training that ``evaluation.patience`` has ended."""
     callbacks = content.get("callbacks")
     state = callbacks.get(CHECKPOINTS_STATE) if isinstance(callbacks, dict) else None
     return isinstance(state, dict) and state.get("stopped_early") is not None
 
 
 def check_best(run: Path, config: Config) -> None:
-    """Put the best checkpoint aside if it is damaged, or that of another run."""
+    """Put the best checkpoint aside if it is damaged, or belongs to another run."""
     _read_or_put_aside(checkpoint_path(run, "best"), config)
 
 
 def _read_or_put_aside(path: Path, config: Config | None) -> dict[str, Any] | None:
-    """Return a checkpoint of a run; None if there is none that can be used."""
+    """Return a checkpoint; None if it does not exist, or has just been put aside."""
     if not path.exists():
         return None
     try:
@@ -265,7 +269,7 @@ def _check_same_run(content: dict[str, Any], path: Path, config: Config) -> None
     """Check that a checkpoint was written by a run of a config.
 
     Raises:
-        ConfigError: it was written by another run; the settings that differ.
+        ConfigError: it was written by another run; the message lists the settings that differ.
     """
     try:
         others = config_differences(content["config"], config)
@@ -276,19 +280,23 @@ def _check_same_run(content: dict[str, Any], path: Path, config: Config) -> None
 
 
 def remove_scratch(run: Path) -> None:
-    """Remove what a run left that was killed in the middle of a save."""
+    """Remove the scratch files of saves that were interrupted when a run was killed."""
     for scratch in (run / RunFile.CHECKPOINTS).glob(".*"):
         scratch.unlink()
 
 
 def _read_export(folder: Path) -> dict[str, Any]:
-    """Return what an export holds of a checkpoint: weights, config and step."""
+    """Return an export as a checkpoint that has only weights, config and step."""
     with safe_open(folder / RunFile.WEIGHTS, framework="pt") as file:
         metadata = file.metadata()
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is not a dict
+
+    # Weights of a diverged model can be read, but give no summaries.
     for name, tensor in weights.items():
         if not tensor.isfinite().all():
             raise ConfigError(f"{folder / RunFile.WEIGHTS}: {name} holds NaN or infinity")
+
+    # Shared weights are stored once.
     tied: dict[str, str] = json.loads(metadata[TIED])
     weights |= {name: weights[known] for name, known in tied.items()}
     config = json.loads((folder / RunFile.EXPORTED_CONFIG).read_text(encoding="utf-8"))
@@ -302,18 +310,21 @@ def check_unchanged(run: Path, config: Config) -> None:
         ConfigError: one of them differs; the message names the key, its value and the run's.
     """
     try:
-        then = flatten(load_checkpoint(run, "best")["config"])
+        trained = flatten(load_checkpoint(run, "best")["config"])
     except (KeyError, AttributeError):
         raise ConfigError(
             f"{checkpoint_path(run, 'best')}: not a checkpoint of this version (no config)"
         ) from None
-    set_now = changed(config)
-    for name, now in flatten(as_dict(config)).items():
-        if not name.startswith(OF_TRAINED_MODEL):
+
+    # A key that is new in the schema is no difference unless its value is set.
+    set_keys = changed(config)
+    for name, value in flatten(as_dict(config)).items():
+        if not name.startswith(FIXED_BY_TRAINING):
             continue
-        # A key that is new in the schema is no difference by itself.
-        if name not in then and name not in set_now:
+        if name not in trained and name not in set_keys:
             continue
-        if now != then.get(name):
-            legal = then.get(name, "to leave it out")
-            raise ConfigError(f"{name}={now}: {run} was trained with another; legal: {legal}")
+        if value != trained.get(name):
+            legal = trained.get(name, "to leave it out")
+            raise ConfigError(
+                f"{name}={value}: {run} was trained with another value; legal: {legal}"
+            )

@@ -1,4 +1,4 @@
-"""Files that are written completely or not at all, and errors of files in one line."""
+"""Files that are written completely or not at all, and one-line messages for errors of files."""
 
 import csv
 import errno
@@ -15,9 +15,9 @@ import yaml
 from headcount.errors import ConfigError, RunError
 from headcount.terminal import print_line
 
-MIN_ROOM = 2**20  # bytes; a place with less is full
+MIN_FREE_BYTES = 2**20  # a file system with less is regarded as full
 
-# What parsing raises when the content of a file is not what a command has written.
+# The errors of a parser on a file whose content is not what a command has written.
 DAMAGE = (
     OSError,
     ValueError,
@@ -64,11 +64,12 @@ def name_unwritable(path: Path) -> Iterator[None]:
 
 
 def current_path(path: Path) -> Path:
-    """Return a path as a person would write it now.
+    """Return a path as a user would write it now.
 
-    A path through the descriptor of an open folder leads there also after the folder was renamed
-    (``stable_path`` of the run folder), but says nothing in a message.
+    A path through the descriptor of an open folder (``stable_path``) is valid also after the
+    folder was renamed, but means nothing to the reader of a message.
     """
+    # /proc/self/fd/N/...
     root, *parts = path.parts
     if root == "/" and parts[:3] == ["proc", "self", "fd"] and len(parts) > 3:
         with suppress(OSError):
@@ -78,7 +79,8 @@ def current_path(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write bytes to, which replaces a path when it is complete and on disk.
+    """Open a scratch file for bytes. At the end of the block it is flushed to disk and replaces a
+    path; after an error it is deleted.
 
     Raises:
         RunError: the file cannot be written. Its earlier content is unchanged.
@@ -100,8 +102,8 @@ def write_atomically(path: Path, text: str | Iterator[str]) -> None:
     """Write a text file completely or not at all, and flush it to disk.
 
     Args:
-        path: the file; what it held before is replaced.
-        text: the content, or pieces of it.
+        path: the file, which is replaced if it exists.
+        text: the content, or an iterator over its parts.
 
     Raises:
         RunError: the file cannot be written. Its earlier content is unchanged.
@@ -113,10 +115,10 @@ def write_atomically(path: Path, text: str | Iterator[str]) -> None:
 
 
 def reject_used_folder(folder: Path) -> None:
-    """Reject a folder to write that is not new or empty.
+    """Reject an output folder that exists and is not empty.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is such a folder, or a file.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(
@@ -125,14 +127,14 @@ def reject_used_folder(folder: Path) -> None:
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder of files completely or not at all, readable for everybody.
+    """Write a folder of files completely or not at all, readable for all users.
 
-    A new folder is renamed into place. An existing empty one stays the same folder, as a user may
-    stand in it.
+    A new folder is renamed into place. An existing empty one is filled, not replaced: it may be
+    the current folder of the user's shell.
 
     Args:
-        folder: new or empty.
-        files: their content, by paths within the folder.
+        folder: a new or empty folder.
+        files: contents of the files by their paths within the folder.
 
     Raises:
         ConfigError: the folder is neither new nor empty, or cannot be written.
@@ -152,7 +154,7 @@ def _write_folder(to: Path, files: Mapping[str, bytes]) -> None:
     scratch = to.with_name(f".{to.name}.{os.getpid()}") if is_new else to / f".{os.getpid()}"
     moved = []
     try:
-        # Write everything beside its place, and to the disk.
+        # Write everything to a scratch folder on the same disk, so that it can be renamed.
         scratch.mkdir(parents=True)
         for name, content in files.items():
             path = scratch / name
@@ -171,7 +173,7 @@ def _write_folder(to: Path, files: Mapping[str, bytes]) -> None:
             os.replace(scratch / name, to / name)
             moved.append(to / name)
 
-    # After a failure or a signal the user's folder is as it was.
+    # Also after Ctrl-C the user's folder is as it was before.
     except BaseException:
         for path in moved:
             if path.is_dir():
@@ -184,10 +186,10 @@ def _write_folder(to: Path, files: Mapping[str, bytes]) -> None:
 
 
 def put_aside(path: Path, reason: str) -> None:
-    """Rename a damaged file to ``NAME.damaged``, and say so.
+    """Rename a damaged file to ``NAME.damaged``, and print why. The run continues without it.
 
     Args:
-        path: the file; the run continues without it.
+        path: the file.
         reason: what is wrong with it.
 
     Raises:
@@ -200,25 +202,25 @@ def put_aside(path: Path, reason: str) -> None:
 
 
 def describe_os_error(error: OSError, folder: Path) -> str | None:
-    """Return one line on an error of a run that its environment caused; None for any other.
+    """Return a one-line message for an error that the environment caused; None for other errors.
 
     Args:
-        error: what a run ended with.
+        error: the error that ended a run.
         folder: the run folder.
     """
     reason = error.strerror or type(error).__name__
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        # The error of a semaphore or of a shared array does not name its place.
-        place = error.filename or _full_place(folder)
+        # The error of a semaphore or of a shared array has no path.
+        place = error.filename or _full_folder(folder)
         return f"{place}: {reason}; the same command resumes when there is room"
     if error.filename is not None and Path(os.fsdecode(error.filename)).is_relative_to(folder):
         return f"{os.fsdecode(error.filename)}: {reason}"
     return None
 
 
-def _full_place(folder: Path) -> Path:
-    """Return the place that has no room: shared memory, the temporary folder, or a run folder."""
-    for place in (Path("/dev/shm"), Path(gettempdir())):
-        if place.is_dir() and shutil.disk_usage(place).free < MIN_ROOM:
-            return place
+def _full_folder(folder: Path) -> Path:
+    """Return the folder whose disk is full: shared memory, the temporary or the run folder."""
+    for candidate in (Path("/dev/shm"), Path(gettempdir())):
+        if candidate.is_dir() and shutil.disk_usage(candidate).free < MIN_FREE_BYTES:
+            return candidate
     return folder

@@ -25,7 +25,7 @@ class RunFile(StrEnum):
     """The files and folders of a run folder. The names are written nowhere else."""
 
     CONFIG = "config.yaml"
-    MODELS = "models.json"  # of an evaluation that is in no run folder: the runs it is of
+    MODELS = "models.json"  # of an evaluation outside of run folders: the runs that it evaluates
     DATA = "data.json"
     TOKENIZER = "tokenizer.json"
     CHECKPOINTS = "checkpoints"
@@ -44,7 +44,7 @@ class RunFile(StrEnum):
     WANDB_ID = "wandb_id"
     TENSORBOARD = "tensorboard"
     MLFLOW_ID = "mlflow_id"
-    MLFLOW_STORE = "mlflow.db"  # beside the run folders, as it is of all of them
+    MLFLOW_STORE = "mlflow.db"  # beside the run folders, which share it
     FINISHED = "finished"  # written last
     LOCK = ".lock"
 
@@ -72,6 +72,7 @@ HEAD_ANALYSIS_KEYS = (
     "heads.random_orders",
     "heads.margin",
 )
+# Keys that cannot change the results of a run, or the beginnings of such keys.
 KEYS_WITHOUT_EFFECT = (
     "run.",
     "tracking.",
@@ -81,7 +82,7 @@ KEYS_WITHOUT_EFFECT = (
     "data.num_workers",
     *HEAD_ANALYSIS_KEYS,
 )
-# Everything that an export holds.
+# All files of an export.
 EXPORT_FILES = (
     RunFile.EXPORTED_CONFIG,
     RunFile.TOKENIZER,
@@ -95,7 +96,8 @@ EXPORT_FILES = (
 def has_effect(key: str, config: Config) -> bool:
     """Return whether a key of a config can change the results.
 
-    The workers of a stream each read a part of it, so their number decides the order of examples.
+    Each worker of a stream reads a part of it, so the number of workers determines the order of
+    the examples.
     """
     if key == "data.num_workers":
         return config.data.streaming
@@ -103,13 +105,13 @@ def has_effect(key: str, config: Config) -> bool:
 
 
 def config_file(run: Path) -> str:
-    """Return the config file of a run folder or of an export."""
+    """Return the path of the config of a run folder or of an export."""
     exported = run / RunFile.EXPORTED_CONFIG
     return str(exported if exported.is_file() else run / RunFile.CONFIG)
 
 
-# Arguments of the Trainer that belong to the machine a run was trained on, and what replaces them
-# elsewhere.
+# Arguments of the Trainer that describe the machine on which a run was trained, and their values
+# on another machine.
 MACHINE_TRAINER_ARGS = {"accelerator": "auto", "devices": 1, "num_nodes": 1, "strategy": "auto"}
 
 
@@ -120,10 +122,10 @@ def load_run_config(run: Path, overrides: list[str]) -> Config:
 
     Args:
         run: a run folder or an export.
-        overrides: ``KEY=VALUE`` each.
+        overrides: changes of the config as ``KEY=VALUE``.
 
     Raises:
-        ConfigError: it is neither, or an override is wrong.
+        ConfigError: the folder is neither of these, or an override is not legal.
     """
     file = config_file(run)
     if Path(file).name != RunFile.EXPORTED_CONFIG:
@@ -154,11 +156,11 @@ def find_run(config: Config) -> Path | None:
     """Return the folder of the run that was started with this config; None if there is none.
 
     Args:
-        config: its ``run`` section says where to look: in ``folder``, or otherwise for the newest
-            folder of its name with the same config.
+        config: the run is in its ``run.folder`` if that is set. Otherwise it is in the newest
+            folder ``NAME-N`` of ``run.directory`` with the same config.
 
     Raises:
-        ConfigError: ``run.folder`` holds another run or something else, or cannot be read.
+        ConfigError: ``run.folder`` has another run or other files in it, or cannot be read.
     """
     if config.run.folder is None:
         return _find_numbered_run(config)
@@ -183,6 +185,7 @@ def find_run(config: Config) -> Path | None:
 
 
 def _find_numbered_run(config: Config) -> Path | None:
+    """Return the newest of the folders NAME-1, NAME-2, ... with a run of this config."""
     pattern = re.compile(rf"{re.escape(config.run.name or 'run')}-(\d+)")
     numbered = []
     for folder in user_path("run.directory", config.run.directory).glob("*"):
@@ -191,11 +194,11 @@ def _find_numbered_run(config: Config) -> Path | None:
             numbered.append((int(match[1]), folder))
 
     for _, folder in sorted(numbered, reverse=True):
-        # In a shared directory some folders belong to others and cannot be read.
+        # In a shared directory some folders belong to other users and cannot be read.
         with suppress(OSError):
             if not (folder / RunFile.CONFIG).is_file() or differences(folder, config):
                 continue
-            # A finished run of somebody else's can be looked at; an unfinished one not resumed.
+            # A finished run of another user is returned, an unfinished one could not be resumed.
             effective = os.access in os.supports_effective_ids
             is_writable = os.access(folder, os.W_OK, effective_ids=effective)
             if is_writable or (folder / RunFile.FINISHED).exists():
@@ -204,13 +207,13 @@ def _find_numbered_run(config: Config) -> Path | None:
 
 
 def _reject_other_content(folder: Path) -> None:
-    """Reject a folder that holds anything but a run."""
+    """Reject a folder that is not a run's and not empty. Hidden files do not count."""
     if not folder.is_dir() or (folder / RunFile.CONFIG).is_file():
         return
     for path in folder.iterdir():
         if not path.name.startswith("."):
             raise ConfigError(
-                f"run.folder={folder}: not a run's, {path.name} is in it; "
+                f"run.folder={folder}: not a run folder, {path.name} is in it; "
                 "legal: a new or an empty folder"
             )
 
@@ -237,26 +240,26 @@ def config_differences(before: dict[str, Any], config: Config) -> list[str]:
         config: the present one.
 
     Raises:
-        AttributeError: the earlier one is no mapping.
+        AttributeError: the earlier config is not a mapping.
     """
-    then = flatten(map_texts(hide_passwords, before))
-    now = flatten(map_texts(hide_passwords, as_dict(config)))
+    earlier = flatten(map_texts(hide_passwords, before))
+    present = flatten(map_texts(hide_passwords, as_dict(config)))
     found = []
-    for key in sorted(then.keys() | changed(config).keys()):
-        if then.get(key) != now.get(key) and has_effect(key, config):
-            value = "null" if then.get(key) is None else then[key]
+    for key in sorted(earlier.keys() | changed(config).keys()):
+        if earlier.get(key) != present.get(key) and has_effect(key, config):
+            value = "null" if earlier.get(key) is None else earlier[key]
             found.append(f"{key}={value}")
     return found
 
 
 def reject_links(folder: Path) -> None:
-    """Reject a run folder with a link that leads out of it: nothing is written through a
-    stranger's.
+    """Reject a run folder with a link that leads out of it, through which a command would write to
+    files elsewhere.
 
     Raises:
         ConfigError: there is such a link.
     """
-    # The cache of the hub has the contents of a snapshot's files in a folder beside the snapshots.
+    # In the cache of the hub, the files of a snapshot are links to a folder beside the snapshots.
     home = folder.resolve()
     if home.parent.name == "snapshots" and (home.parents[1] / "blobs").is_dir():
         home = home.parents[1]
@@ -270,9 +273,9 @@ def reject_links(folder: Path) -> None:
 
 
 def _is_of_wandb(path: Path) -> bool:
-    """Return whether W&B wrote a path in a run folder, or in the folder of an evaluation in it.
+    """Return whether W&B wrote a path of a run folder, or of an evaluation's folder in it.
 
-    It links to its own logs, by absolute paths.
+    W&B links to its own logs by absolute paths.
     """
     return RunFile.WANDB in path.parts[:2]
 
@@ -286,11 +289,11 @@ def lock_folder(folder: Path, *, fresh: bool = False) -> Iterator[None]:
 
     Args:
         folder: the run folder.
-        fresh: move an earlier run out of the way, to ``FOLDER.old-N``.
+        fresh: rename an earlier run in this folder to ``FOLDER.old-N``.
 
     Raises:
         ConfigError: another process has the lock, the folder cannot be written, a link leads out
-            of it, or it holds something else than a run.
+            of it, or (with ``fresh``) it has files of something else in it.
     """
     reject_links(folder)
     if fresh and folder.exists():
@@ -300,14 +303,14 @@ def lock_folder(folder: Path, *, fresh: bool = False) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
-        # An existing lock file can be taken in a folder that cannot be written.
+        # A lock file can be locked also in a folder that cannot be written, so try to write.
         with TemporaryFile(dir=folder):
             pass
         is_new = {path.name for path in folder.iterdir()} <= {RunFile.LOCK}
         _handles[folder] = os.open(folder, os.O_RDONLY)
     except Timeout:
         raise ConfigError(
-            f"{folder}: another process is at work here; legal: when it has ended"
+            f"{folder}: another process is using this folder; legal: after it has ended"
         ) from None
     except OSError as error:
         reason = error.strerror or error
@@ -318,6 +321,8 @@ def lock_folder(folder: Path, *, fresh: bool = False) -> Iterator[None]:
     finally:
         if is_new:
             _remove_if_unused(folder)
+
+        # The folder may have several paths: it may have been renamed.
         handle = _handles[folder]
         for path in [path for path, held in _handles.items() if held == handle]:
             del _handles[path]
@@ -328,7 +333,7 @@ def lock_folder(folder: Path, *, fresh: bool = False) -> Iterator[None]:
 def _remove_if_unused(folder: Path) -> None:
     """Remove a new folder in which nothing but its config was written."""
     with suppress(OSError, RunError):
-        folder = follow(folder)
+        folder = current_folder(folder)
         unimportant = (RunFile.CONFIG, RunFile.MODELS, RunFile.LOCK)
         if {path.name for path in folder.iterdir()} <= set(unimportant):
             for name in unimportant:
@@ -336,18 +341,19 @@ def _remove_if_unused(folder: Path) -> None:
             folder.rmdir()
 
 
-# An open handle of each folder that this process has locked, by the paths that it has had since.
+# Open descriptor of each folder that this process has locked, by every path that it has had.
 _handles: dict[Path, int] = {}
 
 
-def follow(folder: Path) -> Path:
-    """Return where a folder is now that this process has locked; it may have been renamed.
+def current_folder(folder: Path) -> Path:
+    """Return the current path of a locked folder, which a user may have renamed.
 
-    What a run writes must not go to a new folder at the old place, where nobody looks for it and
-    where it would be in the way of the next run.
+    Otherwise the run would write its next files to a new folder with the old name, apart from the
+    earlier ones.
 
     Args:
-        folder: the path under which it was locked, or found later. Any other is returned as it is.
+        folder: the path under which this process has locked it, or that this function has
+            returned. Any other path is returned unchanged.
 
     Raises:
         RunError: the folder was deleted, or moved to another disk.
@@ -361,15 +367,15 @@ def follow(folder: Path) -> Path:
             if os.path.samestat(is_mine, path.stat()):
                 _handles[path] = handle  # it may be renamed once more
                 return path
-    raise RunError(f"{folder}: it was deleted or moved away while this run was at work in it")
+    raise RunError(f"{folder}: it was deleted or moved away while this run was using it")
 
 
 def stable_path(folder: Path) -> Path:
-    """Return a path that leads to a folder also after it was renamed, for what keeps a path.
+    """Return a path of a folder that stays valid after a rename, for libraries that store a path.
 
     Args:
-        folder: the path under which this process has locked it. On other systems than Linux, and
-            of a folder that is not locked, the path is returned as it is.
+        folder: the path under which this process has locked it. On systems other than Linux, and
+            for a folder that is not locked, the path is returned unchanged.
     """
     handle = _handles.get(folder)
     path = Path(f"/proc/self/fd/{handle}")
@@ -384,10 +390,11 @@ def _path_of_handle(handle: int) -> Path:
 
 
 def _move_aside(folder: Path) -> None:
+    """Rename a run folder to the first free ``FOLDER.old-N``."""
     _reject_other_content(folder)
     if folder.name in ("", ".."):
         raise ConfigError(
-            f"run.folder={folder}: cannot be moved out of the way; legal: a folder by its name"
+            f"run.folder={folder}: cannot be renamed; legal: a path that ends with a name"
         )
     with lock_folder(folder):
         for number in count(1):

@@ -23,7 +23,7 @@ from headcount.runs.folder import RunFile, stable_path
 from headcount.runs.metrics_csv import MetricsFile
 from headcount.runs.wandb_tracking import track
 
-# For each setting that needs an extra: one of these modules must be there.
+# Settings that need an extra, and modules of which one must be installed.
 EXTRAS = {
     "loggers.tensorboard": ("tensorboard", "tensorboardX"),
     "loggers.mlflow": ("mlflow",),
@@ -52,13 +52,13 @@ def check_extras(config: Config) -> None:
 def start_loggers(
     config: Config, folder: Path, facts: dict[str, Any], step: int
 ) -> Iterator[list[Logger]]:
-    """Start the loggers of a training, and end them with the block.
+    """Start the loggers of a training, and finalize them at the end of the block.
 
     Args:
-        config: of the run.
+        config: config of the run.
         folder: the locked run folder.
-        facts: what is logged to W&B beside the config: the size of the model and what it costs.
-        step: that the training resumes from; 0: a new one.
+        facts: size and cost of the model, which W&B gets in addition to the config.
+        step: step from which the training resumes; 0: a new training.
     """
     with ExitStack() as stack:
         metrics = MetricsFile(folder)
@@ -66,7 +66,7 @@ def start_loggers(
         wandb_config = {**as_dict(config), **facts}
         loggers += stack.enter_context(track(config.tracking, folder, wandb_config))
 
-        # A logger that stays open would write later, when the folder is no longer locked.
+        # Finalize them before the lock is released: an open logger may write at any time.
         if config.loggers.tensorboard:
             loggers.append(stack.enter_context(_finalized(_tensorboard(folder, step))))
         if config.loggers.mlflow:
@@ -77,7 +77,7 @@ def start_loggers(
 
 @contextmanager
 def _finalized(logger: Logger) -> Iterator[Logger]:
-    """Finalize a logger with the block, by its outcome."""
+    """Finalize a logger at the end of the block, as successful or failed."""
     status = "failed"
     try:
         yield logger
@@ -89,17 +89,18 @@ def _finalized(logger: Logger) -> Iterator[Logger]:
 def log_means(loggers: Sequence[Logger], report: Report, step: int) -> None:
     """Log the mean test scores of the model."""
     means = {}
-    for name, found in report.systems[0].metrics.items():
-        if found is not None:
-            means[f"test/{name}"] = found.mean
+    for name, estimate in report.systems[0].metrics.items():
+        if estimate is not None:
+            means[f"test/{name}"] = estimate.mean
     for logger in loggers:
         logger.log_metrics(means, step)
 
 
 def _tensorboard(folder: Path, step: int) -> TensorBoardLogger:
-    """Return a logger into the folder ``tensorboard`` of a run.
+    """Return a logger that writes into the folder ``tensorboard`` of a run.
 
-    TensorBoard hides what an interrupted training logged from the step on: it is logged again.
+    ``purge_step`` makes TensorBoard hide what an interrupted training logged from that step on,
+    because the resumed training logs it again.
     """
     return TensorBoardLogger(
         stable_path(folder),
@@ -111,35 +112,35 @@ def _tensorboard(folder: Path, step: int) -> TensorBoardLogger:
 
 
 def _mlflow(settings: LoggersConfig, folder: Path) -> MLFlowLogger:
-    """Return a logger to an MLflow run, which a resumed training continues.
+    """Return a logger for an MLflow run, which a resumed training continues.
 
     Raises:
-        ConfigError: there is no such server, it does not know the run, or the file with the run's
-            id is damaged.
+        ConfigError: the server cannot be reached, does not know the run, or the file with the id
+            of the run is damaged.
     """
     uri = settings.mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI")
     uri = uri or f"sqlite:///{folder.resolve().parent / RunFile.MLFLOW_STORE}"
 
-    # The id of an earlier start of this run.
-    known = None
-    identifier = folder / RunFile.MLFLOW_ID
-    if identifier.is_file():
-        with name_damage(identifier, "train"):
-            known = identifier.read_text(encoding="utf-8").strip()
+    # A resumed training has stored the id of its MLflow run.
+    known_id = None
+    id_file = folder / RunFile.MLFLOW_ID
+    if id_file.is_file():
+        with name_damage(id_file, "train"):
+            known_id = id_file.read_text(encoding="utf-8").strip()
 
-    # Asking for the id connects to the store.
+    # The logger connects to the store when its id is first read.
     try:
         logger = MLFlowLogger(
             experiment_name=settings.mlflow_experiment,
             run_name=folder.resolve().name,
             tracking_uri=uri,
-            run_id=known,
+            run_id=known_id,
         )
         run_id = logger.run_id
-    except Exception as error:  # of MLflow, its stores and its servers
+    except Exception as error:  # MLflow, its stores and its servers each raise their own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         message = f"loggers.mlflow_uri={uri}: MLflow cannot log there: {reason}"
         raise ConfigError(hide_passwords(message)) from None
     assert run_id is not None
-    write_atomically(identifier, run_id)
+    write_atomically(id_file, run_id)
     return logger

@@ -1,7 +1,7 @@
-"""``metrics.csv``: what a run has logged, one row per logged step.
+"""``metrics.csv``: the logged metrics of a run, one row per logged step.
 
-A row is handed to the operating system before training continues, so that a killed process loses
-none. It is flushed to disk with every checkpoint.
+A row is written to the operating system before training continues, so that a killed process loses
+none. The file is flushed to disk with every checkpoint.
 """
 
 import csv
@@ -15,7 +15,7 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 
 from headcount.runs.files import name_unwritable, put_aside, write_atomically
-from headcount.runs.folder import RunFile, follow
+from headcount.runs.folder import RunFile, current_folder
 
 
 class MetricsFile(Logger):
@@ -24,7 +24,7 @@ class MetricsFile(Logger):
     A new metric adds a column to all rows.
 
     Args:
-        folder: the run folder; earlier rows in it stay.
+        folder: the run folder, whose earlier rows are kept.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,17 +34,17 @@ class MetricsFile(Logger):
 
     @property
     def path(self) -> Path:
-        """Where the file is now."""
-        return follow(self.folder) / RunFile.METRICS
+        """Path of the file; a user may have renamed the folder."""
+        return current_folder(self.folder) / RunFile.METRICS
 
     @property
     def name(self) -> str | None:
-        """None: the run folder has the name."""
+        """None: a name would be part of paths, and the run folder is the only one."""
         return None
 
     @property
     def version(self) -> int | str | None:
-        """None: a run folder has one version."""
+        """None: a run folder has only one version."""
         return None
 
     def log_hyperparams(self, *_: Any) -> None:
@@ -70,14 +70,15 @@ class MetricsFile(Logger):
 
 
 def cut_metrics(folder: Path, step: int) -> None:
-    """Drop the rows that were logged from a step on; a resumed run logs them again.
+    """Drop the rows that were logged at a step or later; the resumed run logs them again.
 
-    A file that a spreadsheet has saved is read, too: with another separator, decimal commas, a
-    byte-order mark, or steps like ``1.0``. What is no table of steps is put aside.
+    A file that was saved by a spreadsheet can be read, too: with another separator, decimal
+    commas, a byte-order mark, or steps like ``1.0``. A file that is not a table of steps is put
+    aside.
 
     Args:
         folder: the run folder.
-        step: that of the checkpoint which the run resumes from.
+        step: step of the checkpoint that the run resumes from.
     """
     path = folder / RunFile.METRICS
     if not path.exists():
@@ -98,17 +99,19 @@ def cut_metrics(folder: Path, step: int) -> None:
 
 
 def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Read the file; a missing one has no rows, and an incomplete last line is left out.
+    """Read the rows of the file. A missing file has none, and an incomplete last line is ignored.
 
     Returns:
-        The names of the columns, and each row by these names.
+        The names of the columns, and each row as a dictionary by these names.
 
     Raises:
-        ValueError: it is not text.
+        ValueError: the file is not text.
     """
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     text = text.removeprefix("\ufeff")
     text = text[: text.rfind("\n") + 1]
+
+    # Spreadsheets of many languages separate by semicolons and write decimal commas.
     header = text.partition("\n")[0]
     separator = next((each for each in (";", "\t") if each in header and "," not in header), ",")
     table = csv.DictReader(io.StringIO(text), delimiter=separator)
@@ -120,7 +123,7 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def _with_point(cell: Any) -> Any:
-    """Return a number with a decimal comma as one with a point, and anything else as it is."""
+    """Replace the decimal comma of a number by a point; anything else is returned unchanged."""
     is_number = isinstance(cell, str) and re.fullmatch(r"-?\d+,\d+([eE][-+]?\d+)?", cell)
     return cell.replace(",", ".") if is_number else cell
 

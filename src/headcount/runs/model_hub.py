@@ -1,31 +1,31 @@
-"""Exports on the Hugging Face hub: downloaded once, then used like local ones."""
+"""Exports on the Hugging Face hub, which are downloaded once and then used like local ones."""
 
 from pathlib import Path
 
 from headcount.errors import ConfigError
 from headcount.runs.folder import EXPORT_FILES, RunFile
 
-TIMEOUT = 30  # seconds, for an answer of the hub
+TIMEOUT = 30  # seconds to wait for an answer of the hub
 
 
 def find_model(name: Path) -> Path:
-    """Return the folder of a run or an export, which may be one of the hub.
+    """Return the folder of a run or an export; an export on the hub is downloaded.
 
     Args:
         name: a folder, or the id of an export on the hub, ``OWNER/NAME`` or
-            ``OWNER/NAME@REVISION``. A folder comes first, and nothing is an id whose first part is
-            a folder: a misspelt run is not looked for on the hub.
+            ``OWNER/NAME@REVISION``. An existing folder is preferred. If ``OWNER`` is a folder, the
+            name is not an id: a misspelt ``runs/NAME`` must not be requested from the hub.
 
     Raises:
-        ConfigError: the hub has no such export, or cannot be reached and nothing was downloaded
-            before.
+        ConfigError: the hub has no such export, or cannot be reached and the export was not
+            downloaded before.
     """
     identifier, _, revision = str(name).partition("@")
     parts = Path(identifier).parts
     if name.exists() or len(parts) != 2 or parts[0] in ("/", "..") or Path(parts[0]).exists():
         return name
 
-    # Download the files of an export, and nothing else that may be there.
+    # Download the files of an export, and no others that the repository may have.
     import huggingface_hub
 
     try:
@@ -40,7 +40,9 @@ def find_model(name: Path) -> Path:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ConfigError(f"{name}: no such folder; the hub: {reason}") from None
     if not (Path(folder) / RunFile.WEIGHTS).is_file():
-        raise ConfigError(f"{name}: on the hub, but no export; legal: what headcount push made")
+        raise ConfigError(
+            f"{name}: on the hub, but not an export; legal: a model uploaded by headcount push"
+        )
     return Path(folder)
 
 
@@ -57,9 +59,9 @@ def hub_name(folder: Path) -> str | None:
 
 
 def path_beside(folder: Path, file: str) -> Path:
-    """Return where a command writes a file about a model, if the user does not say.
+    """Return the default path of a file that a command writes about a model.
 
-    It is in the model's folder. For a model of the hub it is the current folder, so that the hub's
-    cache holds only what was downloaded.
+    It is in the model's folder. For a model from the hub it is in the current folder, so that the
+    cache of the hub holds only downloaded files.
     """
     return folder / file if hub_name(folder) is None else Path(file)

@@ -1,8 +1,8 @@
-"""Generated summaries of an unfinished command, from which its next start resumes.
+"""The generated summaries of an interrupted command, from which it resumes.
 
 Each process appends the rows of a batch to its own file of JSON lines before it starts the next
 batch, so a killed process loses no finished batch. A line that cannot be read, as after a power
-failure, is dropped, and its row is generated again.
+failure, is ignored, and its row is generated again.
 """
 
 import json
@@ -17,15 +17,15 @@ import numpy as np
 
 from headcount.runs.files import name_unwritable, write_atomically
 
-MADE_OF = "made_of.json"  # in the folder: what its rows depend on
+MADE_OF = "made_of.json"  # file with the settings that the rows depend on
 
 
 class PartialPredictions:
-    """The rows that are generated so far, of a known number.
+    """The rows that are generated so far, in a folder of JSON lines.
 
     Args:
-        folder: holds the rows; ``claim`` creates it.
-        count: number of rows when complete.
+        folder: the folder, which ``claim`` creates.
+        count: number of rows of the complete result.
         process: rank of this process.
 
     Attributes:
@@ -37,13 +37,15 @@ class PartialPredictions:
         self.own = folder / f"{process}.jsonl"
         self.done = np.zeros(count, dtype=bool)
         self.files: list[Path] = []
-        # Where to find a row: the index of its file and the byte at which its line begins.
+        # Where each row is: the index of its file, and the byte at which its line begins.
         self.file_index = np.zeros(count, np.int64)
         self.offset = np.zeros(count, np.int64)
 
     def claim(self, made_of: Mapping[str, Any]) -> None:
-        """Create the folder for rows that depend on something, and delete rows that depend on
-        anything else.
+        """Create the folder, and delete the rows in it that were generated with other settings.
+
+        Args:
+            made_of: everything that the rows depend on, such as the model and the documents.
 
         Raises:
             RunError: the folder cannot be written, or the disk is full.
@@ -51,20 +53,20 @@ class PartialPredictions:
         stamp = self.folder / MADE_OF
         with name_unwritable(self.folder):
             if read_made_of(stamp) != made_of:
-                # The folder itself stays, because it may hold a lock.
+                # The folder itself is kept, because it may hold a lock.
                 for path in self.folder.glob("*.jsonl"):
                     path.unlink()
             self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(stamp, json.dumps(made_of, indent=2))
 
     def read(self) -> None:
-        """Find the rows of all processes."""
+        """Find the finished rows of all processes."""
         self.files = sorted(self.folder.glob("*.jsonl"))
         for index, path in enumerate(self.files):
             offset = 0
             with path.open("rb") as lines:
                 for line in lines:
-                    # A last line without its end was cut. Nothing may be appended to it.
+                    # A last line without a line end was cut off when its process was killed.
                     if not line.endswith(b"\n"):
                         break
                     row = self._row_of(line)
@@ -73,11 +75,13 @@ class PartialPredictions:
                         self.file_index[row] = index
                         self.offset[row] = offset
                     offset += len(line)
+
+            # Remove it from our own file, because the next row is appended there.
             if path == self.own:
                 os.truncate(path, offset)
 
     def _row_of(self, line: bytes) -> int | None:
-        """Return the number of a line's row; None if it is damaged or not one of these rows."""
+        """Return the number of the row in a line; None if the line is damaged or of other rows."""
         try:
             row = json.loads(line)["row"]
         except (ValueError, TypeError, KeyError, RecursionError):
@@ -85,7 +89,10 @@ class PartialPredictions:
         return row if type(row) is int and 0 <= row < len(self.done) else None
 
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append the rows of a batch, each with its number as ``row``, except those that are done.
+        """Append those rows of a batch that are not done.
+
+        Args:
+            rows: each has its number as ``row``.
 
         Raises:
             RunError: the disk is full.
@@ -111,7 +118,7 @@ class PartialPredictions:
 
 
 def read_made_of(stamp: Path) -> dict[str, Any] | None:
-    """Return what rows or a finished file depend on; None if that is missing or damaged."""
+    """Read what rows or a finished file depend on; None if the file is missing or damaged."""
     try:
         made_of = json.loads(stamp.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -33,14 +33,14 @@ class Scored:
     """The results of a finished evaluation.
 
     Attributes:
-        signature: how it was scored.
+        signature: the settings of the scores, as one text.
         rows: the row of each example in ``values`` and ``statistics``, by its id.
         values: metrics of the model, as in ``System``.
         references: the references of each example, by its id.
         summaries: the model's summary of each example, by its id.
-        statistics: of each corpus metric, as in ``CorpusMetric``.
-        system: what generated the summaries; None for one model whose search does not optimize
-            the metric.
+        statistics: statistics of each corpus metric, as in ``CorpusMetric``.
+        system: description of an ensemble, or of a search that optimizes the metric; None for
+            one model with another search.
     """
 
     signature: str
@@ -82,13 +82,17 @@ def write_results(
         "system": system,
         "signature": report.signature,
         "alarms": report.alarms,
-        "systems": {system.name: _as_dicts(system) for system in report.systems},
+        "systems": {each.name: _as_dicts(each) for each in report.systems},
     }
     write_atomically(folder / RunFile.SCORES, json.dumps(scores, indent=2, ensure_ascii=False))
 
 
 def _as_csv(model: System, ids: Sequence[str]) -> str:
-    """Return a row for each example: its metrics, and score and statistics of corpus metrics."""
+    """Return a row for each example: its metrics, and score and statistics of corpus metrics.
+
+    The statistics of examples can be summed for the corpus score of any sample, as the bootstrap
+    needs it.
+    """
     header = ["id", *EXAMPLE_METRICS]
     for name in model.corpus:
         header.extend([name, f"{name}{STATISTICS}"])
@@ -107,10 +111,10 @@ def _as_csv(model: System, ids: Sequence[str]) -> str:
 
 
 def read_results(folder: Path) -> Scored:
-    """Read an evaluation back.
+    """Read the results of an evaluation.
 
     Args:
-        folder: a run folder, or an evaluation's within one.
+        folder: a run folder, or the folder of an evaluation.
 
     Raises:
         ConfigError: the folder has no results, or they are damaged.
@@ -137,7 +141,7 @@ def read_results(folder: Path) -> Scored:
         references = {prediction["id"]: prediction["references"] for prediction in predictions}
         summaries = {prediction["id"]: prediction["summary"] for prediction in predictions}
 
-    # Both files have the same examples.
+    # Both tables must have the same examples, each once.
     with name_damage(folder, WRITER):
         if not len(table) == len(predictions) == len(rows) == len(rows.keys() & references):
             raise ValueError(
@@ -155,11 +159,16 @@ def read_results(folder: Path) -> Scored:
 
 
 def _read_table(path: Path) -> list[dict[str, str]]:
+    """Read a CSV file whose rows all have the same fields.
+
+    Raises:
+        ValueError: a row has more or fewer fields than the header.
+    """
     csv.field_size_limit(MAX_FIELD)
     with path.open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file))
 
-    # Surplus fields of a row are under None, and missing ones are None.
+    # DictReader stores surplus fields under the key None, and None for missing ones.
     for number, row in enumerate(table, start=2):
         if None in row or None in row.values():
             raise ValueError(f"line {number} has not as many fields as the first one")
@@ -182,7 +191,7 @@ def _read_statistics(table: list[dict[str, str]]) -> dict[CorpusMetricName, Stat
 
 
 def _as_dicts(system: System) -> dict[str, dict[str, float] | None]:
-    """Return the estimates of a system as JSON has them; null for a metric of no example."""
+    """Return the estimates of a system for JSON; None for a metric that no example has."""
     return {
         name: None if estimate is None else asdict(estimate)
         for name, estimate in system.metrics.items()

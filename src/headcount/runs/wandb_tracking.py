@@ -1,10 +1,11 @@
-"""Weights & Biases: what a run logs there, and how it continues when W&B fails.
+"""Logging to Weights & Biases, whose failures never stop a run.
 
-A failure of W&B never stops a run. An online run continues offline under the same id, and an
-offline one without W&B. ``metrics.csv`` has the metrics in any case.
+When W&B fails, an online run continues offline under the same id, and an offline run without W&B.
+``metrics.csv`` has the metrics in any case.
 
 A training is one W&B run, which a resumed training continues. ``evaluate``, ``heads`` and
-``report`` are runs of their own with a job type; their config names the trainings they are about.
+``report`` are separate W&B runs with a job type; their config links to the trainings that they
+evaluate or describe.
 """
 
 import json
@@ -35,12 +36,12 @@ from headcount.terminal import print_line
 
 INIT_TIMEOUT = 20  # seconds until a start counts as failed; W&B itself takes 10 more to give up
 PATIENCE = 5  # seconds that logging a row may take; W&B waits for an answer twice as long
-FINISH_TIMEOUT = 20  # seconds that the end of a run waits for what is still to be sent
+FINISH_TIMEOUT = 20  # seconds that the end of a run waits until all is sent
 
 # W&B's own step is this many times the training step, plus the number of the row at that step.
 ROWS_PER_STEP = 10
 STEP = "trainer/global_step"  # Lightning's name of the x-axis
-MAX_TABLE_ROWS = 1000  # of the table of test summaries
+MAX_TABLE_ROWS = 1000  # largest number of test summaries in the table
 
 Mode = Literal["online", "offline", "disabled"]
 NEXT_MODE: dict[Mode, Mode] = {"online": "offline", "offline": "disabled"}
@@ -48,7 +49,7 @@ NEXT_MODE: dict[Mode, Mode] = {"online": "offline", "offline": "disabled"}
 
 @dataclass(frozen=True, kw_only=True)
 class _Start:
-    """What a W&B run is started with; see ``track``."""
+    """The arguments of ``track``, with which a W&B run is started, and again in another mode."""
 
     tracking: TrackingConfig
     folder: Path
@@ -66,22 +67,24 @@ def track(
     job_type: str | None = None,
     trainings: Sequence[Path] = (),
 ) -> Iterator[list["Tracker"]]:
-    """Start the W&B run of a folder, and end it with the block.
+    """Start the W&B run of a folder, and finish it at the end of the block.
 
     Args:
         tracking: the ``tracking`` section.
         folder: the run folder.
-        config: all of it is logged, but for users and passwords in addresses.
+        config: logged as the config of the W&B run, without users and passwords in URLs.
         job_type: kind of a run that is not a training; None: a training.
-        trainings: run folders that a run of another kind is about. Its config links to them.
+        trainings: run folders of the trainings that a run of another kind evaluates or describes.
 
     Yields:
-        The logger; none if tracking is disabled.
+        A list of one logger; empty if tracking is disabled.
     """
     start = _Start(
         tracking=tracking, folder=folder, config=config, job_type=job_type, trainings=trainings
     )
     tracker: Tracker | None = None
+
+    # W&B is configured by variables, which must not reach what this process starts later.
     earlier_environment = dict(os.environ)
     _set_environment(folder)
     try:
@@ -94,7 +97,7 @@ def track(
             tracker.finalize("success")
             tracker.finish(exit_code=0)
     finally:
-        # After a success this does nothing: the run is finished.
+        # After a success the run is finished, and this does nothing.
         if tracker is not None:
             tracker.finish(exit_code=1)
         os.environ.clear()
@@ -102,7 +105,7 @@ def track(
 
 
 def _set_environment(folder: Path) -> None:
-    """Keep W&B quiet and impatient, and all of its files in the run folder."""
+    """Silence W&B, shorten its timeout, and put all of its files into the run folder."""
     os.environ.setdefault("WANDB_SILENT", "true")  # we print one line instead
     os.environ.setdefault("WANDB_HTTP_TIMEOUT", str(2 * PATIENCE))
     for kind in ("data", "cache"):
@@ -110,24 +113,24 @@ def _set_environment(folder: Path) -> None:
 
 
 def _start_tracker(start: _Start, mode: Mode) -> "Tracker | None":
-    """Return a W&B logger; None if W&B cannot even be disabled."""
+    """Return a W&B logger; None if W&B cannot be started in any mode."""
     try:
         return Tracker(start, mode)
-    except Exception as error:
+    except Exception as error:  # W&B must not stop the run, whatever fails in it
         reason = _first_line(error)
         print_line(f"W&B: {reason}; this run is not tracked there, but in metrics.csv")
         return None
 
 
 class Tracker(WandbLogger):
-    """Logs to W&B. At the first failure it continues offline, at the second one without W&B.
+    """Logs to W&B. After a first failure it continues offline, after a second one without W&B.
 
-    Each row is numbered by its training step. A resumed training logs some steps again; W&B drops
-    rows whose number it has, so no row appears twice.
+    The numbers of rows follow from their training steps. A resumed training logs some steps again;
+    W&B drops a row with a number that it has, so no row appears twice.
 
     Args:
-        start: what the W&B run is started with.
-        mode: to start in.
+        start: arguments of the W&B run.
+        mode: the mode to start in.
     """
 
     def __init__(self, start: _Start, mode: Mode) -> None:
@@ -141,13 +144,13 @@ class Tracker(WandbLogger):
     def _start_run(self) -> wandb.Run:
         """Start the W&B run in the present mode, or in the next one if that fails."""
         if self.mode == "disabled":
-            # Without names and tags: one of them may have been the reason of the failure.
+            # Without names and tags: one of them may have caused the failure.
             return wandb.init(mode="disabled")
         try:
             run = _init(self.start, self.mode)
             _define_metrics(run)
             return run
-        except Exception as error:  # whatever it is, the training must not end
+        except Exception as error:  # W&B must not stop the run, whatever fails in it
             self._leave_mode(error)
             return self._start_run()
 
@@ -159,18 +162,21 @@ class Tracker(WandbLogger):
             consequence = "tracked offline"
         print_line(f"W&B: {_first_line(reason)}; this run is {consequence}")
 
-        # The process of W&B may have died, or hold the id of this run.
+        # W&B's service process may have died, or may still hold the id of this run.
         with suppress(Exception, SystemExit):
             wandb.teardown()
 
     def attempt(self, action: Callable[[wandb.Run], object]) -> None:
-        """Do something with the W&B run; if that fails or takes long, leave the present mode."""
+        """Call a function with the W&B run. If it fails or takes too long, leave the present mode.
+
+        After a failure it is called again in the next mode; after a timeout it has succeeded.
+        """
         run = self.experiment
         started = time.monotonic()
         reason: object = None
         try:
             action(run)
-        except Exception as error:
+        except Exception as error:  # W&B must not stop the run, whatever fails in it
             if self.mode == "disabled":
                 raise
             reason = error
@@ -190,7 +196,7 @@ class Tracker(WandbLogger):
         """Do nothing: the config was logged when the run was started."""
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Log a row at a training step; None: the step of the row before it."""
+        """Log a row at a training step; None: the step of the previous row."""
         if step is not None and step != self.step:
             self.step = step
             self.row = 0
@@ -203,16 +209,16 @@ class Tracker(WandbLogger):
     ) -> None:
         """Log images as Lightning does.
 
-        W&B writes each to the temporary folder of the system when it is made. If that is full, a
-        line is printed, and the images are not logged.
+        W&B writes each image to the system's temporary folder. If that is full, the images are not
+        logged, and a line is printed.
         """
         try:
             super().log_image(key, images, step, **kwargs)
-        except Exception as error:  # whatever it is, the training must not end
+        except Exception as error:  # W&B must not stop the run, whatever fails in it
             print_line(f"W&B: {key} is not logged there ({_first_line(error)})")
 
     def log_html(self, name: str, path: Path) -> None:
-        """Log an HTML file as it is, at the step of the last row."""
+        """Log an HTML file unchanged, at the step of the last row."""
         number = self._next_number()
 
         def log(run: wandb.Run) -> None:
@@ -249,7 +255,7 @@ class Tracker(WandbLogger):
     def finish(self, *, exit_code: int) -> None:
         """End the W&B run.
 
-        What could not be sent within FINISH_TIMEOUT waits; see ``how_to_send``.
+        What cannot be sent within ``FINISH_TIMEOUT`` seconds is kept; see ``how_to_send``.
         """
         if self.is_finished:
             return
@@ -258,22 +264,22 @@ class Tracker(WandbLogger):
         try:
             run.finish(exit_code=exit_code)
             if self.mode == "online":
-                # As ``wandb sync`` marks what it has sent.
+                # ``wandb sync`` marks a run that is sent by the same file.
                 Path(run.settings.sync_file).with_suffix(".wandb.synced").touch()
-        except Exception as error:
+        except Exception as error:  # W&B must not stop the run, whatever fails in it
             print_line(f"W&B: not all of this run could be sent ({_first_line(error)})")
 
 
 def _first_line(reason: object) -> str:
-    """Return the first line of a message; of an error without one, its type."""
+    """Return the first line of a message; the type of an error that has no message."""
     return (str(reason).strip() or type(reason).__name__).splitlines()[0]
 
 
 def how_to_send(folder: Path) -> str | None:
-    """Return the command that sends what waits in a run folder to W&B; None if nothing does."""
+    """Return the command that sends unsent data of a run folder to W&B; None if all is sent."""
     files = folder.glob(f"{RunFile.WANDB}/*/*.wandb")
-    waiting = [file for file in files if not file.with_suffix(".wandb.synced").exists()]
-    return f"wandb sync --include-online {folder / RunFile.WANDB}" if waiting else None
+    unsent = [file for file in files if not file.with_suffix(".wandb.synced").exists()]
+    return f"wandb sync --include-online {folder / RunFile.WANDB}" if unsent else None
 
 
 # What is logged at the end of a run
@@ -281,13 +287,13 @@ def how_to_send(folder: Path) -> str | None:
 
 def log_report(loggers: Sequence[Logger], report: Report) -> None:
     """Log a table of all systems, the signature and the alarms to W&B."""
-    columns = ["system", "figure", "mean", "low", "high", "signature"]
+    columns = ["system", "metric", "mean", "low", "high", "signature"]
     rows = []
     for system in report.systems:
-        for name, found in system.metrics.items():
-            if found is not None:
-                estimate = [found.mean, found.low, found.high]
-                rows.append([system.name, name, *estimate, report.signature])
+        for name, estimate in system.metrics.items():
+            if estimate is not None:
+                numbers = [estimate.mean, estimate.low, estimate.high]
+                rows.append([system.name, name, *numbers, report.signature])
     texts = {"test/signature": report.signature, "test/alarms": report.alarms}
     for tracker in _trackers(loggers):
         tracker.summarize(texts)
@@ -298,13 +304,14 @@ def log_summaries(loggers: Sequence[Logger], report: Report, predictions: Path) 
     """Log a table of the first test summaries to W&B.
 
     Args:
-        loggers: of the run.
-        report: on these summaries; its first system is the model.
-        predictions: ``predictions.jsonl``.
+        loggers: loggers of the run.
+        report: scores of these summaries; its first system is the model.
+        predictions: path of ``predictions.jsonl``.
     """
     trackers = list(_trackers(loggers))
     if not trackers:
         return
+
     columns = ["id", "document", "references", "summary", *EXAMPLE_METRICS]
     rows = []
     values = report.systems[0].values.tolist()
@@ -312,7 +319,7 @@ def log_summaries(loggers: Sequence[Logger], report: Report, predictions: Path) 
         for line, scores in zip(lines, values[:MAX_TABLE_ROWS], strict=False):
             row = json.loads(line)
             texts = [row["id"], row["document"], "\n".join(row["references"]), row["summary"]]
-            # NaN: an example without such a metric.
+            # NaN: the example does not have the metric.
             rows.append([*texts, *(None if math.isnan(score) else score for score in scores)])
     for tracker in trackers:
         tracker.log_table("test/summaries", columns=columns, data=rows)
@@ -330,10 +337,10 @@ def log_checkpoint(
     """Log the best checkpoint, its config and its tokenizer to W&B as an artifact.
 
     Args:
-        loggers: of the run.
+        loggers: loggers of the run.
         folder: the run folder.
-        metric: whose test score is stored with the artifact.
-        report: on the test summaries.
+        metric: the metric whose test score is stored with the artifact.
+        report: scores of the test summaries.
     """
     files = [checkpoint_path(folder, "best"), folder / RunFile.CONFIG, folder / RunFile.TOKENIZER]
     score = report.systems[0].mean(metric)
@@ -357,9 +364,9 @@ def _trackers(loggers: Sequence[Logger]) -> Iterator[Tracker]:
 
 
 def _choose_mode(tracking: TrackingConfig, folder: Path) -> Mode:
-    """Return the mode of a run. Prints why, if it is less than what was asked for."""
-    asked = _users_mode() if tracking.mode == "auto" else tracking.mode
-    if asked == "disabled":
+    """Return the mode of a run, and print why if it is not the configured one."""
+    configured = _users_mode() if tracking.mode == "auto" else tracking.mode
+    if configured == "disabled":
         return "disabled"
 
     # If this folder cannot be written, W&B would silently use the system's temporary folder.
@@ -374,12 +381,14 @@ def _choose_mode(tracking: TrackingConfig, folder: Path) -> Mode:
             "there, but in metrics.csv"
         )
         return "disabled"
-    if asked in ("offline", "dryrun"):
+    if configured in ("offline", "dryrun"):
         return "offline"
 
+    # An online run needs a key. Whether the server accepts it is found out at the start of the
+    # run.
     try:
         has_key = wandb.login(prompt=False, verify=False)
-    except Exception as error:
+    except Exception as error:  # W&B must not stop the run, whatever fails in it
         reason = _first_line(error)
         print_line(f"W&B: the key cannot be used ({reason}); this run is tracked offline")
         return "offline"
@@ -390,10 +399,10 @@ def _choose_mode(tracking: TrackingConfig, folder: Path) -> Mode:
 
 
 def _users_mode() -> str:
-    """Return the mode that a user has set in W&B itself.
+    """Return the mode that the user has configured in W&B itself.
 
-    The variables WANDB_DISABLED and WANDB_MODE come first, then the settings file that ``wandb
-    offline`` and ``wandb disabled`` write.
+    The variables WANDB_DISABLED and WANDB_MODE override the settings file, which ``wandb offline``
+    and ``wandb disabled`` write.
     """
     if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on"):
         return "disabled"
@@ -408,11 +417,12 @@ def _users_mode() -> str:
 def _init(start: _Start, mode: Mode) -> wandb.Run:
     """Start a W&B run, or continue that of the run folder.
 
-    Variables of a sweep's agent override the config.
+    Environment variables, such as those of a sweep's agent, override the config.
     """
-    # An evaluation or analysis is named after the training, too.
     tracking = start.tracking
-    given = os.environ.get
+    variable = os.environ.get
+
+    # The name of an evaluation or analysis begins with that of the training.
     name = start.folder.name
     if start.trainings:
         name = f"{start.trainings[0].resolve().name}/{name}"
@@ -421,10 +431,10 @@ def _init(start: _Start, mode: Mode) -> wandb.Run:
         mode=mode,
         id=_choose_id(start, mode),
         resume="allow",
-        name=given("WANDB_NAME") or tracking.name or name,
-        project=given("WANDB_PROJECT") or tracking.project,
-        entity=given("WANDB_ENTITY") or tracking.entity,
-        group=given("WANDB_RUN_GROUP") or tracking.group,
+        name=variable("WANDB_NAME") or tracking.name or name,
+        project=variable("WANDB_PROJECT") or tracking.project,
+        entity=variable("WANDB_ENTITY") or tracking.entity,
+        group=variable("WANDB_RUN_GROUP") or tracking.group,
         job_type=start.job_type,
         tags=tracking.tags,
         config=map_texts(hide_passwords, start.config),
@@ -438,7 +448,7 @@ def _init(start: _Start, mode: Mode) -> wandb.Run:
         ),
     )
 
-    # A link has an address if the run is online; W&B warns where an offline run is asked for it.
+    # Links have a URL if the run is online; reading that of an offline run makes W&B warn.
     project_url = None if run.offline else run.project_url
     if links := _links(start.trainings, project_url):
         run.config.update({"trainings": links})
@@ -446,12 +456,13 @@ def _init(start: _Start, mode: Mode) -> wandb.Run:
 
 
 def _choose_id(start: _Start, mode: Mode) -> str:
-    """Return the id of a W&B run, and note that of a training in its folder."""
+    """Return the id of a W&B run, and store that of a training in its folder."""
     if start.job_type is not None:
         return token_hex(4)
     identifier = _known_id(start.folder) or token_hex(4)
 
-    # Only of an agent: an id that is left in a shell would merge all runs started from there.
+    # An id from the environment counts only in a sweep. One that was left in a shell would make
+    # all trainings that are started there the same W&B run.
     if "WANDB_SWEEP_ID" in os.environ:
         identifier = os.environ.get("WANDB_RUN_ID") or identifier
     if mode != "disabled":
@@ -460,7 +471,7 @@ def _choose_id(start: _Start, mode: Mode) -> str:
 
 
 def _known_id(folder: Path) -> str | None:
-    """Return the id of a training's W&B run; None if it has none, or a file holds no id."""
+    """Return the id of a training's W&B run; None if it has none, or its file is not readable."""
     try:
         identifier = (folder / RunFile.WANDB_ID).read_text(encoding="utf-8")
     except (OSError, ValueError):

@@ -19,7 +19,7 @@ from headcount.runs.checkpoint import (
     selection_key,
 )
 from headcount.runs.files import write_atomically
-from headcount.runs.folder import RunFile, follow
+from headcount.runs.folder import RunFile, current_folder
 from headcount.terminal import print_line
 from headcount.training.lightning_private import is_accumulating, validation_follows
 from headcount.training.optimizers import has_whole_weights
@@ -107,7 +107,7 @@ class Checkpoints(Checkpoint):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Defer signals to the ends of batches; forget where an earlier start failed."""
-        (follow(self.run) / RunFile.NOT_FINITE).unlink(missing_ok=True)
+        (current_folder(self.run) / RunFile.NOT_FINITE).unlink(missing_ok=True)
         self.saved_step = trainer.global_step
         self.signals.install()
         self.signals.deferred = True
@@ -233,7 +233,7 @@ class Checkpoints(Checkpoint):
 
     def _end(self, trainer: pl.Trainer) -> None:
         name = signal.Signals(self.signals.exit_code - 128).name
-        now = follow(self.run)
+        now = current_folder(self.run)
         how = "the same command resumes from there"
         if now != self.run:
             how = f"the run folder was moved: the command with run.folder={now} resumes from there"
@@ -250,7 +250,7 @@ class Checkpoints(Checkpoint):
 
         named = ""
         if ids:
-            file = follow(self.run) / RunFile.NOT_FINITE
+            file = current_folder(self.run) / RunFile.NOT_FINITE
             write_atomically(file, json.dumps({"step": trainer.global_step, "ids": ids}, indent=2))
             named = f"; {file.name} in it names the {len(ids)} examples"
         raise RunError(

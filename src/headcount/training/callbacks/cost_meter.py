@@ -30,7 +30,7 @@ from pytorch_lightning.callbacks import Callback
 from headcount.config.schema import Config
 from headcount.model.cost import cost, forward_flops
 from headcount.runs.files import put_aside, write_atomically
-from headcount.runs.folder import RunFile, follow
+from headcount.runs.folder import RunFile, current_folder
 
 
 class TrainingCosts(Callback):
@@ -179,12 +179,12 @@ def add_costs(folder: Path, costs: dict[str, float | str]) -> None:
         costs: by the keys in the module's docstring.
     """
     known = read_costs(folder)
-    write_atomically(follow(folder) / RunFile.COSTS, json.dumps(known | costs, indent=2))
+    write_atomically(current_folder(folder) / RunFile.COSTS, json.dumps(known | costs, indent=2))
 
 
 def read_costs(folder: Path) -> dict[str, float | str]:
     """Return the costs that a folder has so far; a damaged file is put aside."""
-    path = follow(folder) / RunFile.COSTS
+    path = current_folder(folder) / RunFile.COSTS
     if not path.exists():
         return {}
     try:
