@@ -66,7 +66,7 @@ def test_cut_summaries_are_those_that_fill_the_room(small) -> None:
         True
     }  # it has hardly learned to end
     assert scores["systems"]["model"]["cut"]["mean"] == 100
-    assert any("cut at the longest" in alarm for alarm in scores["alarms"])
+    assert any("cut off at generation.max_tokens" in alarm for alarm in scores["alarms"])
 
 
 def test_evaluate_repeats_the_run(finished_run: Path) -> None:

@@ -61,7 +61,7 @@ def test_every_section_is_there(text: str) -> None:
         "Examples where second wins most",
         "Examples where first wins most",
     ]
-    assert "12 examples, scored alike: `rouge|sentences:split`" in text
+    assert "12 examples, scored with `rouge|sentences:split`" in text
     assert "| ROUGE-L | +1.50 [-0.25, +3.00] | 0.0400 |" in text
     assert "with probability 0.750" in text and "better on 9, worse on 3, equal on 0" in text
     assert "0.0 % of the summaries are identical" in text

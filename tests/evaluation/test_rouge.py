@@ -62,7 +62,7 @@ def rouge(
 
 def by_us(summary: str, references: list[str], scorer: Rouge | None = None) -> list[list[float]]:
     scorer = scorer or rouge()
-    return scorer.score_texts(scorer.read(summary), list(map(scorer.read, references))).tolist()
+    return scorer.score_texts(scorer.parse(summary), list(map(scorer.parse, references))).tolist()
 
 
 def test_figures_are_the_packages_own_to_the_last_digit() -> None:

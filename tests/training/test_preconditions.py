@@ -92,5 +92,5 @@ def test_text_that_rouge_does_not_see_is_reported_before_the_training(
     pairs = SimpleNamespace(references=[[summary]] * 3)
     data = SimpleNamespace(splits={"validation": SimpleNamespace(pairs=pairs)})
     report_dropped_text(config, data)
-    line = "ROUGE does not see 100.0 % of the words and 100.0 % of the letters"
+    line = "ROUGE ignores 100.0 % of the words and 100.0 % of the letters"
     assert (line in capsys.readouterr().out) == is_reported

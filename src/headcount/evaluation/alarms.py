@@ -1,4 +1,4 @@
-"""Health alarms: what is wrong with summaries that a score does not say, in plain words."""
+"""Alarms: one-line warnings about degenerate summaries, which a mean score does not reveal."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,13 +9,13 @@ from headcount.evaluation.bootstrap import RESAMPLES, differences
 from headcount.evaluation.systems import EXAMPLE_METRICS, System
 from headcount.evaluation.tokenizers import Dropped, measure_dropped
 
-SAME = 0.05  # share of one summary among all, beyond the references' own
-LONG = 2.0  # times the references' length
-SHORT = 0.5  # times the references' length
-CUT = 10.0  # % of summaries
-REPEATED = 10.0  # % of trigrams, beyond the references' own
-DROPPED = 1.0  # % of the words, or of the letters and digits, of the references
-BLIND = 50.0  # % of them, from which on ROUGE says nothing about the texts
+SAME_SHARE = 0.05  # of all summaries are equal, in addition to those of the references
+LONG_RATIO = 2.0  # length of the summaries divided by that of the references
+SHORT_RATIO = 0.5  # the same
+CUT_PERCENT = 10.0  # of the summaries reach the maximum length
+REPEATED_PERCENT = 10.0  # of the trigrams are repeated, in addition to those of the references
+DROPPED_PERCENT = 1.0  # of the words, or of the letters and digits, of the references are dropped
+BLIND_PERCENT = 50.0  # of the letters and digits are dropped: ROUGE says nothing about the texts
 
 
 def find_alarms(
@@ -26,23 +26,23 @@ def find_alarms(
     references: Sequence[Sequence[str]],
     evaluation: EvaluationConfig,
 ) -> Iterator[str]:
-    """Yield what is wrong, a line each; nothing if all is well.
+    """Yield a line for each problem of the summaries.
 
     Args:
-        model: what is judged.
-        shuffled: the same model when each example has the document of another.
-        baselines: extractive baselines, and the human references last.
-        summaries: the model's texts.
-        references: the references' texts.
-        evaluation: how they are scored.
+        model: scores of the model.
+        shuffled: scores of the model when each summary is that of another document.
+        baselines: scores of the extractive baselines, and of the human references as the last.
+        summaries: the summaries of the model.
+        references: the references of each example.
+        evaluation: settings of the scores.
     """
     human = baselines[-1]
     dropped = _measure_dropped(references, evaluation)
     if alarm := _describe_dropped(dropped, evaluation):
         yield alarm
     yield from _degenerate(summaries, references)
-    # Below this share ROUGE is about the few words that it sees, and so would be these alarms.
-    if dropped.characters < BLIND:
+    # These alarms compare ROUGE, which means nothing if most of the text is dropped.
+    if dropped.characters < BLIND_PERCENT:
         yield from _ignored_documents(model, shuffled)
         yield from _below_lead(model, baselines)
     yield from _length(model, human)
@@ -52,7 +52,7 @@ def find_alarms(
 def find_dropped_text(
     references: Sequence[Sequence[str]], evaluation: EvaluationConfig
 ) -> str | None:
-    """Return the alarm that ROUGE does not see the references; None if it sees them."""
+    """Return the alarm that ROUGE ignores a part of the references; None if it does not."""
     return _describe_dropped(_measure_dropped(references, evaluation), evaluation)
 
 
@@ -64,10 +64,10 @@ def _measure_dropped(references: Sequence[Sequence[str]], evaluation: Evaluation
 
 
 def _describe_dropped(dropped: Dropped, evaluation: EvaluationConfig) -> str | None:
-    if max(dropped.words, dropped.characters) <= DROPPED:
+    if max(dropped.words, dropped.characters) <= DROPPED_PERCENT:
         return None
     return (
-        f"ROUGE does not see {dropped.words:.1f} % of the words and "
+        f"ROUGE ignores {dropped.words:.1f} % of the words and "
         f"{dropped.characters:.1f} % of the letters and digits of the references: "
         f"evaluation.tokenizer={evaluation.tokenizer} drops them; unicode keeps them"
     )
@@ -79,14 +79,15 @@ def _degenerate(summaries: Sequence[str], references: Sequence[Sequence[str]]) -
     if empty:
         yield f"{empty:,} of {total:,} summaries are empty"
 
+    # Some data sets have the same reference for many documents.
     [(text, number)] = Counter(summaries).most_common(1)
     [(_, usual)] = Counter(texts[0] for texts in references).most_common(1)
-    if text.strip() and number > usual + SAME * total:
-        yield f"one summary stands for {number:,} of {total:,} documents: {text}"
+    if text.strip() and number > usual + SAME_SHARE * total:
+        yield f"the same summary is generated for {number:,} of {total:,} documents: {text}"
 
 
 def _ignored_documents(model: System, shuffled: System) -> Iterator[str]:
-    # Nothing can be said about one example, or if no summary has a word of its reference.
+    # There is no test of one example, nor of scores that are all zero.
     if len(model.values) < 2 or not model.mean("rouge1") > 0:
         return
     column = [EXAMPLE_METRICS.index("rouge1")]
@@ -117,18 +118,18 @@ def _length(model: System, human: System) -> Iterator[str]:
     length = model.mean("words")
     usual_length = human.mean("words")
     average = f"{length:.0f} words on average, the references have {usual_length:.0f}"
-    if length > LONG * usual_length:
-        yield f"the summaries run away: {average}"
-    if length < SHORT * usual_length:
+    if length > LONG_RATIO * usual_length:
+        yield f"the summaries are too long: {average}"
+    if length < SHORT_RATIO * usual_length:
         yield f"the summaries are too short: {average}"
-    if model.mean("cut") > CUT:
+    if model.mean("cut") > CUT_PERCENT:
         share = f"{model.mean('cut'):.0f} %"
-        yield f"{share} of the summaries were cut at the longest that decoding allows"
+        yield f"{share} of the summaries were cut off at generation.max_tokens"
 
 
 def _repetition(model: System, human: System) -> Iterator[str]:
     repeated = model.mean("repeated_3grams")
-    usually = human.mean("repeated_3grams")
-    if repeated > usually + REPEATED:
+    usual = human.mean("repeated_3grams")
+    if repeated > usual + REPEATED_PERCENT:
         share = f"{repeated:.0f} % of their trigrams repeat"
-        yield f"the summaries stutter: {share}, {usually:.0f} % in the references"
+        yield f"the summaries repeat themselves: {share}, {usual:.0f} % in the references"

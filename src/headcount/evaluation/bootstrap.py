@@ -1,8 +1,8 @@
 """Bootstrap intervals and tests of means over examples (Efron and Tibshirani 1993, chapters 13 and
 16), and Holm's correction (1979).
 
-Examples are resampled, so an interval is about other documents of the same kind, not about other
-seeds of a training.
+Examples are resampled, so an interval generalizes to other documents of the same kind, not to
+other seeds of a training.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,19 +30,19 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Estimate):
-    """A mean difference over examples, and how likely one as large is if there is none.
+    """A mean difference over examples with its interval and p-value.
 
     Attributes:
-        p: two-sided, not corrected; at least 1 / (resamples + 1).
+        p: two-sided p-value of no difference, not corrected; at least 1 / (resamples + 1).
     """
 
     p: float
 
 
 def draw_counts(examples: int, resamples: int) -> Iterator[NDArray[np.int64]]:
-    """Yield for each resample how often each example is drawn.
+    """Yield for each resample the number of times that each example is drawn, [examples].
 
-    The draws depend on these two numbers alone.
+    The draws depend on the two arguments only, so that systems are compared on the same resamples.
     """
     random = np.random.default_rng(SEED)
     rows = max(1, BLOCK // examples)
@@ -55,7 +55,10 @@ def draw_counts(examples: int, resamples: int) -> Iterator[NDArray[np.int64]]:
 
 
 def resampled_means(values: Values, resamples: int) -> Values:
-    """Return the means over resamples of the examples, (resamples, metrics)."""
+    """Return the means over resamples of the examples, (resamples, metrics).
+
+    In a resample, a metric is averaged over the examples that have it.
+    """
     known = np.isfinite(values)
     sums_and_counts = np.concatenate([np.where(known, values, 0.0), known], axis=1)
     drawn = np.empty((resamples, sums_and_counts.shape[1]))
@@ -75,7 +78,7 @@ def divide(sums: Values, counts: Values) -> Values:
 def intervals(values: Values) -> list[Estimate | None]:
     """Return the mean and interval of each column over the examples that have the metric.
 
-    None where none has it.
+    None for a metric that no example has.
     """
     resampled = resampled_means(values, RESAMPLES)
     estimates: list[Estimate | None] = []
@@ -87,7 +90,7 @@ def intervals(values: Values) -> list[Estimate | None]:
 
 
 def estimate(mean: float, resampled: Values) -> Estimate:
-    """Return a score with the 95 % percentile interval of its resamples."""
+    """Return a score with its 95 % percentile interval over resamples."""
     low, high = np.nanpercentile(resampled, PERCENTILES)
     return Estimate(mean=mean, low=float(low), high=float(high))
 
@@ -105,12 +108,13 @@ def differences(values: Values, others: Values, resamples: int) -> list[Differen
 def difference_from_resamples(mean: float, resampled: Values) -> Difference:
     """Return a difference with its interval and p-value.
 
-    p is the share of resampled differences, shifted to a mean of zero, that are as far from it as
-    the one observed (the bootstrap test of Riezler and Maxwell 2005): what sacrebleu reports.
+    p is the share of resampled differences, shifted to a mean of zero, that are at least as
+    extreme as the observed one (the bootstrap test of Riezler and Maxwell 2005), which sacrebleu
+    reports, too.
     """
     interval = estimate(mean, resampled)
-    as_far = np.abs(resampled - mean) >= abs(mean)
-    p = (1 + int(as_far.sum())) / (1 + len(resampled))
+    as_extreme = np.abs(resampled - mean) >= abs(mean)
+    p = (1 + int(as_extreme.sum())) / (1 + len(resampled))
     return Difference(mean=mean, low=interval.low, high=interval.high, p=p)
 
 
@@ -120,8 +124,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     largest = 0.0
     by_p = sorted(range(len(p_values)), key=lambda test: p_values[test])
     for rank, test in enumerate(by_p):
-        # The smallest is multiplied by the number of tests, the next by one less. None may be
-        # smaller than the one before it.
+        # The smallest is multiplied by the number of tests, the next by one less, and so on. A
+        # corrected value is at least as large as the one before it.
         largest = max(largest, min(1.0, p_values[test] * (len(p_values) - rank)))
         corrected[test] = largest
     return corrected

@@ -1,7 +1,8 @@
-"""Where two systems differ, from their summaries of the same examples alone.
+"""Where two systems differ, from their summaries of the same examples.
 
-The questions are those of compare-mt (Neubig et al. 2019): for which examples, words and n-grams
-is one system better? The probability of improvement is that of Agarwal et al. 2021.
+As in compare-mt (Neubig et al. 2019), scores are compared on groups of examples and words, and
+n-grams and examples are listed on which the systems differ most. The probability of improvement is
+that of Agarwal et al. 2021.
 """
 
 from collections import Counter
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headcount.evaluation.bootstrap import Estimate, Values, intervals
-from headcount.evaluation.rouge import Rouge
+from headcount.evaluation.rouge import ROUGE_TYPES, Rouge
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.evaluation.text_statistics import ngrams_of, words_of
 
@@ -24,13 +25,13 @@ LONGEST_NGRAM = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """What a system wrote.
+    """The summaries and scores of a system.
 
     Attributes:
-        name: of the system.
+        name: name of the system.
         summaries: one for each example.
-        values: the EXAMPLE_METRICS of each.
-        scores: the metric of each example that the systems are compared by.
+        values: metrics of each example, (examples, EXAMPLE_METRICS).
+        scores: the score of each example by which the systems are compared.
     """
 
     name: str
@@ -46,12 +47,12 @@ class Outputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Bucket:
-    """Some examples or words, and how both systems do on them.
+    """A group of examples or words, and the score of both systems on it.
 
     Attributes:
-        label: the range of the buckets' quantity.
-        sizes: how many of them each system has.
-        scores: of each system; NaN if it has none.
+        label: range of the quantity, such as a length, that defines the group.
+        sizes: number of examples or words of each system.
+        scores: score of each system; NaN if its group is empty.
     """
 
     label: str
@@ -61,12 +62,12 @@ class Bucket:
 
 @dataclass(frozen=True, kw_only=True)
 class NgramUse:
-    """An n-gram that one system writes more often than the other.
+    """An n-gram that one system generates more often than the other.
 
     Attributes:
         ngram: its words.
-        counts: how often each system writes it.
-        in_references: how often it is in the references.
+        counts: number of its occurrences in the summaries of each system.
+        in_references: number of its occurrences in the references.
     """
 
     ngram: tuple[str, ...]
@@ -76,12 +77,13 @@ class NgramUse:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How alike the summaries of two systems are.
+    """The agreement of two systems.
 
     Attributes:
         identical: % of the examples with the same summary.
         overlap: mean ROUGE-L F1 x 100 of one system's summaries against the other's.
-        correlation: Pearson's, of the scores of the examples; NaN if a system's are all equal.
+        correlation: Pearson correlation of the scores of examples; NaN if those of a system are
+            all equal.
     """
 
     identical: float
@@ -90,15 +92,15 @@ class Agreement:
 
 
 def probability_of_improvement(scores: Values, others: Values) -> Estimate:
-    """Return how likely the first system beats the second on an example (Agarwal et al. 2021,
-    section 4.3), with its bootstrap interval over examples.
+    """Return the probability that the first system beats the second on an example (Agarwal et al.
+    2021, section 4.3), with its bootstrap interval over examples.
 
-    An example on which both score the same counts half for each. 0.5 is no improvement.
+    A tie counts as half a win for each, so that 0.5 is no improvement.
     """
     wins = (scores > others) + 0.5 * (scores == others)
-    [found] = intervals(wins[:, None])
-    assert found is not None
-    return found
+    [probability] = intervals(wins[:, None])
+    assert probability is not None
+    return probability
 
 
 def score_by(
@@ -107,15 +109,17 @@ def score_by(
     """Return the mean score of each system over the examples of each bucket.
 
     Args:
-        quantities: for each system the quantity of each example; NaN belongs to no bucket.
-        outputs: of the systems.
-        edges: lower ends of all buckets but the first.
+        quantities: for each system the quantity of each example; an example with NaN is in no
+            bucket.
+        outputs: the systems.
+        edges: lower ends of all buckets except the first, in ascending order.
     """
     buckets = []
     for number, label in enumerate(bucket_labels(edges)):
         sizes = []
         scores = []
         for quantity, system in zip(quantities, outputs, strict=True):
+            # The number of edges up to a quantity is the number of its bucket.
             known = np.isfinite(quantity) & np.isfinite(system.scores)
             inside = known & (np.searchsorted(edges, quantity, side="right") == number)
             sizes.append(int(inside.sum()))
@@ -125,14 +129,14 @@ def score_by(
 
 
 def quartile_edges(quantity: Values) -> Values:
-    """Return the edges of buckets with about a quarter of the examples each, as whole numbers."""
+    """Return the edges, whole numbers, of buckets with about a quarter of the examples each."""
     known = quantity[np.isfinite(quantity)]
     edges = np.unique(np.ceil(np.quantile(known, QUANTILES)))
     return edges[edges > known.min()]
 
 
 def bucket_labels(edges: Values) -> list[str]:
-    """Return the ranges of buckets, whose lower ends belong to them."""
+    """Return the ranges of buckets as texts; a bucket includes its lower end."""
     if not len(edges):
         return ["all"]
     labels = [f"below {edges[0]:,.0f}"]
@@ -144,51 +148,52 @@ def bucket_labels(edges: Values) -> list[str]:
 def score_by_frequency(
     outputs: Sequence[Outputs], references: Sequence[Sequence[str]]
 ) -> list[Bucket]:
-    """Return for words of each frequency the F1 (x 100) of each system.
+    """Return the F1 (x 100) of each system on words of each frequency.
 
-    Of the words of a bucket precision is the share of those that a system writes that are in the
-    first reference of the example, recall the share of those in the reference that it writes;
-    repeated words count as often as both have them. The frequency is that of all references.
+    Words are grouped by their number of occurrences in all references. Within a group, a word of a
+    summary is a hit if it is also in the first reference of the example, as often as it occurs in
+    both. Precision is hits divided by words of the summaries, recall hits divided by words of the
+    references.
     """
     frequency: Counter[str] = Counter()
     for texts in references:
         for text in texts:
             frequency.update(words_of(text))
 
-    # Count for each bucket and system the words that are matched, written and needed.
+    # Count the hits and the words of summaries and references, [buckets, systems].
     edges = np.array(FREQUENCY_EDGES)
     labels = bucket_labels(edges)
-    matched = np.zeros((len(labels), len(outputs)))
-    written = np.zeros_like(matched)
-    needed = np.zeros_like(matched)
+    hits = np.zeros((len(labels), len(outputs)))
+    in_summaries = np.zeros_like(hits)
+    in_references = np.zeros_like(hits)
     for system_number, system in enumerate(outputs):
         for summary, texts in zip(system.summaries, references, strict=True):
             words = Counter(words_of(summary))
             reference = Counter(words_of(texts[0]))
             for word in words | reference:
                 bucket = int(np.searchsorted(edges, frequency[word], side="right"))
-                matched[bucket, system_number] += min(words[word], reference[word])
-                written[bucket, system_number] += words[word]
-                needed[bucket, system_number] += reference[word]
+                hits[bucket, system_number] += min(words[word], reference[word])
+                in_summaries[bucket, system_number] += words[word]
+                in_references[bucket, system_number] += reference[word]
 
-    # F1 is the harmonic mean of precision and recall: 2 matched / (written + needed).
-    totals = written + needed
-    f1 = np.divide(200 * matched, totals, out=np.full_like(totals, np.nan), where=totals > 0)
-    return [
-        Bucket(label=label, sizes=written[row].astype(int).tolist(), scores=f1[row].tolist())
-        for row, label in enumerate(labels)
-    ]
+    # F1, the harmonic mean of precision and recall, is 2 hits / (in_summaries + in_references).
+    totals = in_summaries + in_references
+    f1 = np.divide(200 * hits, totals, out=np.full_like(totals, np.nan), where=totals > 0)
+    buckets = []
+    for row, label in enumerate(labels):
+        sizes = in_summaries[row].astype(int).tolist()
+        buckets.append(Bucket(label=label, sizes=sizes, scores=f1[row].tolist()))
+    return buckets
 
 
 def find_ngrams(
     first: Outputs, second: Outputs, references: Sequence[Sequence[str]], limit: int
 ) -> list[NgramUse]:
-    """Return the n-grams, up to four words, that the first system writes and the second does not,
-    or much less often.
+    """Return the n-grams, up to four words, that the first system favours over the second.
 
-    They are ranked by (a + 1) / (a + b + 2) of their counts a and b, as in compare-mt, so that a
-    rare n-gram is not ahead of a frequent one. Parts of a longer n-gram with the same counts are
-    left out.
+    They are ranked by (a + 1) / (a + b + 2) of their counts a and b, as in compare-mt: add-one
+    smoothing ranks a frequent n-gram before a rare one with the same ratio. An n-gram that is part
+    of a longer one with the same counts is left out.
     """
     counts = _count_ngrams(first.summaries)
     other_counts = _count_ngrams(second.summaries)
@@ -197,7 +202,7 @@ def find_ngrams(
         reference_texts.extend(texts)
     reference_counts = _count_ngrams(reference_texts)
 
-    # Of n-grams with the same rank the longer one comes first, so that it leaves out its parts.
+    # Of n-grams with the same rank the longer one comes first, so that its parts are left out.
     more = [ngram for ngram, count in counts.items() if count > other_counts[ngram]]
     more.sort(
         key=lambda ngram: (
@@ -236,22 +241,23 @@ def _is_part(use: NgramUse, longer: NgramUse) -> bool:
 
 
 def largest_wins(first: Outputs, second: Outputs, limit: int) -> list[int]:
-    """Return the examples on which the first system's score exceeds the second's most, the largest
-    difference first."""
+    """Return the rows of the examples on which the first system's score exceeds the second's most,
+    in descending order of the difference."""
     gains = first.scores - second.scores
     order = np.argsort(-gains, kind="stable")
     return [int(example) for example in order if gains[example] > 0][:limit]
 
 
 def measure_agreement(first: Outputs, second: Outputs, rouge: Rouge) -> Agreement:
-    """Measure how alike the summaries and the scores of two systems are."""
+    """Measure the agreement of the summaries and the scores of two systems."""
     identical = []
     overlap = []
     for summary, other in zip(first.summaries, second.summaries, strict=True):
         identical.append(summary == other)
         f1_of_types = rouge.score(summary, [other])
-        overlap.append(f1_of_types[2])
+        overlap.append(f1_of_types[ROUGE_TYPES.index("rougeL")])
 
+    # The correlation of a constant is not defined.
     known = np.isfinite(first.scores) & np.isfinite(second.scores)
     scores = first.scores[known]
     others = second.scores[known]

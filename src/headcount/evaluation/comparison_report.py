@@ -1,5 +1,4 @@
-"""The report of a comparison: all that is known of each system against the first, and as
-Markdown."""
+"""The report of a comparison of systems, each with the first one, and its Markdown."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,12 +30,12 @@ EXAMPLES = 5  # of each system
 
 @dataclass(frozen=True, kw_only=True)
 class BucketTable:
-    """The scores of two systems by some quantity.
+    """The scores of two systems on groups of examples or words.
 
     Attributes:
-        title: of the table.
-        quantity: title of its first column.
-        unit: what the sizes of the buckets count.
+        title: title of the table.
+        quantity: title of its first column, the quantity that defines the groups.
+        unit: unit of the sizes of the groups: examples or words.
         buckets: the rows.
     """
 
@@ -48,19 +47,19 @@ class BucketTable:
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """All that is known of a system against the first one.
+    """The comparison of one system with the first one.
 
     Attributes:
         first: the first system.
-        other: the system.
-        differences: other minus first by the title of the metric, corrected.
-        improvement: the probability that the other one beats the first on an example.
-        wins: number of examples on which the other one scores higher.
+        other: the system that is compared with it.
+        differences: other minus first by the title of the metric, with corrected p-values.
+        improvement: the probability that the other system beats the first on an example.
+        wins: number of examples on which the other system scores higher.
         losses: number of examples on which it scores lower.
-        agreement: of their summaries.
-        tables: scores by length, by what is copied and by the frequency of words.
-        ngrams: what each writes more often, of the other one and of the first.
-        examples: rows of the examples that each wins most, of the other one and of the first.
+        agreement: agreement of the two systems.
+        tables: scores by length, by the share of copied words and by the frequency of words.
+        ngrams: n-grams that the other system generates more often, and those of the first.
+        examples: rows of the examples that the other system wins most, and those of the first.
     """
 
     first: Outputs
@@ -76,25 +75,25 @@ class Contrast:
 
     @property
     def ties(self) -> int:
-        """The number of examples on which both score the same."""
+        """The number of examples on which both systems score the same."""
         return len(self.other.scores) - self.wins - self.losses
 
     @property
     def orders(self) -> tuple[tuple[Outputs, Outputs], tuple[Outputs, Outputs]]:
-        """Both systems, the other one first, and the first one first."""
+        """The systems in the two orders of ``ngrams`` and ``examples``."""
         return (self.other, self.first), (self.first, self.other)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonReport:
-    """How each system differs from the first.
+    """The comparison of several systems with the first one.
 
     Attributes:
-        contrasts: one for each system but the first.
-        ids: of the examples.
-        references: of the examples.
+        contrasts: one for each system except the first.
+        ids: ids of the examples.
+        references: references of each example.
         metric: title of the metric in ``Outputs.scores``.
-        signature: how all of them were scored.
+        signature: signature of the scores, which is that of all systems.
     """
 
     contrasts: list[Contrast]
@@ -114,17 +113,17 @@ def make_comparison(
     signature: str,
     rouge: Rouge,
 ) -> ComparisonReport:
-    """Find out how each system differs from the first.
+    """Compare each system with the first.
 
     Args:
         outputs: two or more systems.
-        tests: for each but the first its differences from the first by the title of the metric,
-            corrected.
-        ids: of the examples.
-        references: of the examples.
+        tests: for each system except the first its differences from the first by the title of the
+            metric, with corrected p-values.
+        ids: ids of the examples.
+        references: references of each example.
         metric: title of the metric in ``Outputs.scores``.
-        signature: how all of them were scored.
-        rouge: for the agreement between summaries.
+        signature: signature of the scores, which is that of all systems.
+        rouge: scorer for the agreement of summaries.
     """
     first = outputs[0]
     contrasts = []
@@ -161,8 +160,9 @@ def _bucket_tables(
     systems = [first, other]
     tables = []
 
-    # The lengths of document and reference are those of the example. Compression is words of the
-    # document for each of the summary. Empty summaries have none, but the other system's may.
+    # By the lengths of document and reference, which do not depend on the system. The document's
+    # is compression x words of a summary; it is unknown for an empty one, so try that of both
+    # systems.
     lengths = [system.metric("compression") * system.metric("words") for system in systems]
     document_words = np.where(np.isfinite(lengths[0]), lengths[0], lengths[1]).round()
     reference_words = np.array([len(words_of(texts[0])) for texts in references], dtype=float)
@@ -172,16 +172,17 @@ def _bucket_tables(
     ):
         if np.isfinite(values).any():
             buckets = score_by([values, values], systems, quartile_edges(values))
-            tables.append(_by(metric, quantity, buckets))
+            tables.append(_example_table(metric, quantity, buckets))
 
-    # Those of the summary are each system's own, as is what it copies.
+    # By the length of each system's own summaries, and by the share of copied words in them.
     summary_words = [system.metric("words") for system in systems]
     buckets = score_by(summary_words, systems, quartile_edges(summary_words[0]))
-    tables.append(_by(metric, "words of the summary", buckets))
+    tables.append(_example_table(metric, "words of the summary", buckets))
     copied = [system.metric("coverage") for system in systems]
     buckets = score_by(copied, systems, np.array(COPIED_EDGES))
-    tables.append(_by(metric, "% of the summary copied from the document", buckets))
+    tables.append(_example_table(metric, "% of the summary copied from the document", buckets))
 
+    # Words instead of examples: rare words are harder.
     tables.append(
         BucketTable(
             title="F1 of words by their frequency in the references",
@@ -193,7 +194,7 @@ def _bucket_tables(
     return tables
 
 
-def _by(metric: str, quantity: str, buckets: list[Bucket]) -> BucketTable:
+def _example_table(metric: str, quantity: str, buckets: list[Bucket]) -> BucketTable:
     return BucketTable(
         title=f"{metric} by {quantity}", quantity=quantity, unit="examples", buckets=buckets
     )
@@ -203,7 +204,7 @@ def as_markdown(report: ComparisonReport) -> str:
     """Return a report as Markdown."""
     first = report.contrasts[0].first
     lines = [f"# {markdown(first.name)} compared with others", ""]
-    lines.append(f"{len(report.ids):,} examples, scored alike: {markdown_code(report.signature)}")
+    lines.append(f"{len(report.ids):,} examples, scored with {markdown_code(report.signature)}")
     for contrast in report.contrasts:
         lines += ["", f"## {markdown(contrast.other.name)} and {markdown(first.name)}"]
         lines += _differences(contrast, report.metric)
@@ -224,31 +225,32 @@ def _differences(contrast: Contrast, metric: str) -> Iterator[str]:
     yield from _section("Differences")
     yield (
         f"{markdown(contrast.other.name)} minus {markdown(contrast.first.name)}, with 95 % "
-        "interval over documents and p by paired bootstrap, two-sided, Holm-corrected. All that "
-        f"follows is by {metric} of each example."
+        "interval over documents and p by paired bootstrap, two-sided, Holm-corrected. The "
+        f"sections below compare {metric} of each example."
     )
     yield ""
     yield from _table(["", "difference", "p"], rows)
 
 
 def _improvement(contrast: Contrast, metric: str) -> Iterator[str]:
-    found = contrast.improvement
+    probability = contrast.improvement
+    interval = f"[{probability.low:.3f}, {probability.high:.3f}]"
     yield from _section("Probability of improvement")
     yield (
         f"{markdown(contrast.other.name)} beats {markdown(contrast.first.name)} on an example "
-        f"with probability {found.mean:.3f} [{found.low:.3f}, {found.high:.3f}] (Agarwal et al. "
-        f"2021; 0.5 is no improvement): better on {contrast.wins:,}, worse on "
-        f"{contrast.losses:,}, equal on {contrast.ties:,} examples by {metric}."
+        f"with probability {probability.mean:.3f} {interval} (Agarwal et al. 2021; 0.5 is no "
+        f"improvement): better on {contrast.wins:,}, worse on {contrast.losses:,}, equal on "
+        f"{contrast.ties:,} examples by {metric}."
     )
 
 
 def _agreement(contrast: Contrast, metric: str) -> Iterator[str]:
-    found = contrast.agreement
-    correlation = "none" if np.isnan(found.correlation) else f"{found.correlation:.2f}"
+    agreement = contrast.agreement
+    correlation = "none" if np.isnan(agreement.correlation) else f"{agreement.correlation:.2f}"
     yield from _section("Agreement")
     yield (
-        f"{found.identical:.1f} % of the summaries are identical. ROUGE-L of one system's "
-        f"summaries against the other's is {found.overlap:.2f}. Correlation of the examples' "
+        f"{agreement.identical:.1f} % of the summaries are identical. ROUGE-L of one system's "
+        f"summaries against the other's is {agreement.overlap:.2f}. Correlation of the examples' "
         f"{metric}: {correlation}."
     )
 
@@ -268,10 +270,10 @@ def _bucket_table(contrast: Contrast, table: BucketTable) -> Iterator[str]:
 
 
 def _ngrams(contrast: Contrast) -> Iterator[str]:
-    for (more, less), found in zip(contrast.orders, contrast.ngrams, strict=True):
+    for (more, less), uses in zip(contrast.orders, contrast.ngrams, strict=True):
         yield from _section(f"N-grams that {markdown(more.name)} writes more often")
         rows = []
-        for use in found:
+        for use in uses:
             counts = [f"{count:,}" for count in (*use.counts, use.in_references)]
             rows.append([markdown(" ".join(use.ngram)), *counts])
         yield from _table(["", markdown(more.name), markdown(less.name), "references"], rows)

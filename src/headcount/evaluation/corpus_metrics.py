@@ -1,9 +1,8 @@
-"""BLEU (Papineni et al. 2002) and chrF (Popović 2015) by sacrebleu (Post 2018), as translations
-are scored.
+"""BLEU (Papineni et al. 2002) and chrF (Popović 2015) by sacrebleu (Post 2018).
 
 Both are scores of a corpus, not means over examples: statistics of the examples (n-gram counts and
-lengths) are added up, and the score is computed of the sums. So they can be gathered from
-processes and resampled, example by example, without reading the texts again.
+lengths) are summed, and the score is computed from the sums. So the statistics of examples can be
+gathered from processes and resampled, without scoring the texts again.
 """
 
 from collections.abc import Sequence
@@ -25,12 +24,12 @@ Statistics = NDArray[np.int64]  # (examples, statistics); zeros for an example w
 class CorpusMetric:
     """A metric of sacrebleu with its default settings.
 
-    Everything that relies on private names of sacrebleu is in this class: the statistics of an
-    example and the score of a sum of statistics, which ``corpus_score`` itself is made of.
+    Only this class uses private names of sacrebleu: those for the statistics of an example and for
+    the score of summed statistics, the two steps of its public ``corpus_score``.
 
     Args:
-        name: of the metric.
-        bleu_tokenizer: as sacrebleu calls it; chrF reads characters and needs none.
+        name: name of the metric.
+        bleu_tokenizer: tokenizer of BLEU, by sacrebleu's name; chrF compares characters.
     """
 
     def __init__(self, name: CorpusMetricName, bleu_tokenizer: BleuTokenizer) -> None:
@@ -38,7 +37,7 @@ class CorpusMetric:
         self._corpus: BLEU | CHRF
         self._example: BLEU | CHRF
         if name == "bleu":
-            # Already tokenized text is scored as it is, without a warning.
+            # ``force`` silences a warning about text that looks tokenized.
             self._corpus = BLEU(tokenize=bleu_tokenizer, force=True)
             self._example = BLEU(tokenize=bleu_tokenizer, force=True, effective_order=True)
         else:
@@ -47,26 +46,28 @@ class CorpusMetric:
         self.size = len(self.count("", [""]))
 
     def count(self, summary: str, references: Sequence[str]) -> list[int]:
-        """Return the statistics of an example; zeros, which add nothing, without references."""
+        """Return the statistics of an example; zeros, which change no sum, without references."""
         if not references:
             return [0] * self.size
+        # Sacrebleu has a stream of references of all examples; here there is one example.
         streams = [[reference] for reference in references]
         [statistics] = self._corpus._extract_corpus_statistics([summary], streams)
         return list(map(int, statistics))
 
     def score(self, statistics: Sequence[int]) -> float:
-        """Return the score of a corpus, given the sums of its statistics."""
+        """Return the score of a corpus from the sums of its statistics."""
         return float(self._corpus._compute_score_from_stats(list(statistics)).score)
 
     def score_example(self, statistics: Sequence[int]) -> float:
-        """Return the score of one example, as sacrebleu scores a sentence.
+        """Return the score of one example as sacrebleu's sentence score.
 
-        BLEU ignores the orders of n-grams that a short summary cannot have.
+        BLEU ignores n-grams that are longer than the summary (``effective_order``).
         """
         return float(self._example._compute_score_from_stats(list(statistics)).score)
 
     def signature(self, references: Sequence[Sequence[str]]) -> str:
-        """Return sacrebleu's own signature with the name before it."""
+        """Return sacrebleu's own signature after the name of the metric."""
+        # Of examples with different numbers of references sacrebleu reports "var", by -1.
         counts = {len(texts) for texts in references}
         self._corpus.num_refs = min(counts) if len(counts) == 1 else -1
         return f"{CORPUS_TITLES[self.name]}|{self._corpus.get_signature()}"

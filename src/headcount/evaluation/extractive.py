@@ -1,4 +1,4 @@
-"""Extractive baselines: what a model has to beat, and what no extract of a document can."""
+"""Extractive baselines, which a model should beat, and an oracle that knows the references."""
 
 from collections.abc import Sequence
 from random import Random
@@ -14,32 +14,30 @@ _UNSPACED = regex.compile(UNSPACED_CHARACTER, regex.V1)
 
 
 def units_of(document: str, unit: Unit) -> list[str]:
-    """Return the sentences, or the lines, of a document that are not blank.
-
-    Blanks within one are single.
-    """
+    """Return the sentences, or the lines, of a document that are not blank, with single blanks
+    between words."""
     return [" ".join(text.split()) for text in split_units(document, unit) if text.strip()]
 
 
 def split_units(document: str, unit: Unit) -> list[str]:
-    """Return the sentences, or the lines, of a document as they are in it."""
+    """Return the sentences, or the lines, of a document with their blanks."""
     return document.splitlines() if unit == "line" else split_paragraphs(document)
 
 
 def extract(
     baseline: str, document: str, references: Sequence[str], *, unit: Unit, rouge: Rouge, seed: int
 ) -> str:
-    """Return some units of a document, in its order, joined by a blank.
+    """Return the summary of a baseline: units of the document in its order, joined by blanks.
 
     Args:
-        baseline: ``lead-K``, the first K units; ``longest-K``, those of the most words, of equals
-            the first; ``random-K``; or ``oracle-K``, see ``choose_oracle``.
-        document: to take from.
-        references: for the oracle.
-        unit: what to take.
+        baseline: ``lead-K``, the first K units; ``longest-K``, the K units with the most words (of
+            equal ones the first); ``random-K``; or ``oracle-K``, see ``choose_oracle``.
+        document: the document.
+        references: the references, which the oracle knows.
+        unit: sentence or line.
         rouge: the score that the oracle maximizes.
-        seed: of ``random-K``, with the document, so that neither order nor number of the documents
-            changes it.
+        seed: seed of ``random-K``. The text of the document is a part of the seed, so that the
+            choice depends neither on the order nor on the number of the documents.
     """
     kind, number = baseline.split("-")
     units = units_of(document, unit)
@@ -56,7 +54,7 @@ def extract(
 
 
 def count_words(text: str) -> int:
-    """Return the number of words; of scripts without blanks each character is one."""
+    """Return the number of words. In scripts without blanks each character counts as a word."""
     if text.isascii():
         return len(text.split())
     return len(_UNSPACED.sub(r" \g<0> ", text).split())
@@ -65,16 +63,16 @@ def count_words(text: str) -> int:
 def choose_oracle(
     units: Sequence[str], references: Sequence[str], k: int, rouge: Rouge
 ) -> list[int]:
-    """Choose up to k units greedily, as Nallapati et al. 2017 ("Extractive Training") make their
-    labels.
+    """Choose up to k units greedily, like the labels of Nallapati et al. 2017 ("Extractive
+    Training").
 
-    Each is the one that adds most to ROUGE-1 F1 + ROUGE-2 F1 of the units chosen, read in the
-    document's order, of equals the first. Choosing ends when none adds anything.
+    Each step adds the unit that increases ROUGE-1 F1 + ROUGE-2 F1 of the chosen units, in the
+    order of the document, the most (of equal ones the first). It stops when no unit increases it.
 
     Returns:
         The indices of the units in the order of choice.
     """
-    reference_texts = [rouge.read(reference) for reference in references]
+    reference_texts = [rouge.parse(reference) for reference in references]
     tokens_of_units = [rouge.tokenize(unit) for unit in units]
 
     def value(indices: list[int]) -> float:
@@ -86,10 +84,10 @@ def choose_oracle(
     chosen: list[int] = []
     best = 0.0
     for _ in range(k):
-        left = [index for index in range(len(units)) if index not in chosen]
-        values = [value([*chosen, index]) for index in left]
+        candidates = [index for index in range(len(units)) if index not in chosen]
+        values = [value([*chosen, index]) for index in candidates]
         if max(values, default=0.0) <= best:
             break
         best = max(values)
-        chosen.append(left[values.index(best)])
+        chosen.append(candidates[values.index(best)])
     return chosen

@@ -1,4 +1,4 @@
-"""ROUGE of every text of a list against every other one, for choosing among candidates."""
+"""ROUGE between all pairs of a list of texts, for minimum Bayes risk decoding."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -13,20 +13,20 @@ Words = tuple[str, ...]  # the tokens of a text
 
 
 def pairwise_rouge(texts: Sequence[str], tokenize: Tokenize) -> NDArray[np.float64]:
-    """Return the mean of the F1 of ROUGE-1, ROUGE-2 and ROUGE-L of each text against each other
-    one.
+    """Return the mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L of each pair of texts.
 
-    It is the mean that ``Rouge.score`` gives for a pair, up to rounding, and symmetric. Each text
-    is read once; shared n-grams are one matrix product, and a longest common subsequence is
-    computed for all texts at once.
+    It equals the mean of the values of ``Rouge.score`` up to rounding, and is symmetric. Each text
+    is tokenized once; shared n-grams are counted by one matrix product, and a longest common
+    subsequence is computed for all texts at once.
 
     Args:
-        texts: one line each; equal ones are computed once.
+        texts: texts of one line each; equal ones are computed once.
         tokenize: returns the tokens of a text.
 
     Returns:
-        A fraction of 1 for each pair of texts, [n, n].
+        A value from 0 to 1 for each pair of texts, [n, n].
     """
+    # Samples of a model are often equal.
     words_of_texts = [tuple(tokenize(text)) for text in texts]
     distinct = list(dict.fromkeys(words_of_texts))
     row_of = {words: row for row, words in enumerate(distinct)}
@@ -43,62 +43,65 @@ def pairwise_rouge(texts: Sequence[str], tokenize: Tokenize) -> NDArray[np.float
 
 
 def _f1(hits: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return 2 x hits / (length + length), which is the harmonic mean of precision and recall.
+    """Return 2 x hits / (length + other length), the harmonic mean of precision and recall.
 
-    0 without hits, also for empty texts.
+    It is 0 without hits, also for empty texts.
     """
     totals = (lengths[:, None] + lengths).clip(min=1)
     return 2 * hits / totals
 
 
 def _shared_ngrams(texts: Sequence[Words], size: int) -> NDArray[np.float64]:
-    """Return the number of n-grams that each pair of texts shares, repeated ones counted, [n, n].
+    """Return the number of n-grams that each pair of texts shares, with repetitions, [n, n].
 
-    The k-th occurrence of an n-gram is a feature of its own, so that the smaller of two counts is
-    a number of shared features: a product of matrices of zeros and ones.
+    The k-th occurrence of an n-gram is a feature of its own. Then the smaller of two counts is the
+    number of shared features, and a product of binary matrices computes it for all pairs.
     """
+    # Number the features, and list which text has which.
     columns: dict[Any, int] = {}
-    places = []
+    entries = []
     for row, words in enumerate(texts):
         counts: Counter[Words] = Counter()
         for begin in range(len(words) - size + 1):
             ngram = words[begin : begin + size]
             counts[ngram] += 1
             feature = (ngram, counts[ngram])
-            places.append((row, columns.setdefault(feature, len(columns))))
+            entries.append((row, columns.setdefault(feature, len(columns))))
 
     has_feature = np.zeros((len(texts), len(columns)))
-    if places:
-        has_feature[tuple(np.transpose(places))] = 1.0
+    if entries:
+        has_feature[tuple(np.transpose(entries))] = 1.0
     return has_feature @ has_feature.T
 
 
 def _longest_common_subsequences(texts: Sequence[Words]) -> NDArray[np.float64]:
     """Return the length of the longest common subsequence of each pair of texts, [n, n].
 
-    The rows of ``rouge.lcs_rows``, with all texts side by side in one integer. An unused bit after
-    each text takes the carry of the addition, which would otherwise reach into the next text.
+    It is the algorithm of ``rouge.lcs_rows``, with the bits of all texts side by side in one
+    integer. An unused bit after each text takes the carry of the addition, which would otherwise
+    change the next text.
     """
+    # The bits of each text, and the bits at which each word occurs.
     begins = []
-    every = 0
+    all_ones = 0
     positions: defaultdict[str, int] = defaultdict(int)
     begin = 0
     for words in texts:
         begins.append(begin)
         for offset, word in enumerate(words):
             positions[word] |= 1 << (begin + offset)
-        every |= ((1 << len(words)) - 1) << begin
+        all_ones |= ((1 << len(words)) - 1) << begin
         begin += len(words) + 1
 
     lengths = np.zeros((len(texts), len(texts)))
     for number, reference in enumerate(texts):
-        row = every
+        row = all_ones
         for word in reference:
-            met = row & positions[word]
-            row = (row + met | row - met) & every
+            matches = row & positions[word]
+            row = (row + matches | row - matches) & all_ones
 
-        # Zeros count the words of each text's longest common subsequence with the reference.
-        zeros = every & ~row
+        # The number of zeros of each text is the length of its subsequence with the reference.
+        zeros = all_ones & ~row
         for other, words in enumerate(texts):
             in_text = zeros >> begins[other] & ((1 << len(words)) - 1)
             lengths[number, other] = in_text.bit_count()

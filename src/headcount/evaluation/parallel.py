@@ -1,11 +1,11 @@
-"""Scores many examples on all cores."""
+"""A map over examples that uses all cores."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from headcount.watchdog import worker_pool
 
-CHUNK = 2000  # examples that a process takes at a time
+CHUNK = 2000  # examples in a task of a worker process
 
 Result = TypeVar("Result")
 
@@ -14,10 +14,11 @@ def map_examples(function: Callable[..., Result], *columns: Sequence[Any]) -> li
     """Return ``function(*example)`` for each example, in order.
 
     Args:
-        function: picklable, and so are the columns; for few examples it runs in this process.
-        columns: the arguments, a sequence of one for each example; all have one length.
+        function: a picklable function.
+        columns: for each argument its values of all examples, which are picklable.
     """
     assert len(set(map(len, columns))) == 1
+    # Starting processes takes longer than scoring few examples.
     if len(columns[0]) < 3 * CHUNK:
         return list(map(function, *columns))
     with worker_pool() as pool:

@@ -1,4 +1,4 @@
-"""The evaluation of the summaries of a split, from texts alone."""
+"""The evaluation of summaries, from texts alone: a model beside baselines and the references."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class Report:
     """The metrics of a model beside those of baselines.
 
     Attributes:
-        signature: how all of them were scored.
-        systems: the model first, the human references last.
-        alarms: what is wrong with the model's summaries, in plain words.
+        signature: signature of the scores.
+        systems: the model as the first, the human references as the last.
+        alarms: warnings about the model's summaries, see ``alarms``.
     """
 
     signature: str
@@ -41,22 +41,22 @@ def report(
 
     Args:
         summaries: one for each example.
-        cut: whether each ended only because it reached the maximum length.
-        documents: what each was written from.
+        cut: for each summary whether it was cut off at the maximum length.
+        documents: the document of each summary.
         references: one or more for each example.
-        evaluation: the config's section.
-        seed: of the random baseline.
-        shuffle_sources: list among the systems the scores of the model when each example has
-            another's document. A summary depends on its document alone, so nothing is generated
-            again: the summaries change places.
-        name: of the row: ``model``, or ``system`` if several models wrote the summaries.
+        evaluation: the ``evaluation`` section of the config.
+        seed: seed of the random baseline.
+        shuffle_sources: add the system ``shuffled``: the scores of the model if each example has
+            the document of another. A summary depends only on its document, so the summaries are
+            permuted instead of generated again.
+        name: name of the first row: ``model``, or ``system`` for an ensemble.
     """
     scorers = Scorers(evaluation)
     model = measure(name, summaries, documents, references, scorers, cut)
     baselines = measure_baselines(documents, references, evaluation, seed)
 
-    # Score each summary against the references of another example.
-    others = another_of_each(len(summaries))
+    # Score each summary against the references of another example: the alarms need it in any case.
+    others = random_derangement(len(summaries))
     shuffled = measure(
         "shuffled",
         [summaries[other] for other in others],
@@ -75,10 +75,10 @@ def report(
     )
 
 
-def another_of_each(count: int) -> list[int]:
-    """Return for each of some examples another one, at random.
+def random_derangement(count: int) -> list[int]:
+    """Return a random permutation that maps no example to itself, unless there is only one.
 
-    Each is used once: it is a cycle through all examples.
+    It is a random cycle through all examples.
     """
     cycle = np.random.default_rng(0).permutation(count)
     others = np.empty_like(cycle)

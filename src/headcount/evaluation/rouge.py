@@ -1,11 +1,11 @@
 """ROUGE (Lin 2004), equal to the ``rouge-score`` package to the last digit and several times as
 fast.
 
-With the tokenizer ``rouge-score`` tokens, stems and arithmetic are the package's own. Two things
-make it fast: a word is stemmed once, and a row of the table of a longest common subsequence is one
-integer.
+With the tokenizer ``rouge-score``, tokenization and arithmetic are those of the package. It is
+faster because each word is stemmed once, and because a row of the table for the longest common
+subsequence is one integer.
 
-Read it in this order: ``Text`` is what is compared, ``Rouge`` compares a summary with its
+Read it in this order: ``Text`` is a tokenized text, ``Rouge`` scores a summary against its
 references, the functions below compare one pair of texts.
 """
 
@@ -36,17 +36,17 @@ ROUGE_TITLES = {
 MEASURES = ("precision", "recall", "f1")
 F1 = MEASURES.index("f1")
 
-Score = tuple[float, float, float]  # MEASURES of one type, fractions of 1
-Scores = NDArray[np.float64]  # the same for several types: (types, MEASURES)
+Score = tuple[float, float, float]  # MEASURES of one type, from 0 to 1
+Scores = NDArray[np.float64]  # those of several types: (types, MEASURES)
 
 
 class Text:
-    """A text as ROUGE sees it.
+    """A tokenized text and its n-grams.
 
     Attributes:
-        sentences: the tokens of each sentence that has any.
-        tokens: all of them.
-        ngrams: the counts of the tokens, and of the pairs of neighbours.
+        sentences: the tokens of each sentence; sentences without tokens are left out.
+        tokens: the tokens of all sentences.
+        ngrams: the counts of unigrams and of bigrams, which may cross sentences.
     """
 
     def __init__(self, sentences: list[list[str]]) -> None:
@@ -64,13 +64,13 @@ class Rouge:
     """Scores summaries against one or more references.
 
     Args:
-        rule: how the scores against several references are combined: ``mean`` over them; ``max``,
-            for each ROUGE type that of the reference with the highest F1, as in
-            ``RougeScorer.score_multi``; ``best-by-rouge1``, for all types that of the reference
-            with the highest ROUGE-1 F1, as in SciTLDR (Cachola et al. 2020).
+        rule: how the scores against several references are combined. ``mean`` averages them.
+            ``max`` selects for each ROUGE type the reference with the highest F1, as
+            ``RougeScorer.score_multi`` does. ``best-by-rouge1`` selects for all types the
+            reference with the highest ROUGE-1 F1, as for SciTLDR (Cachola et al. 2020).
         tokenizer: see ``tokenizers``.
-        sentences: what ROUGE-Lsum takes for a sentence: a line (``newline``), as ``rouge-score``
-            does, or what ``split_lines`` finds (``split``), as published figures do.
+        sentences: sentences of ROUGE-Lsum: lines (``newline``), as in ``rouge-score``, or those of
+            ``split_lines`` (``split``), as in published results.
     """
 
     def __init__(
@@ -90,28 +90,28 @@ class Rouge:
         )
 
     def tokenize(self, text: str) -> list[str]:
-        """Return the tokens of a text; a line break between words is like a blank."""
+        """Return the tokens of a text; line breaks are treated as blanks."""
         return make_tokenizer(self.tokenizer)(text)
 
-    def read(self, text: str) -> Text:
+    def parse(self, text: str) -> Text:
         """Split a text into sentences and tokens."""
         sentences = text.split("\n") if self.sentences == "newline" else split_lines(text)
         tokens_of_sentences = map(self.tokenize, sentences)
         return Text([tokens for tokens in tokens_of_sentences if tokens])
 
     def score(self, summary: str, references: Sequence[str]) -> list[float]:
-        """Return the F1 of each of ROUGE_TYPES, as a fraction of 1."""
-        scores = self.score_texts(self.read(summary), [self.read(text) for text in references])
+        """Return the F1 of each of ``ROUGE_TYPES``, from 0 to 1."""
+        scores = self.score_texts(self.parse(summary), [self.parse(text) for text in references])
         return [float(f1) for f1 in scores[:, F1]]
 
     def score_texts(self, summary: Text, references: Sequence[Text]) -> Scores:
-        """Return precision, recall and F1 of each of ROUGE_TYPES."""
+        """Return precision, recall and F1 of each of ``ROUGE_TYPES``, from 0 to 1."""
         return self._combine(
             [_ngram_scores(summary, r) + _subsequence_scores(summary, r) for r in references]
         )
 
     def score_ngrams(self, summary: Text, references: Sequence[Text]) -> Scores:
-        """Return precision, recall and F1 of ROUGE-1 and ROUGE-2, which are the quick ones."""
+        """Return precision, recall and F1 of ROUGE-1 and ROUGE-2, which are faster to compute."""
         return self._combine([_ngram_scores(summary, r) for r in references])
 
     def _combine(self, of_references: list[list[Score]]) -> Scores:
@@ -139,6 +139,7 @@ def _ngram_scores(summary: Text, reference: Text) -> list[Score]:
 
 
 def _overlap(counts: Counter[Any], others: Counter[Any]) -> int:
+    """Return the number of n-grams in common, each as often as it occurs in both."""
     return sum(min(count, others[ngram]) for ngram, count in counts.items() if ngram in others)
 
 
@@ -146,6 +147,7 @@ def _subsequence_scores(summary: Text, reference: Text) -> list[Score]:
     """Return the scores of ROUGE-L and ROUGE-Lsum (Lin 2004, section 3)."""
     length = len(summary.tokens)
     reference_length = len(reference.tokens)
+    # Only the last row of the table is needed for the length.
     [last_row] = deque(lcs_rows(reference.tokens, summary.tokens), maxlen=1)
     longest = _entry(last_row, length)
 
@@ -170,7 +172,7 @@ def lcs_rows(reference: Sequence[str], summary: Sequence[str]) -> Iterator[int]:
     "Bit-Parallel LCS-Length Computation Revisited"): bit j of row i is 0 where entry (i, j + 1)
     exceeds entry (i, j).
     """
-    # Bit j of a token's positions is 1 where the summary has it at j.
+    # Bit j of the positions of a token is 1 if it is token j of the summary.
     positions: defaultdict[str, int] = defaultdict(int)
     for position, token in enumerate(summary):
         positions[token] |= 1 << position
@@ -192,10 +194,10 @@ def _entry(row: int, j: int) -> int:
 def _union_hits(summary: Text, reference: Text) -> int:
     """Count the hits of ROUGE-Lsum (Lin 2004, section 3.2).
 
-    For each sentence of the reference it is the union of the longest common subsequences with all
-    sentences of the summary. A token counts no more often than each text has it.
+    The hits of a sentence of the reference are the union of its longest common subsequences with
+    all sentences of the summary. A token is a hit at most as often as it occurs in either text.
     """
-    left = reference.ngrams[0] & summary.ngrams[0]
+    remaining = reference.ngrams[0] & summary.ngrams[0]
     hits = 0
     for sentence in reference.sentences:
         union: set[int] = set()
@@ -204,16 +206,17 @@ def _union_hits(summary: Text, reference: Text) -> int:
 
         for position in union:
             token = sentence[position]
-            hits += left[token] > 0
-            left[token] -= 1
+            hits += remaining[token] > 0
+            remaining[token] -= 1
     return hits
 
 
 def _lcs(reference: Sequence[str], summary: Sequence[str]) -> list[int]:
-    """Return the positions in the reference of the longest common subsequence.
+    """Return the positions in the reference of the tokens of a longest common subsequence.
 
-    If there are several it is the one that ``rouge-score`` finds.
+    If there are several, it is the one that ``rouge-score`` finds.
     """
+    # Trace the table back from its last entry; ties are resolved as in ``rouge-score``.
     table = list(lcs_rows(reference, summary))
     i = len(reference)
     j = len(summary)

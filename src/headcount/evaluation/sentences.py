@@ -1,8 +1,8 @@
-"""Where sentences end, in any script, without a model that has to be downloaded.
+"""Sentence splitting by rules, for any script and without a model that has to be downloaded.
 
 Two callers have different needs. Extractive baselines take sentences of a document whose lines may
 be wrapped anywhere, so only a blank line ends a sentence there. ROUGE-Lsum follows the published
-recipe, in which a line break always ends a sentence, and abbreviations do not.
+evaluations, in which every line break ends a sentence and abbreviations do not.
 """
 
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ import regex
 # Signs that end a sentence whether or not a blank follows: 。！？ । ॥ ؟ ۔ ። ។ ။ and others.
 _SIGN = r"[\p{Sentence_Break=STerm}\u037E\u0F0D\u0F0E--[!?]]"
 _CLOSER = r"""["'”’»›)\]」』】》〉）]"""
-# A possible end: signs, closing marks, blanks. Greek asks with a semicolon. A full-width stop may
-# also be a decimal point. Thai and Lao have no sign that ends a sentence, but put a blank there.
-# All repetitions are possessive, so that the
-# search takes linear time.
+# A possible end: signs, closing marks, blanks. The Greek question mark looks like a semicolon, and
+# is often typed as one. A full-width stop may also be a decimal point. Thai and Lao have no sign
+# that ends a sentence, but a blank. All repetitions are possessive, so that the search takes
+# linear time.
 _END = regex.compile(
     rf"(?P<stop>(?:{_SIGN}|[.!?…]|．(?!\p{{N}})|(?<=\p{{Greek}});)++)"
     rf"(?P<closers>{_CLOSER}*+)(?P<blanks>\s*+)"
@@ -24,14 +24,14 @@ _END = regex.compile(
 )
 _HAS_SIGN = regex.compile(rf"{_SIGN}|．", regex.V1)
 _CAPITAL = regex.compile(r"[\p{Lu}\p{Lt}]")
-# What a sentence begins with after . ! ? …: a capital, a letter of a script without capitals, a
-# number, or an opening mark.
+# The first character of a sentence after . ! ? …: a capital, a letter of a script without
+# capitals, a number, or an opening mark.
 _BEGIN = regex.compile(r"""[\p{Lu}\p{Lt}\p{Lo}\p{Georgian}\p{N}"'`*(\[«‹„“‘¿¡「『《（]""")
 _LOWER_CASE = regex.compile(r"\p{Ll}")
 _BLANK_LINE = regex.compile(r"\n\s*\n")
 
 LONGEST_ABBREVIATION = 30  # characters
-# English abbreviations, before a full stop that does not end a sentence.
+# English abbreviations whose full stop does not end a sentence.
 _TITLE = regex.compile(
     r"(?:^|[^\p{L}.])(?:mr|mrs|ms|mx|dr|prof|st|sen|rep|gov|gen|col|lt|capt|sgt|rev|hon|mt|vs|cf"
     r"|e\.g|i\.e|viz|approx)\.$",
@@ -55,9 +55,9 @@ _WORD = regex.compile(r"\p{L}+")
 def split_paragraphs(text: str) -> list[str]:
     """Split a text into sentences at blank lines and at the signs that end a sentence.
 
-    A full stop, an exclamation or a question mark ends one if a blank and something that can begin
-    a sentence follow: a capital, a letter of a script that has none, a number or an opening mark;
-    in a text without capitals any letter.
+    A full stop, an exclamation or a question mark ends a sentence if it is followed by a blank and
+    by a character that can begin a sentence: a capital, a letter of a script without capitals, a
+    number or an opening mark; in a text without capitals any letter.
     """
     has_capitals = _CAPITAL.search(text) is not None
     sentences = []
@@ -71,18 +71,19 @@ def split_paragraphs(text: str) -> list[str]:
 
 
 def split_lines(text: str) -> list[str]:
-    """Split a text into sentences as ROUGE-Lsum counts them: at each line break, and within a line
-    where a sentence ends.
+    """Split a text into the sentences of ROUGE-Lsum: at each line break, and within a line where a
+    sentence ends.
 
-    Closing quotation marks and brackets belong to the sentence before them. English titles,
-    initials, acronyms and the like ("Dr. Who", "J. Smith", "U.S. Army", "Fig. 3") end none.
+    Closing quotation marks and brackets belong to the sentence before them. The full stops of
+    English titles, initials, acronyms and other abbreviations ("Dr. Who", "J. Smith", "U.S. Army",
+    "Fig. 3") do not end a sentence.
     """
     has_capitals = _CAPITAL.search(text) is not None
     sentences = []
     for line in text.split("\n"):
         begin = 0
         for end, next_begin in _find_ends(line, has_capitals, closers=True):
-            # Abbreviations are short: what is before them need not be read.
+            # Abbreviations are short, so only the characters next to the full stop are searched.
             before = line[max(begin, end - LONGEST_ABBREVIATION) : end]
             if not _is_abbreviation(before, line[next_begin : next_begin + 20]):
                 sentences.append(line[begin:end])
@@ -92,20 +93,24 @@ def split_lines(text: str) -> list[str]:
 
 
 def _find_ends(text: str, has_capitals: bool, *, closers: bool) -> Iterator[tuple[int, int]]:
-    """Yield where a sentence ends and where the next one begins.
+    """Yield for each end of a sentence its position and that of the next sentence.
 
     Args:
-        text: without the line breaks that end sentences.
+        text: a text without line breaks that end sentences.
         has_capitals: whether sentences begin with capitals, if the script has them.
-        closers: whether a closing mark may follow a full stop.
+        closers: whether closing marks may be between a full stop and the blank after it.
     """
     for match in _END.finditer(text):
         if match.end() == len(text):
             return
+
+        # A blank of Thai, or a sign that always ends a sentence.
         stop = match["stop"]
         if stop is None or _HAS_SIGN.search(stop):
             end = match.end("closers") if stop else match.start()
             yield end, match.end()
+
+        # A full stop, whose meaning depends on what follows.
         elif match["blanks"] and (closers or not match["closers"]):
             begins = _BEGIN.match(text, match.end()) is not None
             if not begins and not has_capitals:
@@ -115,7 +120,7 @@ def _find_ends(text: str, has_capitals: bool, *, closers: bool) -> Iterator[tupl
 
 
 def _is_abbreviation(before: str, after: str) -> bool:
-    """Return whether a full stop belongs to an abbreviation."""
+    """Return whether the full stop at the end of ``before`` belongs to an abbreviation."""
     if not before.endswith("."):
         return False
     if _TITLE.search(before) or _INITIAL.search(before):

@@ -1,4 +1,5 @@
-"""The signature of scores: how they were computed, in the form of sacrebleu's (Post 2018).
+"""The signature of scores: all settings of their computation as one text, like the signatures of
+sacrebleu (Post 2018).
 
 Scores are comparable if their signatures are equal.
 """
@@ -14,12 +15,11 @@ from headcount.evaluation.rouge import Rouge
 
 
 def rouge_of_signature(signature: str) -> Rouge:
-    """Return the scorer that a signature describes.
+    """Return the ROUGE scorer that a signature describes.
 
-    Signatures of earlier versions name no tokenizer; there was but one.
+    A signature of an early version has no tokenizer, which was always ``rouge-score``.
     """
     rouge, *_ = signature.split(" ")
-    # The config checks the values.
     parts: dict[str, Any] = dict(part.split(":", 1) for part in rouge.split("|"))
     evaluation = EvaluationConfig(
         references=parts["references"],
@@ -30,7 +30,12 @@ def rouge_of_signature(signature: str) -> Rouge:
 
 
 def signature(references: Sequence[Sequence[str]], evaluation: EvaluationConfig) -> str:
-    """Return the signature of ROUGE; those of sacrebleu's metrics follow, after a blank each."""
+    """Return the signature of ROUGE, followed by those of the corpus metrics, separated by blanks.
+
+    Args:
+        references: references of each example, whose number is part of the signature.
+        evaluation: the ``evaluation`` section of the config.
+    """
     counts = {len(texts) for texts in references}
     number = min(counts) if len(counts) == 1 else "var"
     stemmer = "none" if evaluation.tokenizer == "character" else "porter"

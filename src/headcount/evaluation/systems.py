@@ -22,21 +22,21 @@ from headcount.evaluation.text_statistics import TEXT_STATISTICS, describe
 
 
 def _rouge_metrics() -> Iterator[str]:
-    """Yield the names of all kinds and measures of ROUGE; F1 has that of the kind."""
+    """Yield the names of all types and measures of ROUGE: ``rouge1_recall``, ``rouge1`` for F1."""
     for kind in ROUGE_TYPES:
         for measure in MEASURES:
             yield kind if measure == "f1" else f"{kind}_{measure}"
 
 
 ROUGE_METRICS = tuple(_rouge_metrics())
-EXAMPLE_METRICS = (*ROUGE_METRICS, *TEXT_STATISTICS, "cut")  # of each example
+EXAMPLE_METRICS = (*ROUGE_METRICS, *TEXT_STATISTICS, "cut")  # metrics of one example
 
 
 class Scorers:
-    """What examples are scored with.
+    """The scorers of ROUGE and of the configured corpus metrics.
 
     Args:
-        evaluation: the config's section.
+        evaluation: the ``evaluation`` section of the config.
     """
 
     def __init__(self, evaluation: EvaluationConfig) -> None:
@@ -46,11 +46,11 @@ class Scorers:
     def measure(
         self, summary: str, document: str, references: Sequence[str]
     ) -> tuple[list[float], list[list[int]]]:
-        """Return EXAMPLE_METRICS without ``cut``, and the statistics of each corpus metric."""
+        """Return ``EXAMPLE_METRICS`` without ``cut``, and the statistics of each corpus metric."""
         scores = [nan] * len(ROUGE_METRICS)
         if references:
-            texts = [self.rouge.read(reference) for reference in references]
-            rouge = self.rouge.score_texts(self.rouge.read(summary), texts)
+            texts = [self.rouge.parse(reference) for reference in references]
+            rouge = self.rouge.score_texts(self.rouge.parse(summary), texts)
             scores = (100 * rouge).ravel().tolist()
         statistics = [metric.count(summary, references) for metric in self.corpus.values()]
         return [*scores, *describe(summary, document)], statistics
@@ -58,14 +58,14 @@ class Scorers:
 
 @dataclass(frozen=True, kw_only=True)
 class System:
-    """What wrote summaries, and how good they are.
+    """The metrics of a model, a baseline, or human writers.
 
     Attributes:
-        name: its name in tables.
-        values: a row an example, a column each of EXAMPLE_METRICS; NaN where an example has no
-            such metric. ROUGE is times 100, F1 under the bare name of its type; for the others see
-            ``describe``; ``cut`` is 100 for a summary that ended at the maximum length, else 0.
-        corpus: for each corpus metric the metric and its statistics.
+        name: name in tables.
+        values: metrics of each example, (examples, EXAMPLE_METRICS); NaN where an example does not
+            have the metric. ROUGE is from 0 to 100. ``cut`` is 100 for a summary that was cut off
+            at the maximum length, else 0. For the others see ``describe``.
+        corpus: each corpus metric by its name, with the statistics of all examples.
     """
 
     name: str
@@ -74,17 +74,15 @@ class System:
 
     @cached_property
     def metrics(self) -> dict[str, Estimate | None]:
-        """The means of EXAMPLE_METRICS and the scores of the corpus metrics, with 95 % intervals.
-
-        None where no example has it.
-        """
+        """The means of ``EXAMPLE_METRICS`` and the scores of the corpus metrics, with 95 %
+        intervals; None for a metric that no example has."""
         estimates = dict(zip(EXAMPLE_METRICS, intervals(self.values), strict=True))
         for name, (metric, statistics) in self.corpus.items():
             estimates[name] = estimate_corpus_score(metric, statistics)
         return estimates
 
     def mean(self, name: str) -> float:
-        """Return one of the metrics; NaN where no example has it."""
+        """Return the mean of a metric; NaN if no example has it."""
         estimate = self.metrics[name]
         return nan if estimate is None else estimate.mean
 
@@ -100,20 +98,22 @@ def measure(
     """Measure summaries.
 
     Args:
-        name: of what wrote them.
+        name: name of the system.
         summaries: one for each example.
-        documents: what each was written from.
-        references: what each is scored against; an example without any has no score.
-        scorers: what they are scored with.
-        cut: whether each ended at the maximum length; None where there is no maximum.
+        documents: the document of each summary.
+        references: the references of each summary; an example without references has no score.
+        scorers: the scorers.
+        cut: for each summary whether it was cut off at the maximum length; None: the system has
+            no maximum length.
     """
     measured = map_examples(scorers.measure, summaries, documents, references)
     values = np.array([row for row, _ in measured])
     is_cut = [nan] * len(measured) if cut is None else [100.0 * was_cut for was_cut in cut]
 
+    # An array of statistics for each corpus metric.
     corpus = {}
-    for place, (metric_name, metric) in enumerate(scorers.corpus.items()):
-        rows = [statistics[place] for _, statistics in measured]
+    for number, (metric_name, metric) in enumerate(scorers.corpus.items()):
+        rows = [statistics[number] for _, statistics in measured]
         corpus[metric_name] = (metric, np.array(rows, dtype=np.int64))
     return System(name=name, values=np.column_stack([values, is_cut]), corpus=corpus)
 
@@ -128,8 +128,8 @@ def measure_baselines(
     scorers = Scorers(evaluation)
     systems = []
     for name in evaluation.baselines:
-        write = partial(extract, name, unit=evaluation.unit, rouge=scorers.rouge, seed=seed)
-        summaries = map_examples(write, documents, references)
+        summarize = partial(extract, name, unit=evaluation.unit, rouge=scorers.rouge, seed=seed)
+        summaries = map_examples(summarize, documents, references)
         systems.append(measure(name, summaries, documents, references, scorers))
     return [*systems, measure_human(documents, references, scorers)]
 
@@ -137,26 +137,27 @@ def measure_baselines(
 def measure_human(
     documents: Sequence[str], references: Sequence[Sequence[str]], scorers: Scorers
 ) -> System:
-    """Measure the references themselves, each against the others of its example.
+    """Measure the references, each against the others of its example (leave one out).
 
-    The metrics of an example are the means over its references, its statistics the sums. An only
-    reference has no score. Under ``max`` the human row has one reference fewer to meet than the
-    others have.
+    The metrics of an example are means over its references, the statistics of corpus metrics are
+    sums. The only reference of an example has no score. The row is not quite comparable with
+    others: a summary is scored against all references, a reference against one fewer, which lowers
+    its score under ``references=max``.
     """
-    # Each reference is a summary, with the others of its example as references.
+    # Flatten the examples: each reference is a summary, with the others as its references.
     summaries: list[str] = []
     sources: list[str] = []
     others: list[list[str]] = []
     first_rows: list[int] = []
     for document, texts in zip(documents, references, strict=True):
         first_rows.append(len(summaries))
-        for place, text in enumerate(texts):
+        for number, text in enumerate(texts):
             summaries.append(text)
             sources.append(document)
-            others.append([*texts[:place], *texts[place + 1 :]])
+            others.append([*texts[:number], *texts[number + 1 :]])
     left_out = measure("human", summaries, sources, others, scorers)
 
-    # The rows of an example are neighbours: add them up. NaN is an example without a metric.
+    # The rows of an example are adjacent: average those that have the metric, the others are NaN.
     known = np.isfinite(left_out.values)
     sums = np.add.reduceat(np.where(known, left_out.values, 0.0), first_rows)
     counts = np.add.reduceat(known.astype(float), first_rows)

@@ -26,14 +26,14 @@ STATISTICS_TITLES = {
 
 
 def print_report(console: Console, title: str, report: Report) -> None:
-    """Print the metrics of all systems, the signature, and what is wrong."""
+    """Print the metrics of all systems, the signature and the alarms."""
     print_systems(console, title, report.systems, report.signature)
     for alarm in report.alarms:
         say(console, f"alarm: {alarm}", style="bold red")
 
 
 def print_systems(console: Console, title: str, systems: Sequence[System], signature: str) -> None:
-    """Print the metrics of systems, a row each, and how they were scored."""
+    """Print the metrics of systems, one row each, and the signature."""
     rouge = _table(ROUGE_TITLES.values())
     for system in systems:
         rouge.add_row(system.name, *(_interval(system.metrics[name]) for name in ROUGE_TITLES))
@@ -54,7 +54,7 @@ def print_systems(console: Console, title: str, systems: Sequence[System], signa
         statistics.add_row(
             system.name, *(_mean(system.metrics[name]) for name in STATISTICS_TITLES)
         )
-    say(console, "\nWhat ROUGE does not see; lengths in words, shares in %", style="bold")
+    say(console, "\nText statistics; lengths in words, shares in %", style="bold")
     console.print(statistics)
     say(console, f"\n{signature}")
 
@@ -65,12 +65,20 @@ def print_differences(
     titles: Iterable[str],
     rows: Iterable[tuple[str, Sequence[Difference]]],
 ) -> None:
-    """Print differences in some metrics, a named row of them each."""
+    """Print a table of differences.
+
+    Args:
+        console: the console.
+        title: heading of the table.
+        titles: titles of the metrics, one column each.
+        rows: name of each row, and its differences in these metrics.
+    """
     table = _table(titles)
     for name, row in rows:
-        table.add_row(
-            name, *(f"{d.mean:+.2f}\n[{d.low:+.2f}, {d.high:+.2f}]\np {d.p:.4f}" for d in row)
-        )
+        cells = []
+        for test in row:
+            cells.append(f"{_interval(test, '+.2f')}\np {test.p:.4f}")
+        table.add_row(name, *cells)
     say(console, f"\n{title}", style="bold")
     console.print(table)
 
@@ -83,10 +91,13 @@ def _table(columns: Iterable[str]) -> Table:
     return table
 
 
-def _interval(estimate: Estimate | None) -> str:
+def _interval(estimate: Estimate | None, number_format: str = ".2f") -> str:
     if estimate is None:
         return "-"
-    return f"{estimate.mean:.2f}\n[{estimate.low:.2f}, {estimate.high:.2f}]"
+    mean = format(estimate.mean, number_format)
+    low = format(estimate.low, number_format)
+    high = format(estimate.high, number_format)
+    return f"{mean}\n[{low}, {high}]"
 
 
 def _mean(estimate: Estimate | None) -> str:

@@ -1,8 +1,8 @@
-"""What ROUGE does not measure: length, novelty, repetition, copying.
+"""Statistics of a summary that ROUGE does not measure: length, novelty, repetition, copying.
 
-Words are lower-cased runs of word characters; of scripts without blanks between words each
-character is one. A metric that a summary cannot have, such as the novel trigrams of two words, is
-NaN.
+Words are lower-cased runs of word characters; in scripts without blanks between words each
+character is a word. A statistic that is not defined for a summary, such as the share of novel
+trigrams in two words, is NaN.
 """
 
 from collections import defaultdict
@@ -30,21 +30,21 @@ def describe(summary: str, document: str) -> list[float]:
     """Return the statistics of one summary.
 
     Returns:
-        In the order of TEXT_STATISTICS:
+        In the order of ``TEXT_STATISTICS``:
         ``words``: its length in words.
-        ``compression``: words of the document for each of the summary.
+        ``compression``: words of the document per word of the summary.
         ``novel``: % of its distinct n-grams that are not in the document (See et al. 2017,
         figure 6).
-        ``repeated``: % of its n-grams that occur earlier in it (figure 4).
-        ``coverage``: % of its words that are in fragments of the document.
-        ``density``: length in words of the fragment that a word is in, on average; 0 for a word
-        in none (both Grusky et al. 2018).
+        ``repeated``: % of its n-grams that are repetitions of an earlier one (figure 4).
+        ``coverage``: % of its words that are in fragments copied from the document.
+        ``density``: mean over its words of the length, in words, of the fragment that the word is
+        in; 0 for a word in no fragment (both Grusky et al. 2018).
         ``empty``: 100 for a summary without words, else 0.
     """
     words = words_of(summary)
     document_words = words_of(document)
 
-    # N-grams that are new, and those that are repeated.
+    # Novel and repeated n-grams.
     novel = []
     repeated = []
     for n in SIZES:
@@ -67,11 +67,11 @@ def describe(summary: str, document: str) -> list[float]:
 
 
 def fragment_lengths(summary: Sequence[str], document: Sequence[str]) -> list[int]:
-    """Return the lengths of the fragments that a summary shares with its document (Grusky et al.
-    2018, figure 3).
+    """Return the lengths of the extractive fragments of a summary (Grusky et al. 2018, figure 3).
 
-    From left to right each is the longest that the paper's procedure finds: after a match it
-    continues behind that match in the document.
+    The summary is read from left to right; each fragment is the longest one at its position that
+    the paper's greedy procedure finds. After a match that procedure continues behind it in the
+    document, so it may miss a longer one that overlaps.
     """
     positions: defaultdict[str, list[int]] = defaultdict(list)
     for position, word in enumerate(document):
@@ -96,7 +96,8 @@ def fragment_lengths(summary: Sequence[str], document: Sequence[str]) -> list[in
 def _common_prefix(
     summary: Sequence[str], begin: int, document: Sequence[str], position: int
 ) -> int:
-    """Return how many words are equal from ``begin`` and ``position`` on."""
+    """Return the number of equal words from ``begin`` of the summary and ``position`` of the
+    document."""
     limit = min(len(summary) - begin, len(document) - position)
     length = 0
     while length < limit and summary[begin + length] == document[position + length]:

@@ -1,9 +1,9 @@
-"""How a text becomes the tokens that ROUGE compares.
+"""The tokenizers of ROUGE.
 
-``rouge-score`` is the package's own: what is not a-z or 0-9 is dropped, so that it sees nothing of
-Russian or Chinese and parts of German words. ``unicode`` equals it on ASCII text, digit by digit,
-and keeps the letters, marks and digits of every script. ``character`` takes a token to be one
-letter with its marks, as is common for Chinese and Japanese.
+``rouge-score`` is that of the package: it drops everything except a-z and 0-9, so that nothing is
+left of Russian or Chinese, and parts of German words. ``unicode`` gives the same tokens on ASCII
+text, and keeps the letters, marks and digits of every script. ``character`` makes each letter with
+its marks a token, as is common for Chinese and Japanese.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,17 +46,17 @@ def make_tokenizer(name: RougeTokenizer) -> Tokenize:
 
 
 def tokenize_as_package(text: str) -> list[str]:
-    """Return the stems of the runs of a-z and 0-9, as ``rouge-score`` does."""
+    """Return the stems of the runs of a-z and 0-9 by the tokenizer of ``rouge-score``."""
     stems: list[str] = tokenize_ascii(text, _Stemmer)
     return stems
 
 
 def tokenize_words(text: str) -> list[str]:
-    """Return the words of a text in any script, of scripts without blanks the characters.
+    """Return the words of a text in any script, and in scripts without blanks its characters.
 
-    Words are compared without case and in one Unicode form (NFKC). The language is unknown, so
-    Porter's English stemmer sees only words of ASCII letters, and the Turkish dotless i is a
-    letter of its own, whose capital cannot be told from that of i.
+    Words are case-folded and in one Unicode form (NFKC). The language is unknown: Porter's English
+    stemmer is applied to words of ASCII letters only, and the capital of the Turkish dotless i
+    cannot be distinguished from that of i.
     """
     if text.isascii():
         return tokenize_as_package(text)
@@ -69,10 +69,10 @@ def tokenize_characters(text: str) -> list[str]:
 
 
 def fold(text: str) -> str:
-    """Return a text without differences of case and of encoding (NFKC casefold).
+    """Return the case-folded text in the Unicode form NFKC.
 
-    What is invisible within a word is removed: soft hyphens, joiners, variation selectors. The dot
-    that lower-casing leaves of the Turkish capital İ is removed, too.
+    Invisible characters within words are removed: soft hyphens, joiners, variation selectors. So
+    is the combining dot into which lower-casing turns a part of the Turkish capital İ.
     """
     folded = normalize("NFKC", normalize("NFKC", text).casefold())
     return _IGNORABLE.sub("", folded).replace("i\N{COMBINING DOT ABOVE}", "i")
@@ -88,11 +88,11 @@ def _stem(word: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Dropped:
-    """What a tokenizer drops of some texts, in %.
+    """The share of texts that a tokenizer drops, in %.
 
     Attributes:
-        words: of their words (see ``tokenize_words``) those of which nothing is in any token.
-        characters: of their letters and digits those that are in no token.
+        words: words (see ``tokenize_words``) without a character in any token.
+        characters: letters and digits that are in no token.
     """
 
     words: float
@@ -100,10 +100,14 @@ class Dropped:
 
 
 def measure_dropped(texts: Sequence[str], tokenizer: RougeTokenizer) -> Dropped:
-    """Measure how much of some texts a tokenizer drops."""
-    words = dropped_words = characters = dropped_characters = 0
+    """Measure the share of texts that a tokenizer drops."""
+    words = 0
+    dropped_words = 0
+    characters = 0
+    dropped_characters = 0
     for text in texts:
         for word in _TOKEN.findall(text.lower()):
+            # Only the tokenizer of rouge-score drops letters and digits.
             letters = len(_CHARACTER.findall(word))
             kept = letters
             if tokenizer == "rouge-score":
