@@ -21,6 +21,14 @@ MISTAKES = {
     "model: {decoder_heads: [8, 4, 3]}": "model.decoder_heads=3 does not divide model.embedding",
     "model: {cross_heads: [8, 4, 2], cross_kv_heads: [8, 4, 4]}": "model.cross_kv_heads=4 does "
     "not divide model.cross_heads=2",
+    "model: {head_mask: {cross: [[1, 1], [1, 1], [1, 1]]}}": "x.yaml: model.head_mask.cross=[[1, 1], "
+    "[1, 1], [1, 1]] does not fit the model; legal: 3 lists of 4 numbers, 0 or 1",
+    "model: {num_heads: 1, head_mask: {cross: [[1], [2], [1]]}}": "model.head_mask.cross=[[1], [2],",
+    "model: {num_heads: 1, head_mask: {cross: [[1], [[1]], [1]]}}": "x.yaml: model.head_mask.cross=[[1], "
+    "[[1]], [1]] does not fit the model; legal: 3 lists of 1 numbers, 0 or 1",
+    # The layers are not counted one by one.
+    "model: {decoder_layers: 1000000000, head_mask: {cross: [[1, 1, 1, 1]]}}": "does not fit the "
+    "model; legal: 1000000000 lists of 4 numbers, 0 or 1",
     "model: {embedding_size: 1000000007}": "does not divide model.embedding_size=1000000007; "
     "legal: 1,",
 }

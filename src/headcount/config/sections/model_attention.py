@@ -121,7 +121,7 @@ class AttentionKeys(Section):
         heads = 0
         for site in ATTENTION_SITES[self.architecture]:
             layers = self.layers_of(site)
-            if self._differ(site):
+            if site in self.head_mask or self._has_list(site):
                 heads += sum(self.heads_left(site, layer) for layer in range(layers))
             else:
                 heads += layers * self.heads_of(site, 0)
@@ -147,16 +147,16 @@ class AttentionKeys(Section):
     def _distinct_blocks(self) -> Iterator[tuple[str, int]]:
         """Yield site and layer of the blocks that may differ in their heads.
 
-        One stands for all layers of a site that has no list: there may be millions of them.
+        The first layer stands for all layers of a site without a list, which may be millions.
         """
         for site in ATTENTION_SITES[self.architecture]:
-            for layer in range(self.layers_of(site) if self._differ(site) else 1):
+            for layer in range(self.layers_of(site) if self._has_list(site) else 1):
                 yield site, layer
 
-    def _differ(self, site: str) -> bool:
-        """Return whether the heads of a site are given layer by layer."""
+    def _has_list(self, site: str) -> bool:
+        """Return whether the heads of a site, before pruning, are given layer by layer."""
         values = (getattr(self, f"{site}_heads"), getattr(self, f"{site}_kv_heads"))
-        return site in self.head_mask or any(isinstance(value, list) for value in values)
+        return any(isinstance(value, list) for value in values)
 
     def _check_heads(self) -> None:
         """Check that lists of heads fit the layers, and the heads of each block its width."""
@@ -224,6 +224,6 @@ class AttentionKeys(Section):
         for layer, row in enumerate(mask):
             if not isinstance(row, list) or len(row) != self.heads_of(site, layer):
                 return False
-            if not set(row) <= {0, 1}:
+            if not all(value in (0, 1) for value in row):
                 return False
         return True
