@@ -103,7 +103,7 @@ def test_an_example_by_number_and_by_id(finished_run: Path, drawn: list[Figure],
     ("text", "options", "message"),
     [
         (TEXT, {"outs": [Path("a.gif")]}, "--out a.gif: an unknown format; legal: png, svg, pdf"),
-        (TEXT, {"example": "1"}, "--example 1: there is a text, too; legal: one of them"),
+        (TEXT, {"example": "1"}, "--example 1: given together with a text; legal: one of them"),
         (None, {"example": "12"}, "--example 12: no such example in .*legal: 0 to 11, or an id"),
         (" \n", {}, "the text is blank; legal: a document"),
     ],

@@ -35,7 +35,7 @@ def test_heads_and_parameters_by_place() -> None:
     numbers = {name: int(cells[-1].replace(",", "")) for name, cells in lines.items()}
     assert numbers["parameters"] == numbers["in embeddings and output"] + numbers["elsewhere"]
     assert numbers["in embeddings and output"] == 8000 * 256
-    assert numbers["cache bytes a summary token"] == 3 * 2 * 32 * 4
+    assert numbers["cache bytes per summary token"] == 3 * 2 * 32 * 4
     assert "512 document and 64 summary tokens" in output
 
 

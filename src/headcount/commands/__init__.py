@@ -1,1 +1,1 @@
-"""The commands: one file each, named like it."""
+"""The commands: one file for each, with the name of the command."""

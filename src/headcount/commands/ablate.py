@@ -37,17 +37,18 @@ def ablate(
 
     Args:
         experiment: a folder with a grid.yaml.
-        only: ``KEY=VALUE`` each; only the cells with these values are trained.
+        only: values as ``KEY=VALUE``; only the cells with these values are trained.
         where: on this machine, as a SLURM job array, or by the agents of a W&B sweep.
         workers: number of trainings at a time; None: 1, or the number of cores with ``smoke``.
-        slurm: options of SLURM, ``KEY=VALUE`` each.
-        retry: train again also what failed before.
-        dry_run: print what it would take, and start nothing.
-        smoke: train a few steps of each cell, in a folder of its own.
-        seeds: more seeds for all settings, separated by commas.
+        slurm: options of SLURM as ``KEY=VALUE``.
+        retry: also train the cells that failed before.
+        dry_run: print the plan with its costs, and start no training.
+        smoke: train a few steps of each cell, in a separate folder.
+        seeds: additional seeds for all settings, separated by commas.
         until_decided: add seeds to the undecided settings.
-        budget: hours after which ``until_decided`` adds no more.
-        expect: fingerprint of the study that a job was submitted for.
+        budget: number of hours after which ``until_decided`` adds no more seeds.
+        expect: fingerprint of the study, with which a job was submitted; the study must not have
+            changed since then.
 
     Returns:
         The exit status: 0 if all cells are finished.
@@ -55,6 +56,7 @@ def ablate(
     Raises:
         ConfigError: the study, a value or an option is wrong.
     """
+    # Reject options that have no effect together.
     if slurm and where != "slurm":
         raise ConfigError(
             f"--slurm {slurm[0]} does nothing with --where {where}; legal: --where slurm"
@@ -70,6 +72,8 @@ def ablate(
         raise ConfigError(
             f"--seeds {seeds} does nothing with --where wandb; legal: seeds in grid.yaml"
         )
+
+    # The cells of the grid, those with added seeds, and those that the command selects.
     grid = load_grid(experiment)
     grid_cells = make_cells(grid, smoke=smoke)
     if expect is not None:
@@ -80,7 +84,7 @@ def ablate(
     all_cells = extend_cells(grid, grid_cells, added, smoke=smoke)
     cells = pick_cells(all_cells, only)
 
-    # A mistake so far is reported before torch is imported.
+    # Errors up to here are reported without the seconds that importing torch takes.
     from headcount.experiments.controls import check_controls
 
     console = make_console()
@@ -90,6 +94,8 @@ def ablate(
 
         print_plan(grid, cells, workers=workers or 1, console=console)
         return 0
+
+    # Start the trainings.
     if seeds is not None:
         write_added_seeds(grid_cells, added)
     if where == "wandb":
@@ -120,7 +126,7 @@ def _launch(
     retry: bool,
     smoke: bool,
 ) -> int:
-    """Train cells here or on SLURM, and return the exit status."""
+    """Train cells on this machine or on SLURM, and return the exit status."""
     from headcount.experiments.launch.local import Launch, count_cores, forget_failure
 
     if retry:

@@ -1,4 +1,4 @@
-"""The command ``attention``: pictures and arrays of what each head attends to in one document."""
+"""The command ``attention``: the attention of each head on a document, as pictures and arrays."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from headcount.training.module import Summarizer
 
 PICTURES = (".png", ".svg", ".pdf")
 ARRAYS = ".npz"
-PNG_DPI = 150  # also of the largest pictures, which have many panels
+PNG_DPI = 150  # low enough for pictures with many panels
 
 
 def attention(
@@ -33,30 +33,31 @@ def attention(
     block: str | None = None,
     outs: Sequence[Path] = (),
 ) -> None:
-    """Summarize one document, and write what each head attends to.
+    """Summarize one document, and write the attention of each head.
 
     Args:
         run: a run folder or an export.
         config: the run's config, with changes.
         text: the document; None: one of the run's test examples.
         example: the id or the number of that example; None: the shortest one.
-        block: the attention block to draw, as ``encoder.0``; None: the last layer's attention to
-            the document.
-        outs: files to write; the suffix says what: a picture of one block (png, svg, pdf), or the
-            weights of all blocks (npz). None: ``attention.png`` in the run, or in the
-            current folder for a model of the hub.
+        block: the attention block to draw, such as ``encoder.0``; None: the last layer's attention
+            to the document.
+        outs: files to write, each a picture of the block (png, svg, pdf), or the weights of all
+            blocks (npz). Empty: ``attention.png`` in the run folder, or in the current folder for
+            a model from the hub.
 
     Raises:
         ConfigError: there is no such example, block or format, or the run is not complete.
         RunError: a file cannot be written.
     """
+    # Check the options before the model is loaded.
     outs = list(outs) or [path_beside(run, RunFile.ATTENTION_PICTURE)]
     for out in outs:
         if out.suffix not in (*PICTURES, ARRAYS):
             kinds = ", ".join(kind.removeprefix(".") for kind in (*PICTURES, ARRAYS))
             raise ConfigError(f"--out {out}: an unknown format; legal: {kinds}")
     if text is not None and example is not None:
-        raise ConfigError(f"--example {example}: there is a text, too; legal: one of them")
+        raise ConfigError(f"--example {example}: given together with a text; legal: one of them")
     if text is None:
         text = _example(run, example)
     text = text.strip()
@@ -85,7 +86,7 @@ def _example(run: Path, wanted: str | None) -> str:
     Raises:
         ConfigError: the run has no such example.
     """
-    # Read the documents from the predictions, which somebody may have edited.
+    # Read the documents from the predictions, a file that a user may have edited.
     path = run / RunFile.PREDICTIONS
     try:
         with path.open(encoding="utf-8") as file:
@@ -97,7 +98,7 @@ def _example(run: Path, wanted: str | None) -> str:
             f'attention {run} "A long text."'
         ) from None
 
-    # Choose one: the shortest, or by its id, or by its number.
+    # Choose the shortest one, or find it by its id or its number. An id may be a number, too.
     texts = [text for text in documents.values() if text.strip()]
     if wanted is None and texts:
         return min(texts, key=len)
@@ -112,13 +113,13 @@ def _example(run: Path, wanted: str | None) -> str:
 
 
 def _choose(maps: Sequence[AttentionMap], block: str | None) -> AttentionMap:
-    """Return the map of a block; without one the last layer's attention to the document."""
+    """Return the map of a block; None: that of the last layer's attention to the document."""
     if block is None:
         last = maps[-1]
         if last.positions is None:
             return last
-        # The last layer of a decoder-only model has queries of the summary only, so the first one
-        # comes right after the document.
+        # The last layer of a decoder-only model has queries of the summary only, so the position
+        # of the first one is the length of the document.
         return document_part(last, int(last.positions[0]))
     by_name = {each.block: each for each in maps}
     if block not in by_name:
@@ -127,7 +128,10 @@ def _choose(maps: Sequence[AttentionMap], block: str | None) -> AttentionMap:
 
 
 def _draw(summarizer: Summarizer, chosen: AttentionMap, path: Path) -> None:
-    """Draw a block. Rows of attention to the document are the tokens that are written with it."""
+    """Draw the attention of a block.
+
+    Rows of cross-attention are named after the tokens that are generated, not after the inputs.
+    """
     is_to_document = chosen.positions is None and chosen.next_ids is not None
     query_ids = chosen.next_ids if is_to_document else chosen.query_ids
     assert query_ids is not None
@@ -145,7 +149,7 @@ def _draw(summarizer: Summarizer, chosen: AttentionMap, path: Path) -> None:
 
 
 def _summary(summarizer: Summarizer, maps: Sequence[AttentionMap]) -> str:
-    """Return the summary: what the last layer's queries are followed by."""
-    written = maps[-1].next_ids
-    assert written is not None
-    return " ".join(summarizer.tokenizer.decode(written.tolist()).split())
+    """Return the summary, whose tokens are those that follow the queries of the last layer."""
+    generated = maps[-1].next_ids
+    assert generated is not None
+    return " ".join(summarizer.tokenizer.decode(generated.tolist()).split())

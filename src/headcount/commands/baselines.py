@@ -1,4 +1,4 @@
-"""The command ``baselines``: score extracts and human writers, without a model."""
+"""The command ``baselines``: the scores of the baselines and of the human references."""
 
 from headcount.config.schema import Config
 from headcount.data.sources import load_splits
@@ -9,7 +9,7 @@ from headcount.terminal import make_console
 
 
 def baselines(config: Config) -> None:
-    """Print the scores of the extractive baselines, and of the human row, on the test split.
+    """Print the scores of the extractive baselines and of the human references on the test split.
 
     Args:
         config: the checked config.

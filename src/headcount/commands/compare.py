@@ -27,28 +27,28 @@ from headcount.runs.files import write_atomically
 from headcount.runs.scores import Scored, read_results
 from headcount.terminal import make_console, say
 
-RESAMPLES = 10_000  # the smallest p-value is about one in as many
+RESAMPLES = 10_000  # the smallest possible p-value is about 1 / RESAMPLES
 TITLES = {**ROUGE_TITLES, **CORPUS_TITLES}
 
 
 def compare(
     folders: Sequence[Path], *, report: Path | None = None, metric: str = "rougeL"
 ) -> None:
-    """Print the metrics of runs side by side, on the examples that all have, and test how each
-    differs from the first.
+    """Print the metrics of runs side by side, on their common examples, and test the difference of
+    each run from the first.
 
-    ROUGE F1 and the corpus metrics are tested, and all p-values are corrected together. They are
-    about other documents; another training seed gives other scores, too.
+    ROUGE F1 and the corpus metrics are tested, and all p-values are corrected together. They
+    generalize to other documents, not to other training seeds.
 
     Args:
-        folders: two or more, each a run's or an evaluation's. An evaluation of an ensemble or by
+        folders: two or more folders of runs or evaluations. An evaluation of an ensemble or by
             minimum Bayes risk is marked as a system.
         report: file to write a report to: a page if its name ends in ``.html``, else Markdown.
-        metric: the score of an example that the report is about.
+        metric: the score of an example by which the report compares the runs.
 
     Raises:
-        ConfigError: a folder has no results, the runs are not of the same data, scored alike, or
-            they lack the metric.
+        ConfigError: a folder has no results, the runs have no common examples or different
+            signatures, or they do not have the metric.
     """
     if len(folders) < 2:
         raise ConfigError(f"compare: {len(folders)} folder; legal: two or more")
@@ -84,33 +84,45 @@ def compare(
         print_differences(console, title, [TITLES[name] for name in names], rows)
 
     if report is not None:
-        outputs = []
-        for system, run in zip(systems, runs, strict=True):
-            outputs.append(_outputs(system, run, shared, metric))
-        titled = []
-        for row in tests:
-            titled.append({TITLES[name]: test for name, test in row.items()})
-        made = make_comparison(
-            outputs,
-            titled,
-            shared,
-            [runs[0].references[identifier] for identifier in shared],
-            metric=TITLES[metric],
-            signature=runs[0].signature,
-            rouge=rouge_of_signature(runs[0].signature),
-        )
-        text = as_markdown(made)
-        if report.suffix.lower() == ".html":
-            text = write_page(COMPARISON, describe_comparison(made))
-        write_atomically(report, text)
+        _write_report(report, systems, runs, shared, tests, metric)
         say(console, f"\nreport: {report}")
+
+
+def _write_report(
+    report: Path,
+    systems: Sequence[System],
+    runs: Sequence[Scored],
+    shared: Sequence[str],
+    tests: Sequence[dict[str, Difference]],
+    metric: str,
+) -> None:
+    outputs = []
+    for system, run in zip(systems, runs, strict=True):
+        outputs.append(_outputs(system, run, shared, metric))
+    titled_tests = []
+    for row in tests:
+        titled_tests.append({TITLES[name]: test for name, test in row.items()})
+
+    comparison = make_comparison(
+        outputs,
+        titled_tests,
+        shared,
+        [runs[0].references[identifier] for identifier in shared],
+        metric=TITLES[metric],
+        signature=runs[0].signature,
+        rouge=rouge_of_signature(runs[0].signature),
+    )
+    text = as_markdown(comparison)
+    if report.suffix.lower() == ".html":
+        text = write_page(COMPARISON, describe_comparison(comparison))
+    write_atomically(report, text)
 
 
 def _shared_examples(folders: Sequence[Path], runs: Sequence[Scored]) -> list[str]:
     """Return the ids of the examples that all runs have.
 
     Raises:
-        ConfigError: there is none, or the runs were scored differently or have other references.
+        ConfigError: there is none, or the runs have different signatures or references.
     """
     shared = []
     for identifier in runs[0].rows:
@@ -122,7 +134,7 @@ def _shared_examples(folders: Sequence[Path], runs: Sequence[Scored]) -> list[st
             "one data set"
         )
     for folder, run in zip(folders, runs, strict=True):
-        _check_alike(run, runs[0], shared, f"{folder} and {folders[0]}")
+        _check_comparable(run, runs[0], shared, f"{folder} and {folders[0]}")
     return shared
 
 
@@ -136,15 +148,15 @@ def _read_system(name: str, run: Scored, shared: Sequence[str]) -> System:
     rows = [run.rows[identifier] for identifier in shared]
     corpus: dict[str, tuple[CorpusMetric, Statistics]] = {}
     for corpus_name, statistics in run.statistics.items():
-        # The tokenizer matters for counting only. The statistics are counted already.
+        # The statistics are counted already, so the tokenizer has no effect.
         corpus[corpus_name] = (CorpusMetric(corpus_name, "13a"), statistics[rows])
     return System(name=name, values=run.values[rows], corpus=corpus)
 
 
 def _test_differences(systems: Sequence[System]) -> list[dict[str, Difference]]:
-    """Test how each system after the first differs from it in each metric.
+    """Test the difference of each system from the first one in each metric.
 
-    The p-values are corrected for the number of all these tests (Holm 1979).
+    All p-values are corrected together (Holm 1979).
     """
     tests = [_differences(system, systems[0]) for system in systems[1:]]
     p_values: list[float] = []
@@ -161,12 +173,12 @@ def _test_differences(systems: Sequence[System]) -> list[dict[str, Difference]]:
 
 
 def _differences(system: System, first: System) -> dict[str, Difference]:
-    """Test how a system differs from the first one in each metric."""
+    """Test the difference of a system from the first one in each metric."""
     columns = [EXAMPLE_METRICS.index(kind) for kind in ROUGE_TYPES]
     rouge = differences(system.values[:, columns], first.values[:, columns], RESAMPLES)
     tests = dict(zip(ROUGE_TYPES, rouge, strict=True))
 
-    # The same examples are drawn for both systems, so the difference is paired.
+    # The resamples of both systems have the same examples, so their difference is paired.
     for name, (metric, statistics) in system.corpus.items():
         _, first_statistics = first.corpus[name]
         score = metric.score(statistics.sum(0).tolist())
@@ -192,7 +204,7 @@ def _outputs(system: System, run: Scored, shared: Sequence[str], metric: str) ->
     )
 
 
-def _check_alike(run: Scored, first: Scored, shared: Sequence[str], folders: str) -> None:
+def _check_comparable(run: Scored, first: Scored, shared: Sequence[str], folders: str) -> None:
     if run.signature != first.signature:
         raise ConfigError(
             f"compare: {folders} are scored differently, {run.signature} and {first.signature}; "

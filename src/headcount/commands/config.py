@@ -13,7 +13,7 @@ def config(arguments: list[str], *, schema: bool = False) -> None:
         schema: print every key with its type, default and meaning instead.
 
     Raises:
-        ConfigError: there are no arguments, or a file or an override is wrong.
+        ConfigError: there are no arguments, or a file or an override is not legal.
     """
     if schema:
         print_line(compose.schema())

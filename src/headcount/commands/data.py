@@ -1,4 +1,4 @@
-"""The command ``data``: prepare a data set and print what is in it."""
+"""The command ``data``: prepare a data set and print its statistics."""
 
 from headcount.config.schema import Config
 from headcount.terminal import make_console, print_line

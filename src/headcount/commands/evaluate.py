@@ -1,7 +1,7 @@
 """The command ``evaluate``: generate the test summaries of finished runs and score them.
 
 An evaluation writes the summaries, the metrics of each example, all scores with intervals and
-alarms, the time of a summary, and a plot of the cross-attention. ``RunFile`` names the files.
+alarms, the time per summary, and a plot of the cross-attention. ``RunFile`` names the files.
 """
 
 import glob
@@ -73,20 +73,20 @@ def evaluate(
     ensemble.
 
     The folder is ``RUN/evaluation-N``; for an ensemble ``RUN.ensemble-N``, next to the first run;
-    for a model of the hub ``NAME.evaluation-N`` in the current folder. Resumes an interrupted
-    evaluation of the same config and runs; otherwise starts a new folder.
+    for a model from the hub ``NAME.evaluation-N`` in the current folder. An interrupted evaluation
+    of the same config and runs is resumed in its folder.
 
     Args:
         run: a run folder or an export.
-        config: the run's config, perhaps changed. It also names the data.
+        config: the run's config, with changes. It also names the data.
         others: further runs; their next-token distributions are averaged with those of the first.
         out: another folder to write into.
-        shuffle_sources: also score each summary against the references of another document, which
-            a model that reads its documents surpasses.
+        shuffle_sources: also score each summary against the references of another document: a
+            lower bound that a model exceeds if its summaries depend on the documents.
 
     Raises:
-        ConfigError: a run is not complete, a setting of its model is changed, the runs do not go
-            together, the data is not available, or ``out`` holds something else.
+        ConfigError: a run is not complete, a setting of its model is changed, the runs cannot be
+            combined, the data is not available, or ``out`` has something else in it.
         SystemExit: with 128 + the signal that stopped the evaluation.
     """
     runs = [run, *others]
@@ -103,7 +103,7 @@ def evaluate(
         data.trainer = trainer
         data.setup()
 
-        # The first process chooses the folder and writes what the evaluation is made of.
+        # The first process chooses the folder, and writes the config and the names of the runs.
         locked = None
         if trainer.is_global_zero:
             locked = _lock_evaluation(runs, config, out, locks)
@@ -127,10 +127,10 @@ def evaluate(
 
 
 def _log_to_wandb(config: Config, runs: Sequence[Path], folder: Path, scored: Report) -> None:
-    """Log an evaluation as a W&B run of its own, which links to the trainings."""
+    """Log an evaluation as a separate W&B run, which links to the trainings."""
     tracking = config.tracking
     if len(runs) == 1:
-        tracking = replace(tracking, name=None)  # that of the training
+        tracking = replace(tracking, name=None)  # the configured name is that of the training
     step = json.loads((folder / RunFile.SCORES).read_text(encoding="utf-8"))["step"]
     with track(
         tracking, folder, as_dict(config), job_type="evaluation", trainings=runs
@@ -141,10 +141,10 @@ def _log_to_wandb(config: Config, runs: Sequence[Path], folder: Path, scored: Re
 
 
 def _is_finished(out: Path, config: Config, runs: Sequence[Path]) -> bool:
-    """Return whether a folder holds the finished evaluation of these runs and this config.
+    """Return whether a folder has the finished evaluation of these runs with this config.
 
     Raises:
-        ConfigError: it holds anything but this evaluation, finished or interrupted.
+        ConfigError: it has something else in it than this evaluation, finished or interrupted.
     """
     written_at_start = {RunFile.LOCK, RunFile.CONFIG, RunFile.MODELS}
     if not out.is_dir() or {path.name for path in out.iterdir()} <= written_at_start:
@@ -171,14 +171,14 @@ def _lock_evaluation(
         locks.enter_context(lock_folder(out))
         return out
 
-    # An evaluation is within its run; that of an ensemble is next to its first run; that of a
-    # model of the hub is in the current folder.
+    # An evaluation is in its run folder; that of an ensemble is next to its first run; that of a
+    # model from the hub is in the current folder.
     is_ensemble = len(runs) > 1
     kind = "ensemble" if is_ensemble else "evaluation"
     first = runs[0].resolve()
-    if of_hub := hub_name(runs[0]):
+    if name_on_hub := hub_name(runs[0]):
         parent = Path.cwd()
-        name = f"{of_hub}.{kind}"
+        name = f"{name_on_hub}.{kind}"
     elif is_ensemble:
         parent = first.parent
         name = f"{first.name}.{kind}"
@@ -186,14 +186,14 @@ def _lock_evaluation(
         parent = runs[0]
         name = kind
 
-    # Resume an interrupted one.
+    # Resume an interrupted evaluation.
     for config_file in parent.glob(f"{glob.escape(name)}-*/{RunFile.CONFIG}"):
         folder = config_file.parent
         if (folder / RunFile.SCORES).exists() or differences(folder, config):
             continue
         if parent != runs[0] and not _is_of_runs(folder, runs):
             continue
-        # A ConfigError means that another process works on it.
+        # A ConfigError means that another process has the lock.
         with suppress(ConfigError), ExitStack() as own_locks:
             own_locks.enter_context(lock_folder(folder))
             # Another process may have finished it before this one got the lock.
@@ -201,13 +201,14 @@ def _lock_evaluation(
                 locks.push(own_locks.pop_all())
                 return folder
 
+    # Start a new one.
     folder = create_numbered_folder(parent, name)
     locks.enter_context(lock_folder(folder))
     return folder
 
 
 def _is_of_runs(folder: Path, runs: Sequence[Path]) -> bool:
-    """Return whether an evaluation is of these runs, in this order."""
+    """Return whether the evaluation in a folder is of these runs, in this order."""
     try:
         names = json.loads((folder / RunFile.MODELS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -226,10 +227,10 @@ def score_test(
 ) -> Report | None:
     """Generate the test summaries with the best weights, score them, write and print the results.
 
-    Summaries that an interrupted evaluation has generated are used.
+    Summaries of an interrupted evaluation are not generated again.
 
     Args:
-        trainer: decides on device, precision and processes.
+        trainer: determines device, precision and processes.
         summarizer: the best weights of the runs are loaded into it.
         data: the data module, with the test split.
         runs: the run folders; several generate as an ensemble.
@@ -253,6 +254,7 @@ def score_test(
         summaries.append(GeneratedSummary(**row))
     add_costs(folder, {"decode_ms_per_summary": milliseconds / max(1, len(summaries))})
 
+    # Write the summaries, and plot the attention on the shortest document.
     split = data.splits["test"]
     ids = [split.pairs.ids[each.row] for each in summaries]
     references = [split.pairs.references[each.row] for each in summaries]
@@ -305,11 +307,11 @@ def _generate(
     """Generate the test summaries that are not in the partial predictions, on all processes.
 
     Args:
-        trainer: decides on device, precision and processes.
-        summarizer: with the best weights.
+        trainer: determines device, precision and processes.
+        summarizer: has the best weights.
         data: the data module, with the test split.
-        checkpoint: digest of the best weights; partial predictions of others are dropped.
-        folder: the folder of the run or evaluation. It may be renamed meanwhile.
+        checkpoint: digest of the best weights; partial predictions by other weights are deleted.
+        folder: the folder of the run or evaluation, which a user may rename meanwhile.
     """
     # Resume after the summaries of an interrupted evaluation.
     split = data.splits["test"]

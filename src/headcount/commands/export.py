@@ -1,8 +1,8 @@
 """The command ``export``: the best weights of a run, for use elsewhere or for publication.
 
-``config.json`` is the resolved config without what belongs to one machine, ``model.safetensors``
-the best weights, ``tokenizer.json`` the tokenizer, and ``README.md`` a model card as hubs show it
-(Mitchell et al. 2019). With ``tokenizer_config.json`` and ``generation_config.json`` the
+``config.json`` is the resolved config without the settings of one machine, ``model.safetensors``
+the best weights, ``tokenizer.json`` the tokenizer, and ``README.md`` a model card (Mitchell et al.
+2019), which the hub displays. With ``tokenizer_config.json`` and ``generation_config.json`` the
 transformers library loads the folder, see ``headcount.hf``. None of the files can run code.
 """
 
@@ -32,19 +32,19 @@ from headcount.runs.files import reject_used_folder, write_folder
 from headcount.runs.folder import MACHINE_TRAINER_ARGS, RunFile, reject_links
 from headcount.terminal import print_line
 
-# What belongs to one machine: whole sections, and keys of the others. The address of an MLflow
-# server may have a password in it.
+# Settings of one machine: whole sections, and keys of other sections. They may be private: the URL
+# of an MLflow server may have a password in it.
 MACHINE_SECTIONS = ("run", "tracking", "loggers", "callbacks")
 MACHINE_KEYS = {"data": ("cache_dir", "num_workers"), "trainer": tuple(MACHINE_TRAINER_ARGS)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class CardFacts:
-    """What a model card says that a run does not know.
+    """Facts for the model card that are not in the run folder.
 
     Attributes:
-        license: of the weights, by its name on the hub, as ``mit``.
-        languages: of the summaries, by their codes, as ``en``; empty if they are not stated.
+        license: license of the weights by its name on the hub, such as ``mit``.
+        languages: codes of the languages of the summaries, such as ``en``; empty: not stated.
     """
 
     license: str = "unknown"
@@ -63,10 +63,10 @@ def write_export(run: Path, to: Path, facts: CardFacts) -> int:
     Args:
         run: the run folder.
         to: the folder to write, which must be new or empty.
-        facts: for the model card.
+        facts: facts for the model card.
 
     Returns:
-        The number of bytes written.
+        The number of written bytes.
 
     Raises:
         ConfigError: the run is not finished or damaged, or the folder is not empty or cannot be
@@ -76,9 +76,10 @@ def write_export(run: Path, to: Path, facts: CardFacts) -> int:
     reject_links(run)
     best = load_checkpoint(run, "best")
     scores = _read_scores(run)
-    tokenizer = load_tokenizer(run / RunFile.TOKENIZER)  # a damaged one is reported
+    tokenizer = load_tokenizer(run / RunFile.TOKENIZER)
     reject_used_folder(to)
 
+    # Compute all contents first: a damaged run is found before anything is written.
     try:
         config = _portable(best["config"])
         weights, tied = _untie(best["state_dict"])
@@ -97,12 +98,12 @@ def write_export(run: Path, to: Path, facts: CardFacts) -> int:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(f"{run}: damaged ({type(error).__name__}: {error})") from None
 
-    # The weights are last: without them the folder is no export.
+    # The weights are written last: a folder without them is not an export.
     files = {
         RunFile.EXPORTED_CONFIG: _json_bytes(
             {"format_version": EXPORT_FORMAT, **hub_keys, **config}
         ),
-        RunFile.TOKENIZER: _closing(tokenizer).to_str(pretty=True).encode(),
+        RunFile.TOKENIZER: _with_end_token(tokenizer).to_str(pretty=True).encode(),
         RunFile.TOKENIZER_CONFIG: _json_bytes(tokenizer_config),
         RunFile.GENERATION_CONFIG: _json_bytes(generation_config),
         RunFile.CARD: card.encode(),
@@ -117,7 +118,7 @@ def _json_bytes(content: dict[str, Any]) -> bytes:
 
 
 def _token_ids(tokenizer: Tokenizer) -> dict[str, int]:
-    """Return the special tokens by the names that the transformers library has for them."""
+    """Return the ids of the special tokens by their names in the transformers library."""
     ids = tokenizer.get_vocab()
     start_id = ids[START]
     end_id = ids[END]
@@ -129,10 +130,10 @@ def _token_ids(tokenizer: Tokenizer) -> dict[str, int]:
     }
 
 
-def _closing(tokenizer: Tokenizer) -> Tokenizer:
-    """Let a tokenizer close each document with the end token, as batches of training are.
+def _with_end_token(tokenizer: Tokenizer) -> Tokenizer:
+    """Make a tokenizer append the end token to each document, as in training.
 
-    We add it elsewhere, and call tokenizers without special tokens.
+    In this package batches append it, and the tokenizer is called without special tokens.
     """
     end_id = tokenizer.token_to_id(END)
     tokenizer.post_processor = TemplateProcessing(
@@ -142,9 +143,9 @@ def _closing(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def _tokenizer_config(config: dict[str, Any]) -> dict[str, Any]:
-    """Return how the transformers library tokenizes a document as training did.
+    """Return the settings with which the transformers library tokenizes documents as in training.
 
-    Special tokens within a text are text, and long documents are cut.
+    Special tokens within a text are treated as text, and long documents are cut.
     """
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -158,7 +159,7 @@ def _tokenizer_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _generation_config(config: dict[str, Any], token_ids: dict[str, int]) -> dict[str, Any]:
-    """Return the settings with which the transformers library generates greedily as we do."""
+    """Return the settings with which the transformers library equals our greedy search."""
     generation = config["generation"]
     settings = {
         "do_sample": False,
@@ -168,7 +169,7 @@ def _generation_config(config: dict[str, Any], token_ids: dict[str, int]) -> dic
         **token_ids,
     }
     if generation["min_tokens"]:
-        # Theirs is the number of tokens before the end token.
+        # Our minimum includes the end token, that of transformers does not.
         settings["min_new_tokens"] = generation["min_tokens"] - 1
     return settings
 
@@ -187,7 +188,7 @@ def _read_scores(run: Path) -> dict[str, Any]:
 
 
 def _portable(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a resolved config without what belongs to one machine. Defaults replace it."""
+    """Return a resolved config without the settings of one machine, which get their defaults."""
     portable = {}
     for name, section in config.items():
         if name in MACHINE_SECTIONS:
@@ -200,7 +201,11 @@ def _portable(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _untie(weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return each weight once, and for the other names of shared ones the name it is stored by."""
+    """Store shared weights once, as safetensors requires.
+
+    Returns:
+        The weights by one name each, and for each other name of a shared weight the stored name.
+    """
     name_by_address: dict[int, str] = {}
     unique = {}
     tied = {}
@@ -286,16 +291,16 @@ def _card(
     scores: dict[str, Any],
     facts: CardFacts,
 ) -> str:
-    """Return the model card.
+    """Return the model card as Markdown.
 
-    Every value is escaped: config and scores may come from somebody else's run folder.
+    Every value is escaped: config and scores may be those of a run folder from another person.
     """
     model = config["model"]
     start = model.get("start_from")
     system = scores.get("system")
     heads = [f"{site} {model[f'{site}_heads']}" for site in ATTENTION_SITES[model["architecture"]]]
 
-    # Single values, each escaped below.
+    # Plain values, which are escaped below.
     values = {
         "name": name,
         "data": config["data"]["path"],
@@ -316,7 +321,7 @@ def _card(
         "license": facts.license,
     }
 
-    # Parts that are Markdown already.
+    # Parts that are already Markdown.
     return CARD.format(
         about=_front_matter(name, config, scores, facts),
         table=_score_table(scores),
@@ -331,13 +336,13 @@ def _front_matter(
     name: str, config: dict[str, Any], scores: dict[str, Any], facts: CardFacts
 ) -> str:
     """Return the YAML header of a model card, which hubs read."""
-    # The scores of the model, as hubs list them.
+    # The scores of the model, the first system, in the format of the hub's model index.
     data = config["data"]["path"]
-    ours = next(iter(scores["systems"].values()))
+    of_model = next(iter(scores["systems"].values()))
     metrics = []
     for kind, title in _titles(scores).items():
         metric_type = "rouge" if kind in ROUGE_TITLES else kind
-        value = round(ours[kind]["mean"], 2)
+        value = round(of_model[kind]["mean"], 2)
         metrics.append({"type": metric_type, "name": title, "value": value})
     results = {
         "task": {"type": "summarization", "name": "Summarization"},
@@ -345,7 +350,7 @@ def _front_matter(
         "metrics": metrics,
     }
 
-    # What the model is.
+    # The description of the model.
     header: dict[str, Any] = {
         "license": facts.license,
         "library_name": "headcount",
@@ -357,7 +362,7 @@ def _front_matter(
     if facts.languages:
         header["language"] = list(facts.languages)
 
-    # A data set is named only if it is one of the hub, not a file of the user.
+    # A data set is named only if it is on the hub; a path of the user is not published.
     if "/" in data and HUB_ID.fullmatch(data) and not os.path.exists(data):
         header["datasets"] = [data]
     return yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
@@ -365,8 +370,8 @@ def _front_matter(
 
 def _titles(scores: dict[str, Any]) -> dict[str, str]:
     """Return the titles of the metrics that the model has, by their names."""
-    ours = next(iter(scores["systems"].values()))
-    return {**ROUGE_TITLES, **{name: t for name, t in CORPUS_TITLES.items() if name in ours}}
+    of_model = next(iter(scores["systems"].values()))
+    return {**ROUGE_TITLES, **{name: t for name, t in CORPUS_TITLES.items() if name in of_model}}
 
 
 def _score_table(scores: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
-"""The command ``heads``: which heads of a trained summarizer matter, and what they do.
+"""The command ``heads``: which heads of a trained summarizer matter, and their roles.
 
-An analysis is a folder ``RUN/heads-N``. An interrupted one resumes; a finished one of the same
-settings is read again, not repeated.
+An analysis is a folder ``RUN/heads-N``. An interrupted analysis is resumed. The measurements of a
+finished one with the same settings are read from its folder, not repeated.
 """
 
 import json
@@ -19,7 +19,6 @@ from headcount.config.load import as_dict, flatten, to_yaml
 from headcount.config.schema import Config
 from headcount.data.batches import EncodedPairs
 from headcount.data.files import digest
-from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError
 from headcount.escape import markdown_prose
 from headcount.heads.across import compare_runs
@@ -44,27 +43,22 @@ from headcount.heads.tables import (
     print_heads,
     summary_rows,
 )
-from headcount.runs.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
+from headcount.runs.checkpoint import checkpoint_path
 from headcount.runs.files import write_atomically
-from headcount.runs.folder import (
-    HEAD_ANALYSIS_KEYS,
-    RunFile,
-    create_numbered_folder,
-    lock_folder,
-    reject_links,
-)
+from headcount.runs.folder import HEAD_ANALYSIS_KEYS, RunFile, create_numbered_folder, lock_folder
 from headcount.runs.wandb_tracking import track
 from headcount.terminal import make_console, say
 from headcount.training.callbacks.progress import bar
 from headcount.training.data_module import SummarizationDataModule
+from headcount.training.ensemble import load_summarizer
 from headcount.training.module import Summarizer
 
-VERSION = 1  # of the measurements; raise it when what they mean changes
+VERSION = 1  # of the measurements; increase it when a change makes stored ones invalid
 SAMPLE_SEED = 0
 
 
 def analyse_heads(run: Path, config: Config) -> tuple[Path, Analysis]:
-    """Analyse the heads of a run or an export; write tables, pictures and findings; print them.
+    """Analyse the heads of a run or an export; write tables, plots and findings; print a summary.
 
     Args:
         run: the run folder, or an export.
@@ -77,22 +71,18 @@ def analyse_heads(run: Path, config: Config) -> tuple[Path, Analysis]:
         ConfigError: the run is not complete, a setting of its model is changed, or its data is not
             available.
     """
-    # The documents.
-    reject_links(run)
-    check_unchanged(run, config)
+    # The model, with its best weights.
     console = make_console()
-    tokenizer = load_tokenizer(run / RunFile.TOKENIZER)
-    data = SummarizationDataModule(config, tokenizer, split=config.heads.split)
+    summarizer = load_summarizer([run], config)
+    summarizer.to("cuda" if torch.cuda.is_available() else "cpu")
+
+    # The sample of documents.
+    data = SummarizationDataModule(config, summarizer.tokenizer, split=config.heads.split)
     data.setup()
     split = data.splits[config.heads.split]
     rows = sample_rows(len(split), config.heads.documents)
 
-    # The model, with its best weights.
-    summarizer = Summarizer(config, data.tokenizer)
-    summarizer.load_weights(load_checkpoint(run, "best")["state_dict"])
-    summarizer.eval()
-    summarizer.to("cuda" if torch.cuda.is_available() else "cpu")
-
+    # Measure, or read what an earlier analysis has measured.
     made_of = _made_of(run, config, data)
     with ExitStack() as locks:
         folder = _lock_analysis(run, made_of, locks)
@@ -113,8 +103,8 @@ def compare_heads(configs: Mapping[Path, Config]) -> Path:
     """Analyse the heads of several runs and compare their profiles.
 
     Args:
-        configs: for each run folder or export its config. The comparison is written into the first
-            one.
+        configs: for each run folder or export its config. The comparison is written into the
+            first folder.
 
     Returns:
         The folder of the comparison.
@@ -129,8 +119,8 @@ def compare_heads(configs: Mapping[Path, Config]) -> Path:
     write_atomically(folder / "comparison.csv", across_csv(comparison))
     save_plot(draw_profiles(comparison), folder, "profiles")
     save_plot(draw_mean_curves(comparison), folder, "curves")
-    said = "".join(f"- {markdown_prose(sentence)}\n" for sentence in sentences)
-    write_atomically(folder / "comparison.md", f"{said}\n{across_markdown(comparison)}")
+    bullets = "".join(f"- {markdown_prose(sentence)}\n" for sentence in sentences)
+    write_atomically(folder / "comparison.md", f"{bullets}\n{across_markdown(comparison)}")
 
     console = make_console()
     say(console, f"\n{len(analyses)} runs compared", style="bold")
@@ -161,12 +151,13 @@ def _made_of(run: Path, config: Config, data: SummarizationDataModule) -> dict[s
 
 
 def _lock_analysis(run: Path, made_of: dict[str, Any], locks: ExitStack) -> Path:
-    """Lock and return the folder of an analysis that was made of the same, or a new one."""
+    """Lock and return the folder of an earlier analysis with equal ``made_of``, or a new one."""
+    # As JSON reads it back, so that a tuple equals the list that is stored of it.
     expected = json.loads(json.dumps(made_of))
     for file in sorted(run.glob(f"heads-*/{RunFile.MEASUREMENTS}")):
         with file.open("rb") as lines:
             first = lines.readline()
-        with suppress(ValueError, ConfigError):  # another process works on it, or it is damaged
+        with suppress(ValueError, ConfigError):  # damaged, or locked by another process
             if json.loads(first).get("made_of") == expected:
                 locks.enter_context(lock_folder(file.parent))
                 return file.parent
@@ -183,6 +174,7 @@ def _measure(
     made_of: dict[str, Any],
     console: Console,
 ) -> Analysis:
+    """Analyse the model, with a progress bar and stored measurements."""
     store = MeasurementStore(folder / RunFile.MEASUREMENTS, made_of)
     if store.found:
         say(console, f"{folder}: resumes after {len(store.found):,} measurements")
@@ -204,6 +196,7 @@ def _write(
     split: EncodedPairs,
     rows: Sequence[int],
 ) -> None:
+    """Write the tables, the plots and the findings of an analysis."""
     write_atomically(folder / RunFile.HEADS, heads_csv(analysis))
     write_atomically(folder / RunFile.CURVES, curves_csv(analysis))
     write_atomically(folder / "table.md", as_markdown(analysis))
@@ -211,17 +204,19 @@ def _write(
 
     save_plot(draw_heat_maps(analysis), folder, "heat_maps")
     save_plot(draw_curves(analysis), folder, "pruning")
+
+    # The attention on the shortest document has the most legible panels.
     shortest = min(rows, key=lambda row: int(split.document_lengths[row]))
     maps = attention_maps(summarizer.model, split.batch([shortest]))
     save_plot(draw_attention(maps, analysis.heads), folder, "attention")
 
     sentences = "".join(f"- {markdown_prose(sentence)}\n" for sentence in findings(analysis))
-    write_atomically(folder / RunFile.FINDINGS, sentences)  # written last
+    write_atomically(folder / RunFile.FINDINGS, sentences)  # last: the analysis is complete
 
 
 def _log_to_wandb(config: Config, folder: Path, analysis: Analysis) -> None:
-    """Log an analysis as a W&B run of its own, which links to the training."""
-    tracking = replace(config.tracking, name=None)  # that of the training
+    """Log an analysis as a separate W&B run, which links to the training."""
+    tracking = replace(config.tracking, name=None)  # the configured name is that of the training
     with track(
         tracking, folder, as_dict(config), job_type="heads", trainings=[folder.parent]
     ) as trackers:

@@ -1,4 +1,4 @@
-"""The command ``init``: a project of one's own, which imports the package."""
+"""The command ``init``: a new project that imports the package."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from headcount.runs.files import write_folder
 from headcount.terminal import print_line
 
 TEMPLATE = SHIPPED / "project"
-NAME = "{{name}}"  # stands for the project's name in the README
+NAME = "{{name}}"  # placeholder of the project's name in the README
 RENAMED = {"gitignore": ".gitignore"}  # hidden files are not packaged
 
 
@@ -17,19 +17,18 @@ def init(folder: Path) -> None:
     """Write the project, completely or not at all.
 
     Args:
-        folder: new or empty.
+        folder: a new or empty folder.
 
     Raises:
-        ConfigError: it is neither, or cannot be written.
+        ConfigError: the folder is neither new nor empty, or cannot be written.
     """
     files = {}
-    for place, _, names in os.walk(TEMPLATE):
+    for parent, _, names in os.walk(TEMPLATE):
         for name in names:
-            path = Path(place, name).relative_to(TEMPLATE)
-            if "__pycache__" not in path.parts:
-                files[str(path.with_name(RENAMED.get(name, name)))] = Path(
-                    place, name
-                ).read_bytes()
+            source = Path(parent, name)
+            target = source.relative_to(TEMPLATE).with_name(RENAMED.get(name, name))
+            if "__pycache__" not in target.parts:
+                files[str(target)] = source.read_bytes()
 
     title = markdown(folder.resolve().name)
     files["README.md"] = files["README.md"].replace(NAME.encode(), title.encode())

@@ -1,4 +1,4 @@
-"""The command ``model``: the model of a config as a table."""
+"""The command ``model``: heads, parameters and costs of the model of a config as tables."""
 
 from rich.console import Console
 from rich.table import Table
@@ -9,10 +9,10 @@ from headcount.terminal import make_console
 
 
 def describe(config: Config, console: Console | None = None) -> None:
-    """Print heads and parameters by attention site, parameters, FLOPs and cache of a model.
+    """Print the heads and parameters of each attention site, and parameters, FLOPs and cache size.
 
-    FLOPs are those of the longest document and summary that the config allows. The vocabulary has
-    its maximum size.
+    FLOPs are those of the longest document and summary that the config allows, with a vocabulary
+    of maximum size.
 
     Args:
         config: the checked config.
@@ -52,7 +52,7 @@ def _attention_table(costs: Cost, title: str) -> Table:
 
 
 def _by_layer(numbers: list[int]) -> str:
-    """Return the number of all layers, or those of each if they differ."""
+    """Return the number if it is the same in all layers, else the number of each layer."""
     shown = numbers[:1] if len(set(numbers)) == 1 else numbers
     return ", ".join(f"{number:,}" for number in shown)
 
@@ -65,8 +65,8 @@ def _totals_table(costs: Cost, caption: str) -> Table:
     table.add_row("parameters", f"{costs.parameters:,}")
     table.add_row("  in embeddings and output", f"{costs.embedding_parameters:,}")
     table.add_row("  elsewhere", f"{other_parameters:,}")
-    table.add_row("training FLOPs a token", f"{costs.training_flops_per_token:,.0f}")
-    table.add_row("decoding FLOPs a summary token", f"{costs.decoding_flops_per_token:,.0f}")
-    table.add_row("cache bytes a document token", f"{costs.cache_bytes_per_document_token:,}")
-    table.add_row("cache bytes a summary token", f"{costs.cache_bytes_per_summary_token:,}")
+    table.add_row("training FLOPs per token", f"{costs.training_flops_per_token:,.0f}")
+    table.add_row("decoding FLOPs per summary token", f"{costs.decoding_flops_per_token:,.0f}")
+    table.add_row("cache bytes per document token", f"{costs.cache_bytes_per_document_token:,}")
+    table.add_row("cache bytes per summary token", f"{costs.cache_bytes_per_summary_token:,}")
     return table

@@ -1,4 +1,4 @@
-"""The command ``page``: one HTML file that shows documents, summaries and attention, offline."""
+"""The command ``page``: documents, summaries and attention as one HTML file for offline use."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -35,8 +35,8 @@ from headcount.training.callbacks.progress import bar
 from headcount.training.module import Summarizer
 
 MAX_RUNS = 2
-SHORT_EXAMPLES = 5  # of the page that ends a training
-SHORT_DOCUMENT = 512  # tokens
+SHORT_EXAMPLES = 5  # number of documents of the page that a training writes at its end
+SHORT_DOCUMENT = 512  # largest number of tokens of such a document
 
 
 def page(
@@ -47,11 +47,11 @@ def page(
     Args:
         arguments: run folders, exports or ids of the hub, at most one file of documents, and
             ``KEY=VALUE`` changes to the configs of the runs.
-        documents: number of documents: of a fixed random sample of the test split, or the first
-            ones of the file.
-        out: the file to write; None: ``page.html`` in the first run, or for a model of the hub in
-            the current folder.
-        heads_off: also write the summaries without each head.
+        documents: number of documents: a fixed random sample of the test split, or the first ones
+            of the file.
+        out: the file to write; None: ``page.html`` in the folder of the first run, or for a model
+            from the hub in the current folder.
+        heads_off: also generate the summaries without each head.
 
     Raises:
         ConfigError: a run is not complete, or the documents cannot be read.
@@ -73,11 +73,11 @@ def page(
 
 
 def write_attention_page(summarizer: Summarizer, split: EncodedPairs, folder: Path) -> Path:
-    """Write the page of a training that has ended: a few examples, without heads off.
+    """Write the page at the end of a training: a few short documents, without heads off.
 
     Args:
-        summarizer: with the best weights.
-        split: of the data.
+        summarizer: has the best weights.
+        split: the split from which the documents are chosen.
         folder: the run folder.
 
     Returns:
@@ -94,11 +94,12 @@ def write_attention_page(summarizer: Summarizer, split: EncodedPairs, folder: Pa
 
 
 def short_examples(lengths: NDArray[np.int64]) -> list[int]:
-    """Return the rows of a fixed random sample of the documents that are not long, whose attention
-    takes no gigabytes; or of the shortest ones.
+    """Return the rows of a fixed random sample of the short documents, or of the shortest ones.
+
+    The attention within long documents would take gigabytes at the end of a training.
 
     Args:
-        lengths: tokens of each document.
+        lengths: number of tokens of each document.
     """
     limit = max(SHORT_DOCUMENT, int(np.sort(lengths)[:SHORT_EXAMPLES][-1]))
     short = np.flatnonzero(lengths <= limit)
@@ -115,10 +116,9 @@ def save_page(content: Page, path: Path) -> None:
 
 
 def sort_runs(arguments: Sequence[str]) -> tuple[list[Path], str | None, list[str]]:
-    """Return the run folders among the arguments, the file of documents, if there is one, and the
-    overrides.
+    """Sort arguments into run folders, a file of documents (or None) and overrides.
 
-    Exports of the Hugging Face hub, named by their ids, are downloaded.
+    Exports on the Hugging Face hub, given by their ids, are downloaded.
 
     Raises:
         ConfigError: there is no run, or more than two, or more than one file; or the hub has no
@@ -144,7 +144,7 @@ def sort_runs(arguments: Sequence[str]) -> tuple[list[Path], str | None, list[st
 
 
 def _find_folder(argument: str) -> Path | None:
-    """Return the folder that an argument names, which may be one of the hub; None for others."""
+    """Return the folder of a run or an export, perhaps on the hub; None for other arguments."""
     path = Path(argument)
     try:
         if path.is_dir():
@@ -152,13 +152,13 @@ def _find_folder(argument: str) -> Path | None:
         if "=" in argument:
             return None
         found = find_model(path)
-    except (OSError, ValueError):  # too long a name, or a NUL in it
+    except (OSError, ValueError):  # not a path: too long, or with a NUL character
         return None
     return None if found == path else found
 
 
 def load_page_run(folder: Path, overrides: Sequence[str]) -> PageRun:
-    """Load the best checkpoint of a run, or an export.
+    """Load the best checkpoint of a run or an export for a page.
 
     Raises:
         ConfigError: there is no checkpoint, or an override changes the trained model.
@@ -176,28 +176,28 @@ def read_pairs(runs: Sequence[PageRun], file: str | None, documents: int) -> Pai
     """Return the documents of a page.
 
     Args:
-        runs: the config of the first one says where its test split is.
-        file: text or JSONL; None: the test split.
-        documents: how many.
+        runs: the runs; the config of the first one has the test split.
+        file: a file of text or JSONL; None: the test split.
+        documents: number of documents.
 
     Raises:
-        ConfigError: they cannot be read, or there are none.
+        ConfigError: the documents cannot be read, or there are none.
     """
     config = runs[0].summarizer.config
     if file is None:
         return _test_pairs(config, documents)
-    written = (
-        (identifier, text)
-        for identifier, text in read_documents(file, list(config.data.document_columns))
-        if text.strip()
-    )
-    found = list(islice(written, documents))
-    if not found:
-        raise ConfigError(f"{file}: no documents in it; legal: text or JSONL with at least one")
+
+    # Read no more of a large file than the first documents that are not blank.
+    rows = read_documents(file, list(config.data.document_columns))
+    not_blank = ((identifier, text) for identifier, text in rows if text.strip())
     ids = []
-    for number, (identifier, _) in enumerate(found, start=1):
+    texts = []
+    for number, (identifier, text) in enumerate(islice(not_blank, documents), start=1):
         ids.append(f"line {number}" if identifier is None else str(identifier))
-    return without_references(ids, [text for _, text in found])
+        texts.append(text)
+    if not texts:
+        raise ConfigError(f"{file}: no documents in it; legal: text or JSONL with at least one")
+    return without_references(ids, texts)
 
 
 def _test_pairs(config: Config, documents: int) -> Pairs:

@@ -1,7 +1,7 @@
 """The command ``prune``: a smaller run without the least important heads of another.
 
-The folder it writes is that of a finished run: it can be evaluated, exported, used to summarize,
-analysed again, and trained on with ``model.start_from``.
+It writes the folder of a finished run, which can be evaluated, exported, used to summarize,
+analysed again, and fine-tuned with ``model.start_from``.
 """
 
 import csv
@@ -44,7 +44,7 @@ from headcount.training.trainer import make_trainer
 
 Order = Literal["gradient", "one_off", "confidence", "gates", "random"]
 COLUMNS = {"gradient": "normalized_importance", "one_off": "zero_loss", "confidence": "confidence"}
-TIMED_DOCUMENTS = 64  # of the test split
+TIMED_DOCUMENTS = 64  # documents of the test split for the time per summary
 
 
 def prune_run(
@@ -61,12 +61,13 @@ def prune_run(
 
     Args:
         run: the run folder, or an export.
-        to: the folder to write, new or empty; that of an interrupted call is completed.
+        to: the folder to write, new or empty; an interrupted call with the same arguments is
+            completed.
         config: the run's config.
         keep: number of heads to keep; None: those that learned gates have left open.
-        by: the order in which heads go. ``gates`` needs learned gates. All others but ``random``
-            need an analysis by ``headcount heads``.
-        seed: of a random order.
+        by: the order in which heads are removed. ``gates`` needs learned gates. All others except
+            ``random`` need an analysis by ``headcount heads``.
+        seed: seed of a random order.
 
     Raises:
         ConfigError: the run or its analysis is missing, too few heads would be left, or the folder
@@ -80,7 +81,8 @@ def prune_run(
     summarizer.load_weights(best["state_dict"])
     summarizer.eval()
 
-    # The heads that go. A pruned model has no gates, so that closed heads always do.
+    # Choose the heads to remove. The pruned model has no gates, so closed heads are always
+    # removed.
     heads = heads_of(summarizer.model)
     closed = closed_heads(summarizer.model)
     keep = _checked_keep(keep, len(heads) - len(closed), summarizer)
@@ -91,6 +93,7 @@ def prune_run(
     heads_config = replace(config.heads, gates="none", keep=None)
     pruned_config = replace(config, model=model_config, heads=heads_config, run=run_config)
 
+    # Write the run, unless an interrupted call has written it.
     made_of = {
         "from": str(run.resolve()),
         "checkpoint": digest(checkpoint_path(run, "best")),
@@ -109,6 +112,7 @@ def prune_run(
         }
         _write_run(run, to, pruned_config, content, made_of, data)
 
+    # Measure what pruning saves, and score the pruned model.
     with Signals(), ExitStack() as locks:
         locks.enter_context(lock_folder(to))
         pruned = Summarizer(pruned_config, summarizer.tokenizer)
@@ -125,14 +129,25 @@ def prune_run(
 
 
 def _checked_keep(keep: int | None, available: int, summarizer: Summarizer) -> int:
-    """Return the number of heads to keep, of those that are open."""
+    """Return the number of heads to keep.
+
+    Args:
+        keep: as the user has set it.
+        available: number of heads that are not closed by learned gates.
+        summarizer: the model.
+
+    Raises:
+        ConfigError: the number is missing or out of range.
+    """
     if keep is None:
         if summarizer.gates is None:
             raise ConfigError(f"--keep is missing; legal: 1 to {available} heads")
         return available
     if not 1 <= keep <= available:
         what = "heads" if summarizer.gates is None else "open heads"
-        raise ConfigError(f"--keep={keep}: the model has {available} {what}; legal: 1 to that")
+        raise ConfigError(
+            f"--keep={keep}: the model has {available} {what}; legal: 1 to {available}"
+        )
     return keep
 
 
@@ -154,13 +169,14 @@ def _find_order(
 
 
 def _measured_order(run: Path, heads: Sequence[Head], by: str) -> list[Head]:
-    """Return the order of the newest analysis of a run."""
+    """Return all heads in the order of the newest analysis of a run."""
     tables = sorted(run.glob(f"heads-*/{RunFile.HEADS}"), key=lambda path: path.stat().st_mtime)
     if not tables:
         raise ConfigError(
             f"--by={by}: {run} has no analysis of its heads; legal: headcount heads {run} first, "
             "or --by random"
         )
+    # A user may have edited the table.
     try:
         values = {}
         with tables[-1].open(encoding="utf-8", newline="") as file:
@@ -175,11 +191,12 @@ def _measured_order(run: Path, heads: Sequence[Head], by: str) -> list[Head]:
 
 
 def _is_made_of(to: Path, made_of: dict[str, Any]) -> bool:
-    """Return whether a folder is an interrupted call's of the same.
+    """Return whether a folder was written by an interrupted call with the same arguments.
 
     Raises:
-        ConfigError: it is something else and not empty.
+        ConfigError: it was not, and is not empty.
     """
+    # Its file also has the savings, if the call has got that far.
     try:
         found = json.loads((to / RunFile.PRUNING).read_text(encoding="utf-8"))
         if all(found[key] == value for key, value in made_of.items()):
@@ -211,7 +228,7 @@ def _write_run(
         finished = json.dumps({"step": content["global_step"]})
         write_atomically(scratch / RunFile.FINISHED, finished)
 
-        # Only now does it appear under its name.
+        # Rename it when it is complete.
         if to.exists():
             to.rmdir()  # it is empty
         os.replace(scratch, to)
@@ -224,8 +241,9 @@ def _write_run(
 def _savings(
     full: Summarizer, pruned: Summarizer, data: SummarizationDataModule
 ) -> dict[str, tuple[float, float]]:
-    """Return what a pruned model saves: each number before and after, measured side by side."""
-    # Time both models on the same documents, in turns; the fastest of three counts.
+    """Return each cost before and after pruning."""
+    # Time both models on the same documents, alternately, since the load of the machine may
+    # change. The minimum of three times is the one with the least disturbance.
     split = data.splits["test"]
     rows = list(range(min(TIMED_DOCUMENTS, len(split))))
     batches = [split.batch(b) for b in by_length(split, rows, full.config.generation.batch_size)]
@@ -234,7 +252,7 @@ def _savings(
         for is_full in (True, False):
             times[is_full].append(_milliseconds(full if is_full else pruned, batches, len(rows)))
 
-    # The rest is counted.
+    # The other costs follow from the configs.
     before = _cost(full)
     after = _cost(pruned)
     return {

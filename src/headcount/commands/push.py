@@ -1,4 +1,4 @@
-"""The command ``push``: an export as a model of the Hugging Face hub."""
+"""The command ``push``: upload an export to the Hugging Face hub."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,16 +15,16 @@ def push(run: Path, name: str, facts: CardFacts, *, private: bool = False) -> No
     """Export a finished run and upload it to the hub, in one commit.
 
     Args:
-        run: the run folder, or an export, which is uploaded as it is.
-        name: of the model on the hub, ``OWNER/NAME``, or ``NAME`` for the owner of the token. It
-            is created if it does not exist.
-        facts: for the model card; of an export none, as it has one.
-        private: create it as a private one.
+        run: the run folder, or an export, which is uploaded unchanged.
+        name: id of the model on the hub, ``OWNER/NAME``, or ``NAME`` for the owner of the token.
+            It is created if it does not exist.
+        facts: facts for the model card; none with an export, which has a card.
+        private: create the model as a private one.
 
     Raises:
-        ConfigError: no token is configured, the name is wrong, the run cannot be exported, or
+        ConfigError: no token is configured, the name is not legal, the run cannot be exported, or
             there are facts for the card of an export.
-        RunError: the hub refuses, or cannot be reached.
+        RunError: the hub rejects the upload, or cannot be reached.
     """
     if get_token() is None:
         raise ConfigError(
@@ -32,24 +32,24 @@ def push(run: Path, name: str, facts: CardFacts, *, private: bool = False) -> No
             "HF_TOKEN in the environment"
         )
 
-    # A run is exported first; an export is uploaded as it is.
+    # A run is exported first, an export is uploaded unchanged.
     with TemporaryDirectory() as scratch:
         folder = run
         is_export = (run / RunFile.EXPORTED_CONFIG).is_file()
         if is_export and facts != CardFacts():
             raise ConfigError(
-                f"--license and --language: {run} is an export, which is pushed as it is; legal: "
-                f"neither, after a change of its {RunFile.CARD}"
+                f"--license and --language: {run} is an export, which is pushed unchanged; legal: "
+                f"neither; edit its {RunFile.CARD} instead"
             )
         if not is_export:
-            folder = Path(scratch) / name.rpartition("/")[2]  # the card's title
+            folder = Path(scratch) / name.rpartition("/")[2]  # its name is the title of the card
             write_export(run, folder, facts)
         url = _upload(folder, name, private=private)
     print_line(f"pushed to {url}")
 
 
 def _upload(folder: Path, name: str, *, private: bool) -> str:
-    """Upload an export, and return its address."""
+    """Upload an export, and return its URL."""
     hub = HfApi()
     try:
         url = hub.create_repo(name, private=private, exist_ok=True)
@@ -59,9 +59,9 @@ def _upload(folder: Path, name: str, *, private: bool) -> str:
             allow_patterns=list(EXPORT_FILES),
             commit_message="Upload an export of headcount",
         )
-    except ValueError as error:  # a wrong name, or a card that the hub rejects
+    except ValueError as error:  # an illegal name, or a card that the hub rejects
         raise ConfigError(f"{name}: {error}; legal: OWNER/NAME") from None
-    except Exception as error:  # OSError, those of requests or httpx, RuntimeError of hf_xet
+    except Exception as error:  # OSError, errors of requests or httpx, RuntimeError of hf_xet
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise RunError(f"{name}: not pushed: {reason}") from None
     return str(url)

@@ -1,4 +1,4 @@
-"""The command ``report``: what a study has found so far, as tables, a figure, text and a page.
+"""The command ``report``: the results of a study so far, as tables, a figure, text and a page.
 
 The report itself is in ``headcount.experiments.report``, the page in ``headcount.page``.
 """
@@ -19,11 +19,11 @@ def report(experiment: Path, overrides: list[str], *, smoke: bool = False) -> No
 
     Args:
         experiment: a folder with a grid.yaml.
-        overrides: ``tracking.KEY=VALUE`` each, for the report's own W&B run.
+        overrides: ``tracking.KEY=VALUE`` for the W&B run of the report.
         smoke: report the cells of ``ablate --smoke``.
 
     Raises:
-        ConfigError: the study or an override is wrong, or no cell is finished.
+        ConfigError: the study or an override is not legal, or no cell is finished.
     """
     made, folder = write_report(experiment, overrides, smoke=smoke)
     path = folder / PAGE

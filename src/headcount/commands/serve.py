@@ -1,4 +1,4 @@
-"""The command ``serve``: the page of ``headcount page`` with a text box, on this machine."""
+"""The command ``serve``: a local server of the page of ``headcount page``, with a text box."""
 
 import socket
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from headcount.terminal import print_line
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 MIN_TOKEN = 16  # characters
-PATIENCE = 5  # seconds that Ctrl-C waits for the request that is being answered
+PATIENCE = 5  # seconds that Ctrl-C waits for the request that is being processed
 
 
 def serve(
@@ -28,10 +28,10 @@ def serve(
 
     Args:
         arguments: as for ``page``.
-        port: on which it listens; 0: any that is free.
+        port: port to listen on; 0: any free port.
         host: address to listen on; None: 127.0.0.1.
-        token: that requests need; required where other machines can reach the address.
-        documents: number of test documents that are there at first.
+        token: token that requests must have; required if other machines can reach the address.
+        documents: number of test documents that the page shows at first.
 
     Raises:
         ConfigError: the extra ``page`` is not installed, the address cannot be used, or a run
@@ -48,16 +48,24 @@ def serve(
         ) from None
     _check_token(host, token)
     folders, file, overrides = sort_runs(arguments)
+
     with _listen(host or LOOPBACK[0], port) as listener:
         runs = [load_page_run(folder, overrides) for folder in folders]
         page = _first_page(runs, file, documents)
+
+        # On a loopback address the Host header protects against DNS rebinding. Other addresses
+        # have names that the server does not know, and need the token instead.
         number = listener.getsockname()[1]
         is_local = host is None or host in LOOPBACK
-        names = [f"{name}:{number}" for name in ("127.0.0.1", "localhost", "[::1]")]
-        app = make_app(page, runs, hosts=names if is_local else None, token=token or "")
+        local_hosts = [f"{name}:{number}" for name in ("127.0.0.1", "localhost", "[::1]")]
+        hosts = local_hosts if is_local else None
+        app = make_app(page, runs, hosts=hosts, token=token or "")
+
         query = f"/?token={quote(token, safe='')}" if token else "/"
         shown = f"[{host}]" if host and ":" in host else host or LOOPBACK[0]
         print_line(f"http://{shown}:{number}{query}  (Ctrl-C stops)")
+
+        # The page needs neither websockets nor forwarded addresses.
         settings = uvicorn.Config(
             app,
             log_level="error",
@@ -81,12 +89,13 @@ def _check_token(host: str | None, token: str | None) -> None:
         )
     if host is not None and host not in LOOPBACK and token is None:
         raise ConfigError(
-            f"--host {host} lets other machines in; legal: with --token TOKEN, or without --host"
+            f"--host {host} gives other machines access; legal: with --token TOKEN, or without "
+            "--host"
         )
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; a used port is reported before a model is loaded."""
+    """Return a listening socket, before any model is loaded: the port may be in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
@@ -99,7 +108,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _first_page(runs: Sequence[PageRun], file: str | None, documents: int) -> Page:
-    """Return the page with its first documents; with none where the data is elsewhere."""
+    """Return the page with its first documents, or with none if their data is not available."""
     pairs: Pairs = without_references([], [])
     if documents:
         try:

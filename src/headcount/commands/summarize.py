@@ -1,6 +1,6 @@
 """The command ``summarize``: summarize new documents, to standard output or to a file.
 
-Without a file on a terminal it is a prompt that answers each line at once.
+Without a file, on a terminal, it is a prompt that summarizes each line at once.
 """
 
 import json
@@ -43,7 +43,7 @@ from headcount.training.processes import silence_other_ranks, start_other_ranks
 from headcount.training.trainer import make_trainer
 
 BATCHES_PER_CHUNK = 8  # documents are sorted by length within a chunk
-MAX_CHUNK_CHARACTERS = 10_000_000  # of the documents that are in memory at a time
+MAX_CHUNK_CHARACTERS = 10_000_000  # about the most characters of documents in memory at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Document:
 
 @dataclass(frozen=True, kw_only=True)
 class _Source:
-    """Where documents come from; see ``read_documents``."""
+    """The arguments of ``read_documents``, for a file that is read more than once."""
 
     file: str
     columns: list[str]
@@ -94,23 +94,24 @@ def summarize(
 ) -> None:
     """Summarize new documents, to standard output or to a file.
 
-    The output file appears when it is complete. Until then its rows are in ``OUT.parts``, and the
-    same command resumes from them. ``OUT.made_of.json`` says what the file depends on. With
-    ``trainer.devices`` several processes share the documents.
+    The output file is written when it is complete. Until then its rows are in ``OUT.parts``, from
+    which the same command resumes. ``OUT.made_of.json`` lists the settings that the file depends
+    on. With ``trainer.devices`` several processes share the documents.
 
     Args:
         run: the run folder or export.
         config: the run's config, with changes.
-        file: text, a document a line, or rows; see ``headcount.data.documents``. ``-`` is standard
-            input. For rows the output is JSONL. If ``generation.num_return_sequences`` is more
-            than one, all summaries are output with their scores.
+        file: a file of text with one document per line, or of rows; see
+            ``headcount.data.documents``. ``-`` is standard input. For rows the output is JSONL. If
+            ``generation.num_return_sequences`` is more than one, all summaries are output with
+            their scores.
         others: further runs, whose next-token distributions are averaged with the first one's.
         out: the JSONL file to write, in the order of the documents; None: standard output.
         is_whole: summarize a file of text as one document.
 
     Raises:
         ConfigError: the run is not complete, a setting of its model is changed, a line cannot be
-            read, or the output file exists and depends on something else.
+            read, or the output file exists and was written with other settings.
         RunError: the disk is full, or the input changed while it was read.
     """
     runs = [run, *others]
@@ -131,13 +132,16 @@ def summarize(
 
 
 def _answer_lines(summarizer: Summarizer) -> None:
-    """Summarize each line that is typed at the prompt."""
+    """Summarize each line that the user types at a prompt."""
     _move_to_accelerator(summarizer)
-    # With readline, input() takes lines of any length; a terminal alone cuts them at 4,096 bytes.
+
+    # Without readline, a terminal cuts lines at 4,096 bytes. Bytes that are not UTF-8 must not
+    # raise an error.
     with suppress(ImportError):
         import_module("readline")
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="surrogateescape")
+
     print_line("a document a line; Ctrl-D ends", file=sys.stderr)
     prompt = "> " if sys.stdout.isatty() else ""
     for row in count():
@@ -152,12 +156,13 @@ def _answer_lines(summarizer: Summarizer) -> None:
 
 
 def _print_summaries(summarizer: Summarizer, source: _Source) -> None:
+    """Print the summaries of all documents in their order."""
     _move_to_accelerator(summarizer)
     number = 0
     number_of_long = 0
     number_of_repaired = 0
 
-    # Print each chunk of documents as soon as it is summarized.
+    # Print each chunk of documents as soon as it is summarized. Batches are sorted by length.
     console = make_console(stderr=True)
     with summary_bar(console, None, visible=not sys.stdout.isatty()) as advance:
         for chunk in _chunks(summarizer.config, source.read()):
@@ -171,7 +176,7 @@ def _print_summaries(summarizer: Summarizer, source: _Source) -> None:
             number += len(chunk)
             advance(len(chunk))
 
-    # What was cut or repaired on the way.
+    # Report how many documents were cut or repaired.
     for message in (
         describe_long_documents(summarizer.config, number_of_long, number),
         _describe_repaired_documents(number_of_repaired, number),
@@ -185,10 +190,10 @@ def _move_to_accelerator(summarizer: Summarizer) -> None:
 
 
 def _print_row(document: Document, out: dict[str, Any]) -> None:
-    """Print the summaries of a line of text as text, those of a row as JSON.
+    """Print the summary of a line of text as text, that of a row as JSON.
 
-    Several summaries of a text are a line each: number of the document, score and summary, with
-    tabs between them.
+    If a line of text has several summaries, each is printed on a line: number of the document,
+    score and summary, separated by tabs.
     """
     if document.identifier is not None:
         print_line(json_line(out))
@@ -200,7 +205,7 @@ def _print_row(document: Document, out: dict[str, Any]) -> None:
 
 
 def _describe_repaired_documents(number: int, documents: int) -> str:
-    """Return a message on documents that were not UTF-8; an empty text if there were none."""
+    """Return a message about documents that are not UTF-8; empty if there are none."""
     if not number:
         return ""
     return f"{number:,} of {documents:,} documents contain bytes that are not UTF-8"
@@ -210,7 +215,7 @@ def _describe_repaired_documents(number: int, documents: int) -> str:
 
 
 def _check_paths(file: str, out: Path) -> None:
-    """Reject an output that is no file, and an input that cannot be read twice."""
+    """Reject an output that is a folder, and an input that cannot be read again to resume."""
     if out.is_dir() or not out.name:
         raise ConfigError(f"--out={out}: a folder; legal: a file to write")
     if file == "-" or (Path(file).exists() and not Path(file).is_file()):
@@ -221,10 +226,12 @@ def _check_paths(file: str, out: Path) -> None:
 
 
 def _write_file(summarizer: Summarizer, source: _Source, out: Path, checkpoint: str) -> None:
+    """Write the summaries of all documents to a file, or resume an interrupted call."""
     config = summarizer.config
     folder = out.with_name(f"{out.name}.parts")
     made_of = _made_of(config, source, checkpoint)
-    # A broken line is found here, before anything is written.
+
+    # Read all documents once, so that a damaged line is found before anything is written.
     number = 0
     number_of_repaired = 0
     for document in source.read():
@@ -233,6 +240,7 @@ def _write_file(summarizer: Summarizer, source: _Source, out: Path, checkpoint: 
     if _is_finished(out, folder, made_of, number):
         return
 
+    # The first process locks the folder of the rows; all generate their share.
     trainer = make_trainer(config, loggers=[], callbacks=[])
     silence_other_ranks(trainer)
     with ExitStack() as locks:
@@ -245,6 +253,8 @@ def _write_file(summarizer: Summarizer, source: _Source, out: Path, checkpoint: 
         partial = resume(trainer, folder, number, made_of)
         _generate_remaining(trainer, summarizer, source, partial)
         trainer.strategy.barrier()
+
+        # The first process writes the file from the rows of all.
         if trainer.is_global_zero:
             partial.read()
             _check_input_unchanged(source, made_of, partial)
@@ -254,7 +264,7 @@ def _write_file(summarizer: Summarizer, source: _Source, out: Path, checkpoint: 
 
 
 def _made_of(config: Config, source: _Source, checkpoint: str) -> dict[str, Any]:
-    """Return what the output file depends on, by name."""
+    """Return the settings that the output file depends on; the batch size is none of them."""
     made_of = {
         "checkpoint": checkpoint,
         "documents": source.digest(),
@@ -269,10 +279,11 @@ def _made_of(config: Config, source: _Source, checkpoint: str) -> dict[str, Any]
 
 
 def _is_finished(out: Path, folder: Path, made_of: Mapping[str, Any], number: int) -> bool:
-    """Return whether the output file is complete, and print it if so.
+    """Return whether the output file is complete; a line is printed if it is.
 
     Raises:
-        ConfigError: what exists of it depends on something else.
+        ConfigError: the file, or its rows so far, were written with other settings, or not by this
+            command.
     """
     stamp = out.with_name(f"{out.name}.{MADE_OF}") if out.exists() else folder / MADE_OF
     if out.exists() and not stamp.exists():
@@ -283,7 +294,7 @@ def _is_finished(out: Path, folder: Path, made_of: Mapping[str, Any], number: in
     if earlier is None:
         if out.exists():
             raise ConfigError(f"--out={out}: {stamp} is damaged; legal: a new file")
-        # Nothing is written yet, or the stamp is damaged: start from scratch.
+        # Nothing is written yet, or the list of settings is damaged: start from scratch.
         return False
 
     for name, value in made_of.items():
@@ -304,7 +315,8 @@ def _generate_remaining(
     """Generate the missing rows of this process, which gets every n-th chunk of documents."""
     place(summarizer, trainer)
     config = summarizer.config
-    # If the file has grown, there is no room for more rows.
+
+    # Ignore rows that were appended to the file since it was counted; a later check rejects it.
     documents = islice(source.read(), len(partial.done))
     remaining = -(-int((~partial.done).sum()) // trainer.world_size)
     console = make_console(stderr=True)
@@ -321,10 +333,10 @@ def _generate_remaining(
 def _check_input_unchanged(
     source: _Source, made_of: Mapping[str, Any], partial: PartialPredictions
 ) -> None:
-    """Check that the input is what it was at the start.
+    """Check that the input did not change since the start.
 
     Raises:
-        RunError: it is not, so the rows belong to no file that exists. They are deleted.
+        RunError: it changed. The rows are deleted, as they are of a file that no longer exists.
     """
     if partial.done.all() and source.digest() == made_of["documents"]:
         return
@@ -349,11 +361,15 @@ def _finish(
     print_line(f"{out}: {number:,} summaries")
 
 
-# Both
+# To either
 
 
 def _chunks(config: Config, documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Yield as many documents at a time as are worth sorting by length, fewer if they are long."""
+    """Yield documents in chunks, which are sorted by length for batches of similar length.
+
+    A chunk has a limited number of documents, so that the first summaries appear soon, and of
+    characters, so that it fits in memory.
+    """
     chunk: list[Document] = []
     characters = 0
     for document in documents:
@@ -377,7 +393,7 @@ def _generate(
     """Generate the summaries of a chunk of documents, and yield them a batch at a time.
 
     Yields:
-        For each document its ``row``, whether it is ``long``, and what is put ``out`` for it.
+        For each document of the batch its ``row``, whether it is ``long``, and its output ``out``.
     """
     documents = encode_documents(summarizer, [document.text for document in chunk])
     batches = document_batches(summarizer, documents, done)
