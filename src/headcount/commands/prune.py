@@ -176,17 +176,21 @@ def _measured_order(run: Path, heads: Sequence[Head], by: str) -> list[Head]:
             f"--by={by}: {run} has no analysis of its heads; legal: headcount heads {run} first, "
             "or --by random"
         )
+
     # A user may have edited the table.
+    newest = tables[-1]
     try:
         values = {}
-        with tables[-1].open(encoding="utf-8", newline="") as file:
+        with newest.open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 head = Head(site=row["site"], layer=int(row["layer"]), index=int(row["head"]))
                 values[head] = float(row[COLUMNS[by]])
     except (KeyError, ValueError, TypeError, OSError) as error:
-        raise ConfigError(f"{tables[-1]}: damaged ({error})") from None
+        raise ConfigError(f"{newest}: damaged ({error})") from None
+
+    # An analysis of another model may have been copied here.
     if set(values) != set(heads):
-        raise ConfigError(f"{tables[-1]}: its heads are not those of the model")
+        raise ConfigError(f"{newest}: its heads are not those of the model")
     return order_heads({head: values[head] for head in heads})
 
 

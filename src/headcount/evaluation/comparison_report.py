@@ -128,6 +128,12 @@ def make_comparison(
     first = outputs[0]
     contrasts = []
     for other, differences in zip(outputs[1:], tests, strict=True):
+        # N-grams and examples are listed in both directions.
+        more_of_other = find_ngrams(other, first, references, NGRAMS)
+        more_of_first = find_ngrams(first, other, references, NGRAMS)
+        wins_of_other = largest_wins(other, first, EXAMPLES)
+        wins_of_first = largest_wins(first, other, EXAMPLES)
+
         contrasts.append(
             Contrast(
                 first=first,
@@ -138,14 +144,8 @@ def make_comparison(
                 losses=int((other.scores < first.scores).sum()),
                 agreement=measure_agreement(first, other, rouge),
                 tables=_bucket_tables(first, other, references, metric),
-                ngrams=(
-                    find_ngrams(other, first, references, NGRAMS),
-                    find_ngrams(first, other, references, NGRAMS),
-                ),
-                examples=(
-                    largest_wins(other, first, EXAMPLES),
-                    largest_wins(first, other, EXAMPLES),
-                ),
+                ngrams=(more_of_other, more_of_first),
+                examples=(wins_of_other, wins_of_first),
             )
         )
 

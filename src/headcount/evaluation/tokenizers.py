@@ -112,10 +112,13 @@ def measure_dropped(texts: Sequence[str], tokenizer: RougeTokenizer) -> Dropped:
             kept = letters
             if tokenizer == "rouge-score":
                 kept = sum(map(len, _ASCII_WORD.findall(word)))
+
+            # A word is dropped if nothing of it is kept.
             words += 1
+            dropped_words += kept == 0
             characters += letters
-            dropped_words += not kept
             dropped_characters += letters - kept
+
     return Dropped(
         words=100 * dropped_words / max(1, words),
         characters=100 * dropped_characters / max(1, characters),

@@ -177,6 +177,7 @@ def _written_tokens(
             if other != token:
                 name = token_name(summarizer.tokenizer, other)
                 alternatives.append((name, round(value, 4)))
+
         tokens.append(
             WrittenToken(
                 text=texts[index],

@@ -121,10 +121,11 @@ def describe_run(run: PageRun) -> dict[str, Any]:
     ``headcount heads``."""
     summarizer = run.summarizer
     model = summarizer.config.model
+    generation = summarizer.config.generation
     blocks = []
     for name, block in attention_blocks(summarizer.model).items():
         blocks.append({"name": name, "heads": block.num_heads})
-    generation = summarizer.config.generation
+
     return {
         "name": printable(run.name),
         "architecture": model.architecture,

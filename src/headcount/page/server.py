@@ -130,9 +130,9 @@ class PageServer:
         if self.hosts is not None and host not in self.hosts:
             raise RefusedError(403, f"Host {host} is not served; legal: {', '.join(self.hosts)}")
         if request.headers.get("origin", f"http://{host}") != f"http://{host}":
-            raise RefusedError(403, "requests of other sites are refused")
+            raise RefusedError(403, "requests of other sites are rejected")
         if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            raise RefusedError(403, "requests of other sites are refused")
+            raise RefusedError(403, "requests of other sites are rejected")
         if not hmac.compare_digest(token.encode(), self.token.encode()):
             raise RefusedError(401, "the token is missing or wrong; open the address as printed")
 
