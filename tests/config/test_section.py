@@ -5,7 +5,7 @@ import pytest
 from tests.config.mistakes import check_mistake
 
 MISTAKES = {
-    "stages: [{steps: 0}, {}]": "x.yaml: stage.steps=0 is out of range: at least 1",
+    "stages: [{steps: 0}, {}]": "x.yaml: stages[].steps=0 is out of range: at least 1",
     "model: {num_heads: 0}": "x.yaml: model.num_heads=0 is out of range: at least 1",
     "model: {dropout: 1.0}": "x.yaml: model.dropout=1.0 is out of range: at least 0 and below 1",
     "seed: -1": "x.yaml: seed=-1 is out of range",

@@ -45,15 +45,19 @@ class Section:
     """
 
     def __post_init__(self) -> None:
-        # Errors name a key as users write it: ModelConfig is the section model, and what Config
-        # declares itself is in no section.
-        section = type(self).__name__.removesuffix("Config").lower()
+        section = self.name_in_errors()
         for declared in fields(self):
             name = f"{section}.{declared.name}" if section else declared.name
             value = getattr(self, declared.name)
             _check_text(name, value, declared)
             if isinstance(value, int | float):
                 _check_range(name, value, declared)
+
+    @classmethod
+    def name_in_errors(cls) -> str:
+        """Return what errors call the section: ``ModelConfig`` is ``model``, and what ``Config``
+        declares itself is in no section."""
+        return cls.__name__.removesuffix("Config").lower()
 
 
 def _check_text(name: str, value: Any, declared: Field[Any]) -> None:

@@ -22,3 +22,8 @@ class StageConfig(Section):
     )
     schedule: Schedule = key("${optimizer.schedule}", "as optimizer.schedule, over this stage")
     warmup_steps: int = key("${optimizer.warmup_steps}", "as optimizer.warmup_steps", at_least=0)
+
+    @classmethod
+    def name_in_errors(cls) -> str:
+        """Return ``stages[]``: the list is the key that users write."""
+        return "stages[]"
