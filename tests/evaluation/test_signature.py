@@ -1,4 +1,7 @@
+import pytest
+
 from headcount.config.sections.evaluation import EvaluationConfig
+from headcount.errors import ConfigError
 from headcount.evaluation.signature import rouge_of_signature, signature
 
 
@@ -32,6 +35,15 @@ def test_a_signature_gives_the_scorer_back() -> None:
     assert (rouge.rule, rouge.tokenizer, rouge.sentences) == ("max", "unicode", "newline")
     earlier = "rouge-score:0.1.2|nrefs:1|references:mean|stemmer:porter|sentences:newline|seed:0"
     assert rouge_of_signature(earlier).tokenizer == "rouge-score"
+
+
+@pytest.mark.parametrize(
+    "edited", ["", "mine", "rouge:1|references", "references:median|sentences:split"]
+)
+def test_an_edited_signature_is_rejected_by_name(edited: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        rouge_of_signature(edited)
+    assert edited in str(caught.value) and "signature" in str(caught.value)
 
 
 def test_sacrebleus_signatures_follow() -> None:

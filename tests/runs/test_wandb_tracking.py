@@ -25,6 +25,12 @@ from tests.training.wandb_server import KEY, WandbServer, serving
 PLAIN = {"model": {"num_heads": 4}, "seed": 0}
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for W&B's own process also on a machine that is busy with other tests."""
+    monkeypatch.setattr(tracking, "INIT_TIMEOUT", 120)
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
     """Serve, to a process that has not yet asked for another server, and be patient for a second

@@ -6,9 +6,10 @@ Scores are comparable if their signatures are equal.
 
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
 
+from headcount.config.load import from_dict
 from headcount.config.sections.evaluation import EvaluationConfig
+from headcount.errors import ConfigError
 from headcount.evaluation.bootstrap import RESAMPLES, SEED
 from headcount.evaluation.corpus_metrics import make_corpus_metrics
 from headcount.evaluation.rouge import Rouge
@@ -18,15 +19,20 @@ def rouge_of_signature(signature: str) -> Rouge:
     """Return the ROUGE scorer that a signature describes.
 
     A signature of an early version has no tokenizer, which was always ``rouge-score``.
+
+    Raises:
+        ConfigError: it describes none, as in a ``scores.json`` that was edited by hand.
     """
     rouge, *_ = signature.split(" ")
-    parts: dict[str, Any] = dict(part.split(":", 1) for part in rouge.split("|"))
-    evaluation = EvaluationConfig(
-        references=parts["references"],
-        tokenizer=parts.get("tokenizer", "rouge-score"),
-        sentences=parts["sentences"],
-    )
-    return Rouge.from_config(evaluation)
+    try:
+        parts = dict(part.split(":", 1) for part in rouge.split("|"))
+        settings = {"references": parts["references"], "sentences": parts["sentences"]}
+    except (KeyError, ValueError):
+        raise ConfigError(f"{signature} is no signature of scores") from None
+
+    settings["tokenizer"] = parts.get("tokenizer", "rouge-score")
+    config = from_dict({"evaluation": settings}, f"signature {signature}")
+    return Rouge.from_config(config.evaluation)
 
 
 def signature(references: Sequence[Sequence[str]], evaluation: EvaluationConfig) -> str:
