@@ -53,7 +53,8 @@ def test_findings_follow_from_the_figures(tmp_path: Path) -> None:
 
 
 def test_what_does_not_pass_a_baseline_is_named(tmp_path: Path) -> None:
-    message = describe_findings(study_of({1: 16, 8: 24}))[-1]
+    first, *_, message = describe_findings(study_of({1: 16, 8: 24}))
+    assert first == "Significantly different from 8 heads: 1 head of 1 setting compared."
     assert message == (
         "4 of 6 means lie above those of all of lead-1, longest-1 and random-1; not above: "
         "1 head (lead-1 in R1 and RL)."

@@ -64,9 +64,10 @@ def describe_findings(study: Study) -> list[str]:
                 differing.append(setting_name(setting.cell))
 
         # Which settings differ, then each one.
+        settings = "1 setting" if len(compared) == 1 else f"{len(compared)} settings"
         lines.append(
             f"Significantly different from {setting_name(study.reference_cell.cell)}: "
-            f"{_join(differing or ['none'])} of {len(compared)} settings compared."
+            f"{_join(differing or ['none'])} of {settings} compared."
         )
         for setting in compared:
             name = f"{setting_name(setting.cell)}{_describe_seeds(setting)}"
