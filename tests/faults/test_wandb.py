@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -93,7 +94,7 @@ def send(folder: Path, server: WandbServer) -> list[int]:
     assert command is not None
     login = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": server.url}
     subprocess.run(
-        [sys.executable, "-m", *command.split()],
+        [sys.executable, "-m", *shlex.split(command)],
         env={**os.environ, **login},
         check=True,
         timeout=90,

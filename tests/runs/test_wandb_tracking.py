@@ -1,6 +1,7 @@
 import errno
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -61,7 +62,7 @@ def send(folder: Path, server: WandbServer) -> None:
     command = how_to_send(folder)
     assert command is not None
     done = subprocess.run(
-        [sys.executable, "-m", *command.split()], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", *shlex.split(command)], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0 and how_to_send(folder) is None, done.stderr
 
@@ -134,6 +135,13 @@ def test_without_a_key_a_run_is_offline_and_says_so(
         and not output.err
     )
     assert how_to_send(tmp_path) == f"wandb sync --include-online {tmp_path / 'wandb'}"
+
+
+def test_the_command_that_sends_a_run_is_quoted_for_a_shell(tmp_path: Path) -> None:
+    folder = tmp_path / "my [draft]"
+    with track(TrackingConfig(mode="offline"), folder, PLAIN):
+        pass
+    assert how_to_send(folder) == f"wandb sync --include-online '{folder / 'wandb'}'"
 
 
 def test_online_everything_is_sent_and_a_resumed_run_continues(

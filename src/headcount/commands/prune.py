@@ -7,6 +7,7 @@ analysed again, and fine-tuned with ``model.start_from``.
 import csv
 import json
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Sequence
@@ -173,8 +174,8 @@ def _measured_order(run: Path, heads: Sequence[Head], by: str) -> list[Head]:
     tables = sorted(run.glob(f"heads-*/{RunFile.HEADS}"), key=lambda path: path.stat().st_mtime)
     if not tables:
         raise ConfigError(
-            f"--by={by}: {run} has no analysis of its heads; legal: headcount heads {run} first, "
-            "or --by random"
+            f"--by={by}: {run} has no analysis of its heads; legal: "
+            f"headcount heads {shlex.quote(str(run))} first, or --by random"
         )
 
     # A user may have edited the table.

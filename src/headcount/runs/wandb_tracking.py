@@ -12,6 +12,7 @@ import json
 import math
 import os
 import re
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -276,10 +277,13 @@ def _first_line(reason: object) -> str:
 
 
 def how_to_send(folder: Path) -> str | None:
-    """Return the command that sends unsent data of a run folder to W&B; None if all is sent."""
+    """Return the command that sends unsent data of a run folder to W&B, quoted for a shell; None
+    if all is sent."""
     files = folder.glob(f"{RunFile.WANDB}/*/*.wandb")
     unsent = [file for file in files if not file.with_suffix(".wandb.synced").exists()]
-    return f"wandb sync --include-online {folder / RunFile.WANDB}" if unsent else None
+    if not unsent:
+        return None
+    return shlex.join(["wandb", "sync", "--include-online", str(folder / RunFile.WANDB)])
 
 
 # What is logged at the end of a run

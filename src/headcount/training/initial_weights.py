@@ -1,5 +1,7 @@
 """Fine-tuning: the weights of an earlier run, from which a training starts."""
 
+import shlex
+
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -53,7 +55,7 @@ def read_initial_weights(config: Config, tokenizer: Tokenizer) -> dict[str, Tens
     if GATE_SCORES in checkpoint["state_dict"]:
         raise ConfigError(
             f"model.start_from={config.model.start_from}: that run has learned gates on its "
-            f"heads; legal: what headcount prune {source} DIR --by gates writes"
+            f"heads; legal: what headcount prune {shlex.quote(str(source))} DIR --by gates writes"
         )
 
     weights = {

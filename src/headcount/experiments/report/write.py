@@ -7,6 +7,7 @@ give the same bytes.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -185,7 +186,7 @@ def _log_to_wandb(made: Report, folder: Path, tracking: TrackingConfig) -> None:
             # The run may be offline by now: a connection may have been lost.
             run = tracker.experiment
             if run.offline:
-                command = f"wandb sync {Path(run.dir).parent}"
+                command = shlex.join(["wandb", "sync", str(Path(run.dir).parent)])
                 say(make_console(), f"to send this report to your W&B account: {command}")
 
 
