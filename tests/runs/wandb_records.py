@@ -6,11 +6,13 @@ The file is W&B's header and then a LevelDB log: blocks of 32 KiB with records o
 
 import json
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from wandb.proto.wandb_internal_pb2 import Record
 
 HEADER = 7
@@ -87,9 +89,29 @@ class OfflineRun:
             self.artifacts[record.artifact.name] = record.artifact.type
 
 
-def offline_runs(folder: Path) -> list[OfflineRun]:
-    """Return the offline runs of a folder, the oldest first."""
+def offline_runs(folder: Path, *, patience: float = 20) -> list[OfflineRun]:
+    """Return the offline runs of a folder, the oldest first.
+
+    W&B's own process writes the files, and on a busy machine it is still at it when a run has
+    finished.
+
+    Args:
+        folder: that of the training.
+        patience: seconds to wait for the ends.
+    """
     files = sorted(
         folder.glob("wandb/offline-run-*/*.wandb"), key=lambda file: file.stat().st_mtime
     )
+    deadline = time.monotonic() + patience
+    for file in files:
+        while not _is_complete(file) and time.monotonic() < deadline:
+            time.sleep(0.1)
     return [OfflineRun(file) for file in files]
+
+
+def _is_complete(file: Path) -> bool:
+    """Return whether the record of the end of a run is in its file."""
+    try:
+        return any(record.WhichOneof("record_type") == "exit" for record in read_records(file))
+    except (AssertionError, DecodeError):  # a record is half written
+        return False
