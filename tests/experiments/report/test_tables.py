@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.grid import load_grid
@@ -69,6 +70,22 @@ def test_scores_stand_with_interval_difference_and_p_above_the_baselines(tmp_pat
         ("random-1",),
         ("oracle-1",),
     ]
+
+
+def test_the_terminal_shows_numbers_beside_a_long_name() -> None:
+    name = "encoder_heads=8,decoder_heads=8,cross_heads=8"
+    numbers = [("26.17 ± 1.52", "[22.46, 29.88]")] * 3
+    table = ResultTable(
+        columns=["setting", "ROUGE-1", "ROUGE-2", "ROUGE-L", "verdict"],
+        settings=[[(name,), *numbers, ("RL ? undecided (6)",)]],
+        baselines=[],
+        has_verdicts=True,
+    )
+    console = Console(width=80, file=io.StringIO())
+    console.print(table.as_rich(4))
+    text = console.file.getvalue()
+    assert text.count("26.17 ± 1.52") == 3 and "…" not in text
+    assert "decoder_heads=8" in text
 
 
 def test_costs_stand_in_their_units(tmp_path: Path) -> None:

@@ -135,7 +135,8 @@ class ResultTable:
             is_text = number == 0 or number >= columns
             justify: Literal["left", "right"] = "left" if is_text else "right"
             table.add_column(self.columns[number], justify=justify, no_wrap=is_text)
-        for row in self.settings + self.baselines:
+        for name, *fields in self.settings + self.baselines:
+            row = [_break_name(name), *fields]
             table.add_row(*(_rich_field(row[number]) for number in shown))
         return table
 
@@ -323,7 +324,7 @@ def _find_verdict(line: str) -> Verdict | None:
     return None
 
 
-def _rich_field(lines: Lines) -> Text:
+def _rich_field(lines: Sequence[str]) -> Text:
     text = Text()
     for number, line in enumerate(lines):
         verdict = _find_verdict(line)
