@@ -207,7 +207,7 @@ def _find_numbered_run(config: Config) -> Path | None:
 
 
 def _reject_other_content(folder: Path) -> None:
-    """Reject a folder that is not a run's and not empty. Hidden files do not count."""
+    """Reject a folder that has files but is not a run folder. Hidden files do not count."""
     if not folder.is_dir() or (folder / RunFile.CONFIG).is_file():
         return
     for path in folder.iterdir():

@@ -93,8 +93,8 @@ def check_batches(
 
 
 def report_dropped_text(config: Config, data: SummarizationDataModule) -> None:
-    """Print a line if ROUGE does not see the validation summaries: another tokenizer has to be
-    chosen before the training, which selects its checkpoint by these scores."""
+    """Print the alarm that ROUGE ignores a part of the validation summaries before the training,
+    which selects its checkpoint by these scores: another tokenizer has to be chosen now."""
     references = data.splits["validation"].pairs.references
     if alarm := find_dropped_text(references, config.evaluation):
         print_line(alarm)
