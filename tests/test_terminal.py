@@ -9,7 +9,7 @@ import pytest
 from rich.table import Table
 
 import headcount
-from headcount.terminal import make_console, print_line, say
+from headcount.terminal import make_console, print_line, print_on
 from tests.test_escape import HOSTILE
 
 SOURCE = Path(headcount.__file__).parent
@@ -19,7 +19,7 @@ SOURCE = Path(headcount.__file__).parent
 def test_whatever_is_printed_is_printable(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     file = io.StringIO()
     console = make_console(file, width=100)
-    say(console, f"an id {text}")
+    print_on(console, f"an id {text}")
     table = Table(title=text)
     table.add_column(text)
     table.add_row(text)
@@ -33,7 +33,7 @@ def test_a_path_is_shown_as_it_is() -> None:
     """Brackets are no markup, and a long line is not broken."""
     file = io.StringIO()
     path = f"runs/[draft]/[/b]/[red]{'x' * 200} :smile:"
-    say(make_console(file, width=40), f"run folder: {path}")
+    print_on(make_console(file, width=40), f"run folder: {path}")
     assert file.getvalue() == f"run folder: {path}\n"
 
 
@@ -42,7 +42,7 @@ def test_any_encoding_takes_any_text(encoding: str) -> None:
     script = (
         "import sys\nfrom headcount.terminal import *\nescape_unencodable()\nprint_line('é Δ ± "
         "日本')\n"
-        "say(make_console(), 'é Δ ± 日本')\nprint_line('é Δ', file=sys.stderr)"
+        "print_on(make_console(), 'é Δ ± 日本')\nprint_line('é Δ', file=sys.stderr)"
     )
     environment = {**os.environ, "PYTHONIOENCODING": encoding}
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True)

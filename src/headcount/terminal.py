@@ -41,7 +41,7 @@ def make_console(
     )
 
 
-def say(console: Console, text: str, style: str = "") -> None:
+def print_on(console: Console, text: str, style: str = "") -> None:
     """Print a text on a console, without breaking long lines."""
     console.print(
         printable(text), style=style, highlight=False, markup=False, emoji=False, soft_wrap=True

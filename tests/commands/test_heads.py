@@ -115,9 +115,9 @@ def test_measurements_state_what_they_depend_on(finished_run: Path) -> None:
     run = finished_run
     folder, _ = analyse_heads(run, run_config(run))
     with (folder / "measurements.jsonl").open() as lines:
-        made_of = json.loads(next(lines))["made_of"]
-    assert made_of["settings"]["heads.documents"] == 5
-    assert made_of["checkpoint"] and made_of["documents"]
+        provenance = json.loads(next(lines))["provenance"]
+    assert provenance["settings"]["heads.documents"] == 5
+    assert provenance["checkpoint"] and provenance["documents"]
 
 
 def test_several_runs_are_compared(finished_run_of, capsys) -> None:

@@ -30,16 +30,16 @@ def test_a_pruned_run_is_a_finished_run(finished_run_of, tmp_path: Path, capsys)
     printed = capsys.readouterr().out
     assert "6 heads, 4 of them kept (order: random)" in printed and "parameters:" in printed
 
-    made_of = json.loads((to / "pruning.json").read_text())
-    assert len(made_of["removed"]) == 2 and made_of["from"] == str(run)
-    before, after = made_of["parameters"]
+    pruning = json.loads((to / "pruning.json").read_text())
+    assert len(pruning["removed"]) == 2 and pruning["from"] == str(run)
+    before, after = pruning["parameters"]
     assert after < before
     full = headcount.load_run(run)
     pruned = headcount.load_run(to)
     assert len(heads_of(pruned.module.model)) == 4
     texts = [row["document"] for row in rows(Path(full.config.data.path) / "test.jsonl")]
     with ablated(
-        full.module.model, [parse_head(n, full.module.model) for n in made_of["removed"]]
+        full.module.model, [parse_head(n, full.module.model) for n in pruning["removed"]]
     ):
         expected = full.summarize(texts)
     assert pruned.summarize(texts) == expected
@@ -133,9 +133,9 @@ def test_a_run_with_learned_gates_is_pruned_to_what_they_left(
         *changes,
     )
     prune_run(run, tmp_path / "pruned", run_config(run), by="gates")
-    made_of = json.loads((tmp_path / "pruned" / "pruning.json").read_text())
-    keep = made_of["keep"]
-    assert keep == 6 - len(made_of["removed"]) < 6
+    pruning = json.loads((tmp_path / "pruned" / "pruning.json").read_text())
+    keep = pruning["keep"]
+    assert keep == 6 - len(pruning["removed"]) < 6
     if changes == TOP_K:
         assert keep == 4
 
@@ -149,7 +149,7 @@ def test_a_run_with_learned_gates_is_pruned_to_what_they_left(
     _, analysis = analyse_heads(run, run_config(run))
     assert "gates" in {curve.order for curve in analysis.curves}
     useless = {str(result.head) for result in analysis.heads if result.importance == 0}
-    assert useless == set(made_of["removed"])
+    assert useless == set(pruning["removed"])
     prune_run(run, tmp_path / "other", run_config(run), keep=keep, by="random")
     assert (tmp_path / "other" / "predictions.jsonl").read_bytes() == predictions
     with pytest.raises(ConfigError, match=rf"--keep=6: the model has {keep} open heads"):

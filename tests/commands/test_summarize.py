@@ -345,12 +345,14 @@ def test_a_damaged_stamp(damage: bytes, finished_run: Path, tmp_path: Path) -> N
     (tmp_path / "in.txt").write_text("Ada: Good day.\n")
     parts = tmp_path / "out.jsonl.parts"
     parts.mkdir()
-    (parts / "made_of.json").write_bytes(damage)
+    (parts / "provenance.json").write_bytes(damage)
     (parts / "0.jsonl").write_text('{"row": 0, "long": false, "out": "stale"}\n')
     summarize(folder, config, "in.txt", out=Path("out.jsonl"))
     assert rows(tmp_path / "out.jsonl")[0]["id"] == 1
-    (tmp_path / "out.jsonl.made_of.json").write_bytes(damage)
-    with pytest.raises(ConfigError, match="out.jsonl.made_of.json is damaged; legal: a new file"):
+    (tmp_path / "out.jsonl.provenance.json").write_bytes(damage)
+    with pytest.raises(
+        ConfigError, match="out.jsonl.provenance.json is damaged; legal: a new file"
+    ):
         summarize(folder, config, "in.txt", out=Path("out.jsonl"))
 
 

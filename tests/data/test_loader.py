@@ -28,7 +28,11 @@ def loader(
     sampler = TokenBudgetSampler(SPLIT.lengths, budget=budget, seed=0, processes=processes)
     where = {"process": process, "processes": processes}
     return TrainingLoader(
-        EXAMPLES, sampler, made_of={"data.batch_tokens": budget}, num_workers=num_workers, **where
+        EXAMPLES,
+        sampler,
+        order_settings={"data.batch_tokens": budget},
+        num_workers=num_workers,
+        **where,
     )
 
 
@@ -72,8 +76,18 @@ def test_cut_at_every_batch_of_two_epochs(num_workers: int) -> None:
 
 def test_what_is_to_be_skipped_is_skipped_in_its_own_epoch_alone() -> None:
     given = loader()
-    given.load_state_dict({"epoch": 0, "batches": 3, "made_of": {}})
+    given.load_state_dict({"epoch": 0, "batches": 3, "order_settings": {}})
     assert epochs(given, 1, first=1) == epochs(loader(), 1, first=1)
+
+
+def test_the_position_of_an_earlier_version_is_found() -> None:
+    state = loader().state_dict() | {"batches": 3}
+    state["made_of"] = state.pop("order_settings")
+    given = loader()
+    given.load_state_dict(state)
+    assert epochs(given, 1) == [epochs(loader(), 1)[0][3:]]
+    with pytest.raises(ConfigError, match=r"^data\.batch_tokens=200: "):
+        loader(budget=200).load_state_dict(state)
 
 
 def test_processes_share_an_epoch() -> None:

@@ -47,7 +47,7 @@ def loader(
         process=process,
         processes=processes,
     )
-    return StreamLoader(stream, made_of={"data.batch_tokens": 200}, num_workers=workers)
+    return StreamLoader(stream, order_settings={"data.batch_tokens": 200}, num_workers=workers)
 
 
 def rows(given: StreamLoader, batches: int) -> list[list[int]]:

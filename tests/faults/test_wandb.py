@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from headcount.runs.wandb_tracking import how_to_send
+from headcount.runs.wandb_tracking import sync_command
 from tests.conftest import SMALL
 from tests.training.wandb_server import KEY, WandbServer, serving
 
@@ -90,7 +90,7 @@ def break_down(name: str, server: WandbServer) -> None:
 def send(folder: Path, server: WandbServer) -> list[int]:
     """Send what waits; return the steps that the server knows then."""
     server.status, server.silent = 200, False
-    command = how_to_send(folder)
+    command = sync_command(folder)
     assert command is not None
     login = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": server.url}
     subprocess.run(

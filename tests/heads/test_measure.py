@@ -29,7 +29,7 @@ def test_measurements_of_something_else_are_deleted(tmp_path: Path) -> None:
     path = tmp_path / "measurements.jsonl"
     count(MeasurementStore(path, {"a": 1}), "complete")
     assert MeasurementStore(path, {"a": 2}).found == {}
-    assert json.loads(path.read_text()) == {"made_of": {"a": 2}}
+    assert json.loads(path.read_text()) == {"provenance": {"a": 2}}
 
 
 @pytest.mark.parametrize("tail", [b'{"name": "b", "los', b"\0" * 40, b"\0" * 40 + b"\n"])

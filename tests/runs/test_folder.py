@@ -12,7 +12,12 @@ import yaml
 
 from headcount.config.load import as_dict, load, to_yaml
 from headcount.errors import ConfigError, RunError
-from headcount.runs.files import describe_os_error, name_damage, name_unwritable, write_atomically
+from headcount.runs.files import (
+    damage_as_config_error,
+    describe_os_error,
+    unwritable_as_run_error,
+    write_atomically,
+)
 from headcount.runs.folder import (
     create_numbered_folder,
     current_folder,
@@ -198,14 +203,14 @@ def test_an_error_names_the_folder_and_not_its_descriptor(tmp_path: Path) -> Non
     folder = tmp_path / "run"
     with lock_folder(folder):
         folder.rename(tmp_path / "renamed")
-        path = stable_path(folder) / "parts" / "made_of.json"
-        readable = tmp_path / "renamed" / "parts" / "made_of.json"
+        path = stable_path(folder) / "parts" / "provenance.json"
+        readable = tmp_path / "renamed" / "parts" / "provenance.json"
         message = f"^{readable}: cannot be written: No space left"
-        with pytest.raises(RunError, match=message), name_unwritable(path):
+        with pytest.raises(RunError, match=message), unwritable_as_run_error(path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with (
             pytest.raises(ConfigError, match=f"^{readable}: damaged "),
-            name_damage(path, "train"),
+            damage_as_config_error(path, "train"),
         ):
             raise ValueError
 

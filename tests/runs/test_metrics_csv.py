@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from headcount.runs.metrics_csv import MetricsFile, cut_metrics
+from headcount.runs.metrics_csv import MetricsFile, truncate_metrics
 
 
 def test_rows_are_there_at_once_and_columns_come_as_they_are_needed(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_rows_after_a_step_are_dropped_and_logged_again(tmp_path: Path) -> None:
     whole = path.read_text()
     for torn in (whole, whole.removesuffix("\n"), whole[:-5], whole + "1"):
         path.write_text(torn)
-        cut_metrics(tmp_path, 10)
+        truncate_metrics(tmp_path, 10)
         assert len(list(csv.reader(path.open()))) == 11
         again = MetricsFile(tmp_path)
         for step in (10, 11):
@@ -31,7 +31,7 @@ def test_rows_after_a_step_are_dropped_and_logged_again(tmp_path: Path) -> None:
 
 
 def test_nothing_was_logged(tmp_path: Path) -> None:
-    cut_metrics(tmp_path, 3)
+    truncate_metrics(tmp_path, 3)
     MetricsFile(tmp_path).save()
     assert not list(tmp_path.iterdir())
 
@@ -55,7 +55,7 @@ CUT = "best,step,train/loss\n,0,1.5\n2,1,0.5\n"
 )
 def test_a_file_that_a_spreadsheet_saved_is_read(edited: str, tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text(edited, encoding="utf-8", newline="")
-    cut_metrics(tmp_path, 2)
+    truncate_metrics(tmp_path, 2)
     assert (tmp_path / "metrics.csv").read_text() == CUT
 
 
@@ -78,7 +78,7 @@ def test_a_damaged_file_is_put_aside(
 ) -> None:
     path = tmp_path / "metrics.csv"
     path.write_bytes(edited)
-    cut_metrics(tmp_path, 2)
+    truncate_metrics(tmp_path, 2)
     assert not path.exists() and (tmp_path / "metrics.csv.damaged").read_bytes() == edited
     output = capsys.readouterr().out
     assert output.startswith(f"{path}: damaged (") and output.count("\n") == 1

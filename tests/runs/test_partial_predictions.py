@@ -4,7 +4,7 @@ import pytest
 
 from headcount.errors import ConfigError, RunError
 from headcount.runs.folder import lock_folder
-from headcount.runs.partial_predictions import PartialPredictions, read_made_of
+from headcount.runs.partial_predictions import PartialPredictions, read_provenance
 
 
 def row(number: int) -> dict[str, object]:
@@ -44,7 +44,7 @@ def test_a_torn_line_is_dropped(cut: int, tmp_path: Path) -> None:
     assert list(read(tmp_path)) == [row(number) for number in range(4)]
 
 
-def test_what_was_made_of_something_else_goes(tmp_path: Path) -> None:
+def test_rows_of_another_provenance_are_deleted(tmp_path: Path) -> None:
     parts = PartialPredictions(tmp_path / "parts", 9, 0)
     parts.claim({"a": 1})
     parts.append([row(3)])
@@ -101,7 +101,7 @@ def test_rows_of_unknown_origin_are_deleted(damage: bytes, tmp_path: Path) -> No
     parts = PartialPredictions(tmp_path, 9, 0)
     parts.claim({"a": 1})
     parts.append([row(3)])
-    (tmp_path / "made_of.json").write_bytes(damage)
+    (tmp_path / "provenance.json").write_bytes(damage)
     read(tmp_path).claim({"a": 1})
     assert read(tmp_path).done.sum() == 0
-    assert read_made_of(tmp_path / "made_of.json") == {"a": 1}
+    assert read_provenance(tmp_path / "provenance.json") == {"a": 1}

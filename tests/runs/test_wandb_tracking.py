@@ -18,7 +18,7 @@ from headcount.config.load import load
 from headcount.config.sections.tracking import TrackingConfig
 from headcount.runs import wandb_tracking as tracking
 from headcount.runs.loggers import start_loggers
-from headcount.runs.wandb_tracking import Tracker, how_to_send, log_page, track
+from headcount.runs.wandb_tracking import Tracker, log_page, sync_command, track
 from tests.runs.wandb_records import OfflineRun, offline_runs
 from tests.training.stopping import stop_at
 from tests.training.wandb_server import KEY, WandbServer, serving
@@ -59,12 +59,12 @@ def log(logger: object, *steps: int) -> None:
 
 def send(folder: Path, server: WandbServer) -> None:
     """Send what waits, with the command that a run names."""
-    command = how_to_send(folder)
+    command = sync_command(folder)
     assert command is not None
     done = subprocess.run(
         [sys.executable, "-m", *shlex.split(command)], capture_output=True, text=True, timeout=60
     )
-    assert done.returncode == 0 and how_to_send(folder) is None, done.stderr
+    assert done.returncode == 0 and sync_command(folder) is None, done.stderr
 
 
 def logged(server: WandbServer, folder: Path) -> list[int]:
@@ -134,14 +134,14 @@ def test_without_a_key_a_run_is_offline_and_says_so(
         output.out == "W&B: no key is configured (wandb login); this run is tracked offline\n"
         and not output.err
     )
-    assert how_to_send(tmp_path) == f"wandb sync --include-online {tmp_path / 'wandb'}"
+    assert sync_command(tmp_path) == f"wandb sync --include-online {tmp_path / 'wandb'}"
 
 
 def test_the_command_that_sends_a_run_is_quoted_for_a_shell(tmp_path: Path) -> None:
     folder = tmp_path / "my [draft]"
     with track(TrackingConfig(mode="offline"), folder, PLAIN):
         pass
-    assert how_to_send(folder) == f"wandb sync --include-online '{folder / 'wandb'}'"
+    assert sync_command(folder) == f"wandb sync --include-online '{folder / 'wandb'}'"
 
 
 def test_online_everything_is_sent_and_a_resumed_run_continues(
@@ -152,7 +152,7 @@ def test_online_everything_is_sent_and_a_resumed_run_continues(
         with track(TrackingConfig(project="heads", group="study"), tmp_path, PLAIN) as loggers:
             log(loggers[0], *steps)
     [(identifier, run)] = server.runs.items()
-    assert identifier == (tmp_path / "wandb_id").read_text() and how_to_send(tmp_path) is None
+    assert identifier == (tmp_path / "wandb_id").read_text() and sync_command(tmp_path) is None
     assert (run["project"], run["groupName"], run["displayName"]) == (
         "heads",
         "study",
@@ -226,7 +226,7 @@ def test_a_bad_key_does_not_stop_a_run(
         and output.endswith("this run is tracked offline\n")
         and output.count("\n") == 1
     )
-    assert how_to_send(tmp_path)
+    assert sync_command(tmp_path)
 
 
 def test_no_server_does_not_stop_a_run(
@@ -242,7 +242,7 @@ def test_no_server_does_not_stop_a_run(
     assert time.monotonic() - before < 30
     output = capsys.readouterr().out
     assert output.startswith("W&B: ") and output.count("\n") == 1
-    assert how_to_send(tmp_path)
+    assert sync_command(tmp_path)
 
 
 def test_a_wandb_folder_that_cannot_be_written_does_not_stop_a_run(

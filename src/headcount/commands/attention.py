@@ -11,7 +11,7 @@ from headcount.errors import ConfigError, legal_names
 from headcount.heads.attention_files import save_maps
 from headcount.heads.attention_maps import AttentionMap, document_part, maps_of_text
 from headcount.plot_style import save_figure
-from headcount.runs.files import name_unwritable
+from headcount.runs.files import unwritable_as_run_error
 from headcount.runs.folder import RunFile
 from headcount.runs.model_hub import path_beside
 from headcount.terminal import print_line
@@ -144,7 +144,7 @@ def _draw(summarizer: Summarizer, chosen: AttentionMap, path: Path) -> None:
         tokens=[summarizer.token_name(token) for token in chosen.key_ids.tolist()],
     )
     figure = draw_attention(torch.from_numpy(chosen.weights), queries, keys)
-    with name_unwritable(path):
+    with unwritable_as_run_error(path):
         save_figure(figure, path, dpi=PNG_DPI)
 
 

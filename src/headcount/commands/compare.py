@@ -25,7 +25,7 @@ from headcount.page.comparison import describe_comparison
 from headcount.page.html import COMPARISON, write_page
 from headcount.runs.files import write_atomically
 from headcount.runs.scores import Scored, read_results
-from headcount.terminal import make_console, say
+from headcount.terminal import make_console, print_on
 
 RESAMPLES = 10_000  # the smallest possible p-value is about 1 / RESAMPLES
 TITLES = {**ROUGE_TITLES, **CORPUS_TITLES}
@@ -69,7 +69,7 @@ def compare(
     print_systems(console, f"{len(shared):,} of {largest:,} examples", systems, runs[0].signature)
     for system, run in zip(systems, runs, strict=True):
         if run.system is not None:
-            say(console, f"{system.name}: {run.system}")
+            print_on(console, f"{system.name}: {run.system}")
 
     # Test the differences from the first system.
     tests = _test_differences(systems)
@@ -85,7 +85,7 @@ def compare(
 
     if report is not None:
         _write_report(report, systems, runs, shared, tests, metric)
-        say(console, f"\nreport: {report}")
+        print_on(console, f"\nreport: {report}")
 
 
 def _write_report(

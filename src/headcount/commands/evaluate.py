@@ -23,7 +23,7 @@ from headcount.errors import ConfigError
 from headcount.evaluation.report import Report, report
 from headcount.evaluation.tables import print_report
 from headcount.plot_style import save_figure
-from headcount.runs.files import name_unwritable, write_atomically
+from headcount.runs.files import unwritable_as_run_error, write_atomically
 from headcount.runs.folder import (
     RunFile,
     create_numbered_folder,
@@ -36,15 +36,15 @@ from headcount.runs.loggers import log_means
 from headcount.runs.model_hub import hub_name
 from headcount.runs.partial_predictions import PartialPredictions
 from headcount.runs.scores import write_results
-from headcount.runs.wandb_tracking import how_to_send, log_report, log_summaries, track
-from headcount.terminal import make_console, print_line, say
+from headcount.runs.wandb_tracking import log_report, log_summaries, sync_command, track
+from headcount.terminal import make_console, print_line, print_on
 from headcount.training.callbacks.cost_meter import add_costs
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.decoding import (
     GeneratedRow,
     describe_long_documents,
     generate_rows,
-    place,
+    move_to_device,
     resume,
     summary_bar,
 )
@@ -121,9 +121,9 @@ def evaluate(
         )
         if scored is not None:
             _log_to_wandb(config, runs, folder, scored)
-    say(console, f"\nevaluation folder: {folder}")
-    if command := how_to_send(folder):
-        say(console, f"to send this evaluation to your W&B account: {command}")
+    print_on(console, f"\nevaluation folder: {folder}")
+    if command := sync_command(folder):
+        print_on(console, f"to send this evaluation to your W&B account: {command}")
 
 
 def _log_to_wandb(config: Config, runs: Sequence[Path], folder: Path, scored: Report) -> None:
@@ -262,7 +262,7 @@ def score_test(
     _write_predictions(folder, ids, documents, summaries, references)
     figure = summarizer.plot_attention(split.shortest())
     plot = folder / RunFile.ATTENTION_PLOT
-    with name_unwritable(plot):
+    with unwritable_as_run_error(plot):
         save_figure(figure, plot, dpi=figure.dpi)
 
     # Score the summaries.
@@ -285,14 +285,14 @@ def score_test(
     console = make_console()
     print_report(console, f"{config.data.path}, {name}: {len(ids):,} examples", scored)
     if system is not None:
-        say(console, f"{scored.systems[0].name}: {system}")
+        print_on(console, f"{scored.systems[0].name}: {system}")
     for each in summaries[:: max(1, len(summaries) // 5)][:5]:
         reference = split.pairs.references[each.row][0]
-        say(console, f"\n{split.pairs.ids[each.row]}", style="bold")
-        say(console, f"  reference  {reference}\n  summary    {each.summary}")
+        print_on(console, f"\n{split.pairs.ids[each.row]}", style="bold")
+        print_on(console, f"  reference  {reference}\n  summary    {each.summary}")
     long_documents = describe_long_documents(config, split.cut_documents, len(split.pairs))
     if long_documents:
-        say(console, long_documents)
+        print_on(console, long_documents)
     partial.remove()
     return scored
 
@@ -315,9 +315,9 @@ def _generate(
     """
     # Resume after the summaries of an interrupted evaluation.
     split = data.splits["test"]
-    made_of = {"checkpoint": checkpoint, "documents": data.origin["test"]["sha256"]}
+    provenance = {"checkpoint": checkpoint, "documents": data.origin["test"]["sha256"]}
     parts = stable_path(folder) / RunFile.PARTIAL_PREDICTIONS
-    partial = resume(trainer, parts, len(split), made_of)
+    partial = resume(trainer, parts, len(split), provenance)
     examples = data.decoded_examples("test")
     number = int(partial.done.sum())
     if number:
@@ -335,7 +335,7 @@ def _generate(
     )
 
     # Each process generates its share.
-    place(summarizer, trainer)
+    move_to_device(summarizer, trainer)
     remaining = int((~partial.done[examples]).sum())
     if remaining:
         share = math.ceil(remaining / trainer.world_size)

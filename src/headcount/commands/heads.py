@@ -47,7 +47,7 @@ from headcount.runs.checkpoint import checkpoint_path
 from headcount.runs.files import write_atomically
 from headcount.runs.folder import HEAD_ANALYSIS_KEYS, RunFile, create_numbered_folder, lock_folder
 from headcount.runs.wandb_tracking import track
-from headcount.terminal import make_console, say
+from headcount.terminal import make_console, print_on
 from headcount.training.callbacks.progress import bar
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.ensemble import load_summarizer
@@ -83,19 +83,19 @@ def analyse_heads(run: Path, config: Config) -> tuple[Path, Analysis]:
     rows = sample_rows(len(split), config.heads.documents)
 
     # Measure, or read what an earlier analysis has measured.
-    made_of = _made_of(run, config, data)
+    provenance = _provenance(run, config, data)
     with ExitStack() as locks:
-        folder = _lock_analysis(run, made_of, locks)
+        folder = _lock_analysis(run, provenance, locks)
         write_atomically(folder / RunFile.CONFIG, to_yaml(config))
-        analysis = _measure(summarizer, split, rows, folder, made_of, console)
+        analysis = _measure(summarizer, split, rows, folder, provenance, console)
         _write(folder, analysis, summarizer, split, rows)
         _log_to_wandb(config, folder, analysis)
 
     title = f"{run}: heads on {len(rows)} {config.heads.split} documents"
     print_heads(console, title, analysis)
     for sentence in findings(analysis):
-        say(console, f"\n- {sentence}")
-    say(console, f"\nanalysis: {folder}")
+        print_on(console, f"\n- {sentence}")
+    print_on(console, f"\nanalysis: {folder}")
     return folder, analysis
 
 
@@ -123,10 +123,10 @@ def compare_heads(configs: Mapping[Path, Config]) -> Path:
     write_atomically(folder / "comparison.md", f"{bullets}\n{across_markdown(comparison)}")
 
     console = make_console()
-    say(console, f"\n{len(analyses)} runs compared", style="bold")
+    print_on(console, f"\n{len(analyses)} runs compared", style="bold")
     for sentence in sentences:
-        say(console, f"\n- {sentence}")
-    say(console, f"\ncomparison: {folder}")
+        print_on(console, f"\n- {sentence}")
+    print_on(console, f"\ncomparison: {folder}")
     return folder
 
 
@@ -136,7 +136,7 @@ def sample_rows(examples: int, documents: int) -> list[int]:
     return sorted(drawn.tolist())
 
 
-def _made_of(run: Path, config: Config, data: SummarizationDataModule) -> dict[str, Any]:
+def _provenance(run: Path, config: Config, data: SummarizationDataModule) -> dict[str, Any]:
     """Return everything that the measurements depend on."""
     settings = {}
     for key, value in flatten(as_dict(config)).items():
@@ -150,15 +150,15 @@ def _made_of(run: Path, config: Config, data: SummarizationDataModule) -> dict[s
     }
 
 
-def _lock_analysis(run: Path, made_of: dict[str, Any], locks: ExitStack) -> Path:
-    """Lock and return the folder of an earlier analysis with equal ``made_of``, or a new one."""
+def _lock_analysis(run: Path, provenance: dict[str, Any], locks: ExitStack) -> Path:
+    """Lock and return the folder of an earlier analysis of equal provenance, or a new one."""
     # As JSON reads it back, so that a tuple equals the list that is stored of it.
-    expected = json.loads(json.dumps(made_of))
+    expected = json.loads(json.dumps(provenance))
     for file in sorted(run.glob(f"heads-*/{RunFile.MEASUREMENTS}")):
         with file.open("rb") as lines:
             first = lines.readline()
         with suppress(ValueError, ConfigError):  # damaged, or locked by another process
-            if json.loads(first).get("made_of") == expected:
+            if json.loads(first).get("provenance") == expected:
                 locks.enter_context(lock_folder(file.parent))
                 return file.parent
     folder = create_numbered_folder(run, "heads")
@@ -171,13 +171,13 @@ def _measure(
     split: EncodedPairs,
     rows: Sequence[int],
     folder: Path,
-    made_of: dict[str, Any],
+    provenance: dict[str, Any],
     console: Console,
 ) -> Analysis:
     """Analyse the model, with a progress bar and stored measurements."""
-    store = MeasurementStore(folder / RunFile.MEASUREMENTS, made_of)
+    store = MeasurementStore(folder / RunFile.MEASUREMENTS, provenance)
     if store.found:
-        say(console, f"{folder}: resumes after {len(store.found):,} measurements")
+        print_on(console, f"{folder}: resumes after {len(store.found):,} measurements")
     with bar(console) as progress:
         total = count_measurements(summarizer.config, summarizer.model)
         task = progress.add_task("measuring heads", total=total, note="")

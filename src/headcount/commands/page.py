@@ -86,14 +86,14 @@ def write_attention_page(summarizer: Summarizer, split: EncodedPairs, folder: Pa
     Raises:
         RunError: it cannot be written.
     """
-    rows = short_examples(split.document_lengths)
+    rows = choose_short_examples(split.document_lengths)
     run = PageRun(name=folder.resolve().name, summarizer=summarizer.eval(), folder=folder)
     path = folder / RunFile.ATTENTION_PAGE
     save_page(make_page(select_rows(split.pairs, rows), [run], with_heads_off=False), path)
     return path
 
 
-def short_examples(lengths: NDArray[np.int64]) -> list[int]:
+def choose_short_examples(lengths: NDArray[np.int64]) -> list[int]:
     """Return the rows of a fixed random sample of the short documents, or of the shortest ones.
 
     The attention within long documents would take gigabytes at the end of a training.

@@ -37,7 +37,7 @@ from headcount.runs.checkpoint import (
 )
 from headcount.runs.files import reject_used_folder, write_atomically
 from headcount.runs.folder import RunFile, lock_folder, reject_links
-from headcount.terminal import make_console, say
+from headcount.terminal import make_console, print_on
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import Summarizer
 from headcount.training.signals import Signals
@@ -95,7 +95,7 @@ def prune_run(
     pruned_config = replace(config, model=model_config, heads=heads_config, run=run_config)
 
     # Write the run, unless an interrupted call has written it.
-    made_of = {
+    provenance = {
         "from": str(run.resolve()),
         "checkpoint": digest(checkpoint_path(run, "best")),
         "keep": keep,
@@ -105,13 +105,13 @@ def prune_run(
     }
     data = SummarizationDataModule(pruned_config, summarizer.tokenizer)
     data.setup()
-    if not _is_made_of(to, made_of):
+    if not _is_from_same_call(to, provenance):
         content = {
             "state_dict": {f"model.{name}": tensor for name, tensor in weights.items()},
             "config": as_dict(pruned_config),
             "global_step": best["global_step"],
         }
-        _write_run(run, to, pruned_config, content, made_of, data)
+        _write_run(run, to, pruned_config, content, provenance, data)
 
     # Measure what pruning saves, and score the pruned model.
     with Signals(), ExitStack() as locks:
@@ -119,14 +119,14 @@ def prune_run(
         pruned = Summarizer(pruned_config, summarizer.tokenizer)
         pruned.load_weights(load_checkpoint(to, "best")["state_dict"])
         savings = _savings(summarizer, pruned.eval(), data)
-        write_atomically(to / RunFile.PRUNING, json.dumps({**made_of, **savings}, indent=2))
+        write_atomically(to / RunFile.PRUNING, json.dumps({**provenance, **savings}, indent=2))
         trainer = make_trainer(pruned_config, loggers=[], callbacks=[])
         data.trainer = trainer
         score_test(trainer, pruned, data, [to], to)
-    say(console, f"\n{len(heads)} heads, {keep} of them kept (order: {by})")
+    print_on(console, f"\n{len(heads)} heads, {keep} of them kept (order: {by})")
     for name, (before, after) in savings.items():
-        say(console, f"  {name.replace('_', ' ')}: {before:,.6g} -> {after:,.6g}")
-    say(console, f"pruned run: {to}")
+        print_on(console, f"  {name.replace('_', ' ')}: {before:,.6g} -> {after:,.6g}")
+    print_on(console, f"pruned run: {to}")
 
 
 def _checked_keep(keep: int | None, available: int, summarizer: Summarizer) -> int:
@@ -195,7 +195,7 @@ def _measured_order(run: Path, heads: Sequence[Head], by: str) -> list[Head]:
     return order_heads({head: values[head] for head in heads})
 
 
-def _is_made_of(to: Path, made_of: dict[str, Any]) -> bool:
+def _is_from_same_call(to: Path, provenance: dict[str, Any]) -> bool:
     """Return whether a folder was written by an interrupted call with the same arguments.
 
     Raises:
@@ -204,7 +204,7 @@ def _is_made_of(to: Path, made_of: dict[str, Any]) -> bool:
     # Its file also has the savings, if the call has got that far.
     try:
         found = json.loads((to / RunFile.PRUNING).read_text(encoding="utf-8"))
-        if all(found[key] == value for key, value in made_of.items()):
+        if all(found[key] == value for key, value in provenance.items()):
             return True
     except (OSError, ValueError, KeyError, TypeError):
         pass
@@ -217,7 +217,7 @@ def _write_run(
     to: Path,
     config: Config,
     content: dict[str, Any],
-    made_of: dict[str, Any],
+    provenance: dict[str, Any],
     data: SummarizationDataModule,
 ) -> None:
     """Write a run folder completely or not at all."""
@@ -229,7 +229,7 @@ def _write_run(
         shutil.copyfile(run / RunFile.TOKENIZER, scratch / RunFile.TOKENIZER)
         write_atomically(scratch / RunFile.CONFIG, to_yaml(config))
         write_atomically(scratch / RunFile.DATA, json.dumps(data.origin, indent=2))
-        write_atomically(scratch / RunFile.PRUNING, json.dumps(made_of, indent=2))
+        write_atomically(scratch / RunFile.PRUNING, json.dumps(provenance, indent=2))
         finished = json.dumps({"step": content["global_step"]})
         write_atomically(scratch / RunFile.FINISHED, finished)
 

@@ -26,14 +26,14 @@ from headcount.errors import ConfigError, RunError
 from headcount.escape import json_line
 from headcount.runs.files import write_atomically
 from headcount.runs.folder import lock_folder
-from headcount.runs.partial_predictions import MADE_OF, PartialPredictions, read_made_of
+from headcount.runs.partial_predictions import PROVENANCE, PartialPredictions, read_provenance
 from headcount.terminal import make_console, print_line
 from headcount.training.decoding import (
     describe_long_documents,
     document_batches,
     encode_documents,
     generate_rows,
-    place,
+    move_to_device,
     resume,
     summary_bar,
 )
@@ -95,8 +95,8 @@ def summarize(
     """Summarize new documents, to standard output or to a file.
 
     The output file is written when it is complete. Until then its rows are in ``OUT.parts``, from
-    which the same command resumes. ``OUT.made_of.json`` lists the settings that the file depends
-    on. With ``trainer.devices`` several processes share the documents.
+    which the same command resumes. ``OUT.provenance.json`` lists what the file depends on.
+    With ``trainer.devices`` several processes share the documents.
 
     Args:
         run: the run folder or export.
@@ -229,7 +229,7 @@ def _write_file(summarizer: Summarizer, source: _Source, out: Path, checkpoint: 
     """Write the summaries of all documents to a file, or resume an interrupted call."""
     config = summarizer.config
     folder = out.with_name(f"{out.name}.parts")
-    made_of = _made_of(config, source, checkpoint)
+    provenance = _provenance(config, source, checkpoint)
 
     # Read all documents once, so that a damaged line is found before anything is written.
     number = 0
@@ -237,7 +237,7 @@ def _write_file(summarizer: Summarizer, source: _Source, out: Path, checkpoint: 
     for document in source.read():
         number += 1
         number_of_repaired += REPLACEMENT in document.text
-    if _is_finished(out, folder, made_of, number):
+    if _is_finished(out, folder, provenance, number):
         return
 
     # The first process locks the folder of the rows; all generate their share.
@@ -247,25 +247,25 @@ def _write_file(summarizer: Summarizer, source: _Source, out: Path, checkpoint: 
         if trainer.is_global_zero:
             locks.enter_context(lock_folder(folder))
             # Another process may have finished it before this one got the lock.
-            if _is_finished(out, folder, made_of, number):
+            if _is_finished(out, folder, provenance, number):
                 return
         start_other_ranks(trainer, folder)
-        partial = resume(trainer, folder, number, made_of)
+        partial = resume(trainer, folder, number, provenance)
         _generate_remaining(trainer, summarizer, source, partial)
         trainer.strategy.barrier()
 
         # The first process writes the file from the rows of all.
         if trainer.is_global_zero:
             partial.read()
-            _check_input_unchanged(source, made_of, partial)
-            _finish(config, partial, out, made_of)
+            _check_input_unchanged(source, provenance, partial)
+            _finish(config, partial, out, provenance)
             if message := _describe_repaired_documents(number_of_repaired, number):
                 print_line(message)
 
 
-def _made_of(config: Config, source: _Source, checkpoint: str) -> dict[str, Any]:
+def _provenance(config: Config, source: _Source, checkpoint: str) -> dict[str, Any]:
     """Return the settings that the output file depends on; the batch size is none of them."""
-    made_of = {
+    provenance = {
         "checkpoint": checkpoint,
         "documents": source.digest(),
         "whole": source.is_whole,
@@ -274,30 +274,30 @@ def _made_of(config: Config, source: _Source, checkpoint: str) -> dict[str, Any]
     }
     for name, value in asdict(config.generation).items():
         if name != "batch_size":
-            made_of[f"generation.{name}"] = value
-    return made_of
+            provenance[f"generation.{name}"] = value
+    return provenance
 
 
-def _is_finished(out: Path, folder: Path, made_of: Mapping[str, Any], number: int) -> bool:
+def _is_finished(out: Path, folder: Path, provenance: Mapping[str, Any], number: int) -> bool:
     """Return whether the output file is complete; a line is printed if it is.
 
     Raises:
         ConfigError: the file, or its rows so far, were written with other settings, or not by this
             command.
     """
-    stamp = out.with_name(f"{out.name}.{MADE_OF}") if out.exists() else folder / MADE_OF
+    stamp = out.with_name(f"{out.name}.{PROVENANCE}") if out.exists() else folder / PROVENANCE
     if out.exists() and not stamp.exists():
         raise ConfigError(
             f"--out={out}: exists, and was not written by summarize; legal: a new file"
         )
-    earlier = read_made_of(stamp)
+    earlier = read_provenance(stamp)
     if earlier is None:
         if out.exists():
             raise ConfigError(f"--out={out}: {stamp} is damaged; legal: a new file")
         # Nothing is written yet, or the list of settings is damaged: start from scratch.
         return False
 
-    for name, value in made_of.items():
+    for name, value in provenance.items():
         if earlier.get(name) != value:
             legal = "a new file" if out.exists() else f"a new file, or to delete {folder}"
             raise ConfigError(
@@ -313,7 +313,7 @@ def _generate_remaining(
     trainer: pl.Trainer, summarizer: Summarizer, source: _Source, partial: PartialPredictions
 ) -> None:
     """Generate the missing rows of this process, which gets every n-th chunk of documents."""
-    place(summarizer, trainer)
+    move_to_device(summarizer, trainer)
     config = summarizer.config
 
     # Ignore rows that were appended to the file since it was counted; a later check rejects it.
@@ -331,14 +331,14 @@ def _generate_remaining(
 
 
 def _check_input_unchanged(
-    source: _Source, made_of: Mapping[str, Any], partial: PartialPredictions
+    source: _Source, provenance: Mapping[str, Any], partial: PartialPredictions
 ) -> None:
     """Check that the input did not change since the start.
 
     Raises:
         RunError: it changed. The rows are deleted, as they are of a file that no longer exists.
     """
-    if partial.done.all() and source.digest() == made_of["documents"]:
+    if partial.done.all() and source.digest() == provenance["documents"]:
         return
     partial.remove()
     raise RunError(
@@ -347,11 +347,11 @@ def _check_input_unchanged(
 
 
 def _finish(
-    config: Config, partial: PartialPredictions, out: Path, made_of: Mapping[str, Any]
+    config: Config, partial: PartialPredictions, out: Path, provenance: Mapping[str, Any]
 ) -> None:
     """Write the output file, and delete the partial predictions."""
-    stamp = out.with_name(f"{out.name}.{MADE_OF}")
-    write_atomically(stamp, json.dumps(made_of, indent=2))
+    stamp = out.with_name(f"{out.name}.{PROVENANCE}")
+    write_atomically(stamp, json.dumps(provenance, indent=2))
     write_atomically(out, (json.dumps(row["out"], ensure_ascii=False) + "\n" for row in partial))
     number = len(partial.done)
     number_of_long = sum(row["long"] for row in partial)

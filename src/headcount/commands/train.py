@@ -44,16 +44,16 @@ from headcount.runs.folder import (
     lock_folder,
 )
 from headcount.runs.loggers import check_extras, log_means, start_loggers
-from headcount.runs.metrics_csv import cut_metrics
+from headcount.runs.metrics_csv import truncate_metrics
 from headcount.runs.wandb_tracking import (
-    how_to_send,
     log_checkpoint,
     log_costs,
     log_page,
     log_report,
     log_summaries,
+    sync_command,
 )
-from headcount.terminal import make_console, print_line, say
+from headcount.terminal import make_console, print_line, print_on
 from headcount.training.callbacks.checkpointing import Checkpoints
 from headcount.training.callbacks.cost_meter import TrainingCosts, read_costs
 from headcount.training.callbacks.monitors import monitors
@@ -189,7 +189,7 @@ def _fast_dev_run(config: Config, rank_trainer: pl.Trainer, callbacks: Sequence[
     with rejections_as_config_errors():
         trainer.fit(summarizer, data)
         trainer.predict(summarizer, data)
-    say(console, "fast_dev_run: every part ran once; no run folder was made")
+    print_on(console, "fast_dev_run: every part ran once; no run folder was made")
 
 
 def _train(
@@ -232,7 +232,7 @@ def _train(
         with rejections_as_config_errors():
             path = checkpoint and checkpoint.path
             trainer.fit(summarizer, data, ckpt_path=path, weights_only=True)
-        folder = _follow_together(trainer, folder)
+        folder = _current_folder_on_all_ranks(trainer, folder)
         if checkpoints.best is None:
             _save_last_as_best(trainer, folder)
 
@@ -318,7 +318,7 @@ def _make_callbacks(
 
 def _save_last_as_best(trainer: pl.Trainer, folder: Path) -> None:
     """Save the last weights as the best ones, after a training without a validation."""
-    say(console, "no validation within this training: the last weights are used as the best")
+    print_on(console, "no validation within this training: the last weights are used as the best")
     # Lightning's weights_only=False adds the optimizer's state, as in all our checkpoints. Torch's
     # weights-only loader, which runs no code, reads them.
     trainer.save_checkpoint(checkpoint_path(folder, "best"), weights_only=False)
@@ -342,9 +342,9 @@ def _finish(folder: Path, step: int, stopped_early: str | None) -> Path:
     folder = current_folder(folder)
     write_atomically(folder / RunFile.FINISHED, json.dumps(end))
 
-    say(console, f"\nrun folder: {folder}")
-    if command := how_to_send(folder):
-        say(console, f"to send this run to your W&B account: {command}")
+    print_on(console, f"\nrun folder: {folder}")
+    if command := sync_command(folder):
+        print_on(console, f"to send this run to your W&B account: {command}")
     return folder
 
 
@@ -358,11 +358,11 @@ def _size_of_model(config: Config, vocabulary_size: int) -> dict[str, Any]:
     }
 
 
-def _follow_together(trainer: pl.Trainer, folder: Path) -> Path:
+def _current_folder_on_all_ranks(trainer: pl.Trainer, folder: Path) -> Path:
     """Return, on every rank, where the run folder is now."""
     now: Path = trainer.strategy.broadcast(current_folder(folder))
     if now != folder:
-        say(console, f"{folder}: the run folder was moved to {now}; the run continues there")
+        print_on(console, f"{folder}: the run folder was moved to {now}; the run continues there")
     return now
 
 
@@ -405,8 +405,8 @@ def _prepare(
     shutil.copytree(audit, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(DIGESTS))
 
     # Rows that were logged after the checkpoint are logged again.
-    cut_metrics(folder, checkpoint.step if checkpoint else 0)
+    truncate_metrics(folder, checkpoint.step if checkpoint else 0)
     if checkpoint:
         name = checkpoint.path.name
-        say(console, f"{folder}: resumes from step {checkpoint.step:,}, {name}")
+        print_on(console, f"{folder}: resumes from step {checkpoint.step:,}, {name}")
     return checkpoint

@@ -26,7 +26,7 @@ from rich.table import Table
 from headcount.data.batches import EncodedPairs
 from headcount.data.cache import cached
 from headcount.data.length_plot import draw_lengths
-from headcount.terminal import say
+from headcount.terminal import print_on
 
 CACHE_VERSION = 1  # raise it when the statistics below change
 GRAM_SIZES = (1, 2, 3, 4)
@@ -272,7 +272,7 @@ def show(found: dict[str, SplitAudit], console: Console) -> None:
     console.print(table)
     for role, split in found.items():
         for place, reason in islice(split.dropped_rows.items(), SHOWN_ROWS):
-            say(console, f"{role}: dropped {place}: {reason}")
+            print_on(console, f"{role}: dropped {place}: {reason}")
 
 
 def _format_references(pairs: dict[str, int]) -> str:

@@ -27,7 +27,7 @@ class TrainingLoader:
     Args:
         examples: the training split.
         sampler: the batches of all processes.
-        made_of: what the order depends on, by name; a state with other values is rejected.
+        order_settings: what the order depends on, by name; a state with other values is rejected.
         num_workers: number of processes that prepare batches ahead; 0: none.
         process: which process this is.
         processes: number of processes.
@@ -40,7 +40,7 @@ class TrainingLoader:
         examples: TrainingExamples,
         sampler: TokenBudgetSampler,
         *,
-        made_of: Mapping[str, Any],
+        order_settings: Mapping[str, Any],
         num_workers: int = 0,
         process: int = 0,
         processes: int = 1,
@@ -48,7 +48,7 @@ class TrainingLoader:
     ) -> None:
         self.examples = examples
         self.order = sampler
-        self.made_of = {**made_of, "processes": processes}
+        self.order_settings = {**order_settings, "processes": processes}
         self.num_workers = num_workers
         self.process = process
         self.processes = processes
@@ -97,7 +97,7 @@ class TrainingLoader:
         return {
             "epoch": self.epoch,
             "batches": self.skip or self.done,
-            "made_of": dict(self.made_of),
+            "order_settings": dict(self.order_settings),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -106,21 +106,23 @@ class TrainingLoader:
         Raises:
             ConfigError: the state belongs to another order.
         """
-        check_made_of(state["made_of"], self.made_of)
+        check_order_settings(state, self.order_settings)
         self.epoch = state["epoch"]
         self.skip = state["batches"]
 
 
-def check_made_of(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_order_settings(state: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Reject a position in another order of the data.
 
     Args:
-        then: what the order of the started run depends on, by name.
-        now: what the present order depends on.
+        state: of the loader of the started run, with what its order depends on.
+        now: what the present order depends on, by name.
 
     Raises:
-        ConfigError: a value of ``then`` differs.
+        ConfigError: a value of the started run differs.
     """
+    # Checkpoints of earlier versions have another key.
+    then = state["order_settings" if "order_settings" in state else "made_of"]
     for name, value in then.items():
         if name not in now or now[name] != value:
             raise ConfigError(

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from headcount.data.arrow_table import CHUNK
 from headcount.data.batches import Batch
-from headcount.data.loader import WorkerLoader, check_made_of
+from headcount.data.loader import WorkerLoader, check_order_settings
 from headcount.data.objectives import (
     NOT_NEEDED,
     Example,
@@ -221,16 +221,20 @@ class StreamLoader:
 
     Args:
         stream: the batches of this process.
-        made_of: what the order depends on, by name; a state with other values is rejected.
+        order_settings: what the order depends on, by name; a state with other values is rejected.
         num_workers: number of processes that prepare batches ahead; 0: none.
     """
 
     def __init__(
-        self, stream: Stream, *, made_of: Mapping[str, Any], num_workers: int = 0
+        self, stream: Stream, *, order_settings: Mapping[str, Any], num_workers: int = 0
     ) -> None:
         self.stream = stream
         self.num_workers = num_workers
-        self.made_of = {**made_of, "processes": stream.processes, "data.num_workers": num_workers}
+        self.order_settings = {
+            **order_settings,
+            "processes": stream.processes,
+            "data.num_workers": num_workers,
+        }
         self.done = 0  # batches that were handed out
         self.skip = 0  # batches that the next iteration leaves out
 
@@ -264,7 +268,7 @@ class StreamLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position in the stream."""
-        return {"batches": self.skip or self.done, "made_of": dict(self.made_of)}
+        return {"batches": self.skip or self.done, "order_settings": dict(self.order_settings)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume at a position.
@@ -272,7 +276,7 @@ class StreamLoader:
         Raises:
             ConfigError: the state belongs to another order.
         """
-        check_made_of(state["made_of"], self.made_of)
+        check_order_settings(state, self.order_settings)
         self.skip = state["batches"]
 
 

@@ -120,7 +120,7 @@ def train_tokenizer(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    with _panic_is_config_error(f"tokenizer.words={words}"), _quiet_panic():
+    with _panic_as_config_error(f"tokenizer.words={words}"), _quiet_panic():
         tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
 
@@ -143,7 +143,7 @@ def _try_words(words: str, pieces: pre_tokenizers.PreTokenizer, texts: Sequence[
     cannot be interrupted, so short pieces of text are tried first.
     """
     began = time.thread_time()
-    with _panic_is_config_error(f"tokenizer.words={words}"), _quiet_panic():
+    with _panic_as_config_error(f"tokenizer.words={words}"), _quiet_panic():
         for text in texts:
             for begin in range(0, len(text), TRIED_CHARACTERS):
                 pieces.pre_tokenize_str(text[begin : begin + TRIED_CHARACTERS])
@@ -155,7 +155,7 @@ def _try_words(words: str, pieces: pre_tokenizers.PreTokenizer, texts: Sequence[
 
 
 @contextmanager
-def _panic_is_config_error(setting: str) -> Iterator[None]:
+def _panic_as_config_error(setting: str) -> Iterator[None]:
     """Turn a panic of the library's Rust code, which is no ``Exception``, into a ConfigError.
 
     Args:
@@ -345,7 +345,7 @@ def encode_texts(
     Raises:
         ConfigError: the tokenizer cannot encode one of them.
     """
-    with _panic_is_config_error("tokenizer.words or the pre-tokenizer of tokenizer.path"):
+    with _panic_as_config_error("tokenizer.words or the pre-tokenizer of tokenizer.path"):
         try:
             encode = tokenizer.encode_batch if with_offsets else tokenizer.encode_batch_fast
             return encode(texts, add_special_tokens=False)

@@ -11,7 +11,7 @@ from headcount.evaluation.corpus_metrics import CORPUS_TITLES
 from headcount.evaluation.report import Report
 from headcount.evaluation.rouge import ROUGE_TITLES
 from headcount.evaluation.systems import System
-from headcount.terminal import say
+from headcount.terminal import print_on
 
 STATISTICS_TITLES = {
     "words": "words",
@@ -29,7 +29,7 @@ def print_report(console: Console, title: str, report: Report) -> None:
     """Print the metrics of all systems, the signature and the alarms."""
     print_systems(console, title, report.systems, report.signature)
     for alarm in report.alarms:
-        say(console, f"alarm: {alarm}", style="bold red")
+        print_on(console, f"alarm: {alarm}", style="bold red")
 
 
 def print_systems(console: Console, title: str, systems: Sequence[System], signature: str) -> None:
@@ -37,7 +37,7 @@ def print_systems(console: Console, title: str, systems: Sequence[System], signa
     rouge = _table(ROUGE_TITLES.values())
     for system in systems:
         rouge.add_row(system.name, *(_interval(system.metrics[name]) for name in ROUGE_TITLES))
-    say(console, f"\n{title}; F1 x 100 with 95 % interval", style="bold")
+    print_on(console, f"\n{title}; F1 x 100 with 95 % interval", style="bold")
     console.print(rouge)
 
     corpus_metrics = systems[0].corpus
@@ -46,7 +46,7 @@ def print_systems(console: Console, title: str, systems: Sequence[System], signa
         for system in systems:
             scores = (_interval(system.metrics[name]) for name in corpus_metrics)
             corpus.add_row(system.name, *scores)
-        say(console, "\nScores of the corpus by sacrebleu, with 95 % interval", style="bold")
+        print_on(console, "\nScores of the corpus by sacrebleu, with 95 % interval", style="bold")
         console.print(corpus)
 
     statistics = _table(STATISTICS_TITLES.values())
@@ -54,9 +54,9 @@ def print_systems(console: Console, title: str, systems: Sequence[System], signa
         statistics.add_row(
             system.name, *(_mean(system.metrics[name]) for name in STATISTICS_TITLES)
         )
-    say(console, "\nText statistics; lengths in words, shares in %", style="bold")
+    print_on(console, "\nText statistics; lengths in words, shares in %", style="bold")
     console.print(statistics)
-    say(console, f"\n{signature}")
+    print_on(console, f"\n{signature}")
 
 
 def print_differences(
@@ -79,7 +79,7 @@ def print_differences(
         for test in row:
             cells.append(f"{_interval(test, '+.2f')}\np {test.p:.4f}")
         table.add_row(name, *cells)
-    say(console, f"\n{title}", style="bold")
+    print_on(console, f"\n{title}", style="bold")
     console.print(table)
 
 

@@ -60,15 +60,15 @@ def tokenize_words(text: str) -> list[str]:
     """
     if text.isascii():
         return tokenize_as_package(text)
-    return [_stem(word) for word in _TOKEN.findall(fold(text))]
+    return [_stem(word) for word in _TOKEN.findall(fold_case(text))]
 
 
 def tokenize_characters(text: str) -> list[str]:
     """Return the letters and digits of a text, each with its marks."""
-    return _CHARACTER.findall(fold(text))
+    return _CHARACTER.findall(fold_case(text))
 
 
-def fold(text: str) -> str:
+def fold_case(text: str) -> str:
     """Return the case-folded text in the Unicode form NFKC.
 
     Invisible characters within words are removed: soft hyphens, joiners, variation selectors. So

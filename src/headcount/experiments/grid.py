@@ -207,7 +207,7 @@ class _Parser:
 
     file: Path
 
-    def wrong(self, name: str, value: Any, why: str = "wrong value") -> ConfigError:
+    def error(self, name: str, value: Any, why: str = "wrong value") -> ConfigError:
         key = name.split(".")[0]
         return ConfigError(f"{self.file}: {name}={value}: {why}; legal: {LEGAL[key]}")
 
@@ -233,27 +233,27 @@ class _Parser:
 
     def texts(self, name: str, value: Any) -> list[str]:
         if not isinstance(value, list) or (not value and name not in OPTIONAL):
-            raise self.wrong(name, value)
+            raise self.error(name, value)
         if not all(isinstance(item, str) for item in value):
-            raise self.wrong(name, value)
+            raise self.error(name, value)
         return value
 
     def control(self, value: Any) -> Control:
         if value not in get_args(Control):
-            raise self.wrong("control", value)
+            raise self.error("control", value)
         return value
 
     def seeds(self, value: Any) -> list[int]:
         if not isinstance(value, list) or not value:
-            raise self.wrong("seeds", value)
+            raise self.error("seeds", value)
         # A boolean is an int, too.
         if not all(type(seed) is int for seed in value) or len(set(value)) < len(value):
-            raise self.wrong("seeds", value)
+            raise self.error("seeds", value)
         return value
 
     def mapping(self, name: str, value: Any) -> dict[str, Any]:
         if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-            raise self.wrong(name, value)
+            raise self.error(name, value)
         return value
 
     def settings(self, value: Any) -> list[dict[str, Any]]:
@@ -264,11 +264,11 @@ class _Parser:
             lists = self.mapping("grid", value)
             for key, values in lists.items():
                 if not isinstance(values, list) or not values:
-                    raise self.wrong(f"grid.{key}", values)
+                    raise self.error(f"grid.{key}", values)
             combinations = product(*lists.values())
             settings = [dict(zip(lists, values, strict=True)) for values in combinations]
         if not settings or not all(settings):
-            raise self.wrong("grid", value, "a cell without axes")
+            raise self.error("grid", value, "a cell without axes")
         return settings
 
     def select(self, value: Any) -> Select | None:
@@ -276,13 +276,13 @@ class _Parser:
             return None
         inner = self.mapping("select", value)
         if set(inner) != {"over", "by"}:
-            raise self.wrong("select", value)
+            raise self.error("select", value)
         if not isinstance(inner["over"], dict) or len(inner["over"]) != 1:
-            raise self.wrong("select", value)
+            raise self.error("select", value)
         if not all(isinstance(values, list) and values for values in inner["over"].values()):
-            raise self.wrong("select", value)
+            raise self.error("select", value)
         if inner["by"] not in SCORES:
-            raise self.wrong("select.by", inner["by"])
+            raise self.error("select.by", inner["by"])
         return Select(over=inner["over"], by=inner["by"])
 
     def margin(self, value: Any) -> dict[str, float]:
@@ -290,7 +290,7 @@ class _Parser:
         for metric, margin in margins.items():
             is_number = isinstance(margin, int | float) and not isinstance(margin, bool)
             if metric not in COMPARED or not is_number or not 0 < margin < 100:
-                raise self.wrong("margin", value)
+                raise self.error("margin", value)
         return margins
 
     def check(self, grid: Grid) -> None:

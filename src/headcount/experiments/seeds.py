@@ -17,7 +17,7 @@ from headcount.experiments.cell import Cell
 from headcount.experiments.cells import fingerprint_study, make_cells
 from headcount.experiments.grid import Grid
 from headcount.experiments.verdicts import Verdict
-from headcount.runs.files import name_damage, write_atomically
+from headcount.runs.files import damage_as_config_error, write_atomically
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ def read_added_seeds(cells: Sequence[Cell]) -> AddedSeeds:
     path = _file(cells)
     if not path.exists():
         return AddedSeeds()
-    with name_damage(path, "ablate"):
+    with damage_as_config_error(path, "ablate"):
         content = json.loads(path.read_text(encoding="utf-8"))
         looks = []
         for look in content["looks"]:

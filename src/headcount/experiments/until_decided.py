@@ -30,7 +30,7 @@ from headcount.experiments.seeds import (
     write_added_seeds,
 )
 from headcount.experiments.verdicts import Verdict
-from headcount.terminal import say
+from headcount.terminal import print_on
 
 HOUR = 3600  # seconds
 
@@ -68,7 +68,7 @@ def train_until_decided(
             hours = (time.monotonic() - start) / HOUR
             needed = _hours_needed(grid, extend_cells(grid, cells, added), workers)
             if budget is not None and hours + needed > budget:
-                say(
+                print_on(
                     console,
                     f"--budget {budget:g}: {hours:.1f} hours are used, and the next look would "
                     f"take about {needed:.1f}; the same command with a larger budget continues",
@@ -85,7 +85,7 @@ def train_until_decided(
         added = replace(added, looks=[*added.looks, look])
         write_added_seeds(cells, added)
         undecided = added.undecided(grid.margin)
-        say(console, f"\nlook after {look.seeds} seeds: {len(undecided)} settings undecided")
+        print_on(console, f"\nlook after {look.seeds} seeds: {len(undecided)} settings undecided")
 
 
 def _check(grid: Grid, added: AddedSeeds) -> None:

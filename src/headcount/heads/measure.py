@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from headcount.data.batches import EncodedPairs, by_length
 from headcount.evaluation.rouge import ROUGE_TYPES
 from headcount.heads.importance import example_losses
-from headcount.runs.files import name_unwritable, write_atomically
+from headcount.runs.files import unwritable_as_run_error, write_atomically
 from headcount.training.module import Summarizer
 
 Values = NDArray[np.float64]
@@ -47,19 +47,19 @@ class MeasurementStore:
 
     Args:
         path: the file.
-        made_of: everything that the measurements depend on, such as the checkpoint and the sample.
-            If the file has other values, its measurements are deleted.
+        provenance: everything that the measurements depend on, such as the checkpoint and the
+            sample. If the file has other values, its measurements are deleted.
     """
 
-    def __init__(self, path: Path, made_of: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, provenance: Mapping[str, Any]) -> None:
         self.path = path
         self.found: dict[str, dict[str, Any]] = {}
         # As JSON reads it back, so that a tuple equals the list that is stored of it.
-        if not self._read(json.loads(json.dumps(made_of))):
-            write_atomically(path, json.dumps({"made_of": made_of}) + "\n")
+        if not self._read(json.loads(json.dumps(provenance))):
+            write_atomically(path, json.dumps({"provenance": provenance}) + "\n")
 
-    def _read(self, made_of: Mapping[str, Any]) -> bool:
-        """Read the complete lines; return whether they are measurements of ``made_of``."""
+    def _read(self, provenance: Mapping[str, Any]) -> bool:
+        """Read the complete lines; return whether they have this provenance."""
         if not self.path.is_file():
             return False
         end = 0
@@ -72,7 +72,7 @@ class MeasurementStore:
                     break
 
                 # The first line holds what the others depend on.
-                if number == 0 and row.get("made_of") != made_of:
+                if number == 0 and row.get("provenance") != provenance:
                     return False
                 if not line.endswith(b"\n"):
                     break
@@ -98,7 +98,7 @@ class MeasurementStore:
         """
         if name not in self.found:
             row = dict(compute())
-            with name_unwritable(self.path), self.path.open("ab") as file:
+            with unwritable_as_run_error(self.path), self.path.open("ab") as file:
                 file.write(json.dumps({"name": name, **row}).encode() + b"\n")
             self.found[name] = row
         return self.found[name]

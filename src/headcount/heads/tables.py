@@ -13,7 +13,7 @@ from rich.table import Table
 from headcount.escape import csv_cell, latex, markdown
 from headcount.heads.analysis import KINDS, Analysis, HeadResult
 from headcount.heads.roles import CROSS_ROLES, SELF_ROLES
-from headcount.terminal import say
+from headcount.terminal import print_on
 
 ROLES = tuple(dict.fromkeys((*SELF_ROLES, *CROSS_ROLES)))
 COLUMNS = (
@@ -186,9 +186,9 @@ def print_heads(console: Console, title: str, analysis: Analysis) -> None:
         previous_site = site
         table.add_row(*row)
 
-    say(console, f"\n{title}", style="bold")
+    print_on(console, f"\n{title}", style="bold")
     console.print(table)
-    say(
+    print_on(
         console,
         "imp.: |d loss / d gate|, normalized in its block; loss and ROUGE: change when the "
         "head is off (zero), with 95 % interval over documents; p: corrected (Holm)",

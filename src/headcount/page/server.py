@@ -76,8 +76,8 @@ def make_app(
     server = PageServer(page, runs, hosts=hosts, token=token)
     routes = [
         Route("/", server.show, methods=["GET"]),
-        Route("/summarize", server.answering(server.summarize), methods=["POST"]),
-        Route("/heads-off", server.answering(server.heads_off), methods=["POST"]),
+        Route("/summarize", server.json_endpoint(server.summarize), methods=["POST"]),
+        Route("/heads-off", server.json_endpoint(server.heads_off), methods=["POST"]),
     ]
     return Starlette(routes=routes)
 
@@ -106,7 +106,7 @@ class PageServer:
         html = write_page(ATTENTION, content, self.page.maps, live=True)
         return HTMLResponse(html, headers=HEADERS)
 
-    def answering(
+    def json_endpoint(
         self, work: Callable[[dict[str, Any]], Any]
     ) -> Callable[[Request], Awaitable[Response]]:
         """Return an endpoint that checks a request, waits for its turn and answers in JSON."""

@@ -31,7 +31,7 @@ DAMAGE = (
 
 
 @contextmanager
-def name_damage(path: Path, writer: str) -> Iterator[None]:
+def damage_as_config_error(path: Path, writer: str) -> Iterator[None]:
     """Turn an error about the content of a file into a ConfigError that names the file.
 
     Args:
@@ -54,7 +54,7 @@ def name_damage(path: Path, writer: str) -> Iterator[None]:
 
 
 @contextmanager
-def name_unwritable(path: Path) -> Iterator[None]:
+def unwritable_as_run_error(path: Path) -> Iterator[None]:
     """Turn an error such as a full disk into a RunError that names the path."""
     try:
         yield
@@ -87,7 +87,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with name_unwritable(path):
+        with unwritable_as_run_error(path):
             with scratch.open("wb") as file:
                 yield file
                 file.flush()
@@ -196,7 +196,7 @@ def put_aside(path: Path, reason: str) -> None:
         RunError: it cannot be renamed.
     """
     aside = path.with_name(f"{path.name}.damaged")
-    with name_unwritable(aside):
+    with unwritable_as_run_error(aside):
         os.replace(path, aside)
     print_line(f"{path}: {reason}; it is put aside as {aside.name}")
 

@@ -18,7 +18,7 @@ from headcount.config.sections.loggers import LoggersConfig
 from headcount.errors import ConfigError
 from headcount.escape import hide_passwords
 from headcount.evaluation.report import Report
-from headcount.runs.files import name_damage, write_atomically
+from headcount.runs.files import damage_as_config_error, write_atomically
 from headcount.runs.folder import RunFile, stable_path
 from headcount.runs.metrics_csv import MetricsFile
 from headcount.runs.wandb_tracking import track
@@ -125,7 +125,7 @@ def _mlflow(settings: LoggersConfig, folder: Path) -> MLFlowLogger:
     known_id = None
     id_file = folder / RunFile.MLFLOW_ID
     if id_file.is_file():
-        with name_damage(id_file, "train"):
+        with damage_as_config_error(id_file, "train"):
             known_id = id_file.read_text(encoding="utf-8").strip()
 
     # The logger connects to the store when its id is first read.

@@ -14,7 +14,7 @@ from typing import Any
 
 from pytorch_lightning.loggers import Logger
 
-from headcount.runs.files import name_unwritable, put_aside, write_atomically
+from headcount.runs.files import put_aside, unwritable_as_run_error, write_atomically
 from headcount.runs.folder import RunFile, current_folder
 
 
@@ -58,18 +58,18 @@ class MetricsFile(Logger):
         if new_columns:
             self.columns = sorted([*self.columns, *new_columns])
             _write_rows(path, self.columns, read_rows(path)[1])
-        with name_unwritable(path), path.open("a", encoding="utf-8", newline="") as file:
+        with unwritable_as_run_error(path), path.open("a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
 
     def save(self) -> None:
         """Flush the rows to disk."""
         path = self.path
         if path.exists():
-            with name_unwritable(path), path.open("rb") as file:
+            with unwritable_as_run_error(path), path.open("rb") as file:
                 os.fsync(file.fileno())
 
 
-def cut_metrics(folder: Path, step: int) -> None:
+def truncate_metrics(folder: Path, step: int) -> None:
     """Drop the rows that were logged at a step or later; the resumed run logs them again.
 
     A file that was saved by a spreadsheet can be read, too: with another separator, decimal

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from headcount.runs.files import name_unwritable, write_atomically
+from headcount.runs.files import unwritable_as_run_error, write_atomically
 
-MADE_OF = "made_of.json"  # file with the settings that the rows depend on
+PROVENANCE = "provenance.json"  # file with the settings that the rows depend on
 
 
 class PartialPredictions:
@@ -41,23 +41,23 @@ class PartialPredictions:
         self.file_index = np.zeros(count, np.int64)
         self.offset = np.zeros(count, np.int64)
 
-    def claim(self, made_of: Mapping[str, Any]) -> None:
+    def claim(self, provenance: Mapping[str, Any]) -> None:
         """Create the folder, and delete the rows in it that were generated with other settings.
 
         Args:
-            made_of: everything that the rows depend on, such as the model and the documents.
+            provenance: everything that the rows depend on, such as the model and the documents.
 
         Raises:
             RunError: the folder cannot be written, or the disk is full.
         """
-        stamp = self.folder / MADE_OF
-        with name_unwritable(self.folder):
-            if read_made_of(stamp) != made_of:
+        stamp = self.folder / PROVENANCE
+        with unwritable_as_run_error(self.folder):
+            if read_provenance(stamp) != provenance:
                 # The folder itself is kept, because it may hold a lock.
                 for path in self.folder.glob("*.jsonl"):
                     path.unlink()
             self.folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(stamp, json.dumps(made_of, indent=2))
+        write_atomically(stamp, json.dumps(provenance, indent=2))
 
     def read(self) -> None:
         """Find the finished rows of all processes."""
@@ -99,7 +99,7 @@ class PartialPredictions:
         """
         rows = [row for row in rows if not self.done[row["row"]]]
         lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
-        with name_unwritable(self.own), self.own.open("ab") as file:
+        with unwritable_as_run_error(self.own), self.own.open("ab") as file:
             file.write("".join(lines).encode())
         self.done[[row["row"] for row in rows]] = True
 
@@ -117,10 +117,10 @@ class PartialPredictions:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def read_made_of(stamp: Path) -> dict[str, Any] | None:
+def read_provenance(stamp: Path) -> dict[str, Any] | None:
     """Read what rows or a finished file depend on; None if the file is missing or damaged."""
     try:
-        made_of = json.loads(stamp.read_text(encoding="utf-8"))
+        provenance = json.loads(stamp.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    return made_of if isinstance(made_of, dict) else None
+    return provenance if isinstance(provenance, dict) else None

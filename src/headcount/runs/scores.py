@@ -20,7 +20,7 @@ from headcount.evaluation.bootstrap import Values
 from headcount.evaluation.corpus_metrics import CORPUS_METRICS, Statistics
 from headcount.evaluation.report import Report
 from headcount.evaluation.systems import EXAMPLE_METRICS, System
-from headcount.runs.files import name_damage, write_atomically
+from headcount.runs.files import damage_as_config_error, write_atomically
 from headcount.runs.folder import RunFile
 
 STATISTICS = "_statistics"  # suffix of a column: the statistics of a corpus metric
@@ -120,7 +120,7 @@ def read_results(folder: Path) -> Scored:
         ConfigError: the folder has no results, or they are damaged.
     """
     path = folder / RunFile.SCORES
-    with name_damage(path, WRITER):
+    with damage_as_config_error(path, WRITER):
         scores = json.loads(path.read_text(encoding="utf-8"))
         signature = scores["signature"]
         system = scores.get("system")
@@ -128,21 +128,21 @@ def read_results(folder: Path) -> Scored:
             raise TypeError(f"system={system} in scores.json")
 
     path = folder / RunFile.PER_EXAMPLE_METRICS
-    with name_damage(path, WRITER):
+    with damage_as_config_error(path, WRITER):
         table = _read_table(path)
         rows = {csv_text(row["id"]): number for number, row in enumerate(table)}
         values = np.array([_values(row) for row in table])
         statistics = _read_statistics(table)
 
     path = folder / RunFile.PREDICTIONS
-    with name_damage(path, WRITER):
+    with damage_as_config_error(path, WRITER):
         with path.open(encoding="utf-8") as file:
             predictions = [json.loads(line) for line in file]
         references = {prediction["id"]: prediction["references"] for prediction in predictions}
         summaries = {prediction["id"]: prediction["summary"] for prediction in predictions}
 
     # Both tables must have the same examples, each once.
-    with name_damage(folder, WRITER):
+    with damage_as_config_error(folder, WRITER):
         if not len(table) == len(predictions) == len(rows) == len(rows.keys() & references):
             raise ValueError(
                 "per_example_metrics.csv and predictions.jsonl do not have one row each for an id"

@@ -256,7 +256,7 @@ class Tracker(WandbLogger):
     def finish(self, *, exit_code: int) -> None:
         """End the W&B run.
 
-        What cannot be sent within ``FINISH_TIMEOUT`` seconds is kept; see ``how_to_send``.
+        What cannot be sent within ``FINISH_TIMEOUT`` seconds is kept; see ``sync_command``.
         """
         if self.is_finished:
             return
@@ -276,7 +276,7 @@ def _first_line(reason: object) -> str:
     return (str(reason).strip() or type(reason).__name__).splitlines()[0]
 
 
-def how_to_send(folder: Path) -> str | None:
+def sync_command(folder: Path) -> str | None:
     """Return the command that sends unsent data of a run folder to W&B, quoted for a shell; None
     if all is sent."""
     files = folder.glob(f"{RunFile.WANDB}/*/*.wandb")

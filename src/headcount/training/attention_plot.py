@@ -74,8 +74,8 @@ def draw_attention(weights_HTS: Tensor, queries: Axis, keys: Axis) -> Figure:
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     weights_HTS = weights_HTS.float().cpu()
     largest = float(weights_HTS.max())
-    named_keys = _named(sources, width)
-    named_queries = _named(targets, height)
+    labelled_keys = _labelled_tokens(sources, width)
+    labelled_queries = _labelled_tokens(targets, height)
     for head, panel in enumerate(panels.flat):
         if head >= heads:
             panel.set_axis_off()
@@ -89,15 +89,15 @@ def draw_attention(weights_HTS: Tensor, queries: Axis, keys: Axis) -> Figure:
         panel.set_title(
             f"head {head + 1}: attends to {attended:.1f} tokens on average", fontsize=8, loc="left"
         )
-        names = [keys.tokens[token] for token in named_keys]
-        panel.set_xticks(named_keys, names, rotation=90, fontsize=6, parse_math=False)
-        names = [queries.tokens[token] for token in named_queries]
-        panel.set_yticks(named_queries, names, fontsize=6, parse_math=False)
+        names = [keys.tokens[token] for token in labelled_keys]
+        panel.set_xticks(labelled_keys, names, rotation=90, fontsize=6, parse_math=False)
+        names = [queries.tokens[token] for token in labelled_queries]
+        panel.set_yticks(labelled_queries, names, fontsize=6, parse_math=False)
         has_panel_below = head + columns < heads
         panel.tick_params(labelbottom=not has_panel_below)
 
-    figure.supxlabel(_axis_title(keys.title, named_keys), fontsize=8)
-    figure.supylabel(_axis_title(queries.title, named_queries), fontsize=8)
+    figure.supxlabel(_axis_title(keys.title, labelled_keys), fontsize=8)
+    figure.supylabel(_axis_title(queries.title, labelled_queries), fontsize=8)
     shrink = min(1.0, MAX_COLORBAR / size[1])
     colorbar = figure.colorbar(image, ax=panels, shrink=shrink, anchor=(0.0, 1.0), aspect=30)
     colorbar.set_label("attention weight", fontsize=8)
@@ -109,8 +109,8 @@ def _between(low: float, value: float, high: float) -> float:
     return max(low, min(value, high))
 
 
-def _named(tokens: int, inches: float) -> range:
-    """Return the tokens that are named where an axis has this length."""
+def _labelled_tokens(tokens: int, inches: float) -> range:
+    """Return which tokens have a label where an axis has this length."""
     step = max(1, math.ceil(tokens * INCHES_PER_NAME / inches))
     return range(0, tokens, step)
 

@@ -205,7 +205,7 @@ class SummarizationDataModule(pl.LightningDataModule):
         data = self.config.data
         rank, world_size = self._rank_and_world_size()
         # A position in the data is only meaningful in the order that these decide.
-        made_of: dict[str, Any] = {
+        order_settings: dict[str, Any] = {
             "training data": self.origin["train"]["sha256"],
             "tokenizer": fingerprint(self.tokenizer),
             "data.max_document_tokens": data.max_document_tokens,
@@ -214,21 +214,23 @@ class SummarizationDataModule(pl.LightningDataModule):
             "seed": self.config.seed,
         }
         objectives = [(begin, stage.objective) for begin, stage in self.config.stage_plan]
-        made_of["stages"] = objectives
-        made_of["data.bpe_dropout"] = data.bpe_dropout
+        order_settings["stages"] = objectives
+        order_settings["data.bpe_dropout"] = data.bpe_dropout
         accumulate = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
         plan = Plan(objectives=objectives, batches_per_step=accumulate)
         if data.streaming:
-            made_of["data.shuffle_buffer"] = data.shuffle_buffer
+            order_settings["data.shuffle_buffer"] = data.shuffle_buffer
             return StreamLoader(
-                self._stream(plan, rank, world_size), made_of=made_of, num_workers=data.num_workers
+                self._stream(plan, rank, world_size),
+                order_settings=order_settings,
+                num_workers=data.num_workers,
             )
 
-        made_of["data.length_pools"] = data.length_pools
+        order_settings["data.length_pools"] = data.length_pools
         examples = self._training_examples(plan)
         if examples.teacher is not None:
-            made_of["data.teacher_summaries"] = examples.teacher.sha256
-            made_of["data.teacher_share"] = data.teacher_share
+            order_settings["data.teacher_summaries"] = examples.teacher.sha256
+            order_settings["data.teacher_share"] = data.teacher_share
         sampler = TokenBudgetSampler(
             examples.lengths,
             budget=data.batch_tokens,
@@ -243,7 +245,7 @@ class SummarizationDataModule(pl.LightningDataModule):
         return TrainingLoader(
             examples,
             sampler,
-            made_of=made_of,
+            order_settings=order_settings,
             num_workers=data.num_workers,
             process=rank,
             processes=world_size,
@@ -352,7 +354,7 @@ class SummarizationDataModule(pl.LightningDataModule):
             key = "overfit_batches"
         limit = trainer.get(key)
         # Zero turns validation off; Lightning does not ask for a loader then.
-        return key, None if not limit or is_all(limit) else limit
+        return key, None if not limit or is_unlimited(limit) else limit
 
     def _decoding_loader(self, role: str, limit: str) -> DecodingLoader:
         rank, world_size = self._rank_and_world_size()
@@ -360,7 +362,7 @@ class SummarizationDataModule(pl.LightningDataModule):
         is_split = self.config.generation.long_documents == "split"
         # Of a plain Trainer with a limit Lightning takes the first batches. The longest documents
         # would be no fair sample.
-        is_limited = self.trainer is not None and not is_all(getattr(self.trainer, limit))
+        is_limited = self.trainer is not None and not is_unlimited(getattr(self.trainer, limit))
         is_dry = bool(getattr(self.trainer, "fast_dev_run", False))  # untyped in Lightning
         return decoding_loader(
             self.splits[role],
@@ -393,6 +395,6 @@ def batches_of_epoch(trainer: pl.Trainer, batches: int) -> int:
     return batches if limit is None else int(limit * batches)
 
 
-def is_all(limit: int | float | None) -> bool:
+def is_unlimited(limit: int | float | None) -> bool:
     """Return whether a limit of batches is none: 1.0 is all of them, 1 is a single one."""
     return limit is None or (isinstance(limit, float) and limit == 1.0)

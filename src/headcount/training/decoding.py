@@ -65,7 +65,7 @@ def generate_rows(
         ]
 
 
-def place(summarizer: Summarizer, trainer: pl.Trainer) -> None:
+def move_to_device(summarizer: Summarizer, trainer: pl.Trainer) -> None:
     """Move a summarizer to the device and the precision of a trainer, for generation."""
     summarizer.to(trainer.strategy.root_device)
     trainer.precision_plugin.convert_module(summarizer)
@@ -73,7 +73,7 @@ def place(summarizer: Summarizer, trainer: pl.Trainer) -> None:
 
 
 def resume(
-    trainer: pl.Trainer, folder: Path, count: int, made_of: Mapping[str, Any]
+    trainer: pl.Trainer, folder: Path, count: int, provenance: Mapping[str, Any]
 ) -> PartialPredictions:
     """Find the rows that an interrupted command has generated, on all processes.
 
@@ -81,11 +81,11 @@ def resume(
         trainer: of this process.
         folder: of the partial predictions.
         count: number of rows when complete.
-        made_of: what the rows depend on; rows that depend on anything else are deleted.
+        provenance: what the rows depend on; rows that depend on anything else are deleted.
     """
     partial = PartialPredictions(folder, count, trainer.global_rank)
     if trainer.is_global_zero:
-        partial.claim(made_of)
+        partial.claim(provenance)
     trainer.strategy.barrier()
     partial.read()
 

@@ -259,7 +259,7 @@ def orthogonalize(matrices: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
     orthogonal = list(matrices)
     for indices in indices_by_shape.values():
         # The spectral norm is at most the Frobenius norm: the iteration starts within [0, 1].
-        stacked = torch.stack([_wide(matrices[index]) for index in indices])
+        stacked = torch.stack([_transpose_if_tall(matrices[index]) for index in indices])
         norms = torch.linalg.matrix_norm(stacked.float(), keepdim=True)
         x = stacked.to(dtype) / (norms * SAFETY).clamp(min=EPSILON).to(dtype)
         for a, b, c in COEFFICIENTS:
@@ -272,6 +272,6 @@ def orthogonalize(matrices: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
     return orthogonal
 
 
-def _wide(matrix: Tensor) -> Tensor:
+def _transpose_if_tall(matrix: Tensor) -> Tensor:
     rows, columns = matrix.shape
     return matrix.mT if rows > columns else matrix

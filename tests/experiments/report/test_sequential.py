@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from headcount.experiments.report.sequential import nominal_levels, plan_looks, reject, spent
+from headcount.experiments.report.sequential import (
+    nominal_levels,
+    plan_looks,
+    reject,
+    spent_error_rate,
+)
 from headcount.experiments.report.statistics import one_sided_p, split_variance, two_sided_p
 from tests.experiments.report.test_statistics import REGIMES, simulate
 
@@ -17,8 +22,8 @@ def test_looks_are_planned() -> None:
 
 
 def test_all_of_the_error_rate_is_spent_at_the_end() -> None:
-    assert spent(0.05, 1) == pytest.approx(0.05) and spent(0.05, 0) == 0
-    assert spent(0.05, 0.375) == pytest.approx(0.05 * np.log(1 + (np.e - 1) * 0.375))
+    assert spent_error_rate(0.05, 1) == pytest.approx(0.05) and spent_error_rate(0.05, 0) == 0
+    assert spent_error_rate(0.05, 0.375) == pytest.approx(0.05 * np.log(1 + (np.e - 1) * 0.375))
 
 
 def test_one_look_is_a_test_of_a_fixed_design() -> None:

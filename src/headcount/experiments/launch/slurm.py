@@ -26,7 +26,7 @@ from headcount.experiments.launch.local import (
     start_training,
 )
 from headcount.experiments.launch.status_table import State, StatusTable
-from headcount.terminal import say
+from headcount.terminal import print_on
 
 POLL_INTERVAL = 2.0  # seconds
 TIME_LIMIT = 60  # minutes, unless an option sets it
@@ -115,7 +115,7 @@ def launch_on_slurm(
 
     jobs = _submit(waiting, group, workers, options)
     array = jobs[0].job_id.split("_")[0]
-    say(console, f"SLURM job {array}: scancel {array} ends it; the same command resumes")
+    print_on(console, f"SLURM job {array}: scancel {array} ends it; the same command resumes")
     submitted = time.time()
 
     # The jobs write no state to this process: ask SLURM, and read the run folders.
@@ -127,7 +127,7 @@ def launch_on_slurm(
                         table.update(cell, _read_job_state(cell, job, submitted))
                 time.sleep(POLL_INTERVAL)
     except KeyboardInterrupt:
-        say(console, f"SLURM job {array} continues without this table")
+        print_on(console, f"SLURM job {array} continues without this table")
         return 128 + signal.SIGINT
     return table.exit_status()
 

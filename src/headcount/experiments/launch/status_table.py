@@ -14,7 +14,7 @@ from rich.table import Table
 
 from headcount.experiments.cell import Cell
 from headcount.runs.folder import RunFile
-from headcount.terminal import say
+from headcount.terminal import print_on
 
 State = Literal["waiting", "running", "elsewhere", "finished", "interrupted", "FAILED"]
 OPEN_STATES: tuple[State, ...] = ("waiting", "running", "elsewhere")
@@ -55,7 +55,7 @@ class StatusTable:
         if not self.console.is_terminal:
             line = f"{time.strftime('%H:%M:%S')} {cell.name}: {state}"
             log = _log_to_read(cell, state)
-            say(self.console, f"{line}, see {log}" if log else line)
+            print_on(self.console, f"{line}, see {log}" if log else line)
 
     def has_open_cells(self) -> bool:
         """Return whether any cell may still be trained."""

@@ -14,7 +14,7 @@ from headcount.errors import ConfigError
 from headcount.experiments.cell import Cell
 from headcount.experiments.cells import fingerprint_study
 from headcount.experiments.grid import Grid
-from headcount.terminal import say
+from headcount.terminal import print_on
 
 
 def make_sweep(grid: Grid, cells: Sequence[Cell], *, smoke: bool = False) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def register_sweep(sweep: dict[str, Any], cells: Sequence[Cell], console: Consol
     except wandb.Error as error:
         raise ConfigError(f"--where wandb: {str(error).splitlines()[0]}") from None
     where = f"{wandb.env.get_entity()}/{wandb.env.get_project()}/{identifier}"
-    say(console, f"on each machine, in the repository's folder: wandb agent {where}")
+    print_on(console, f"on each machine, in the repository's folder: wandb agent {where}")
 
 
 def _without_repeats(values: Sequence[Any]) -> list[Any]:

@@ -21,7 +21,7 @@ from headcount.evaluation.bootstrap import Estimate
 from headcount.experiments.cell import Cell
 from headcount.experiments.grid import Grid
 from headcount.runs.checkpoint import selection_key
-from headcount.runs.files import name_damage
+from headcount.runs.files import damage_as_config_error
 from headcount.runs.folder import RunFile, has_effect
 from headcount.runs.scores import Scored, read_results
 
@@ -62,7 +62,7 @@ def read_result(cell: Cell, grid: Grid) -> Result:
     _check_config(cell)
     scored = read_results(cell.folder)
     scores = cell.folder / RunFile.SCORES
-    with name_damage(scores, "train"):
+    with damage_as_config_error(scores, "train"):
         content = _read_mapping(scores)
         step = _whole(content, "step")
         systems = _read_systems(content["systems"])
@@ -80,7 +80,7 @@ def read_result(cell: Cell, grid: Grid) -> Result:
 def _check_config(cell: Cell) -> None:
     """Check that the run folder's config is the cell's, where it can change a result."""
     path = cell.folder / RunFile.CONFIG
-    with name_damage(path, "train"):
+    with damage_as_config_error(path, "train"):
         trained = flatten(yaml.load(path.read_text(encoding="utf-8"), Loader=SAFE_LOADER))
     for key, value in flatten(as_dict(cell.config)).items():
         # A key that is new in the schema is not in the config of an earlier run.
@@ -129,7 +129,7 @@ def _read_systems(content: Any) -> dict[str, dict[str, Estimate | None]]:
 def _read_costs(path: Path) -> dict[str, float | str]:
     if not path.exists():
         return {}
-    with name_damage(path, "train"):
+    with damage_as_config_error(path, "train"):
         costs: dict[str, float | str] = {}
         for name, value in _read_mapping(path).items():
             costs[name] = value if name == "device" else _number(value, name)
@@ -139,7 +139,7 @@ def _read_costs(path: Path) -> dict[str, float | str]:
 def _read_hashes(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
-    with name_damage(path, "train"):
+    with damage_as_config_error(path, "train"):
         content = _read_mapping(path)
         return {role: str(content[role]["sha256"]) for role in ROLES}
 
@@ -148,7 +148,7 @@ def _read_validation(cell: Cell, name: str) -> float:
     """Return a validation score of the selected checkpoint."""
     criterion = f"validation/{cell.config.evaluation.select_by}"
     path = cell.folder / RunFile.METRICS
-    with name_damage(path, "train"), path.open(encoding="utf-8", newline="") as file:
+    with damage_as_config_error(path, "train"), path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
         # DictReader collects surplus fields under None.
         if any(None in row for row in rows):

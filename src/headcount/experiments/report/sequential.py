@@ -44,7 +44,7 @@ def plan_looks(first: int) -> tuple[int, ...]:
     return tuple(looks)
 
 
-def spent(level: float, fraction: float) -> float:
+def spent_error_rate(level: float, fraction: float) -> float:
     """Return the part of an error rate that is spent at a fraction of the information."""
     return level * math.log(1 + (math.e - 1) * min(fraction, 1.0))
 
@@ -60,14 +60,14 @@ def nominal_levels(level: float, looks: tuple[int, ...]) -> tuple[float, ...]:
     fractions = [seeds / looks[-1] for seeds in looks]
 
     # At the first look all paths are open. The score has the variance of the information.
-    critical = -ndtri(spent(level, fractions[0]) / 2)
+    critical = -ndtri(spent_error_rate(level, fractions[0]) / 2)
     levels = [2 * ndtr(-critical)]
     score = _grid(critical * math.sqrt(fractions[0]))
     density = np.exp(-(score**2) / (2 * fractions[0])) / math.sqrt(2 * math.pi * fractions[0])
 
     for before, fraction in pairwise(fractions):
         # Find the boundary that the open paths cross with the probability to be spent.
-        to_spend = spent(level, fraction) - spent(level, before)
+        to_spend = spent_error_rate(level, fraction) - spent_error_rate(level, before)
         sd = math.sqrt(fraction - before)
         weights = density * (score[1] - score[0])
         critical = _critical_value(score, weights, sd=sd, fraction=fraction, to_spend=to_spend)

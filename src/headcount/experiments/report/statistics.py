@@ -328,12 +328,12 @@ def _power(
         return 1.0
 
     critical = critical_value(share, seeds, examples, level)
-    power = 1 - _miss(difference / error, critical, share, seeds, examples)
+    power = 1 - _miss_probability(difference / error, critical, share, seeds, examples)
     if margin is not None and margin > difference:
         # Both one-sided tests have to reject.
         critical = critical_value(share, seeds, examples, 2 * equivalence_level)
-        near = _miss((margin - difference) / error, critical, share, seeds, examples)
-        far = _miss((margin + difference) / error, critical, share, seeds, examples)
+        near = _miss_probability((margin - difference) / error, critical, share, seeds, examples)
+        far = _miss_probability((margin + difference) / error, critical, share, seeds, examples)
         power = max(power, 1 - near - far)
     return power
 
@@ -407,12 +407,14 @@ def detectable_effect(seed_share: float, seeds: int, examples: int) -> float:
     critical = critical_value(seed_share, seeds, examples)
 
     def excess(effect: float) -> float:
-        return _miss(effect, critical, seed_share, seeds, examples) - (1 - POWER)
+        return _miss_probability(effect, critical, seed_share, seeds, examples) - (1 - POWER)
 
     return float(brentq(excess, 0, 3 * critical))
 
 
-def _miss(effect: float, critical: float, seed_share: float, seeds: int, examples: int) -> float:
+def _miss_probability(
+    effect: float, critical: float, seed_share: float, seeds: int, examples: int
+) -> float:
     """Return the probability that a one-sided test does not find an effect.
 
     The noncentral t distributions of the two sources are weighted like the central ones.

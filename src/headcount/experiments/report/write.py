@@ -45,7 +45,7 @@ from headcount.experiments.seeds import extend_cells, read_added_seeds
 from headcount.plot_style import save_figure
 from headcount.runs.files import write_atomically
 from headcount.runs.wandb_tracking import track
-from headcount.terminal import make_console, say
+from headcount.terminal import make_console, print_on
 
 PICTURES = ("svg", "pdf", "png")
 
@@ -147,13 +147,13 @@ def _print(made: Report, folder: Path) -> None:
     study = made.study
     console = make_console()
     counts = f"{len(study.results)} of {len(study.cells)} trainings"
-    say(console, f"{study.grid.name}: {counts}", style="bold")
+    print_on(console, f"{study.grid.name}: {counts}", style="bold")
     console.print(made.scores.as_rich(1 + len(METRICS)))
-    say(console, "\n".join(["", *made.findings, ""]))
+    print_on(console, "\n".join(["", *made.findings, ""]))
     console.print(made.costs.as_rich(1 + len(COSTS)))
-    say(console, "\n".join(["", *made.method, *made.state, ""]))
+    print_on(console, "\n".join(["", *made.method, *made.state, ""]))
     pictures = f"figure.{{{','.join(PICTURES)}}}"
-    say(console, f"written to {folder}: results.csv, table.md, table.tex, {pictures}")
+    print_on(console, f"written to {folder}: results.csv, table.md, table.tex, {pictures}")
 
 
 def _log_to_wandb(made: Report, folder: Path, tracking: TrackingConfig) -> None:
@@ -187,7 +187,7 @@ def _log_to_wandb(made: Report, folder: Path, tracking: TrackingConfig) -> None:
             run = tracker.experiment
             if run.offline:
                 command = shlex.join(["wandb", "sync", str(Path(run.dir).parent)])
-                say(make_console(), f"to send this report to your W&B account: {command}")
+                print_on(make_console(), f"to send this report to your W&B account: {command}")
 
 
 def _tracking(cell: Cell, overrides: Sequence[str]) -> TrackingConfig:

@@ -136,7 +136,7 @@ class Checkpoints(Checkpoint):
             RunError: the loss is not finite.
         """
         is_finite = bool(outputs["loss"].isfinite())
-        state = self._agree(trainer, is_finite=is_finite)
+        state = self._largest_state(trainer, is_finite=is_finite)
         if state == State.NOT_FINITE:
             self._fail(trainer, "loss", [] if is_finite else batch.indices)
         self.is_stopping = self.is_stopping or state == State.STOP
@@ -146,7 +146,7 @@ class Checkpoints(Checkpoint):
         if (self.is_stopping or self.is_due) and not validation_follows(trainer):
             self._save_last(trainer)
 
-    def _agree(self, trainer: pl.Trainer, *, is_finite: bool) -> int:
+    def _largest_state(self, trainer: pl.Trainer, *, is_finite: bool) -> int:
         """Return the largest state of all ranks."""
         mine = State.STOP if self.signals.received else State.CONTINUE
         if not is_finite:

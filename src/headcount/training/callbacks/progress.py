@@ -18,7 +18,7 @@ from rich.progress import (
 
 from headcount.evaluation.corpus_metrics import CORPUS_METRICS
 from headcount.evaluation.rouge import ROUGE_TYPES
-from headcount.terminal import say
+from headcount.terminal import print_on
 
 
 def bar(console: Console) -> Progress:
@@ -51,7 +51,7 @@ class TrainingProgress(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the number of parameters and draw the bar."""
         parameters = sum(parameter.numel() for parameter in pl_module.parameters())
-        say(self.console, f"training: {parameters:,} parameters")
+        print_on(self.console, f"training: {parameters:,} parameters")
 
         total = trainer.estimated_stepping_batches
         steps = None if total == float("inf") else int(total)
@@ -91,7 +91,7 @@ class TrainingProgress(Callback):
                 shown.append(f"{name} {value:.2f}")
         training = self._describe_training(trainer)
         line = f"step {trainer.global_step:,}: {training}; validation {'  '.join(shown)}"
-        say(self.console, line)
+        print_on(self.console, line)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the bar and leave it on the terminal."""
