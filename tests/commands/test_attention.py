@@ -75,7 +75,9 @@ def test_a_block_by_name(finished_run: Path, drawn: list[Figure]) -> None:
     assert weights.shape[0] == weights.shape[1]
     assert drawn[0].get_supylabel() == "encoder.0: queries"
     call(finished_run, TEXT, block="decoder.0")
-    assert np.allclose(np.triu(np.asarray(drawn[1].axes[0].images[0].get_array()), 1), 0)
+    panel = drawn[1].axes[0]
+    assert np.allclose(np.triu(np.asarray(panel.images[0].get_array()), 1), 0)
+    assert panel.get_yticklabels()[0].get_text() == "(start)"
     with pytest.raises(ConfigError, match=r"--block encoder.1: .*did you mean encoder.0\?"):
         call(finished_run, TEXT, block="encoder.1")
 

@@ -13,6 +13,8 @@ from headcount.data.tokenizer import (
     adopt_tokenizer,
     load_tokenizer,
     prepare_tokenizer,
+    token_name,
+    train_tokenizer,
     vocabulary_size,
     words_of,
 )
@@ -273,3 +275,18 @@ def test_words_that_panic_only_in_a_later_text(
     tokenizer = prepare_tokenizer(TEXTS, "sha", replace(SMALL, words="(a+)+b"), str(tmp_path))
     with pytest.raises(ConfigError, match="cannot be matched: Onig"):
         encode(tokenizer, ["a" * 40])
+
+
+def test_names_of_tokens_are_one_printable_line() -> None:
+    tokenizer = train_tokenizer(["x"], "bpe", 260)
+    names = []
+    for text in ("a", "\n", "\t", "\x1b"):
+        [token] = tokenizer.encode(text, add_special_tokens=False).ids
+        names.append(token_name(tokenizer, token))
+    assert names == ["a", r"\n", r"\t", r"\x1b"]
+    special = [tokenizer.token_to_id(token) for token in (START, END)]
+    assert [token_name(tokenizer, token) for token in special] == ["(start)", "(end)"]
+
+    # A token that is decoded to nothing.
+    tokenizer.add_special_tokens(["<mask>"])
+    assert token_name(tokenizer, tokenizer.token_to_id("<mask>")) == "<mask>"

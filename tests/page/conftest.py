@@ -9,8 +9,9 @@ import torch
 
 from headcount.data.batches import EncodedPairs
 from headcount.data.pairs import Pairs
-from headcount.page.payload import PageRun, encode, select_rows
+from headcount.page.payload import PageRun, select_rows
 from headcount.training.data_module import SummarizationDataModule
+from headcount.training.decoding import encode_pairs
 from headcount.training.module import Summarizer
 from tests.model.builds import ARCHITECTURES
 from tests.page.browser import AXE, open_browser
@@ -44,7 +45,7 @@ def make_run(small) -> MakeRun:
 def one_run(make_run: MakeRun) -> tuple[Summarizer, EncodedPairs]:
     """Return a summarizer that copies, and its documents."""
     run, pairs = make_run("transformer", "model.copying=true")
-    return run.summarizer, encode(run.summarizer, pairs)
+    return run.summarizer, encode_pairs(run.summarizer, pairs)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from headcount.model.ragged import BatchLayout
 from headcount.page.explain import explain
 from headcount.page.heads_off import generate_without
 from headcount.page.maps import dequantize, pack, unpack
-from headcount.page.payload import encode
+from headcount.training.decoding import encode_pairs
 from tests.model.builds import ARCHITECTURES
 
 
@@ -16,7 +16,7 @@ def test_what_is_shown_is_what_the_model_computes(
     make_run, architecture: str, copying: bool
 ) -> None:
     run, pairs = make_run(architecture, f"model.copying={copying}")
-    summarizer, encoded = run.summarizer, encode(run.summarizer, pairs)
+    summarizer, encoded = run.summarizer, encode_pairs(run.summarizer, pairs)
     hypothesis = generate_without(summarizer, encoded)[0]
     batch = encoded.batch([0])
     found = explain(summarizer, batch, hypothesis)
@@ -74,7 +74,7 @@ def test_what_is_shown_is_what_the_model_computes(
 def test_a_long_document_is_stored_in_cells(make_run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("headcount.page.maps.SELF_ATTENTION_BYTES", 400)
     run, pairs = make_run()
-    encoded = encode(run.summarizer, pairs)
+    encoded = encode_pairs(run.summarizer, pairs)
     found = explain(
         run.summarizer, encoded.batch([0]), generate_without(run.summarizer, encoded)[0]
     )

@@ -5,7 +5,7 @@ import torch
 
 from headcount.model.attention_blocks import attention_blocks
 from headcount.page.heads_off import generate_without, head_sets, heads_off, summaries_without
-from headcount.page.payload import encode
+from headcount.training.decoding import encode_pairs
 from tests.model.builds import ARCHITECTURES, make
 
 
@@ -14,7 +14,7 @@ def test_summaries_without_a_head_are_those_of_the_gated_model(
     make_run, architecture: str
 ) -> None:
     run, pairs = make_run(architecture)
-    summarizer, encoded = run.summarizer, encode(run.summarizer, pairs)
+    summarizer, encoded = run.summarizer, encode_pairs(run.summarizer, pairs)
     original = summaries_without(summarizer, encoded, [[]])[0]
     assert original == [
         summaries[0].summary for summaries in summarizer.summarize(encoded.batch(range(5)))
@@ -48,7 +48,7 @@ def test_sets_are_heads_then_layers_then_sites(make_run) -> None:
 
 def test_documents_keep_their_order_over_batches(make_run) -> None:
     run, pairs = make_run()
-    encoded = encode(run.summarizer, pairs)
+    encoded = encode_pairs(run.summarizer, pairs)
     config = run.summarizer.config
     run.summarizer.config = replace(config, generation=replace(config.generation, batch_size=2))
     in_twos = generate_without(run.summarizer, encoded)

@@ -14,8 +14,9 @@ import uvicorn
 
 from headcount.page import server as page_server
 from headcount.page.heads_off import generate_without, summaries_without
-from headcount.page.payload import encode, make_page, select_rows, without_references
+from headcount.page.payload import make_page, select_rows
 from headcount.page.server import make_app
+from headcount.training.decoding import encode_documents
 from tests.page.browser import Visit
 
 TEXT = "Ada: Good day.\nBen: I would like a pear."
@@ -74,7 +75,7 @@ def serve(make_run) -> Iterator[Any]:
 
 def test_a_text_is_summarized_as_by_the_model(serve) -> None:
     served, summarizer = serve()
-    encoded = encode(summarizer, without_references(["x"], [TEXT]))
+    encoded = encode_documents(summarizer, [TEXT])
     status, answer = served.ask("/summarize", {"text": TEXT})
     assert status == 200
     [run] = answer["runs"]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from headcount.config.load import as_dict, flatten, to_yaml
@@ -50,6 +49,7 @@ from headcount.runs.wandb_tracking import track
 from headcount.terminal import make_console, print_on
 from headcount.training.callbacks.progress import bar
 from headcount.training.data_module import SummarizationDataModule
+from headcount.training.decoding import move_to_gpu_if_any
 from headcount.training.ensemble import load_summarizer
 from headcount.training.module import Summarizer
 
@@ -74,7 +74,7 @@ def analyse_heads(run: Path, config: Config) -> tuple[Path, Analysis]:
     # The model, with its best weights.
     console = make_console()
     summarizer = load_summarizer([run], config)
-    summarizer.to("cuda" if torch.cuda.is_available() else "cpu")
+    move_to_gpu_if_any(summarizer)
 
     # The sample of documents.
     data = SummarizationDataModule(config, summarizer.tokenizer, split=config.heads.split)

@@ -5,7 +5,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from headcount.config.load import sort_arguments
@@ -14,7 +13,6 @@ from headcount.data.batches import EncodedPairs
 from headcount.data.documents import read_documents
 from headcount.data.pairs import Pairs
 from headcount.data.sources import load_splits
-from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError
 from headcount.page.examples import choose_examples
 from headcount.page.html import ATTENTION, write_page
@@ -26,12 +24,13 @@ from headcount.page.payload import (
     select_rows,
     without_references,
 )
-from headcount.runs.checkpoint import check_unchanged, load_checkpoint
 from headcount.runs.files import write_atomically
 from headcount.runs.folder import RunFile, load_run_config, reject_links
 from headcount.runs.model_hub import find_model, hub_name, path_beside
 from headcount.terminal import make_console, print_line
 from headcount.training.callbacks.progress import bar
+from headcount.training.decoding import move_to_gpu_if_any
+from headcount.training.ensemble import load_summarizer
 from headcount.training.module import Summarizer
 
 MAX_RUNS = 2
@@ -164,12 +163,10 @@ def load_page_run(folder: Path, overrides: Sequence[str]) -> PageRun:
         ConfigError: there is no checkpoint, or an override changes the trained model.
     """
     config = load_run_config(folder, list(overrides))
-    check_unchanged(folder, config)
-    summarizer = Summarizer(config, load_tokenizer(folder / RunFile.TOKENIZER))
-    summarizer.load_weights(load_checkpoint(folder, "best")["state_dict"])
-    summarizer.to("cuda" if torch.cuda.is_available() else "cpu")
+    summarizer = load_summarizer([folder], config)
+    move_to_gpu_if_any(summarizer)
     name = hub_name(folder) or folder.resolve().name
-    return PageRun(name=name, summarizer=summarizer.eval(), folder=folder)
+    return PageRun(name=name, summarizer=summarizer, folder=folder)
 
 
 def read_pairs(runs: Sequence[PageRun], file: str | None, documents: int) -> Pairs:

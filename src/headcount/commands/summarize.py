@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from numpy.typing import NDArray
 
 from headcount.config.schema import Config
@@ -34,6 +33,7 @@ from headcount.training.decoding import (
     encode_documents,
     generate_rows,
     move_to_device,
+    move_to_gpu_if_any,
     resume,
     summary_bar,
 )
@@ -133,7 +133,7 @@ def summarize(
 
 def _answer_lines(summarizer: Summarizer) -> None:
     """Summarize each line that the user types at a prompt."""
-    _move_to_accelerator(summarizer)
+    move_to_gpu_if_any(summarizer)
 
     # Without readline, a terminal cuts lines at 4,096 bytes. Bytes that are not UTF-8 must not
     # raise an error.
@@ -157,7 +157,7 @@ def _answer_lines(summarizer: Summarizer) -> None:
 
 def _print_summaries(summarizer: Summarizer, source: _Source) -> None:
     """Print the summaries of all documents in their order."""
-    _move_to_accelerator(summarizer)
+    move_to_gpu_if_any(summarizer)
     number = 0
     number_of_long = 0
     number_of_repaired = 0
@@ -183,10 +183,6 @@ def _print_summaries(summarizer: Summarizer, source: _Source) -> None:
     ):
         if message:
             print_line(message, file=sys.stderr)
-
-
-def _move_to_accelerator(summarizer: Summarizer) -> None:
-    summarizer.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _print_row(document: Document, out: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from headcount.config.sections.data import DataConfig
 from headcount.data.pairs import Pairs
 from headcount.data.tokenizer import END, START
 from headcount.data.tokens import SCHEMA, Ids, TokenColumn, tokenize
@@ -200,6 +201,13 @@ class EncodedPairs:
         self.cut_summaries = int((uncut_summaries > max_summary_tokens).sum())
         self.document_lengths = np.minimum(uncut_documents, max_document_tokens)
         self.lengths = self.document_lengths + np.minimum(uncut_summaries, max_summary_tokens)
+
+    @classmethod
+    def from_config(
+        cls, pairs: Pairs, tokenizer: Tokenizer, config: DataConfig, tokens: pa.Table | None = None
+    ) -> "EncodedPairs":
+        """Return pairs as the models of a config read them."""
+        return cls(pairs, tokenizer, config.max_document_tokens, config.max_summary_tokens, tokens)
 
     def __len__(self) -> int:
         """Return the number of examples."""

@@ -19,6 +19,7 @@ from headcount.config.paths import user_path
 from headcount.config.sections.tokenizer import TokenizerConfig
 from headcount.data.cache import cached
 from headcount.errors import ConfigError
+from headcount.escape import printable
 from headcount.terminal import print_line
 
 CACHE_VERSION = 2  # raise it when the training below changes
@@ -354,6 +355,25 @@ def encode_texts(
                 f"tokenizer.path: the tokenizer cannot encode a text: {error}; legal: a tokenizer "
                 "over bytes, or one with an unknown token"
             ) from None
+
+
+def special_names(tokenizer: Tokenizer) -> dict[int | None, str]:
+    """Return the names of the start and the end token for readers, by their ids."""
+    start_id = tokenizer.token_to_id(START)
+    end_id = tokenizer.token_to_id(END)
+    return {start_id: "(start)", end_id: "(end)"}
+
+
+def token_name(tokenizer: Tokenizer, token: int) -> str:
+    """Return the text of a token by itself as one printable line, for labels.
+
+    A special token, which has no text, has its name.
+    """
+    special = special_names(tokenizer)
+    if token in special:
+        return special[token]
+    text = tokenizer.decode([token]) or tokenizer.id_to_token(token) or ""
+    return printable(text).replace("\n", r"\n").replace("\t", r"\t")
 
 
 def words_of(tokenizer: Tokenizer) -> tuple[list[bool], list[int]]:

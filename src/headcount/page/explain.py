@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from headcount.data.batches import Batch
-from headcount.data.tokenizer import END, START
+from headcount.data.tokenizer import END, START, token_name
 from headcount.generation.hypothesis import Hypothesis
 from headcount.heads.attention_maps import recorded_weights
 from headcount.model.attention_blocks import attention_blocks
@@ -15,7 +15,7 @@ from headcount.model.copying import EPSILON, upcast
 from headcount.model.output import ModelOutput
 from headcount.model.ragged import BatchLayout
 from headcount.page.maps import AttentionMap, Weights, cells_per_side, mean_perplexity, pool
-from headcount.page.pieces import pieces, token_name
+from headcount.page.pieces import pieces
 from headcount.training.module import Summarizer
 
 ALTERNATIVES = 4  # other tokens that are shown for each token of a summary

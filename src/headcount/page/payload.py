@@ -17,6 +17,7 @@ from headcount.page.explain import Explanation, explain
 from headcount.page.heads_off import generate_without, head_sets, summaries_without
 from headcount.page.maps import pack_small
 from headcount.runs.folder import RunFile
+from headcount.training.decoding import encode_pairs
 from headcount.training.module import Summarizer
 
 SHOWN_TYPES = ROUGE_TYPES[:3]  # ROUGE-1, ROUGE-2 and ROUGE-L
@@ -155,7 +156,7 @@ def _describe_documents(
         return []
 
     # The summaries with all heads.
-    encoded = encode(run.summarizer, pairs)
+    encoded = encode_pairs(run.summarizer, pairs)
     described = []
     hypotheses = generate_without(run.summarizer, encoded)
     for row, hypothesis in enumerate(hypotheses):
@@ -226,14 +227,6 @@ def _describe_maps(explanation: Explanation) -> list[dict[str, Any]]:
             }
         )
     return described
-
-
-def encode(summarizer: Summarizer, pairs: Pairs) -> EncodedPairs:
-    """Return documents tokenized by the tokenizer of a model."""
-    data = summarizer.config.data
-    return EncodedPairs(
-        pairs, summarizer.tokenizer, data.max_document_tokens, data.max_summary_tokens
-    )
 
 
 def scores(summarizer: Summarizer, summary: str, references: Sequence[str]) -> list[float] | None:

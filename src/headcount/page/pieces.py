@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer
 
-from headcount.data.tokenizer import END, START
+from headcount.data.tokenizer import special_names
 from headcount.escape import printable
 
 UNFINISHED = "\ufffd"  # how a tokenizer decodes the first bytes of a character
@@ -17,7 +17,7 @@ def pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
     A character that several tokens encode is the text of the last one; the others have an empty
     text. Start and end tokens are shown as ``(start)`` and ``(end)``.
     """
-    names = _special_names(tokenizer)
+    names = special_names(tokenizer)
     texts: list[str] = []
     before: list[int] = []
     pending: list[int] = []
@@ -43,15 +43,3 @@ def pieces(tokenizer: Tokenizer, ids: Sequence[int]) -> list[str]:
         before = pending
         pending = []
     return texts
-
-
-def token_name(tokenizer: Tokenizer, token: int) -> str:
-    """Return the printable text of a token by itself."""
-    name = _special_names(tokenizer).get(token)
-    return printable(tokenizer.decode([token])) if name is None else name
-
-
-def _special_names(tokenizer: Tokenizer) -> dict[int | None, str]:
-    start_id = tokenizer.token_to_id(START)
-    end_id = tokenizer.token_to_id(END)
-    return {start_id: "(start)", end_id: "(end)"}

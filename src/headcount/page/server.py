@@ -28,14 +28,8 @@ from headcount.escape import printable
 from headcount.heads.blocks import heads_of
 from headcount.page.heads_off import generate_without
 from headcount.page.html import ATTENTION, write_page
-from headcount.page.payload import (
-    Page,
-    PageRun,
-    describe_document,
-    encode,
-    scores,
-    without_references,
-)
+from headcount.page.payload import Page, PageRun, describe_document, scores
+from headcount.training.decoding import encode_documents
 from headcount.training.module import Summarizer
 
 MAX_BYTES = 1_000_000  # of the body of a request
@@ -157,7 +151,7 @@ class PageServer:
         answers = []
         for run in self.runs:
             with _settings(run.summarizer, body.get("settings")):
-                encoded = encode(run.summarizer, without_references(["pasted"], [text]))
+                encoded = encode_documents(run.summarizer, [text])
                 [hypothesis] = generate_without(run.summarizer, encoded)
                 document, packed = describe_document(
                     run.summarizer, encoded, 0, hypothesis, name=""
@@ -178,7 +172,7 @@ class PageServer:
             raise ConfigError(f"heads={min(unknown)}: no such head; legal: SITE.LAYER.HEAD")
 
         with _settings(summarizer, body.get("settings")):
-            encoded = encode(summarizer, without_references(["pasted"], [text]))
+            encoded = encode_documents(summarizer, [text])
             [hypothesis] = generate_without(summarizer, encoded, heads)
         summary = summarizer.text_of(hypothesis)
         references = [each for each in _texts(body, "references") if each.strip()]

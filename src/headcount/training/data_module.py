@@ -98,9 +98,7 @@ class SummarizationDataModule(pl.LightningDataModule):
         """Tokenize a split, and print its size and what is cut of it."""
         data = self.config.data
         tokens = prepare_tokens(pairs, self.origin[role]["sha256"], self.tokenizer, data.cache_dir)
-        split = EncodedPairs(
-            pairs, self.tokenizer, data.max_document_tokens, data.max_summary_tokens, tokens
-        )
+        split = EncodedPairs.from_config(pairs, self.tokenizer, data, tokens)
         self._check_not_empty(role, split)
 
         self.splits[role] = split

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
@@ -65,6 +66,12 @@ def generate_rows(
         ]
 
 
+def move_to_gpu_if_any(summarizer: Summarizer) -> None:
+    """Move a summarizer to the GPU, if there is one."""
+    if torch.cuda.is_available():
+        summarizer.to("cuda")
+
+
 def move_to_device(summarizer: Summarizer, trainer: pl.Trainer) -> None:
     """Move a summarizer to the device and the precision of a trainer, for generation."""
     summarizer.to(trainer.strategy.root_device)
@@ -96,11 +103,12 @@ def resume(
 
 def encode_documents(summarizer: Summarizer, texts: Sequence[str]) -> EncodedPairs:
     """Tokenize documents that have no references."""
-    data = summarizer.config.data
-    pairs = Pairs(ids=[], documents=texts, references=[[] for _ in texts])
-    return EncodedPairs(
-        pairs, summarizer.tokenizer, data.max_document_tokens, data.max_summary_tokens
-    )
+    return encode_pairs(summarizer, Pairs(ids=[], documents=texts, references=[[] for _ in texts]))
+
+
+def encode_pairs(summarizer: Summarizer, pairs: Pairs) -> EncodedPairs:
+    """Tokenize pairs as the model of a summarizer reads them."""
+    return EncodedPairs.from_config(pairs, summarizer.tokenizer, summarizer.config.data)
 
 
 def document_batches(

@@ -34,6 +34,7 @@ from headcount.data.tokenizer import (
     START,
     load_tokenizer,
     parse_tokenizer,
+    token_name,
     vocabulary_size,
     words_of,
 )
@@ -601,8 +602,7 @@ class Summarizer(pl.LightningModule):
 
     def token_name(self, token: int) -> str:
         """Return the text of a token for a picture."""
-        text = self.tokenizer.decode([token]) or "(end)"
-        return text if text.isprintable() else repr(text)[1:-1]
+        return token_name(self.tokenizer, token)
 
 
 def example_batch(tokenizer: Tokenizer) -> Batch:
