@@ -17,7 +17,7 @@ from headcount.training.decoding import (
     document_batches,
     encode_documents,
     generate_rows,
-    place,
+    move_to_device,
     resume,
     summary_bar,
 )
@@ -67,7 +67,7 @@ def test_done_documents_are_left_out_by_batches(small) -> None:
 )
 def test_the_precision_of_the_trainer_is_used(precision: str, expected, small) -> None:
     summarizer, _ = built(small, f"trainer.precision={precision}")
-    place(summarizer, make_trainer(summarizer.config, loggers=[], callbacks=[]))
+    move_to_device(summarizer, make_trainer(summarizer.config, loggers=[], callbacks=[]))
     assert {parameter.dtype for parameter in summarizer.parameters()} == {expected}
     assert not summarizer.training
 
