@@ -9,6 +9,7 @@ from headcount.experiments.cell import Cell
 from headcount.experiments.controls import count_cost
 from headcount.experiments.grid import load_grid
 from headcount.experiments.plan import print_plan
+from headcount.training.step_time import time_step
 
 
 def test_a_plan_states_the_cost_of_a_study_and_starts_nothing(small_study: list[Cell]) -> None:
@@ -16,7 +17,11 @@ def test_a_plan_states_the_cost_of_a_study_and_starts_nothing(small_study: list[
     (small_study[0].folder / "finished").write_text("{}")
     printed = io.StringIO()
     print_plan(
-        load_grid(Path("study")), small_study, workers=1, console=Console(file=printed, width=200)
+        load_grid(Path("study")),
+        small_study,
+        workers=1,
+        time_step=time_step,
+        console=Console(file=printed, width=200),
     )
     rows = [
         [part.strip() for part in line.split("│")[1:-1]]
@@ -49,7 +54,11 @@ def test_openmp_variables_of_any_kind(
     printed = io.StringIO()
     try:
         print_plan(
-            load_grid(Path("study")), small_study[:1], workers=1, console=Console(file=printed)
+            load_grid(Path("study")),
+            small_study[:1],
+            workers=1,
+            time_step=time_step,
+            console=Console(file=printed),
         )
     finally:
         torch.set_num_threads(threads)

@@ -91,8 +91,9 @@ def ablate(
     check_controls(grid, all_cells)
     if dry_run:
         from headcount.experiments.plan import print_plan
+        from headcount.training.step_time import time_step
 
-        print_plan(grid, cells, workers=workers or 1, console=console)
+        print_plan(grid, cells, workers=workers or 1, time_step=time_step, console=console)
         return 0
 
     # Start the trainings.

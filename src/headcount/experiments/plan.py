@@ -1,8 +1,7 @@
 """What a study will take: its cells with their parameters, training FLOPs and time, before any of
 them starts. ``headcount ablate --dry-run`` prints it."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import torch
@@ -14,8 +13,6 @@ from headcount.experiments.cell import Cell
 from headcount.experiments.controls import count_cost
 from headcount.experiments.grid import Grid
 from headcount.experiments.launch.local import count_cores, divide_machine, read_state
-from headcount.model.build import build_model
-from headcount.model.ragged import BatchLayout
 
 
 def _set_threads(number: str) -> None:
@@ -28,13 +25,21 @@ def _set_threads(number: str) -> None:
         torch.set_num_threads(min(int(first), count_cores()))
 
 
-def print_plan(grid: Grid, cells: Sequence[Cell], *, workers: int, console: Console) -> None:
+def print_plan(
+    grid: Grid,
+    cells: Sequence[Cell],
+    *,
+    workers: int,
+    time_step: Callable[[Config], float],
+    console: Console,
+) -> None:
     """Print each cell with its state, parameters, training FLOPs and time on this machine.
 
     Args:
         grid: the checked grid.
         cells: all of its cells.
         workers: trainings at a time.
+        time_step: returns the seconds of a training step of a config.
         console: where to print.
     """
     [environment, *_] = divide_machine(workers)
@@ -74,36 +79,3 @@ def print_plan(grid: Grid, cells: Sequence[Cell], *, workers: int, console: Cons
         "finished: training steps alone, each as long as one of a full batch took just now",
         highlight=False,
     )
-
-
-def time_step(config: Config) -> float:
-    """Return the seconds of a training step on this machine, with a full batch of the longest
-    pairs."""
-    may_use_gpu = torch.cuda.is_available() and config.trainer.get("accelerator") != "cpu"
-    device = "cuda" if may_use_gpu else "cpu"
-    vocabulary_size = config.tokenizer.vocabulary_size
-    model = build_model(
-        config.model, vocabulary_size=vocabulary_size, max_positions=config.max_positions
-    ).to(device)
-    optimizer = torch.optim.AdamW(model.parameters())
-
-    # A batch of random tokens.
-    document_length = config.data.max_document_tokens
-    summary_length = config.data.max_summary_tokens
-    examples = config.data.batch_tokens // (document_length + summary_length)
-    documents_N = torch.randint(vocabulary_size, (examples * document_length,), device=device)
-    summaries_M = torch.randint(vocabulary_size, (examples * summary_length,), device=device)
-    document_layout = BatchLayout.from_lengths([document_length] * examples, device)
-    summary_layout = BatchLayout.from_lengths([summary_length] * examples, device)
-
-    durations = []
-    for _ in range(3):
-        start = time.perf_counter()
-        output = model(documents_N, document_layout, summaries_M, summary_layout)
-        output.loss(summaries_M).backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        durations.append(time.perf_counter() - start)
-    return min(durations[1:])  # the first one warms up
