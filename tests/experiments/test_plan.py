@@ -5,9 +5,11 @@ import pytest
 import torch
 from rich.console import Console
 
+from headcount.config.schema import Config
 from headcount.experiments.cell import Cell
 from headcount.experiments.controls import count_cost
 from headcount.experiments.grid import load_grid
+from headcount.experiments.launch.local import count_cores
 from headcount.experiments.plan import print_plan
 from headcount.training.step_time import time_step
 
@@ -49,8 +51,15 @@ def test_a_plan_states_the_cost_of_a_study_and_starts_nothing(small_study: list[
 def test_openmp_variables_of_any_kind(
     number: str, small_study: list[Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A step is timed with threads that the machine has."""
     monkeypatch.setenv("OMP_NUM_THREADS", number)
-    threads = torch.get_num_threads()
+    threads = []
+
+    def time_step(config: Config) -> float:
+        threads.append(torch.get_num_threads())
+        return 0.01
+
+    before = torch.get_num_threads()
     printed = io.StringIO()
     try:
         print_plan(
@@ -61,5 +70,7 @@ def test_openmp_variables_of_any_kind(
             console=Console(file=printed),
         )
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
+    assert 1 <= threads[0] <= count_cores()
+    assert number != "1,2" or threads == [1]
     assert "about 0:0" in printed.getvalue()
