@@ -1,12 +1,9 @@
-import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 import pytorch_lightning as pl
 import torch
 
-from headcount.config.load import load
 from headcount.config.sections.evaluation import EvaluationConfig
 from headcount.errors import ConfigError
 from headcount.evaluation.rouge import Rouge
@@ -14,12 +11,7 @@ from headcount.generation.hypothesis import Hypothesis
 from headcount.model.attention_blocks import attention_blocks
 from headcount.model.ragged import BatchLayout
 from headcount.training.data_module import SummarizationDataModule
-from headcount.training.module import (
-    Summarizer,
-    learning_rate_factor,
-    staged_learning_rate_factor,
-    token_accuracy,
-)
+from headcount.training.module import Summarizer, token_accuracy
 
 
 def built(small, *overrides: str) -> tuple[Summarizer, SummarizationDataModule]:
@@ -148,27 +140,6 @@ def test_weight_decay_is_on_matrices_alone(small) -> None:
     assert sum(len(g["params"]) for g in groups) == len(list(summarizer.parameters()))
 
 
-def test_learning_rate_over_time() -> None:
-    for schedule in ("cosine", "inverse_sqrt", "constant"):
-        factors = [learning_rate_factor(step, schedule, 10, 110) for step in range(111)]
-        assert factors[:10] == pytest.approx([(n + 1) / 11 for n in range(10)])
-        assert factors[10] == 1
-    assert learning_rate_factor(60, "cosine", 10, 110) == pytest.approx(0.5)
-    assert learning_rate_factor(110, "cosine", 10, 110) == pytest.approx(0)
-    assert learning_rate_factor(43, "inverse_sqrt", 10, 110) == pytest.approx(math.sqrt(11 / 44))
-    assert learning_rate_factor(110, "constant", 10, 110) == 1
-
-
-def test_each_stage_has_a_schedule_of_its_own() -> None:
-    stages = [{"steps": 20, "warmup_steps": 4}, {"steps": 10, "schedule": "constant"}, {}]
-    stages[2]["learning_rate_factor"] = 0.5
-    plan = load([], [f"stages={stages}", "optimizer.warmup_steps=2"]).stage_plan
-    factors = [staged_learning_rate_factor(step, plan, 50) for step in range(51)]
-    assert factors[:20] == [learning_rate_factor(step, "cosine", 4, 20) for step in range(20)]
-    assert factors[20:30] == [learning_rate_factor(n, "constant", 2, 10) for n in range(10)]
-    assert factors[30:] == [learning_rate_factor(n, "cosine", 2, 20) / 2 for n in range(21)]
-
-
 @pytest.mark.pictures
 def test_draw_where_a_summary_is_cut(small) -> None:
     """It has as many layout as tokens, and reads no place beyond those that the model knows."""
@@ -182,17 +153,6 @@ def test_draw_where_a_summary_is_cut(small) -> None:
     panel = summarizer.plot_attention(data.splits["test"].shortest()).axes[0]
     assert panel.images[0].get_array().shape[0] == 20
     assert len(panel.get_yticklabels()) == 20
-
-
-def test_samples_do_not_depend_on_what_was_drawn_before(small) -> None:
-    summarizer, data = built(small, "generation.strategy=sample")
-    summarizer.eval()
-    batch = data.splits["test"].batch(range(6))
-    first = summarizer.predict_step(batch, 0)
-    torch.rand(3)
-    assert summarizer.predict_step(batch, 0) == first
-    summarizer.config = replace(summarizer.config, seed=1)
-    assert summarizer.predict_step(batch, 0) != first
 
 
 @pytest.mark.pictures
@@ -231,25 +191,6 @@ def test_no_word_twice(small, monkeypatch: pytest.MonkeyPatch) -> None:
         found.append([len(text.split()) - len(set(text.split())) for text in summaries])
     repeats, blocked = found
     assert min(repeats) > 0 and max(blocked) == 0, (repeats, blocked)
-
-
-def test_long_documents_in_windows(small) -> None:
-    """The summaries of the windows are joined; a short document is as it always is."""
-    lengths = ["data.max_document_tokens=24", "generation.batch_size=5"]
-    summarizer, data = built(
-        small, *lengths, "generation.long_documents=split", "generation.strategy=beam"
-    )
-    summarizer.eval()
-    split = data.splits["test"]
-    batch = split.batch(range(12), in_windows=True)
-    found = summarizer.summarize(batch)
-    alone = [summarizer.generate(window)[0][0] for window in batch.pieces(1)]
-    assert [documents[0].row for documents in found] == list(range(12)) and len(alone) > 24
-    for row, [written] in enumerate(found):
-        mine = [each for each, index in zip(alone, batch.indices, strict=True) if index == row]
-        assert written.summary == " ".join(summarizer.text_of(each) for each in mine)
-        assert written.score == pytest.approx(sum(each.score for each in mine), rel=1e-4)
-        assert written.truncated == any(not each.finished for each in mine)
 
 
 @pytest.mark.pictures
@@ -318,23 +259,3 @@ def test_minimum_bayes_risk_maximizes_expected_rouge(small) -> None:
         assert summaries[0].summary in [
             text for text, value in zip(texts, expected, strict=True) if value > scores[0] - 1e-9
         ]
-
-
-def test_minimum_bayes_risk_of_long_documents(small) -> None:
-    """One choice for each window; the summaries are joined and their scores added."""
-    summarizer, data = built(
-        small,
-        "data.max_document_tokens=24",
-        "generation.batch_size=5",
-        "generation.long_documents=split",
-        "generation.strategy=mbr",
-        "generation.max_tokens=8",
-    )
-    summarizer.eval()
-    batch = data.splits["test"].batch(range(4), in_windows=True)
-    windows = [summarizer.generate(window)[0][0] for window in batch.pieces(1)]
-    for row, [written] in enumerate(summarizer.summarize(batch)):
-        mine = [each for each, index in zip(windows, batch.indices, strict=True) if index == row]
-        assert len(mine) > 1
-        assert written.summary == " ".join(summarizer.text_of(each) for each in mine)
-        assert written.score == pytest.approx(sum(each.score for each in mine), rel=1e-4)

@@ -55,7 +55,8 @@ from headcount.training.ensemble import (
     load_runs,
     relative_names,
 )
-from headcount.training.module import GeneratedSummary, Summarizer
+from headcount.training.generated_summary import GeneratedSummary
+from headcount.training.module import Summarizer
 from headcount.training.processes import silence_other_ranks, start_other_ranks
 from headcount.training.signals import Signals
 from headcount.training.trainer import make_trainer

@@ -24,7 +24,8 @@ from headcount.data.batches import Batch, EncodedPairs, by_length
 from headcount.data.pairs import Pairs
 from headcount.runs.partial_predictions import PartialPredictions
 from headcount.training.callbacks.progress import bar
-from headcount.training.module import GeneratedSummary, Summarizer
+from headcount.training.generated_summary import GeneratedSummary
+from headcount.training.module import Summarizer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,14 @@
 """The LightningModule: training loss, validation by ROUGE, and the summaries of documents.
 
-The order is that of a run: build the model, training step, optimizer, validation, generation.
+The order is that in which Lightning calls the hooks: build the model, make the optimizer, train,
+validate and test, generate. Beside the module are what it calls: ``learning_rate``,
+``optimizers``, ``epoch_scores``, ``generated_summary`` and ``attention_plot``.
 """
 
 import math
-import zlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -26,8 +27,6 @@ from torch.optim import Optimizer
 
 from headcount.config.load import as_dict, from_dict
 from headcount.config.schema import Config
-from headcount.config.sections.optimizer import Schedule
-from headcount.config.sections.stages import StageConfig
 from headcount.data.batches import Batch, EncodedPairs, Layout
 from headcount.data.tokenizer import (
     END,
@@ -42,7 +41,7 @@ from headcount.errors import ConfigError
 from headcount.escape import hide_passwords, map_texts
 from headcount.evaluation.corpus_metrics import make_corpus_metrics
 from headcount.evaluation.pairwise_rouge import pairwise_rouge
-from headcount.evaluation.rouge import ROUGE_TYPES, Rouge
+from headcount.evaluation.rouge import Rouge
 from headcount.generation.constraints import Words, build_constraints
 from headcount.generation.ensemble import Ensemble
 from headcount.generation.generate import generate
@@ -56,28 +55,14 @@ from headcount.model.trained_weights import check_weights
 from headcount.runs.checkpoint import read_checkpoint
 from headcount.runs.folder import RunFile
 from headcount.training.attention_plot import draw_cross_attention
+from headcount.training.epoch_scores import EpochScores
+from headcount.training.generated_summary import GeneratedSummary, document_seeds, summarize_batch
+from headcount.training.learning_rate import staged_learning_rate_factor
 from headcount.training.optimizers import has_whole_weights, make_optimizer
 
 GATE_SCORES = "gates.scores_A"  # the name of learned gates in a checkpoint
 SAMPLE_COLUMNS = ["id", "document", "reference", "summary"]  # of the table of validation summaries
 MAX_SAMPLES = 20  # rows of that table
-
-
-@dataclass  # Lightning looks into predictions, and cannot look into a frozen dataclass
-class GeneratedSummary:
-    """A generated summary.
-
-    Attributes:
-        row: index of the example in its split.
-        summary: the text.
-        truncated: whether it stopped at the maximum length.
-        score: of the hypothesis.
-    """
-
-    row: int
-    summary: str
-    truncated: bool
-    score: float
 
 
 class Summarizer(pl.LightningModule):
@@ -99,11 +84,13 @@ class Summarizer(pl.LightningModule):
         self.tokenizer = tokenizer
         self.token_ids = tokenizer.get_vocab()
         self.rouge = Rouge.from_config(config.evaluation)
-        self.corpus_metrics = make_corpus_metrics(config.evaluation)
-        self._reset_validation()
+        self.epoch_scores = EpochScores(self.rouge, make_corpus_metrics(config.evaluation))
+        self.samples: list[list[str]] = []  # rows of the table of validation summaries
         self.initial_weights: dict[str, Tensor] | None = None  # of the model; None: random ones
         self.ensemble: Ensemble | None = None
         self.gates: LearnedGates | None = None  # of the model's heads, if they are learned
+
+    # The model and its weights
 
     def configure_model(self) -> None:
         """Build the model once.
@@ -212,17 +199,52 @@ class Summarizer(pl.LightningModule):
             return nullcontext()
         return self.gates.applied(self.model, random=self.training)
 
-    def form_ensemble(self, models: Sequence[SummaryModel[Any]]) -> None:
-        """Generate from now on in an ensemble of this model and others.
+    # Optimizer and learning rate
 
-        Everything but generation remains this model's: the attention plot shows its attention to
-        what the ensemble has generated.
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return the optimizer and the learning-rate schedule by steps."""
+        config = self.config.optimizer
+        # Lightning 2.6 does not clip the gradients of fused optimizers in mixed precision.
+        is_mixed = "mixed" in str(self.trainer.precision)
+        optimizer = make_optimizer(
+            self.model,
+            config,
+            fused=not is_mixed,
+            gates=self.gates,
+            gates_learning_rate=self.config.heads.gates_learning_rate,
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_function())
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
 
-        Args:
-            models: trained with the same tokenizer.
-        """
-        self.joined = torch.nn.ModuleList(models)  # moves to the device with the model
-        self.ensemble = Ensemble([self.model, *models])
+    def _learning_rate_function(self) -> Callable[[int], float]:
+        plan = self.config.stage_plan
+
+        def factor(step: int) -> float:
+            # The number of steps is asked for after the first step and not before. Under a budget
+            # of epochs Lightning sets up the training data to answer, which must not happen before
+            # a resumed run's position is restored.
+            total_steps = self._total_steps() if step else 1
+            return staged_learning_rate_factor(step, plan, total_steps)
+
+        return factor
+
+    def _total_steps(self) -> float:
+        """Return the number of steps of the training; infinite where only time ends it, or where
+        the epochs of a loader without a length do."""
+        steps = self.trainer.estimated_stepping_batches
+        return math.inf if steps < 0 else steps
+
+    def on_train_start(self) -> None:
+        """Warn if the learning rate will not fall, because nobody knows where the end is."""
+        schedule = self.config.stage_plan[-1][1].schedule
+        if schedule == "cosine" and math.isinf(self._total_steps()):
+            rank_zero_warn(
+                "optimizer.schedule=cosine has no end without a number of steps: the learning "
+                "rate stays at its peak after the warm-up; set max_steps or max_epochs"
+            )
 
     # Training
 
@@ -288,24 +310,6 @@ class Summarizer(pl.LightningModule):
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined] # untyped in Lightning
         return every > 0 and (self.trainer.global_step + 1) % every == 0
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Return the optimizer and the learning-rate schedule by steps."""
-        config = self.config.optimizer
-        # Lightning 2.6 does not clip the gradients of fused optimizers in mixed precision.
-        is_mixed = "mixed" in str(self.trainer.precision)
-        optimizer = make_optimizer(
-            self.model,
-            config,
-            fused=not is_mixed,
-            gates=self.gates,
-            gates_learning_rate=self.config.heads.gates_learning_rate,
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._learning_rate_function())
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
-
     def configure_gradient_clipping(
         self,
         optimizer: Optimizer,
@@ -331,33 +335,6 @@ class Summarizer(pl.LightningModule):
             gradient_clip_algorithm=gradient_clip_algorithm,
         )
 
-    def _learning_rate_function(self) -> Callable[[int], float]:
-        plan = self.config.stage_plan
-
-        def factor(step: int) -> float:
-            # The number of steps is asked for after the first step and not before. Under a budget
-            # of epochs Lightning sets up the training data to answer, which must not happen before
-            # a resumed run's position is restored.
-            total_steps = self._total_steps() if step else 1
-            return staged_learning_rate_factor(step, plan, total_steps)
-
-        return factor
-
-    def _total_steps(self) -> float:
-        """Return the number of steps of the training; infinite where only time ends it, or where
-        the epochs of a loader without a length do."""
-        steps = self.trainer.estimated_stepping_batches
-        return math.inf if steps < 0 else steps
-
-    def on_train_start(self) -> None:
-        """Warn if the learning rate will not fall, because nobody knows where the end is."""
-        schedule = self.config.stage_plan[-1][1].schedule
-        if schedule == "cosine" and math.isinf(self._total_steps()):
-            rank_zero_warn(
-                "optimizer.schedule=cosine has no end without a number of steps: the learning "
-                "rate stays at its peak after the warm-up; set max_steps or max_epochs"
-            )
-
     # Validation and test
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
@@ -373,7 +350,7 @@ class Summarizer(pl.LightningModule):
         summaries = self.generate_texts(batch, greedy=True)
         split = getattr(self.trainer.val_dataloaders, "split", None)
         references = self._references(batch, split)
-        self._score("validation", summaries, references)
+        self._log_scores("validation", summaries, references)
 
         # For the table of validation summaries.
         if split is not None:
@@ -386,7 +363,7 @@ class Summarizer(pl.LightningModule):
         generated = self.summarize(batch)
         split = getattr(self.trainer.test_dataloaders, "split", None)
         references = self._references(batch, split)
-        self._score("test", [best.summary for best, *_ in generated], references)
+        self._log_scores("test", [best.summary for best, *_ in generated], references)
 
     def _references(self, batch: Batch, split: EncodedPairs | None) -> dict[int, list[str]]:
         """Return the references of each row of a batch.
@@ -402,19 +379,12 @@ class Summarizer(pl.LightningModule):
         texts = [self.tokenizer.decode(ids.tolist()) for ids in summaries]
         return {row: [text] for row, text in zip(batch.indices, texts, strict=True)}
 
-    def _score(
+    def _log_scores(
         self, stage: str, summaries: Sequence[str], references: dict[int, list[str]]
     ) -> None:
-        """Log the mean ROUGE of some summaries, and add to the statistics of corpus metrics."""
-        scores = torch.zeros(len(ROUGE_TYPES), dtype=torch.float64)
-        for summary, texts in zip(summaries, references.values(), strict=True):
-            scores += torch.tensor(self.rouge.score(summary, texts)).double() * 100
-            for name, metric in self.corpus_metrics.items():
-                self.statistics[name] += np.array(metric.count(summary, texts))
-        means = scores / len(summaries)
-        metrics = {
-            f"{stage}/{kind}": mean.float() for kind, mean in zip(ROUGE_TYPES, means, strict=True)
-        }
+        """Log the mean ROUGE of the summaries of a batch."""
+        rouge = self.epoch_scores.add(summaries, list(references.values()))
+        metrics = {f"{stage}/{kind}": mean for kind, mean in rouge.items()}
         self.log_dict(metrics, batch_size=len(summaries), sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
@@ -447,71 +417,42 @@ class Summarizer(pl.LightningModule):
 
     def _log_corpus_metrics(self, stage: str) -> None:
         """Log each corpus metric, from the summed statistics of all ranks."""
-        for name, metric in self.corpus_metrics.items():
-            own = torch.from_numpy(self.statistics[name]).to(self.device)
-            sums = self.trainer.strategy.reduce(own, reduce_op="sum")
-            self.log(f"{stage}/{name}", metric.score(sums.tolist()), sync_dist=True)
+        for name, score in self.epoch_scores.score_corpus(self._sum_over_ranks).items():
+            self.log(f"{stage}/{name}", score, sync_dist=True)
+
+    def _sum_over_ranks(self, values: Tensor) -> Tensor:
+        sums: Tensor = self.trainer.strategy.reduce(values.to(self.device), reduce_op="sum")
+        return sums
 
     def _reset_validation(self) -> None:
         """Forget the collected summaries and statistics, for the next validation or test."""
-        self.samples: list[list[str]] = []
-        self.statistics = {
-            name: np.zeros(metric.size, dtype=np.int64)
-            for name, metric in self.corpus_metrics.items()
-        }
+        self.samples = []
+        self.epoch_scores.reset()
 
     # Generation
+
+    def form_ensemble(self, models: Sequence[SummaryModel[Any]]) -> None:
+        """Generate from now on in an ensemble of this model and others.
+
+        Everything but generation remains this model's: the attention plot shows its attention to
+        what the ensemble has generated.
+
+        Args:
+            models: trained with the same tokenizer.
+        """
+        self.joined = torch.nn.ModuleList(models)  # moves to the device with the model
+        self.ensemble = Ensemble([self.model, *models])
 
     def predict_step(self, batch: Batch, batch_index: int) -> list[GeneratedSummary]:
         """Return the best summary of each document, for ``Trainer.predict``."""
         return [summaries[0] for summaries in self.summarize(batch)]
 
     def summarize(self, batch: Batch) -> list[list[GeneratedSummary]]:
-        """Return the summaries of each document of a batch, the best first.
-
-        If a document comes in windows, the best summaries of its windows are joined and their
-        scores added, likewise the second best ones, and so on. A document without tokens has one
-        empty summary.
-        """
-        # A batch of windows can be much larger than generation.batch_size.
-        has_windows = len(batch.indices) > len(set(batch.indices))
-        pieces = batch.pieces(self.config.generation.batch_size) if has_windows else [batch]
-        hypotheses = []
-        for piece in pieces:
-            hypotheses.extend(self._generate_nonempty(piece))
-
-        # Bring the windows of each document together.
-        windows_by_row: dict[int, list[list[Hypothesis]]] = {}
-        for row, of_window in zip(batch.indices, hypotheses, strict=True):
-            windows_by_row.setdefault(row, []).append(of_window)
-        return [self._join_windows(row, windows) for row, windows in windows_by_row.items()]
-
-    def _generate_nonempty(self, batch: Batch) -> list[list[Hypothesis]]:
-        """Generate summaries, but an empty one where the end token is all there is to read."""
-        nonempty = [i for i, length in enumerate(batch.document_lengths) if length > 1]
-        if len(nonempty) == len(batch.indices):
-            return self.generate(batch)
-
-        hypotheses = [[Hypothesis(tokens=[], score=0.0, finished=True)] for _ in batch.indices]
-        if nonempty:
-            for i, generated in zip(nonempty, self.generate(batch.select(nonempty)), strict=True):
-                hypotheses[i] = generated
-        return hypotheses
-
-    def _join_windows(self, row: int, windows: list[list[Hypothesis]]) -> list[GeneratedSummary]:
-        """Return the summaries of a document, from the hypotheses of each of its windows."""
-        summaries = []
-        for parts in zip(*windows, strict=False):
-            texts = [self.text_of(part) for part in parts]
-            summaries.append(
-                GeneratedSummary(
-                    row=row,
-                    summary=" ".join(filter(None, texts)),
-                    truncated=not all(part.finished for part in parts),
-                    score=sum(part.score for part in parts),
-                )
-            )
-        return summaries
+        """Return the summaries of each document of a batch, the best first; see
+        ``summarize_batch``."""
+        return summarize_batch(
+            batch, self.generate, self.text_of, batch_size=self.config.generation.batch_size
+        )
 
     def generate_texts(self, batch: Batch, *, greedy: bool = False) -> list[str]:
         """Return the text of the best summary of each example of a batch."""
@@ -535,6 +476,7 @@ class Summarizer(pl.LightningModule):
 
         end_id = self.token_ids[END]
         words = self.words.to(self.device) if config.no_repeat_ngram_size else None
+        is_random = config.strategy in ("sample", "mbr")
         with self._gated():
             return generate(
                 self.model if self.ensemble is None else self.ensemble,
@@ -544,19 +486,9 @@ class Summarizer(pl.LightningModule):
                 start_id=self.token_ids[START],
                 end_id=end_id,
                 constraints=build_constraints(config, end_id=end_id, words=words),
-                seeds=self._seeds(batch) if config.strategy in ("sample", "mbr") else (),
+                seeds=document_seeds(batch, self.config.seed) if is_random else (),
                 utility=self._mutual_rouge,
             )
-
-    def _seeds(self, batch: Batch) -> list[int]:
-        """Return a seed for each document, which depends on the run's seed and the document
-        alone."""
-        seeds = []
-        for document_ids in batch.document_ids.cpu().split(batch.document_lengths):
-            content = zlib.crc32(document_ids.numpy().tobytes())
-            mixed = np.random.SeedSequence([self.config.seed, content])
-            seeds.append(int(mixed.generate_state(1, np.uint64)[0]))
-        return seeds
 
     def _mutual_rouge(self, hypotheses: Sequence[Hypothesis]) -> Tensor:
         """Return the ROUGE of each hypothesis against each: the utility of minimum Bayes risk."""
@@ -583,8 +515,8 @@ class Summarizer(pl.LightningModule):
         # Read the generated summary again, to get the weights of every head. Those at a token have
         # generated the next one, so that the last one is not read.
         document_ids_N = batch.document_ids.to(self.device)
-        generated = best.tokens if best.finished else best.tokens[:-1]
-        summary_ids_M = torch.tensor([self.token_ids[START], *generated], device=self.device)
+        generated = best.generated(self.token_ids[END])
+        summary_ids_M = torch.tensor([self.token_ids[START], *generated[:-1]], device=self.device)
         with self._gated():
             output = self.model(
                 document_ids_N,
@@ -595,9 +527,7 @@ class Summarizer(pl.LightningModule):
             )
 
         document = [self.token_name(token) for token in document_ids_N.tolist()]
-        summary = [self.token_name(token) for token in best.tokens]
-        if best.finished:
-            summary.append("(end)")
+        summary = [self.token_name(token) for token in generated]
         return draw_cross_attention(output.weights[-1][0].float(), summary, document)
 
     def token_name(self, token: int) -> str:
@@ -634,46 +564,3 @@ def shift_by_one(ids: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor, Batch
 def token_accuracy(output: ModelOutput, targets_M: Tensor) -> Tensor:
     """Return the share of target tokens that are the most probable ones."""
     return (output.most_likely() == targets_M).float().mean()
-
-
-def learning_rate_factor(
-    step: int, schedule: Schedule, warmup_steps: int, total_steps: float
-) -> float:
-    """Return the learning rate at a step as a share of its peak: a linear warm-up, then the
-    schedule.
-
-    ``inverse_sqrt`` is that of Vaswani et al. 2017, section 5.3. ``cosine`` falls to zero
-    (Loshchilov and Hutter 2017). If the number of steps is infinite, it does not fall.
-    """
-    if step < warmup_steps:
-        return (step + 1) / (warmup_steps + 1)
-    if schedule == "inverse_sqrt":
-        return math.sqrt((warmup_steps + 1) / (step + 1))
-    if schedule == "cosine":
-        progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-    return 1.0
-
-
-def staged_learning_rate_factor(
-    step: int, plan: Sequence[tuple[int, StageConfig]], total_steps: float
-) -> float:
-    """Return the learning rate at a step of a training in stages, as a share of the optimizer's.
-
-    Each stage has a warm-up and a schedule of its own, which ends with it.
-
-    Args:
-        step: of the whole training, from 0.
-        plan: ``Config.stage_plan``.
-        total_steps: of the whole training.
-    """
-    begin, stage = plan[0]
-    end = total_steps
-    for next_begin, next_stage in plan[1:]:
-        if step < next_begin:
-            end = next_begin
-            break
-        begin = next_begin
-        stage = next_stage
-    factor = learning_rate_factor(step - begin, stage.schedule, stage.warmup_steps, end - begin)
-    return stage.learning_rate_factor * factor

@@ -288,7 +288,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def scored_step(self: Summarizer, batch: Any, index: int) -> None:
         score = SCORES[self.trainer.global_step] / 100
-        self.rouge = SimpleNamespace(score=lambda *_: [score] * 4)
+        self.epoch_scores.rouge = SimpleNamespace(score=lambda *_: [score] * 4)
         validation_step(self, batch, index)
 
     monkeypatch.setattr(Summarizer, "validation_step", scored_step)
