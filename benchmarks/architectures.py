@@ -4,7 +4,7 @@ configs/docstrings.yaml.
     python benchmarks/architectures.py
 
 All go through the same batches in turn; a figure is the median over batches of real document and
-summary tokens a second, forward, backward and optimizer together.
+summary tokens per second, forward, backward and optimizer together.
 """
 
 import statistics

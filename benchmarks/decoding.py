@@ -93,7 +93,7 @@ def main(numbers: list[int]) -> None:
     """Print a line for each number of documents."""
     with tempfile.TemporaryDirectory() as name:
         make_run(Path(name))
-        print("documents   seconds   ms a summary   peak MB")
+        print("documents   seconds   ms per summary   peak MB")
         for number in numbers:
             said = subprocess.check_output(
                 [sys.executable, __file__, name, str(number)], text=True

@@ -140,7 +140,7 @@ def bart_loss(sizes: Sizes, device: str) -> tuple[nn.Module, Callable[[Batch], T
 
 
 def measure_speeds(sizes: Sizes, device: str) -> dict[str, list[float]]:
-    """Return tokens a second of each model for each timed batch: forward, backward and step.
+    """Return tokens per second of each model for each timed batch: forward, backward and step.
 
     The models take turns, batch by batch, in bf16 autocast on a GPU.
     """
@@ -210,7 +210,7 @@ def describe(
             "",
             f"GPU tests: {tests}",
             "",
-            "Training, real tokens a second, medians over batches "
+            "Training, real tokens per second, medians over batches "
             f"({sizes.layers} + {sizes.layers} layers of {sizes.width}, {sizes.documents} "
             f"documents of up to {sizes.document_tokens} tokens):",
             "",

@@ -34,7 +34,7 @@ DOCUMENT, SUMMARY = 500, 60  # tokens
 MOVES = 120  # of the pointer
 PATIENCE = 600_000  # ms; on a busy machine Playwright's 30 s are too few
 
-# Frames while the pointer moves from token to token, a move a frame. A frame is late if the next
+# Frames while the pointer moves from token to token, one move per frame. A frame is late if the next
 # one begins more than a quarter later than a screen of 60 Hz shows it.
 FRAMES = """
 async () => {

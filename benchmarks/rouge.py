@@ -1,4 +1,4 @@
-"""How many pairs a second are scored, beside ``rouge-score`` in the same run: ``python
+"""How many pairs per second are scored, beside ``rouge-score`` in the same run: ``python
 benchmarks/rouge.py``.
 
 Pairs of 50 words of English (Python's own help texts), four ROUGE types, precision, recall and F1.

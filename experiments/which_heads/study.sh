@@ -20,7 +20,7 @@ for seed in 0 1 2; do
   four=$(echo $STUDY/num_heads=4,seed=$seed-????????)
   eight=$(echo $STUDY/num_heads=8,seed=$seed-????????)
 
-  # Four heads a block, trained from scratch, with as many steps as what is pruned and tuned.
+  # Four heads per block, trained from scratch, with as many steps as what is pruned and tuned.
   further "$four" $OUT/scratch-tuned-$seed
 
   # 36 of 72 heads, learned in a tenth of the steps by top-k gates; the others are removed.

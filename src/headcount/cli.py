@@ -342,7 +342,7 @@ def summarize(
         ),
     ] = None,
     whole: Annotated[
-        bool, typer.Option("--whole", help="a file of text is one document, not one a line")
+        bool, typer.Option("--whole", help="a file of text is one document, not one per line")
     ] = False,
 ) -> None:
     """Summarize new documents.

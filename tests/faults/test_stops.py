@@ -23,7 +23,7 @@ WAYS = {
     "one process": (1, []),
     "two workers": (1, ["data.num_workers=2"]),
     "two processes": (2, ["trainer.devices=2"]),
-    "two batches a step": (1, ["trainer.accumulate_grad_batches=2", "trainer.max_steps=7"]),
+    "two batches per step": (1, ["trainer.accumulate_grad_batches=2", "trainer.max_steps=7"]),
     "averaged weights": (1, ["optimizer.ema_decay=0.9"]),
     "length pools": (1, ["data.length_pools=2"]),
     "a budget of epochs": (1, EPOCHS),

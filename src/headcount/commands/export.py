@@ -240,7 +240,7 @@ F1 x 100 with 95 % bootstrap interval, {signature}.
 With headcount installed, in this folder:
 
 ```bash
-headcount summarize . notes.txt         # a document a line in, a summary a line out
+headcount summarize . notes.txt         # one document per line in, one summary per line out
 headcount summarize . documents.jsonl   # JSONL in, JSONL out
 headcount summarize . notes.txt generation.strategy=beam
 ```

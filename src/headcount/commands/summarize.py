@@ -142,7 +142,7 @@ def _answer_lines(summarizer: Summarizer) -> None:
     if hasattr(sys.stdin, "reconfigure"):
         sys.stdin.reconfigure(errors="surrogateescape")
 
-    print_line("a document a line; Ctrl-D ends", file=sys.stderr)
+    print_line("one document per line; Ctrl-D ends", file=sys.stderr)
     prompt = "> " if sys.stdout.isatty() else ""
     for row in count():
         try:

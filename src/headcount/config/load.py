@@ -493,7 +493,7 @@ def _describe_type(kind: Any) -> str:
 
 
 def schema() -> str:
-    """Return every key with its type, default and meaning, one a line."""
+    """Return every key with its type, default and meaning, one per line."""
     rows = schema_rows()
 
     # The trainer's default is too long to align the others with.

@@ -225,7 +225,7 @@ def _ngrams(words: list[str], n: int) -> Iterator[tuple[str, ...]]:
 
 
 def show(found: dict[str, SplitAudit], console: Console) -> None:
-    """Print the statistics, one column a split, and the first of the dropped rows."""
+    """Print the statistics, one column per split, and the first of the dropped rows."""
     splits = list(found.values())
     table = Table(
         "",

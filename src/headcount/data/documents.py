@@ -31,9 +31,9 @@ def read_documents(
     """Read documents to summarize, one at a time.
 
     Args:
-        file: text, a document a line; JSON (an object a line, or one array of objects), CSV or
-            TSV, all of which may be compressed with gzip; Parquet or Arrow. ``-`` is standard
-            input.
+        file: text, one document per line; JSON (one object per line, or one array of objects),
+            CSV or TSV, all of which may be compressed with gzip; Parquet or Arrow. ``-`` is
+            standard input.
         columns: names of columns or keys that may hold the document, beside ``document`` and
             ``text``. The first one that is not empty is used.
         is_whole: read a file of text as one document.

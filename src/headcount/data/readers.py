@@ -221,7 +221,7 @@ def _json(file: Path) -> Iterator[Row]:
 
 
 def json_rows(file: Path, content: io.BufferedReader) -> Iterator[Row]:
-    """Yield the rows of JSON: an object a line, or one array of objects."""
+    """Yield the rows of JSON: one object per line, or one array of objects."""
     begin = content.peek(BUFFER_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
     if begin.startswith(b"["):
         yield from _json_array(file, content.read())
@@ -250,9 +250,9 @@ def _json_lines(file: Path, lines: io.BufferedReader) -> Iterator[Row]:
         except (ValueError, RecursionError) as error:
             reason = str(error)
             if text.strip() == "{":
-                reason = "one object over several lines; legal: an object a line, or an array"
+                reason = "one object over several lines; legal: one object per line, or an array"
             raise ConfigError(f"{file}:{number}: not JSON: {reason}") from None
-        _check_is_object(file, number, row, legal="an object a line")
+        _check_is_object(file, number, row, legal="one object per line")
         yield f"{file.name}:{number}", row
 
 

@@ -50,7 +50,7 @@ def draw_cross_attention(
 
 
 def draw_attention(weights_HTS: Tensor, queries: Axis, keys: Axis) -> Figure:
-    """Draw the attention weights of one block, a panel a head.
+    """Draw the attention weights of one block, one panel per head.
 
     All panels share the color scale, whose end is the largest weight.
 

@@ -54,7 +54,7 @@ def _describe_unfinished(cell: Cell, state: str) -> str:
 
 
 def describe_findings(study: Study) -> list[str]:
-    """Return what was found, a sentence a line."""
+    """Return what was found, one sentence per line."""
     lines = []
     compared = [setting for setting in study.settings if setting.comparisons]
     if study.reference_cell and compared:
@@ -202,7 +202,7 @@ def _list_not_above(not_above: Sequence[tuple[SettingResult, str, str]]) -> str:
 
 
 def describe_method(study: Study) -> list[str]:
-    """Return how to read the tables and the figure, a paragraph a line."""
+    """Return how to read the tables and the figure, one paragraph per line."""
     return [
         *describe_scores(study),
         *describe_costs(study),
@@ -212,7 +212,7 @@ def describe_method(study: Study) -> list[str]:
 
 
 def describe_scores(study: Study) -> list[str]:
-    """Return how to read the table of scores, a paragraph a line."""
+    """Return how to read the table of scores, one paragraph per line."""
     lines = [_describe_means(study)]
     compared = sum(bool(setting.comparisons) for setting in study.settings)
 
@@ -314,7 +314,7 @@ def _join_numbers(numbers: Iterable[int]) -> str:
 
 
 def describe_costs(study: Study) -> list[str]:
-    """Return how to read the table of costs, a paragraph a line."""
+    """Return how to read the table of costs, one paragraph per line."""
     devices = set()
     for result in study.results:
         if "device" in result.costs:

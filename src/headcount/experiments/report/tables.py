@@ -34,7 +34,7 @@ COSTS = {
     "parameters (M)": ("parameters", 1e-6, ",.2f"),
     "training TFLOP": ("training_flops", 1e-12, ",.1f"),
     "tokens/s": ("tokens_per_second", 1, ",.0f"),
-    "decoding, ms a summary": ("decode_ms_per_summary", 1, ",.1f"),
+    "decoding, ms per summary": ("decode_ms_per_summary", 1, ",.1f"),
     "peak memory (MiB)": ("peak_memory_bytes", 2**-20, ",.0f"),
     "KV cache (MiB)": ("kv_cache_bytes", 2**-20, ",.2f"),
 }

@@ -59,8 +59,8 @@ class Report:
         rows: of ``results.csv``, under their titles.
         scores: the table of scores.
         costs: the table of costs.
-        state: what is missing, a line each.
-        findings: what was found, a line each.
+        state: what is missing, one line each.
+        findings: what was found, one line each.
         method: how to read the tables, a paragraph each.
     """
 
