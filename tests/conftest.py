@@ -42,6 +42,8 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     # Small models gain nothing from more threads, and lose much on a busy machine.
     torch.set_num_threads(1)
+    # No machine crashes during a test. A small training would wait for the disk thirty times.
+    monkeypatch.setattr(os, "fsync", lambda _: None)
     yield
 
     # A command that a test calls sets variables for the processes that it starts.

@@ -27,7 +27,6 @@ ELSEWHERE = {  # tested by the test file of what uses it
     "data/readers.py": "data/test_files.py",
     "evaluation/alarms.py": "evaluation/test_report.py",
     "commands/report.py": "experiments/test_study.py",
-    "runs/files.py": "runs/test_folder.py",
     "training/trainer.py": "commands/test_train.py",
     "training/callbacks/step_seeding.py": "training/test_resume.py",
     "shipped/project/train.py": "commands/test_init.py",

@@ -1,4 +1,3 @@
-import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -12,12 +11,7 @@ import yaml
 
 from headcount.config.load import as_dict, load, to_yaml
 from headcount.errors import ConfigError, RunError
-from headcount.runs.files import (
-    damage_as_config_error,
-    describe_os_error,
-    unwritable_as_run_error,
-    write_atomically,
-)
+from headcount.runs.files import write_atomically
 from headcount.runs.folder import (
     create_numbered_folder,
     current_folder,
@@ -25,7 +19,6 @@ from headcount.runs.folder import (
     has_effect,
     lock_folder,
     reject_links,
-    stable_path,
 )
 
 
@@ -45,16 +38,6 @@ def test_where_no_folder_can_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot make a run folder"):
         create_numbered_folder(tmp_path / "file", "a")
-
-
-def test_a_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    write_atomically(path, "öld")
-    full = OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(full))
-    with pytest.raises(RunError, match=rf"^{path}: cannot be written: No space left on device$"):
-        write_atomically(path, "new")
-    assert path.read_text(encoding="utf-8") == "öld" and names(tmp_path) == ["file"]
 
 
 def test_a_folder_is_held_by_one(tmp_path: Path) -> None:
@@ -199,22 +182,6 @@ def test_a_folder_is_followed_when_it_is_renamed(tmp_path: Path) -> None:
     assert names(tmp_path / "moved" / "renamed") == [".lock", "data.json"]
 
 
-def test_an_error_names_the_folder_and_not_its_descriptor(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    with lock_folder(folder):
-        folder.rename(tmp_path / "renamed")
-        path = stable_path(folder) / "parts" / "provenance.json"
-        readable = tmp_path / "renamed" / "parts" / "provenance.json"
-        message = f"^{readable}: cannot be written: No space left"
-        with pytest.raises(RunError, match=message), unwritable_as_run_error(path):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        with (
-            pytest.raises(ConfigError, match=f"^{readable}: damaged "),
-            damage_as_config_error(path, "train"),
-        ):
-            raise ValueError
-
-
 def test_a_deleted_folder_is_not_made_again(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with lock_folder(folder):
@@ -259,28 +226,3 @@ def test_folders_of_others_in_a_shared_directory_are_skipped(shared: Path) -> No
     (shared / "a-2" / "finished").touch()
     with as_nobody():
         assert find_run(config) == shared / "a-2"
-
-
-def test_errors_of_the_environment_name_their_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inside = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "data.json"))
-    assert describe_os_error(inside, tmp_path) == f"{tmp_path}/data.json: Permission denied"
-    assert describe_os_error(FileNotFoundError(2, "No such file", "/etc/x"), tmp_path) is None
-    assert describe_os_error(OSError(errno.EIO, "Input/output error"), tmp_path) is None
-
-    full = OSError(errno.ENOSPC, "No space left on device")
-    end = "No space left on device; the same command resumes when there is room"
-    usage = shutil.disk_usage(tmp_path)
-    for is_full, place in ((True, "/dev/shm"), (False, tmp_path)):
-        free = 0 if is_full else 2**30
-        monkeypatch.setattr(
-            shutil,
-            "disk_usage",
-            lambda path, free=free: usage._replace(
-                free=free if str(path) == "/dev/shm" else 2**30
-            ),
-        )
-        assert describe_os_error(full, tmp_path) == f"{place}: {end}"
-    full.filename = "/elsewhere"
-    assert describe_os_error(full, tmp_path) == f"/elsewhere: {end}"
