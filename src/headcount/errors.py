@@ -39,3 +39,8 @@ def legal_names(name: str, names: Sequence[str]) -> str:
     """
     similar = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {similar[0]}?" if similar else f"legal: {', '.join(names)}"
+
+
+def first_line(error: object) -> str:
+    """Return the first line of an error's message; the type of an error that has no message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from headcount.errors import ConfigError
-from headcount.runs.model_hub import find_model, hub_name, path_beside
+from headcount.runs.model_hub import default_output_path, find_model, hub_name
 
 
 def never(*_: Any, **__: Any) -> None:
@@ -53,7 +53,7 @@ def test_what_is_no_export_is_named(
 def test_files_about_a_model_of_the_hub_are_in_the_current_folder(tmp_path: Path) -> None:
     cached = tmp_path / "models--owner--two--heads" / "snapshots" / "0123abc"
     assert hub_name(cached) == "two--heads"
-    assert path_beside(cached, "page.html") == Path("page.html")
+    assert default_output_path(cached, "page.html") == Path("page.html")
     for folder in (tmp_path / "runs" / "a-1", tmp_path / "snapshots" / "0123abc", Path("a")):
         assert hub_name(folder) is None
-        assert path_beside(folder, "page.html") == folder / "page.html"
+        assert default_output_path(folder, "page.html") == folder / "page.html"

@@ -13,7 +13,7 @@ from headcount.heads.attention_maps import AttentionMap, document_part, maps_of_
 from headcount.plot_style import save_figure
 from headcount.runs.files import unwritable_as_run_error
 from headcount.runs.folder import RunFile
-from headcount.runs.model_hub import path_beside
+from headcount.runs.model_hub import default_output_path
 from headcount.terminal import print_line
 from headcount.training.attention_plot import Axis, draw_attention
 from headcount.training.ensemble import load_summarizer
@@ -51,7 +51,7 @@ def attention(
         RunError: a file cannot be written.
     """
     # Check the options before the model is loaded.
-    outs = list(outs) or [path_beside(run, RunFile.ATTENTION_PICTURE)]
+    outs = list(outs) or [default_output_path(run, RunFile.ATTENTION_PICTURE)]
     for out in outs:
         if out.suffix not in (*PICTURES, ARRAYS):
             kinds = ", ".join(kind.removeprefix(".") for kind in (*PICTURES, ARRAYS))

@@ -26,7 +26,7 @@ from headcount.page.payload import (
 )
 from headcount.runs.files import write_atomically
 from headcount.runs.folder import RunFile, load_run_config, reject_links
-from headcount.runs.model_hub import find_model, hub_name, path_beside
+from headcount.runs.model_hub import default_output_path, find_model, hub_name
 from headcount.terminal import make_console, print_line
 from headcount.training.callbacks.progress import bar
 from headcount.training.decoding import move_to_gpu_if_any
@@ -66,7 +66,7 @@ def page(
         content = make_page(
             pairs, runs, with_heads_off=heads_off, after_each=lambda: progress.advance(task)
         )
-    path = out or path_beside(folders[0], RunFile.PAGE)
+    path = out or default_output_path(folders[0], RunFile.PAGE)
     save_page(content, path)
     print_line(f"page: {path} ({path.stat().st_size / 1e6:.1f} MB), opens in any browser")
 

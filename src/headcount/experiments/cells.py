@@ -196,7 +196,7 @@ def _resolve(
 
 
 def _smoke_overrides(grid: Grid) -> dict[str, Any]:
-    """Return what makes a training short. Models stay: they are what a study tries."""
+    """Return what makes a training short, except for models: they are what a study compares."""
     file = grid.locate(SMOKE)
     compose.load([file], [])  # rejects what it cannot read
     return {key: value for key, value in read_keys(file).items() if not key.startswith("model.")}

@@ -75,7 +75,7 @@ def print_plan(
     console.print(table)
     remaining = timedelta(seconds=round(total_seconds / workers))
     console.print(
-        f"{len(cells)} cells; about {remaining} with --workers {workers} for what is not "
-        "finished: training steps alone, each as long as one of a full batch took just now",
+        f"{len(cells)} cells; about {remaining} with --workers {workers} for the unfinished "
+        "ones: training steps alone, each as long as one of a full batch took just now",
         highlight=False,
     )

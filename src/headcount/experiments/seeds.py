@@ -1,7 +1,7 @@
 """Seeds that were added to a study after its launch, by hand or by the sequential rule.
 
-``grid.yaml`` keeps the seeds of the design. What was added lies beside the study's runs, in
-``added_seeds-FINGERPRINT.json``; the fingerprint is that of the study, so that an edited grid
+``grid.yaml`` keeps the seeds of the design. What was added is stored beside the study's runs, in
+``added_seeds-FINGERPRINT.json``; the fingerprint is that of the study, so an edited grid
 begins without additions.
 """
 
@@ -25,8 +25,8 @@ class Look:
     """A look of the sequential rule.
 
     Attributes:
-        seeds: number of seeds of the cells that were undecided until then.
-        verdicts: of the cells that this look decided, or has not decided, by label and metric.
+        seeds: number of seeds of the settings that were undecided until then.
+        verdicts: of the settings and metrics that were tested, by label and metric.
     """
 
     seeds: int
@@ -47,7 +47,7 @@ class AddedSeeds:
     by_rule: dict[str, list[int]] = field(default_factory=dict)
     looks: list[Look] = field(default_factory=list)
 
-    def of(self, label: str) -> list[int]:
+    def of_setting(self, label: str) -> list[int]:
         """Return the seeds that were added to a setting."""
         return [*self.by_hand, *self.by_rule.get(label, [])]
 
@@ -156,7 +156,7 @@ def extend_cells(
     more = []
     for seed in seeds:
         for cell in make_cells(replace(grid, seeds=[seed]), smoke=smoke):
-            if seed in added.of(cell.label):
+            if seed in added.of_setting(cell.label):
                 more.append(cell)
 
     extended = []

@@ -143,6 +143,7 @@ def take_look(study: Study, added: AddedSeeds, looks: Sequence[int]) -> Look:
             tested.append(pair)
     with_margin = [pair for pair in comparisons if comparisons[pair].margin is not None]
 
+    # Test them at the levels of this look, each family by itself.
     new_different = reject(
         {pair: comparisons[pair].p for pair in tested},
         open_hypotheses=len(comparisons) - len(different),
@@ -156,6 +157,7 @@ def take_look(study: Study, added: AddedSeeds, looks: Sequence[int]) -> Look:
         looks=tuple(looks),
     )
 
+    # What is rejected by both tests is equal within the margin: it is different, but too little.
     verdicts: Verdicts = {}
     for pair in tested:
         label, metric = pair

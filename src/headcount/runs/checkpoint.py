@@ -23,7 +23,7 @@ from safetensors import safe_open
 
 from headcount.config.load import as_dict, changed, flatten
 from headcount.config.schema import Config
-from headcount.errors import ConfigError, RunError
+from headcount.errors import ConfigError, RunError, first_line
 from headcount.runs.files import put_aside, write_atomically
 from headcount.runs.folder import RunFile, config_differences, current_folder
 
@@ -106,10 +106,9 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
         # The folder of the checkpoint may not exist.
         existing = next(each for each in path.parents if os.path.exists(each))
         free = shutil.disk_usage(existing).free
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(
-            f"{path}: cannot be written ({why}); {free:,} bytes are free on its disk; the "
-            "previous checkpoint is intact"
+            f"{path}: cannot be written ({first_line(error)}); {free:,} bytes are free on its "
+            "disk; the previous checkpoint is intact"
         ) from error
 
 

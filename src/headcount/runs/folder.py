@@ -264,7 +264,7 @@ def reject_links(folder: Path) -> None:
     if home.parent.name == "snapshots" and (home.parents[1] / "blobs").is_dir():
         home = home.parents[1]
     for path in folder.rglob("*"):
-        if _is_of_wandb(path.relative_to(folder)) and not path.is_dir():
+        if _was_written_by_wandb(path.relative_to(folder)) and not path.is_dir():
             continue
         if path.is_symlink() and not path.resolve().is_relative_to(home):
             raise ConfigError(
@@ -272,12 +272,16 @@ def reject_links(folder: Path) -> None:
             )
 
 
-def _is_of_wandb(path: Path) -> bool:
+def _was_written_by_wandb(path: Path) -> bool:
     """Return whether W&B wrote a path of a run folder, or of an evaluation's folder in it.
 
     W&B links to its own logs by absolute paths.
     """
     return RunFile.WANDB in path.parts[:2]
+
+
+# Open descriptor of each folder that this process has locked, by every path that it has had.
+_handles: dict[Path, int] = {}
 
 
 @contextmanager
@@ -341,10 +345,6 @@ def _remove_if_unused(folder: Path) -> None:
             folder.rmdir()
 
 
-# Open descriptor of each folder that this process has locked, by every path that it has had.
-_handles: dict[Path, int] = {}
-
-
 def current_folder(folder: Path) -> Path:
     """Return the current path of a locked folder, which a user may have renamed.
 
@@ -361,10 +361,10 @@ def current_folder(folder: Path) -> Path:
     handle = _handles.get(folder)
     if handle is None:
         return folder
-    is_mine = os.fstat(handle)
+    locked = os.fstat(handle)
     for path in (folder, _path_of_handle(handle)):
         with suppress(OSError):
-            if os.path.samestat(is_mine, path.stat()):
+            if os.path.samestat(locked, path.stat()):
                 _handles[path] = handle  # it may be renamed once more
                 return path
     raise RunError(f"{folder}: it was deleted or moved away while this run was using it")

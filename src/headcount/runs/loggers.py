@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger
 from headcount.config.load import as_dict
 from headcount.config.schema import Config
 from headcount.config.sections.loggers import LoggersConfig
-from headcount.errors import ConfigError
+from headcount.errors import ConfigError, first_line
 from headcount.escape import hide_passwords
 from headcount.evaluation.report import Report
 from headcount.runs.files import damage_as_config_error, write_atomically
@@ -138,8 +138,7 @@ def _mlflow(settings: LoggersConfig, folder: Path) -> MLFlowLogger:
         )
         run_id = logger.run_id
     except Exception as error:  # MLflow, its stores and its servers each raise their own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        message = f"loggers.mlflow_uri={uri}: MLflow cannot log there: {reason}"
+        message = f"loggers.mlflow_uri={uri}: MLflow cannot log there: {first_line(error)}"
         raise ConfigError(hide_passwords(message)) from None
     assert run_id is not None
     write_atomically(id_file, run_id)

@@ -58,7 +58,7 @@ def hub_name(folder: Path) -> str | None:
     return model.split("--", 2)[-1]
 
 
-def path_beside(folder: Path, file: str) -> Path:
+def default_output_path(folder: Path, file: str) -> Path:
     """Return the default path of a file that a command writes about a model.
 
     It is in the model's folder. For a model from the hub it is in the current folder, so that the

@@ -27,6 +27,7 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 
 from headcount.config.sections.evaluation import SelectionMetric
 from headcount.config.sections.tracking import TrackingConfig
+from headcount.errors import first_line
 from headcount.escape import hide_passwords, map_texts
 from headcount.evaluation.report import Report
 from headcount.evaluation.systems import EXAMPLE_METRICS
@@ -49,8 +50,8 @@ NEXT_MODE: dict[Mode, Mode] = {"online": "offline", "offline": "disabled"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Start:
-    """The arguments of ``track``, with which a W&B run is started, and again in another mode."""
+class _RunArguments:
+    """The arguments of ``track``. A W&B run is started with them, and again in another mode."""
 
     tracking: TrackingConfig
     folder: Path
@@ -80,7 +81,7 @@ def track(
     Yields:
         A list of one logger; empty if tracking is disabled.
     """
-    start = _Start(
+    arguments = _RunArguments(
         tracking=tracking, folder=folder, config=config, job_type=job_type, trainings=trainings
     )
     tracker: Tracker | None = None
@@ -91,7 +92,7 @@ def track(
     try:
         mode = _choose_mode(tracking, folder)
         if mode != "disabled":
-            tracker = _start_tracker(start, mode)
+            tracker = _start_tracker(arguments, mode)
         yield [] if tracker is None else [tracker]
 
         if tracker is not None:
@@ -113,12 +114,12 @@ def _set_environment(folder: Path) -> None:
         os.environ[f"WANDB_{kind.upper()}_DIR"] = str(folder.resolve() / RunFile.WANDB / kind)
 
 
-def _start_tracker(start: _Start, mode: Mode) -> "Tracker | None":
+def _start_tracker(arguments: _RunArguments, mode: Mode) -> "Tracker | None":
     """Return a W&B logger; None if W&B cannot be started in any mode."""
     try:
-        return Tracker(start, mode)
+        return Tracker(arguments, mode)
     except Exception as error:  # W&B must not stop the run, whatever fails in it
-        reason = _first_line(error)
+        reason = first_line(error)
         print_line(f"W&B: {reason}; this run is not tracked there, but in metrics.csv")
         return None
 
@@ -130,12 +131,12 @@ class Tracker(WandbLogger):
     W&B drops a row with a number that it has, so no row appears twice.
 
     Args:
-        start: arguments of the W&B run.
+        arguments: of the W&B run.
         mode: the mode to start in.
     """
 
-    def __init__(self, start: _Start, mode: Mode) -> None:
-        self.start = start
+    def __init__(self, arguments: _RunArguments, mode: Mode) -> None:
+        self.arguments = arguments
         self.mode = mode
         self.is_finished = False
         self.step = 0  # training step of the last row
@@ -148,7 +149,7 @@ class Tracker(WandbLogger):
             # Without names and tags: one of them may have caused the failure.
             return wandb.init(mode="disabled")
         try:
-            run = _init(self.start, self.mode)
+            run = _init(self.arguments, self.mode)
             _define_metrics(run)
             return run
         except Exception as error:  # W&B must not stop the run, whatever fails in it
@@ -161,7 +162,7 @@ class Tracker(WandbLogger):
         consequence = "not tracked there, but in metrics.csv"
         if self.mode == "offline":
             consequence = "tracked offline"
-        print_line(f"W&B: {_first_line(reason)}; this run is {consequence}")
+        print_line(f"W&B: {first_line(reason)}; this run is {consequence}")
 
         # W&B's service process may have died, or may still hold the id of this run.
         with suppress(Exception, SystemExit):
@@ -216,7 +217,7 @@ class Tracker(WandbLogger):
         try:
             super().log_image(key, images, step, **kwargs)
         except Exception as error:  # W&B must not stop the run, whatever fails in it
-            print_line(f"W&B: {key} is not logged there ({_first_line(error)})")
+            print_line(f"W&B: {key} is not logged there ({first_line(error)})")
 
     def log_html(self, name: str, path: Path) -> None:
         """Log an HTML file unchanged, at the step of the last row."""
@@ -268,12 +269,7 @@ class Tracker(WandbLogger):
                 # ``wandb sync`` marks a run that is sent by the same file.
                 Path(run.settings.sync_file).with_suffix(".wandb.synced").touch()
         except Exception as error:  # W&B must not stop the run, whatever fails in it
-            print_line(f"W&B: not all of this run could be sent ({_first_line(error)})")
-
-
-def _first_line(reason: object) -> str:
-    """Return the first line of a message; the type of an error that has no message."""
-    return (str(reason).strip() or type(reason).__name__).splitlines()[0]
+            print_line(f"W&B: not all of this run could be sent ({first_line(error)})")
 
 
 def sync_command(folder: Path) -> str | None:
@@ -393,7 +389,7 @@ def _choose_mode(tracking: TrackingConfig, folder: Path) -> Mode:
     try:
         has_key = wandb.login(prompt=False, verify=False)
     except Exception as error:  # W&B must not stop the run, whatever fails in it
-        reason = _first_line(error)
+        reason = first_line(error)
         print_line(f"W&B: the key cannot be used ({reason}); this run is tracked offline")
         return "offline"
     if not has_key:
@@ -418,31 +414,31 @@ def _users_mode() -> str:
         return "auto"
 
 
-def _init(start: _Start, mode: Mode) -> wandb.Run:
+def _init(arguments: _RunArguments, mode: Mode) -> wandb.Run:
     """Start a W&B run, or continue that of the run folder.
 
     Environment variables, such as those of a sweep's agent, override the config.
     """
-    tracking = start.tracking
+    tracking = arguments.tracking
     variable = os.environ.get
 
     # The name of an evaluation or analysis begins with that of the training.
-    name = start.folder.name
-    if start.trainings:
-        name = f"{start.trainings[0].resolve().name}/{name}"
+    name = arguments.folder.name
+    if arguments.trainings:
+        name = f"{arguments.trainings[0].resolve().name}/{name}"
 
     run = wandb.init(
         mode=mode,
-        id=_choose_id(start, mode),
+        id=_choose_id(arguments, mode),
         resume="allow",
         name=variable("WANDB_NAME") or tracking.name or name,
         project=variable("WANDB_PROJECT") or tracking.project,
         entity=variable("WANDB_ENTITY") or tracking.entity,
         group=variable("WANDB_RUN_GROUP") or tracking.group,
-        job_type=start.job_type,
+        job_type=arguments.job_type,
         tags=tracking.tags,
-        config=map_texts(hide_passwords, start.config),
-        dir=start.folder.resolve(),  # W&B's process has a current folder of its own
+        config=map_texts(hide_passwords, arguments.config),
+        dir=arguments.folder.resolve(),  # W&B's process has a current folder of its own
         settings=wandb.Settings(
             silent=True,
             console="off",
@@ -454,23 +450,23 @@ def _init(start: _Start, mode: Mode) -> wandb.Run:
 
     # Links have a URL if the run is online; reading that of an offline run makes W&B warn.
     project_url = None if run.offline else run.project_url
-    if links := _links(start.trainings, project_url):
+    if links := _links(arguments.trainings, project_url):
         run.config.update({"trainings": links})
     return run
 
 
-def _choose_id(start: _Start, mode: Mode) -> str:
+def _choose_id(arguments: _RunArguments, mode: Mode) -> str:
     """Return the id of a W&B run, and store that of a training in its folder."""
-    if start.job_type is not None:
+    if arguments.job_type is not None:
         return token_hex(4)
-    identifier = _known_id(start.folder) or token_hex(4)
+    identifier = _known_id(arguments.folder) or token_hex(4)
 
     # An id from the environment counts only in a sweep. One that was left in a shell would make
     # all trainings that are started there the same W&B run.
     if "WANDB_SWEEP_ID" in os.environ:
         identifier = os.environ.get("WANDB_RUN_ID") or identifier
     if mode != "disabled":
-        write_atomically(start.folder / RunFile.WANDB_ID, identifier)
+        write_atomically(arguments.folder / RunFile.WANDB_ID, identifier)
     return identifier
 
 

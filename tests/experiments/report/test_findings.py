@@ -134,7 +134,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     assert message[6] == f"- num_heads=16,seed=2: FAILED, see {cells[5].log}"
     assert (
         message[7]
-        == "- Nothing can be compared yet: the baseline num_heads=8 has no finished training."
+        == "- Nothing can be compared yet: the reference cell num_heads=8 has no finished training."
     )
     assert describe_state(study_of({1: 20, 8: 20, 16: 20})) == []
 

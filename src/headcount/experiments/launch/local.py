@@ -60,7 +60,7 @@ def start_training(cell: Cell, group: str, environment: Mapping[str, str]) -> Tr
         another launch.
     """
     cell.folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(_beside(cell, "lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    lock = os.open(_state_file(cell, "lock"), os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -103,7 +103,7 @@ def finish_training(training: Training) -> State:
     signal_number = -status if status < 0 else status - 128
     is_interrupted = signal_number in (*STOP_SIGNALS, signal.SIGKILL)
     if not is_interrupted and not (cell.folder / RunFile.FINISHED).exists():
-        write_atomically(_beside(cell, "failed"), f"{status}\n")
+        write_atomically(_state_file(cell, "failed"), f"{status}\n")
     os.close(training.lock)
     return "interrupted" if is_interrupted else read_state(cell)
 
@@ -112,15 +112,15 @@ def read_state(cell: Cell) -> State:
     """Return the state of a cell that is not being trained."""
     if (cell.folder / RunFile.FINISHED).exists():
         return "finished"
-    return "FAILED" if _beside(cell, "failed").exists() else "waiting"
+    return "FAILED" if _state_file(cell, "failed").exists() else "waiting"
 
 
 def forget_failure(cell: Cell) -> None:
     """Allow a failed cell to be trained again."""
-    _beside(cell, "failed").unlink(missing_ok=True)
+    _state_file(cell, "failed").unlink(missing_ok=True)
 
 
-def _beside(cell: Cell, suffix: str) -> Path:
+def _state_file(cell: Cell, suffix: str) -> Path:
     return cell.folder.with_name(f"{cell.folder.name}.{suffix}")
 
 

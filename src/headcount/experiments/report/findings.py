@@ -37,13 +37,15 @@ def describe_state(study: Study) -> list[str]:
     if reference is None:
         label = study.grid.label(study.grid.reference_cell)
         lines.append(
-            f"- Nothing can be compared yet: the baseline {label} has no finished training."
+            f"- Nothing can be compared yet: the reference cell {label} has no finished training."
         )
         return lines
     for setting in study.settings:
         if setting is not reference and not setting.comparisons:
             name = setting_name(setting.cell)
-            lines.append(f"- {name} cannot be compared yet: no seed in common with the baseline.")
+            lines.append(
+                f"- {name} cannot be compared yet: no seed in common with the reference cell."
+            )
     return lines
 
 

@@ -64,7 +64,7 @@ def read_result(cell: Cell, grid: Grid) -> Result:
     scores = cell.folder / RunFile.SCORES
     with damage_as_config_error(scores, "train"):
         content = _read_mapping(scores)
-        step = _whole(content, "step")
+        step = _whole_number(content, "step")
         systems = _read_systems(content["systems"])
     return Result(
         cell=cell,
@@ -98,7 +98,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     return content
 
 
-def _whole(content: dict[str, Any], name: str) -> int:
+def _whole_number(content: dict[str, Any], name: str) -> int:
     if type(content[name]) is not int:
         raise TypeError(f"{name}={content[name]} is not a whole number")
     return content[name]

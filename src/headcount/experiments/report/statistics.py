@@ -303,11 +303,11 @@ def seeds_to_decide(
     """
     variance = test.floored_variance()
     seeds = test.estimate.seeds
-    for more in range(seeds + 1, MAX_SEEDS + 1):
-        planned = replace(variance, seeds=variance.seeds * seeds / more)
-        power = _power(test, planned, more, margin, level, equivalence_level)
+    for planned_seeds in range(seeds + 1, MAX_SEEDS + 1):
+        planned = replace(variance, seeds=variance.seeds * seeds / planned_seeds)
+        power = _power(test, planned, planned_seeds, margin, level, equivalence_level)
         if power >= POWER:
-            return more
+            return planned_seeds
     return None
 
 

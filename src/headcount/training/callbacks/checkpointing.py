@@ -232,6 +232,7 @@ class Checkpoints(Checkpoint):
             self._fail(trainer, "norm of the weights", [])
 
     def _end(self, trainer: pl.Trainer) -> None:
+        """End the process with the exit code of the signal; print where the run resumes."""
         name = signal.Signals(self.signals.exit_code - 128).name
         now = current_folder(self.run)
         how = "the same command resumes from there"
@@ -255,5 +256,6 @@ class Checkpoints(Checkpoint):
             named = f"; {file.name} in it names the {len(ids)} examples"
         raise RunError(
             f"{self.run}: the {what} of step {trainer.global_step:,} is not finite{named}; the "
-            "checkpoints are older and whole; a lower optimizer.learning_rate may help"
+            "checkpoints were saved before and are intact; a lower optimizer.learning_rate may "
+            "help"
         )

@@ -148,7 +148,7 @@ class TrainingCosts(Callback):
             "tokens_per_second": self.tokens / self.seconds if self.seconds else 0.0,
             "peak_memory_bytes": max(self.peak_memory, peak_memory_bytes(self.device)),
             "kv_cache_bytes": document_bytes + summary_bytes,
-            "device": _name(self.device),
+            "device": _device_name(self.device),
         }
         add_costs(self.folder, costs)
 
@@ -167,7 +167,7 @@ def peak_memory_bytes(device: torch.device) -> int:
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _name(device: torch.device) -> str:
+def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
