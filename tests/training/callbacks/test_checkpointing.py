@@ -181,7 +181,9 @@ def test_weights_that_are_no_numbers_are_not_kept(
         [] if steps.endswith("5") else ["trainer.val_check_interval=3"]
     )  # no validation sees the last step
     config = small("run.folder=here", steps, *every)
-    message = rf"^here: the {what} of step 4 is not finite; the checkpoints are older[^\n]*$"
+    message = (
+        rf"^here: the {what} of step 4 is not finite; the checkpoints were saved before[^\n]*$"
+    )
     with watched(Poison()), pytest.raises(RunError, match=message):
         run.train(config)
     for name in ("last", "best"):
