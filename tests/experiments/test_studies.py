@@ -21,6 +21,7 @@ def test_all_are_found() -> None:
         "kv_heads",
         "architectures",
         "recipe",
+        "averaging",
     }
 
 
