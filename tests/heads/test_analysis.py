@@ -12,12 +12,12 @@ from headcount.heads.analysis import (
     analyse,
     count_measurements,
     head_orders,
-    measure_without,
     tokenizer_kinds,
+    without,
 )
 from headcount.heads.blocks import heads_of
 from headcount.heads.importance import example_losses, importance
-from headcount.heads.measure import HeadEvaluator, MeasurementStore
+from headcount.heads.measure import COMPLETE, HeadEvaluator, MeasurementStore
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import Summarizer
 from tests.model import builds
@@ -54,12 +54,12 @@ def test_every_head_of_every_architecture_is_measured(evaluator: HeadEvaluator) 
     assert [result.head for result in analysis.heads] == heads_of(model)
     assert len(made) <= count_measurements(evaluator.summarizer.config, model)
 
-    complete = evaluator.measure("complete")
+    complete = evaluator.measure(COMPLETE)
     gradient = importance(model, evaluator.batches)
     for result in analysis.heads:
         head = result.head
         assert result.importance == pytest.approx(gradient[head.block][head.index])
-        off = measure_without(evaluator, {head})
+        off = evaluator.measure(without({head}))
         change = result.loss_changes["zero"].mean
         assert change == pytest.approx((off.losses - complete.losses).mean())
         assert 0 < result.confidence <= 1 and result.entropy >= 0
@@ -70,7 +70,7 @@ def test_every_head_of_every_architecture_is_measured(evaluator: HeadEvaluator) 
     assert {curve.scope for curve in analysis.curves} == scopes
     for curve in analysis.curves:
         assert curve.points[0].difference == 0.0 and curve.points[-1].kept == 0
-    everything = measure_without(evaluator, set(heads_of(model)))
+    everything = evaluator.measure(without(set(heads_of(model))))
     last = analysis.curves[0].points[-1]
     assert last.loss == pytest.approx(everything.losses.mean())
 
@@ -78,7 +78,7 @@ def test_every_head_of_every_architecture_is_measured(evaluator: HeadEvaluator) 
 def test_a_measurement_is_that_of_the_ablated_model(evaluator: HeadEvaluator) -> None:
     model = evaluator.summarizer.model
     head = heads_of(model)[-1]
-    measured = measure_without(evaluator, {head})
+    measured = evaluator.measure(without({head}))
     with ablated(model, [head]):
         for batch in evaluator.batches:
             expected = example_losses(model, batch).detach().numpy()

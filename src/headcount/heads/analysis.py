@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -24,7 +25,7 @@ from headcount.heads.attention_statistics import attention_statistics
 from headcount.heads.blocks import Head, Model, heads_of
 from headcount.heads.curve import Curve, curve_point, kept_counts, order_heads, random_order
 from headcount.heads.importance import importance, normalize_by_layer
-from headcount.heads.measure import HeadEvaluator, Measurement
+from headcount.heads.measure import COMPLETE, HeadEvaluator, Measurement, Setting
 from headcount.heads.roles import RoleScore, Vocabulary, find_roles, score_roles, vocabulary_kinds
 from headcount.heads.statistics import Difference, difference_family
 from headcount.training.module import Summarizer
@@ -132,7 +133,7 @@ def analyse(evaluator: HeadEvaluator) -> Analysis:
     rouge = config.evaluation.select_by if config.evaluation.select_by in ROUGE_TYPES else "rougeL"
 
     # The curves come last: they remove heads in the order of the results.
-    complete = evaluator.measure("complete")
+    complete = evaluator.measure(COMPLETE)
     results = _head_results(evaluator, complete, rouge)
     curves = _pruning_curves(evaluator, results, complete, rouge)
     return Analysis(
@@ -211,21 +212,11 @@ def _ablate_one_by_one(
     outputs: HeadOutputs | None = None
     changes: dict[tuple[str, str], dict[Head, Difference]] = {}
     for kind in KINDS:
-        # Measure the model without each head, or with only this head in its block.
-        measured = []
-        for number, head in enumerate(heads):
-            if kind == "only":
-                others = {other for other in heads if other.block == head.block} - {head}
-                measured.append(measure_without(evaluator, others))
-            elif kind == "zero":
-                measured.append(measure_without(evaluator, {head}))
-            else:
-                # A pass over all documents, so recorded only when a kind needs it, and once.
-                if outputs is None:
-                    outputs = record_outputs(model, evaluator.batches)
-                ablation = cast(Ablation, kind)
-                setting = ablated(model, [head], ablation, outputs=outputs, seed=number)
-                measured.append(evaluator.measure(f"{kind} {head}", setting))
+        # The outputs take a pass over all documents, so they are recorded only when a kind needs
+        # them, and once.
+        if kind in ("mean", "resample") and outputs is None:
+            outputs = record_outputs(model, evaluator.batches)
+        measured = evaluator.measure_all(_one_by_one(kind, heads, outputs))
 
         # Compare with the complete model, document by document.
         losses = [each.losses - complete.losses for each in measured]
@@ -235,16 +226,32 @@ def _ablate_one_by_one(
     return changes
 
 
-def measure_without(evaluator: HeadEvaluator, removed: set[Head]) -> Measurement:
-    """Return the measurement of a model with some heads switched off by zero.
+def _one_by_one(kind: str, heads: list[Head], outputs: HeadOutputs | None) -> list[Setting]:
+    """Return for each head the setting without it, or with only this head in its block."""
+    settings = []
+    for number, head in enumerate(heads):
+        if kind == "only":
+            others = {other for other in heads if other.block == head.block} - {head}
+            settings.append(without(others))
+        elif kind == "zero":
+            settings.append(without({head}))
+        else:
+            ablation = cast(Ablation, kind)
+            applied = partial(ablated, heads=[head], kind=ablation, outputs=outputs, seed=number)
+            settings.append(Setting(name=f"{kind} {head}", applied=applied))
+    return settings
 
-    The set of heads is the key under which it is stored, so that curves that reach the same set in
-    different orders share one measurement.
+
+def without(removed: set[Head]) -> Setting:
+    """Return the setting with some heads switched off by zero.
+
+    The set of heads is its name, so that curves that reach the same set in different orders share
+    one measurement.
     """
     if not removed:
-        return evaluator.measure("complete")
+        return COMPLETE
     names = " ".join(sorted(map(str, removed)))
-    return evaluator.measure(f"without {names}", ablated(evaluator.summarizer.model, removed))
+    return Setting(name=f"without {names}", applied=partial(ablated, heads=removed))
 
 
 # Attention
@@ -370,18 +377,32 @@ def _pruning_curves(
     evaluator: HeadEvaluator, results: list[HeadResult], complete: Measurement, rouge: str
 ) -> list[Curve]:
     """Measure ROUGE along every order, in every scope: heads outside the scope are kept."""
-    settings = evaluator.summarizer.config.heads
-    orders = head_orders(results, settings.random_orders)
-    curves = []
-    for scope, heads in _scopes([result.head for result in results]).items():
+    config = evaluator.summarizer.config.heads
+    heads = [result.head for result in results]
+    orders = head_orders(results, config.random_orders)
+
+    # By scope and order the setting of each number of kept heads.
+    planned: dict[tuple[str, str], dict[int, Setting]] = {}
+    scopes = _scopes(heads)
+    for scope, in_scope in scopes.items():
         for name, order in orders.items():
-            of_scope = [head for head in order if head in heads]
-            points = []
-            for kept in kept_counts(len(heads), settings.points):
-                removed = set(of_scope[: len(heads) - kept])
-                measured = measure_without(evaluator, removed)
-                points.append(
-                    curve_point(kept, measured, complete, rouge=rouge, margin=settings.margin)
-                )
-            curves.append(Curve(scope=scope, order=name, heads=len(heads), points=points))
+            of_scope = [head for head in order if head in in_scope]
+            planned[scope, name] = {
+                kept: without(set(of_scope[: len(of_scope) - kept]))
+                for kept in kept_counts(len(of_scope), config.points)
+            }
+
+    # Measure the points of all curves together, so that no thread waits at the end of a curve.
+    settings: list[Setting] = []
+    for by_kept in planned.values():
+        settings.extend(by_kept.values())
+    measured = iter(evaluator.measure_all(settings))
+
+    curves = []
+    for (scope, name), by_kept in planned.items():
+        points = [
+            curve_point(kept, next(measured), complete, rouge=rouge, margin=config.margin)
+            for kept in by_kept
+        ]
+        curves.append(Curve(scope=scope, order=name, heads=len(scopes[scope]), points=points))
     return curves

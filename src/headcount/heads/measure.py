@@ -1,15 +1,19 @@
 """Loss and ROUGE of each document of a sample, under any setting of the heads.
 
 Each measurement has a name and is stored at once, so that an interrupted analysis resumes after
-the last one.
+the last one. On a CPU several settings are measured side by side, one on each thread: operations
+on a batch of short summaries are too small for two threads to share.
 """
 
+import copy
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -18,11 +22,31 @@ from numpy.typing import NDArray
 
 from headcount.data.batches import EncodedPairs, by_length
 from headcount.evaluation.rouge import ROUGE_TYPES
+from headcount.heads.blocks import Model
+from headcount.heads.encodings import Encodings
 from headcount.heads.importance import example_losses
 from headcount.runs.files import unwritable_as_run_error, write_atomically
 from headcount.training.module import Summarizer
 
+MAX_THREADS = 4  # more would wait for each other: Python code runs on one thread at a time
+
 Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A setting of the heads of a model.
+
+    Attributes:
+        name: under which its measurement is stored.
+        applied: returns a context manager that sets the heads of a model, such as ``ablated``.
+    """
+
+    name: str
+    applied: Callable[[Model], AbstractContextManager[None]]
+
+
+COMPLETE = Setting(name="complete", applied=lambda model: nullcontext())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +137,8 @@ class HeadEvaluator:
         rows: the documents of the sample, as rows of the split.
         store: where measurements are stored.
         on_measured: called after each measurement, also after one that was stored already.
+        threads: number of settings that are measured at a time; None: on a CPU the number of
+            threads of torch, elsewhere one. The measurements do not depend on it.
     """
 
     def __init__(
@@ -122,6 +148,7 @@ class HeadEvaluator:
         rows: Sequence[int],
         store: MeasurementStore,
         on_measured: Callable[[], None] = lambda: None,
+        threads: int | None = None,
     ) -> None:
         self.summarizer = summarizer
         self.split = split
@@ -133,37 +160,94 @@ class HeadEvaluator:
         # Batches are sorted by length; results are in the order of the rows.
         self._position = {row: number for number, row in enumerate(self.rows)}
 
-    def measure(
-        self, name: str, setting: AbstractContextManager[None] | None = None
-    ) -> Measurement:
-        """Return the measurement of a setting.
+        # Each thread sets the gates of a copy of its own.
+        if threads is None:
+            is_on_cpu = summarizer.device.type == "cpu"
+            threads = min(torch.get_num_threads(), MAX_THREADS) if is_on_cpu else 1
+        self.threads = threads
+        self._encodings = Encodings()
+        self._idle: SimpleQueue[Summarizer] = SimpleQueue()
+        for _ in range(threads):
+            self._idle.put(copy_with_shared_weights(summarizer))
 
-        Args:
-            name: name of the setting; a stored measurement of this name is returned.
-            setting: context manager that sets gates, such as ``ablated(...)``; None: the model is
-                measured unchanged.
+    def measure(self, setting: Setting) -> Measurement:
+        """Return the measurement of a setting."""
+        [measurement] = self.measure_all([setting])
+        return measurement
+
+    def measure_all(self, settings: Sequence[Setting]) -> list[Measurement]:
+        """Return the measurement of each setting.
+
+        A stored measurement of this name is returned. The others are made, and stored in the order
+        of the settings.
         """
+        by_name = {setting.name: setting for setting in settings}
+        new = [setting for name, setting in by_name.items() if name not in self.store.found]
+        measurements = []
+        with closing(self._measure_each(new)) as measured:
+            for setting in settings:
+                # The next new measurement is that of the first setting that is not stored.
+                stored = self.store.get(setting.name, lambda: _as_row(next(measured)))
+                self.on_measured()
+                measurements.append(
+                    Measurement(
+                        losses=np.array(stored["losses"]), scores=np.array(stored["scores"])
+                    )
+                )
+        return measurements
 
-        def compute() -> dict[str, Any]:
-            with setting or nullcontext(), torch.inference_mode():
-                measured = self._measure()
-            return {"losses": measured.losses.tolist(), "scores": measured.scores.tolist()}
+    def _measure_each(self, settings: Sequence[Setting]) -> Generator[Measurement, None, None]:
+        """Yield the measurement of each setting, in this order."""
+        if self.threads == 1 or len(settings) < 2:
+            yield from map(self._measure, settings)
+            return
 
-        stored = self.store.get(name, compute)
-        self.on_measured()
-        return Measurement(losses=np.array(stored["losses"]), scores=np.array(stored["scores"]))
+        # Each thread gets an equal part of torch's own.
+        before = torch.get_num_threads()
+        of_each = max(1, before // self.threads)
+        try:
+            with ThreadPoolExecutor(
+                self.threads, initializer=torch.set_num_threads, initargs=(of_each,)
+            ) as pool:
+                yield from pool.map(self._measure, settings)
+        finally:
+            torch.set_num_threads(before)
 
-    def _measure(self) -> Measurement:
+    def _measure(self, setting: Setting) -> Measurement:
+        summarizer = self._idle.get()
+        try:
+            model = summarizer.model
+            with setting.applied(model), self._encodings.used_by(model), torch.inference_mode():
+                return self._measure_documents(summarizer)
+        finally:
+            self._idle.put(summarizer)
+
+    def _measure_documents(self, summarizer: Summarizer) -> Measurement:
         losses = np.zeros(len(self.rows))
         scores = np.zeros((len(self.rows), len(ROUGE_TYPES)))
         for batch in self.batches:
             # The loss is that of the reference summaries, under teacher forcing.
             positions = [self._position[row] for row in batch.indices]
-            losses[positions] = example_losses(self.summarizer.model, batch).double().cpu().numpy()
+            losses[positions] = example_losses(summarizer.model, batch).double().cpu().numpy()
 
             # ROUGE is that of generated summaries.
-            texts = self.summarizer.generate_texts(batch, greedy=True)
+            texts = summarizer.generate_texts(batch, greedy=True)
             for position, row, text in zip(positions, batch.indices, texts, strict=True):
                 references = self.split.pairs.references[row]
-                scores[position] = np.array(self.summarizer.rouge.score(text, references)) * 100
+                scores[position] = np.array(summarizer.rouge.score(text, references)) * 100
         return Measurement(losses=losses, scores=scores)
+
+
+def _as_row(measurement: Measurement) -> dict[str, Any]:
+    """Return a measurement as the store keeps it."""
+    return {"losses": measurement.losses.tolist(), "scores": measurement.scores.tolist()}
+
+
+def copy_with_shared_weights(summarizer: Summarizer) -> Summarizer:
+    """Return a copy whose heads have gates of their own.
+
+    Its weights, its buffers and its tokenizer are those of the original, so that it takes next to
+    no memory.
+    """
+    shared = [*summarizer.parameters(), *summarizer.buffers(), summarizer.tokenizer]
+    return copy.deepcopy(summarizer, {id(each): each for each in shared})

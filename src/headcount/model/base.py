@@ -7,7 +7,7 @@
 
 import math
 from abc import abstractmethod
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -154,6 +154,16 @@ class SummaryModel(nn.Module, Generic[AnyState]):
             summary_layout: where each summary begins and ends.
             return_weights: return the attention to the document in every layer.
         """
+
+    def encode(self, document_ids_N: Tensor, layout: BatchLayout) -> Any:
+        """Return what the encoder makes of the documents, which ``forward`` and ``start`` begin
+        with; a decoder-only model has no encoder.
+
+        Args:
+            document_ids_N: the documents' tokens, end to end.
+            layout: where each document begins and ends.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def start(

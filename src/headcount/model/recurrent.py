@@ -191,7 +191,7 @@ class Recurrent(SummaryModel[RecurrentState]):
         self, document_ids_N: Tensor, layout: BatchLayout, *, capacity: int = 0, width: int = 1
     ) -> RecurrentState:
         """See ``SummaryModel.start``. The state has a fixed size, so the capacity is not used."""
-        memory_ND, backward_BD = self._encode(document_ids_N, layout)
+        memory_ND, backward_BD = self.encode(document_ids_N, layout)
         memory_BSD, is_token_BS = layout.pad(self.dropout(memory_ND))
         key_BHSK, value_BHSK = self.attention.project_memory(memory_BSD)
         ids_BS, _ = layout.pad(document_ids_N)
@@ -203,7 +203,7 @@ class Recurrent(SummaryModel[RecurrentState]):
             document_bias_B11S=additive_bias(is_token_BS, memory_BSD.dtype)[:, None, None],
         )
 
-    def _encode(self, document_ids_N: Tensor, layout: BatchLayout) -> tuple[Tensor, Tensor]:
+    def encode(self, document_ids_N: Tensor, layout: BatchLayout) -> tuple[Tensor, Tensor]:
         """Read the documents.
 
         Returns:
