@@ -1,6 +1,8 @@
 """Encodings that are remembered are those that would be computed again."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 
 import pytest
 import torch
@@ -13,6 +15,8 @@ from headcount.heads.ablation import HeadOutputs, ablated, record_outputs
 from headcount.heads.blocks import Head, Model, heads_of
 from headcount.heads.encodings import Encodings
 from headcount.heads.importance import example_losses
+from headcount.model.attention import MultiHeadAttention
+from headcount.model.attention_blocks import attention_blocks
 from headcount.model.ragged import BatchLayout
 from tests.heads.examples import data_batch
 from tests.model.builds import ARCHITECTURES, make
@@ -108,6 +112,7 @@ def test_afterwards_a_model_encodes_by_itself() -> None:
         assert "encode" in vars(model)
         raise ZeroDivisionError
     assert "encode" not in vars(model)
+    assert all("project_memory" not in vars(block) for block in attention_blocks(model).values())
 
 
 @pytest.mark.parametrize("kind", ["mean", "resample"])
@@ -151,3 +156,54 @@ def test_documents_are_told_apart_by_their_ends_too() -> None:
         together = model.encode(ids, BatchLayout.from_lengths([4]))
         apart = model.encode(ids, BatchLayout.from_lengths([2, 2]))
     assert not torch.allclose(together, apart)
+
+
+def test_keys_and_values_are_projected_once_for_each_encoding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[int] = []
+    compute = MultiHeadAttention.project_memory
+
+    def project(self: MultiHeadAttention, memory_MD: Tensor) -> tuple[Tensor, Tensor]:
+        calls.append(1)
+        return compute(self, memory_MD)
+
+    monkeypatch.setattr(MultiHeadAttention, "project_memory", project)
+    model = make("transformer").eval()
+    encodings = Encodings()
+    other = Head(site="cross", layer=1, index=0)
+    layers = 2
+    for removed, times in [([], layers), ([other], 0), ([ENCODER_HEAD], layers), ([other], 0)]:
+        calls.clear()
+        with ablated(model, removed), encodings.used_by(model):
+            losses_and_summaries(model)
+        assert len(calls) == times
+
+
+def test_keys_and_values_are_those_of_the_encoding_in_hand() -> None:
+    """A new tensor can have the address of one that was forgotten."""
+    model = make("transformer").eval()
+    block = model.decoder[0].cross_attention
+    with Encodings(max_bytes=0).used_by(model), torch.inference_mode():
+        for seed in range(50):
+            memory_MD = torch.full((3, 16), float(seed), dtype=torch.float64)
+            expected = MultiHeadAttention.project_memory(block, memory_MD)
+            for found, value in zip(block.project_memory(memory_MD), expected, strict=True):
+                assert torch.equal(found, value)
+            del memory_MD
+
+
+def test_threads_share_encodings() -> None:
+    """Whichever thread is first, all of them get the same."""
+    model = make("transformer", "copying=true").eval()
+    expected = losses_and_summaries(model)
+    encodings = Encodings(max_bytes=1000)
+
+    def compute(_: int) -> tuple[Tensor, list[list[Hypothesis]]]:
+        of_thread = deepcopy(model)
+        with encodings.used_by(of_thread):
+            return losses_and_summaries(of_thread)
+
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(compute, range(12)):
+            assert_equal(found, expected)
