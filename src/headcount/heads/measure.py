@@ -138,7 +138,7 @@ class HeadEvaluator:
         store: where measurements are stored.
         on_measured: called after each measurement, also after one that was stored already.
         threads: number of settings that are measured at a time; None: on a CPU the number of
-            threads of torch, elsewhere one. The measurements do not depend on it.
+            threads of torch, four at most, elsewhere one. Measurements do not depend on it.
     """
 
     def __init__(
