@@ -237,8 +237,42 @@ def test_text_is_taken_as_it_is_written(key: str, text: str, tmp_path: Path) -> 
     if not text.startswith("["):
         found = load([write(tmp_path / "x.yaml", f"{section}: {{{name}: {text}}}")], [])
         assert getattr(getattr(found, section), name) == text
-    if not text.startswith("["):
-        assert getattr(getattr(load([], [f"{key}={text}"]), section), name) == text
+    assert getattr(getattr(load([], [f"{key}={text}"]), section), name) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: b", "[A-Z]+", "{2}x", "*x", "@x", "%x", "&a", "!x", "| x", "> x", "a #b", "- a", "a, b"],
+)
+def test_text_on_the_command_line_is_no_yaml(text: str) -> None:
+    """A regular expression or a name may begin with what means something to YAML."""
+    assert load([], [f"tracking.group={text}"]).tracking.group == text
+    assert load([], [f"tracking.name={text}"]).tracking.name == text
+
+
+@pytest.mark.parametrize("value", ["text", "", "null", "{a: b}", "[a, [b]]", "3", "[a"])
+def test_what_is_no_list_of_texts_is_named(value: str, tmp_path: Path) -> None:
+    message = r"data\.document_columns=.*: not .*; legal: a list of texts, as in \[a, b\]"
+    with pytest.raises(ConfigError, match=f"command line: {message}"):
+        load([], [f"data.document_columns={value}"])
+    if value != "[a":
+        file = write(tmp_path / "x.yaml", f"data: {{document_columns: {value}}}")
+        with pytest.raises(ConfigError, match=rf"x\.yaml: {message}"):
+            load([file], [])
+
+
+def test_leading_zeros_are_no_octal_number(tmp_path: Path) -> None:
+    """The seeds of ``seq -w 100`` are 001 to 100, of which YAML would make 010 the same as 008."""
+    assert load([], ["seed=010"]).seed == load([], ["seed=10"]).seed == 10
+    assert load([], ["seed=008"]).seed == 8
+    assert load([], ["trainer.max_steps=010"]).trainer["max_steps"] == 10
+    file = write(tmp_path / "x.yaml", "seed: 010\ntrainer: {max_steps: 0100}")
+    assert load([file], []).seed == 10 and load([file], []).trainer["max_steps"] == 100
+
+
+def test_a_value_that_is_no_yaml_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"command line: optimizer\.learning_rate=\[1: not YAML"):
+        load([], ["seed=1", "optimizer.learning_rate=[1"])
 
 
 def test_text_of_lists_null_and_comments() -> None:

@@ -28,6 +28,9 @@ MAX_YAML_DEPTH = 20  # levels of a YAML file
 SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 BASE_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 TEXT_TYPES = (str, str | None, list[str])  # of keys whose values are text
+NULLS = ("null", "~", "None", "")  # on the command line, where a text may be missing
+DECIMAL = re.compile(r"[+-]?0[0-9]+")  # a number with leading zeros
+LEGAL_TEXTS = "legal: a list of texts, as in [a, b]"
 RENAMED = {  # earlier names of keys and sections
     "decoding": "generation",
     "beams": "num_beams",
@@ -292,7 +295,8 @@ def _remove_required(given: Any) -> list[str]:
 def _read_texts(file: str) -> DictConfig | ListConfig:
     """Read a YAML file, in which a key of text keeps its text as it is written.
 
-    YAML would make a boolean of ``no`` and a number of ``0012345`` or ``12e4567``.
+    YAML would make a boolean of ``no`` and a number of ``0012345`` or ``12e4567``; and of the
+    number ``010`` it would make 8.
     """
     given = read_yaml(file)
     if isinstance(given, DictConfig):
@@ -302,24 +306,49 @@ def _read_texts(file: str) -> DictConfig | ListConfig:
             return given
         for name, kind, _ in _declared_keys():
             _restore_text(given, texts, name, kind)
+        for name in _names_of_trainer(given):
+            _restore_text(given, texts, name, int)
     return given
 
 
+def _names_of_trainer(given: DictConfig) -> list[str]:
+    """Return the names of the Trainer's arguments that are set, with their section."""
+    plain: Any = OmegaConf.to_container(given)
+    trainer = plain.get("trainer") if isinstance(plain, dict) else None
+    return [f"trainer.{name}" for name in trainer] if isinstance(trainer, dict) else []
+
+
 def _parse_overrides(overrides: list[str]) -> DictConfig:
-    """Parse ``key=value`` settings; a key of text takes the text as it is written."""
-    given = OmegaConf.from_dotlist(overrides)
+    """Parse ``key=value`` settings; a key of text takes the text as it is written.
+
+    Raises:
+        ConfigError: a value is no YAML, or no list of texts where one is needed.
+    """
+    given = OmegaConf.create()
     kinds = {name: kind for name, kind, _ in _declared_keys()}
     for override in overrides:
         name, _, text = override.partition("=")
         kind = kinds.get(name)
-        if kind not in TEXT_TYPES:
-            continue
-        texts = yaml.load(text, Loader=BASE_LOADER) if kind == list[str] else text
 
-        # YAML is right about a missing value and a quoted one.
-        is_null = text.strip() in ("null", "~", "None", "") and kind == str | None
-        if not is_null and not _is_quoted(text):
-            _restore_text(given, _nest(name, texts), name, kind, comment_is_text=True)
+        # Text is not YAML, in which a regular expression such as [a-z]+ is a broken list; but YAML
+        # is right about a missing value and a quoted one.
+        if kind in (str, str | None) and not _is_quoted(text):
+            is_null = text.strip() in NULLS and kind == str | None
+            OmegaConf.update(given, name, None if is_null else text)
+            continue
+
+        # Other values are YAML, in which numbers with leading zeros would be octal.
+        if DECIMAL.fullmatch(text):
+            override = f"{name}={int(text)}"
+        try:
+            given.merge_with_dotlist([override])
+            if kind == list[str]:
+                texts = _nest(name, yaml.load(text, Loader=BASE_LOADER))
+                _restore_text(given, texts, name, kind)
+        except yaml.YAMLError as error:
+            legal = LEGAL_TEXTS if kind == list[str] else "legal: a value of YAML, such as [1, 2]"
+            reason = getattr(error, "problem", None) or error
+            raise ConfigError(f"{override}: not YAML: {reason}; {legal}") from None
     return given
 
 
@@ -332,9 +361,7 @@ def _nest(name: str, value: Any) -> dict[str, Any]:
     return {section: {key: value}} if key else {section: value}
 
 
-def _restore_text(
-    given: DictConfig, texts: Any, name: str, kind: Any, *, comment_is_text: bool = False
-) -> None:
+def _restore_text(given: DictConfig, texts: Any, name: str, kind: Any) -> None:
     """Put the text of a key in place of what YAML made of it.
 
     Args:
@@ -342,15 +369,14 @@ def _restore_text(
         texts: the same, parsed with every value as text.
         name: of the key, with dots.
         kind: its declared type.
-        comment_is_text: whether a value that YAML takes for a comment is text, too.
-    """
-    if kind not in TEXT_TYPES:
-        return
 
+    Raises:
+        ConfigError: the key needs a list of texts, and has something else.
+    """
     # The key in both, if it was set at all.
-    section, _, key = name.partition(".")
-    inner = given.get(section)
-    inner_texts = texts.get(section)
+    section, _, key = name.rpartition(".")
+    inner = given.get(section) if section else given
+    inner_texts = texts.get(section) if section else texts
     if not isinstance(inner, DictConfig) or not isinstance(inner_texts, dict) or key not in inner:
         return
     values: Any = OmegaConf.to_container(inner)
@@ -360,13 +386,18 @@ def _restore_text(
     # A list is replaced as a whole, a text only where YAML made something else of it.
     if kind == list[str]:
         is_text = isinstance(text, list) and all(isinstance(item, str) for item in text)
-        if is_text and isinstance(value, list):
+        if is_text:
             inner[key] = text
-        return
-    is_typed = isinstance(value, bool | int | float)
-    is_comment = value is None and comment_is_text
-    if isinstance(text, str) and (is_typed or is_comment):
-        inner[key] = text
+        elif "${" not in str(text):
+            shown = text if isinstance(text, str) else value
+            raise ConfigError(f"{name}={shown}: not a list of texts; {LEGAL_TEXTS}")
+    elif kind in TEXT_TYPES:
+        if isinstance(text, str) and isinstance(value, bool | int | float):
+            inner[key] = text
+
+    # A number with leading zeros is decimal, and octal to YAML.
+    elif isinstance(value, int) and isinstance(text, str) and DECIMAL.fullmatch(text):
+        inner[key] = int(text)
 
 
 def sort_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:
