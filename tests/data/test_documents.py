@@ -222,3 +222,18 @@ def test_an_array_of_something_else_is_named(content: str) -> None:
     Path("in.txt").write_text(content)
     with pytest.raises(ConfigError, match="not a JSON object but"):
         list(read_documents("in.txt", []))
+
+
+@pytest.mark.parametrize(
+    ("begin", "kind"),
+    [
+        ("<!DOCTYPE html>\n<p>", "HTML"),
+        ("\n <html>\n", "HTML"),
+        (BOM + '<?xml version="1.0"?>\n', "XML"),
+        (r"{\rtf1\ansi Hello}", r"rich text \(RTF\)"),
+    ],
+)
+def test_markup_is_named(begin: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lines are no documents."""
+    with pytest.raises(ConfigError, match=f"in.txt: this is {kind}; legal: text in UTF-8"):
+        read(begin.encode(), "in.txt", monkeypatch)

@@ -266,3 +266,29 @@ def test_a_folder_that_cannot_be_read(
     config = replace(data, path="data", cache_dir="cache")
     with pytest.raises(ConfigError, match="data.path=data.*: cannot read the folder: Permission"):
         load_splits(config, {"train": "train", "test": "test"})
+
+
+@pytest.mark.parametrize("folder", [".", "data", "test"])
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        (["0-of-00003", "2-of-00003"], r"test-00001-of-00003\.jsonl is missing, one of 1 of 3"),
+        (["0-of-00002", "1-of-00002", "0-of-00001"], "several sets, of 00001 and of 00002"),
+    ],
+)
+def test_parts_that_are_missing_are_named(
+    parts: list[str], message: str, folder: str, data: DataConfig, tmp_path: Path
+) -> None:
+    """An interrupted download is not trained on without a word."""
+    (tmp_path / "data" / folder).mkdir(exist_ok=True)
+    for part in parts:
+        (tmp_path / "data" / folder / f"test-0000{part}.jsonl").write_text(LINES)
+    refuses(data, message)
+
+
+@pytest.mark.parametrize("name", ["test.parquet", "test.arrow", "test.csv", "test.jsonl"])
+def test_a_pointer_of_git_lfs_is_named(name: str, data: DataConfig, tmp_path: Path) -> None:
+    """What a clone of a hub repository has if Git LFS is not installed."""
+    text = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    (tmp_path / "data" / name).write_text(text)
+    refuses(data, f"{name}: this is a pointer of Git LFS, whose content git lfs pull gets")

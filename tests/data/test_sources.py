@@ -412,6 +412,57 @@ def test_tsv_has_no_quoting(data: DataConfig, tmp_path: Path) -> None:
     assert list(splits["test"].references) == [["one"], ['"two'], ["three"]]
 
 
+def test_tsv_of_pandas(data: DataConfig, tmp_path: Path) -> None:
+    """pandas puts cells with quotation marks or line breaks into quotation marks, also in TSV."""
+    write(tmp_path, "test.tsv", 'document\tsummary\n"He said ""no""."\ta\n"""No"""\t"b"\n')
+    splits, _ = load_splits(data, {"test": "test"})
+    assert list(splits["test"].documents) == ['He said "no".', '"No"']
+    assert list(splits["test"].references) == [["a"], ['"b"']]
+    write(tmp_path, "test.tsv", 'document\tsummary\nfine\ta\n"One.\nTwo."\tb\n')
+    with pytest.raises(ConfigError, match=r"test\.tsv:3: .*TSV has no quoting; legal: .*CSV"):
+        load_splits(data, {"test": "test"})
+
+
+def test_headers_of_spreadsheets(data: DataConfig, tmp_path: Path) -> None:
+    """Blank lines before the header, blanks in it, and columns and rows that are empty."""
+    write(tmp_path, "test.csv", "\n\nid, document, summary,,\nx,a,b,,\n,,,,\n")
+    splits, origin = load_splits(data, {"test": "test"})
+    assert list(splits["test"].documents) == ["a"]
+    assert list(origin["test"]["dropped_rows"]) == ["test.csv:5"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+@pytest.mark.parametrize("cell", ["nan", "NaN", "None", "NULL", "null", "N/A", "<NA>", r"\N"])
+def test_missing_cells_are_no_text(
+    cell: str, suffix: str, data: DataConfig, tmp_path: Path
+) -> None:
+    """CSV has no other way to write a missing value: pandas reads these as one."""
+    text = f"document,summary\na,{cell}\n{cell},b\nNone of them,null and void\n"
+    write(tmp_path, f"test.{suffix}", text.replace(",", "\t" if suffix == "tsv" else ","))
+    splits, origin = load_splits(data, {"test": "test"})
+    assert list(splits["test"].documents) == ["None of them"]
+    assert origin["test"]["dropped"] == 2
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\ufeff \u00ad", "\u2060\n\u200e", "\0"])
+def test_text_that_nobody_sees_is_dropped(text: str, data: DataConfig, tmp_path: Path) -> None:
+    """Web pages have fields that hold only a blank of no width."""
+    rows = [{"document": text, "summary": "b"}, {"document": "a", "summary": [text, "c"]}]
+    write(tmp_path, "test.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    splits, origin = load_splits(data, {"test": "test"})
+    assert list(splits["test"].documents) == ["a"] and origin["test"]["dropped"] == 1
+    assert list(splits["test"].references) == [["c"]]
+
+
+@pytest.mark.parametrize("identifier", [{"$oid": "5f"}, ["a"]])
+def test_an_id_that_is_no_text_is_named(
+    identifier: object, data: DataConfig, tmp_path: Path
+) -> None:
+    write(tmp_path, "test.jsonl", json.dumps({"id": identifier, "document": "a", "summary": "b"}))
+    with pytest.raises(ConfigError, match=r"test\.jsonl:1: column id .*legal: text, or a number$"):
+        load_splits(data, {"test": "test"})
+
+
 @pytest.mark.parametrize("suffix", ["csv", "tsv"])
 def test_a_column_name_that_occurs_twice_is_rejected(
     suffix: str, data: DataConfig, tmp_path: Path

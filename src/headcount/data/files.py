@@ -5,6 +5,8 @@
 
 import hashlib
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from headcount.errors import ConfigError
@@ -23,6 +25,8 @@ SUFFIXES = (
     ".json",
     ".json.gz",
 )
+
+PART = re.compile(r"-(\d{1,6})-of-(\d{1,6})(?=\.)")  # of the name of one of several files
 
 # Files beside data that hold no rows.
 METADATA = {
@@ -95,8 +99,34 @@ def _files_of_split(path: Path, split: str) -> list[Path]:
         for candidates in (named, parts, inside, clone):
             files = [file for file in candidates if file.name.endswith(suffix)]
             if files:
+                _check_all_parts(files)
                 return files
     return []
+
+
+def _check_all_parts(files: Sequence[Path]) -> None:
+    """Check that files named ``NAME-00000-of-00003`` are all there, and of one set.
+
+    An interrupted download would be a part of the data without a word.
+    """
+    numbered = [match for file in files if (match := PART.search(file.name))]
+    totals = {match[2] for match in numbered}
+    if not totals:
+        return
+    if len(totals) > 1:
+        raise ConfigError(
+            f"data.path: {files[0].parent} has parts of several sets, of "
+            f"{' and of '.join(sorted(totals))}; legal: those of one"
+        )
+    [total] = totals
+    numbers = {int(match[1]) for match in numbered}
+    missing = sorted(set(range(int(total))) - numbers)
+    if missing:
+        name = PART.sub(f"-{missing[0]:0{len(total)}}-of-{total}", files[0].name)
+        raise ConfigError(
+            f"data.path: {files[0].parent / name} is missing, one of {len(missing)} of "
+            f"{int(total)} parts; legal: all of them"
+        )
 
 
 def _data_files(folder: Path) -> list[Path]:

@@ -96,7 +96,7 @@ def clean_text(value: Any, column: str) -> str:
     Raises:
         ConfigError: the value is neither text nor number.
     """
-    return _replace_surrogates(_to_text(value, column))[0]
+    return _replace_surrogates(_to_text(value, column, legal="text, or a number"))[0]
 
 
 def document_text(value: Any, column: str) -> tuple[str, bool]:
@@ -109,15 +109,22 @@ def document_text(value: Any, column: str) -> tuple[str, bool]:
     """
     if isinstance(value, list):
         value = "\n".join(_to_text(part, column) for part in value)
-    return _replace_surrogates(_to_text(value, column))
+    return _visible(*_replace_surrogates(_to_text(value, column)))
 
 
-def _to_text(value: Any, column: str) -> str:
+def _visible(text: str, is_repaired: bool) -> tuple[str, bool]:
+    """Return a text of a row, empty if nobody could see it, such as a blank of no width."""
+    return text if any(map(_is_visible, text)) else "", is_repaired
+
+
+def _is_visible(character: str) -> bool:
+    return character.isprintable() and not character.isspace()
+
+
+def _to_text(value: Any, column: str, legal: str = "text, or a list of texts") -> str:
     """Return a value as text; an empty one for a missing value."""
     if isinstance(value, dict | list | bytes):
-        raise ConfigError(
-            f"column {column} holds {type(value).__name__}; legal: text, or a list of texts"
-        )
+        raise ConfigError(f"column {column} holds {type(value).__name__}; legal: {legal}")
     # JSON and data frames write missing values as NaN.
     is_missing = value is None or (isinstance(value, float) and not math.isfinite(value))
     return "" if is_missing else str(value)
@@ -163,7 +170,9 @@ class Columns:
         for name in (self.summary, *self.references):
             value = value_of(row, name)
             for reference in value if isinstance(value, list) else [value]:
-                text, reference_is_repaired = _replace_surrogates(_to_text(reference, name))
+                text, reference_is_repaired = _visible(
+                    *_replace_surrogates(_to_text(reference, name))
+                )
                 is_repaired = is_repaired or reference_is_repaired
                 if text:
                     references.append(text)

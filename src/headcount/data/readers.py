@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,8 @@ BATCH_ROWS = 1000  # rows of a columnar file that are in memory at a time
 BUFFER_BYTES = 1 << 20
 GZIP = b"\x1f\x8b"
 
-# How files begin that are not text, and what to call them.
+# How files begin that are not text to summarize, and what to call them. Letters are lower case.
+LFS_POINTER = b"version https://git-lfs."
 SIGNATURES = {
     b"PK\x03\x04": "a ZIP archive",
     b"\xfd7zXZ\x00": "compressed with xz",
@@ -39,7 +41,20 @@ SIGNATURES = {
     b"\xd0\xcf\x11\xe0": "a document of an office program",
     b"\x89PNG": "a picture",
     b"7z\xbc\xaf": "a 7z archive",
+    b"{\\rtf": "rich text (RTF)",
+    b"<!doctype": "HTML",
+    b"<html": "HTML",
+    b"<?xml": "XML",
+    LFS_POINTER: "a pointer of Git LFS, whose content git lfs pull gets",
 } | {f"BZh{level}1AY&SY".encode(): "compressed with bzip2" for level in range(1, 10)}
+# Cells of CSV and TSV that pandas reads as missing values, and what databases write for them.
+MISSING_CELLS = frozenset({
+    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>",
+    "N/A", "NA", "NULL", "NaN", "NaT", "None", "n/a", "nan", "null", r"\N",
+})  # fmt: skip
+# A cell of TSV in quotation marks, with others within it that are all doubled.
+DOUBLED_QUOTES = re.compile(r'"[^"]*(""[^"]*)+"')
+
 SAMPLED_BYTES = 4096  # by which text is told from binary data
 ODD_CHARACTERS = {"\ufffd"} | set(map(chr, range(32))) - set("\t\n\v\f\r\x1b")
 
@@ -61,6 +76,8 @@ def read(files: Sequence[Path], wanted: Sequence[str]) -> Iterator[Row]:
         if not file.stat().st_size:
             raise ConfigError(f"{file}: the file is empty")
         kind = file.name.removesuffix(".gz").rpartition(".")[2]
+        if kind in ("parquet", "arrow"):
+            _reject_lfs_pointer(file)
         if kind == "parquet":
             yield from _parquet(file, wanted)
         elif kind == "arrow":
@@ -72,6 +89,13 @@ def read(files: Sequence[Path], wanted: Sequence[str]) -> Iterator[Row]:
 
 
 # Columnar files
+
+
+def _reject_lfs_pointer(file: Path) -> None:
+    """Reject what a clone without Git LFS has in place of a file of data."""
+    with file.open("rb") as content:
+        if content.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise ConfigError(f"{file}: this is {SIGNATURES[LFS_POINTER]}; legal: the file itself")
 
 
 def _parquet(file: Path, wanted: Sequence[str]) -> Iterator[Row]:
@@ -200,8 +224,9 @@ def decompress(file: Path, raw: Any) -> Iterator[io.BufferedReader]:
 
 def _check_is_text(file: Path, begin: bytes) -> None:
     kind = ""
+    markup = begin[:100].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for signature, name in SIGNATURES.items():
-        if begin.startswith(signature):
+        if begin.startswith(signature) or markup.startswith(signature):
             kind = name
     # Text in UTF-16 without a byte order mark has a NUL in every other byte. Most characters of
     # other encodings and of binary data are not UTF-8.
@@ -268,36 +293,72 @@ def _csv(file: Path, *, is_tsv: bool) -> Iterator[Row]:
 
 
 def csv_rows(file: Path, content: io.BufferedReader, *, is_tsv: bool) -> Iterator[Row]:
-    """Yield the rows of CSV or TSV with a header."""
+    """Yield the rows of CSV or TSV with a header.
+
+    Blank lines before the header, blanks around its names and columns without a name, as
+    spreadsheets leave them, are ignored. A cell that pandas reads as missing, such as ``NaN``, is
+    None.
+    """
     csv.field_size_limit(2**31 - 1)  # a document may be long
     text = io.TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape", newline="")
     # TSV has no quoting: a quotation mark is a character like any other.
     if is_tsv:
-        rows = csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
+        rows = csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE, strict=True)
     else:
-        rows = csv.DictReader(text, delimiter=",", strict=True)
+        rows = csv.reader(text, delimiter=",", strict=True)
 
     # A row begins on the line after the one where the row before ends.
     line = 0
+    columns: list[str] = []
     try:
-        columns = list(rows.fieldnames or [])
-        line = rows.line_num if columns else 0
-        _reject_repeated_columns(file, columns)
-        for row in rows:
-            if None in row:
-                raise ConfigError(
-                    f"{file}:{line + 1}: more cells than the {len(columns)} of the header"
-                )
-            yield f"{file.name}:{line + 1}", row
+        for cells in rows:
+            place = line + 1
             line = rows.line_num
+            if not cells:
+                continue
+            if not columns:
+                columns = [cell.strip() for cell in cells]
+                _reject_repeated_columns(file, place, columns)
+                continue
+            _check_cells(file, place, columns, cells, is_tsv=is_tsv)
+            yield f"{file.name}:{place}", _row_of_cells(columns, cells, is_tsv=is_tsv)
     except csv.Error as error:
         raise ConfigError(f"{file}:{line + 1}: not CSV: {error}") from None
 
 
-def _reject_repeated_columns(file: Path, columns: Sequence[str]) -> None:
-    repeated = [name for name, number in Counter(columns).items() if number > 1]
+def _check_cells(
+    file: Path, line: int, columns: Sequence[str], cells: Sequence[str], *, is_tsv: bool
+) -> None:
+    """Check the number of a row's cells."""
+    if len(cells) > len(columns):
+        raise ConfigError(f"{file}:{line}: more cells than the {len(columns)} of the header")
+
+    # pandas and spreadsheets put a cell with a line break into quotation marks, also in TSV.
+    last = cells[-1]
+    if is_tsv and len(cells) < len(columns) and last.startswith('"') and last.count('"') % 2:
+        raise ConfigError(
+            f"{file}:{line}: a cell begins with a quotation mark and the row ends within it: TSV "
+            "has no quoting; legal: a row a line, or CSV, whose cells may have line breaks"
+        )
+
+
+def _row_of_cells(
+    columns: Sequence[str], cells: Sequence[str], *, is_tsv: bool
+) -> dict[str, str | None]:
+    row: dict[str, str | None] = dict.fromkeys(columns)
+    for name, cell in zip(columns, cells, strict=False):
+        # pandas doubles quotation marks also in TSV, which nothing else does.
+        if is_tsv and DOUBLED_QUOTES.fullmatch(cell):
+            cell = cell[1:-1].replace('""', '"')
+        row[name] = None if cell.strip() in MISSING_CELLS else cell
+    row.pop("", None)
+    return row
+
+
+def _reject_repeated_columns(file: Path, line: int, columns: Sequence[str]) -> None:
+    repeated = [name for name, number in Counter(columns).items() if name and number > 1]
     if repeated:
         raise ConfigError(
-            f"{file}:1: the header has {', '.join(repeated)} more than once; "
+            f"{file}:{line}: the header has {', '.join(repeated)} more than once; "
             "legal: each column name once"
         )

@@ -33,7 +33,7 @@ from headcount.errors import ConfigError
 from headcount.terminal import print_line
 
 # Raise it when the pairs that the code below makes change, so that no stale cache is used.
-CACHE_VERSION = 4
+CACHE_VERSION = 5
 
 SAMPLED_ROWS = 1000  # the columns are chosen by the first rows
 BATCH_ROWS = 1000  # rows of a hub data set that are in memory at a time
