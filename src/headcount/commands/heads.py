@@ -47,7 +47,7 @@ from headcount.runs.files import write_atomically
 from headcount.runs.folder import HEAD_ANALYSIS_KEYS, RunFile, create_numbered_folder, lock_folder
 from headcount.runs.wandb_tracking import track
 from headcount.terminal import make_console, print_on
-from headcount.training.callbacks.progress import bar
+from headcount.training.callbacks.progress import progress_bar
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.decoding import move_to_gpu_if_any
 from headcount.training.ensemble import load_summarizer
@@ -178,7 +178,7 @@ def _measure(
     store = MeasurementStore(folder / RunFile.MEASUREMENTS, provenance)
     if store.found:
         print_on(console, f"{folder}: resumes after {len(store.found):,} measurements")
-    with bar(console) as progress:
+    with progress_bar(console) as progress:
         total = count_measurements(summarizer.config, summarizer.model)
         task = progress.add_task("measuring heads", total=total, note="")
         evaluator = HeadEvaluator(

@@ -28,7 +28,7 @@ from headcount.runs.files import write_atomically
 from headcount.runs.folder import RunFile, load_run_config, reject_links
 from headcount.runs.model_hub import default_output_path, find_model, hub_name
 from headcount.terminal import make_console, print_line
-from headcount.training.callbacks.progress import bar
+from headcount.training.callbacks.progress import progress_bar
 from headcount.training.decoding import move_to_gpu_if_any
 from headcount.training.ensemble import load_summarizer
 from headcount.training.module import Summarizer
@@ -61,7 +61,7 @@ def page(
     runs = [load_page_run(folder, overrides) for folder in folders]
     pairs = read_pairs(runs, file, documents)
     total = count_steps(runs, len(pairs), with_heads_off=heads_off)
-    with bar(make_console(stderr=True)) as progress:
+    with progress_bar(make_console(stderr=True)) as progress:
         task = progress.add_task("writing the page", total=total, note="")
         content = make_page(
             pairs, runs, with_heads_off=heads_off, after_each=lambda: progress.advance(task)

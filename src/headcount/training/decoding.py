@@ -23,7 +23,7 @@ from headcount.config.schema import Config
 from headcount.data.batches import Batch, EncodedPairs, by_length
 from headcount.data.pairs import Pairs
 from headcount.runs.partial_predictions import PartialPredictions
-from headcount.training.callbacks.progress import bar
+from headcount.training.callbacks.progress import progress_bar
 from headcount.training.generated_summary import GeneratedSummary
 from headcount.training.module import Summarizer
 
@@ -146,7 +146,7 @@ def summary_bar(
     """
     started = time.perf_counter()
     written = 0
-    with bar(console) as progress:
+    with progress_bar(console) as progress:
         task = progress.add_task("writing summaries", total=total, note="", visible=visible)
 
         def advance(number: int) -> None:

@@ -21,7 +21,7 @@ from headcount.evaluation.rouge import ROUGE_TYPES
 from headcount.terminal import print_on
 
 
-def bar(console: Console) -> Progress:
+def progress_bar(console: Console) -> Progress:
     """Return a progress bar with counts, elapsed and remaining time, and a note."""
     return Progress(
         TextColumn("{task.description}"),
@@ -44,7 +44,7 @@ class TrainingProgress(Callback):
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.progress = bar(console)
+        self.progress = progress_bar(console)
         self.tokens = 0  # of the batches that this process has trained on
         self.seconds = 0.0  # of their steps
 
@@ -55,7 +55,7 @@ class TrainingProgress(Callback):
 
         total = trainer.estimated_stepping_batches
         steps = None if total == float("inf") else int(total)
-        self.progress = bar(self.console)
+        self.progress = progress_bar(self.console)
         self.progress.start()
         self.task = self.progress.add_task(
             "training", total=steps, completed=trainer.global_step, note=""
