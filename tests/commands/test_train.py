@@ -237,6 +237,50 @@ def test_variables_of_another_launcher_are_ignored(
     assert "run folder: " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"NODE_RANK": "1"},
+        {"LOCAL_RANK": "1"},
+        {"MASTER_PORT": "http", "MASTER_ADDR": "nohost.invalid"},
+        {"WORLD_SIZE": "8", "RANK": "5", "GROUP_RANK": "3"},
+    ],
+    ids=" ".join,
+)
+def test_two_processes_ignore_what_another_launcher_has_left(
+    variables: dict[str, str], small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would wait for ranks that nobody starts."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    trainer = make_trainer(small("trainer.devices=2"), loggers=[], callbacks=[])
+    environment = trainer._accelerator_connector.cluster_environment
+    assert trainer.global_rank == 0 and trainer.world_size == 2
+    assert environment.main_address == "127.0.0.1" and environment.main_port > 0
+    assert not environment.creates_processes_externally
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"LOCAL_RANK": "0", "MASTER_PORT": "http"}, "variable MASTER_PORT=http: not a number"),
+        ({"LOCAL_RANK": "x", "MASTER_PORT": "2"}, "variable LOCAL_RANK=x: not a number"),
+        (
+            {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"},
+            r"trainer\.devices=2 .* need 2 processes, and the launcher has started 1; legal: .*srun",
+        ),
+    ],
+    ids=["a port that is no number", "a rank that is no number", "one task of SLURM"],
+)
+def test_launchers_of_two_processes_are_checked(
+    variables: dict[str, str], message: str, small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=message):
+        make_trainer(small("trainer.devices=2"), loggers=[], callbacks=[])
+
+
 def rows_of_metrics(folder: Path) -> list[str]:
     return (folder / "metrics.csv").read_text().splitlines()[1:]
 

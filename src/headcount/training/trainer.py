@@ -1,6 +1,7 @@
 """Makes Lightning's Trainer from the config, and silences its warnings that are harmless here."""
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,10 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.lsf import LSFEnvironment
+from lightning_fabric.plugins.environments.mpi import MPIEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.loggers import Logger
@@ -30,6 +34,8 @@ HARMLESS_WARNINGS = (
     "Glyph .* missing from font",  # a plot shows a box instead
     ".*LeafSpec.* is deprecated",  # Lightning 2.6 on torch 2.13
 )
+LAUNCHERS = (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment)
+LAUNCHER_VARIABLES = ("LOCAL_RANK", "RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "MASTER_PORT")
 QUIET_LOGGERS = ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed")
 
 
@@ -71,6 +77,7 @@ def make_trainer(
     except (ValueError, TypeError, RuntimeError, ImportError) as error:
         raise _rejected(error) from None
     check_strategy(trainer)
+    _check_started_processes(trainer)
 
     # Lightning would decode the first batches, which are the longest. The data module takes a
     # random sample of as many instead. A fast_dev_run is to meet the longest.
@@ -111,8 +118,54 @@ def _cluster_environment(config: Config) -> list[ClusterEnvironment]:
 
     A run of one process ignores the variables of another launcher. Under SLURM whoever launched
     the run requeues it.
+
+    Raises:
+        ConfigError: a variable of a launcher is no number.
     """
     trainer = config.trainer
-    if trainer.get("devices") in (1, "1") and trainer.get("num_nodes", 1) == 1:
+    is_one_node = trainer.get("num_nodes", 1) == 1
+    if trainer.get("devices") in (1, "1") and is_one_node:
         return [LightningEnvironment()]
-    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    if any(environment.detect() for environment in LAUNCHERS):
+        return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    if is_one_node:
+        _forget_other_launchers()
+    _check_launcher_variables()
+    return []
+
+
+def _check_started_processes(trainer: pl.Trainer) -> None:
+    """Check that a launcher starts as many processes as the config has devices.
+
+    Raises:
+        ConfigError: it starts others: the training would use only some of the devices.
+    """
+    needed = trainer.num_devices * trainer.num_nodes
+    if trainer.world_size != needed:
+        raise ConfigError(
+            f"trainer.devices={trainer.num_devices} and trainer.num_nodes={trainer.num_nodes} "
+            f"need {needed} processes, and the launcher has started {trainer.world_size}; legal: "
+            f"as many, for SLURM srun --ntasks-per-node={trainer.num_devices}"
+        )
+
+
+def _forget_other_launchers() -> None:
+    """Remove what another launcher has left in the environment, unless it starts these ranks.
+
+    Ranks that are started from outside need an agreed port. Without one, ``LOCAL_RANK`` or
+    ``NODE_RANK`` are of somebody else, and each process would wait for others that never come.
+    """
+    if not {"LOCAL_RANK", "MASTER_PORT"} <= os.environ.keys():
+        for name in LAUNCHER_VARIABLES:
+            os.environ.pop(name, None)
+        os.environ.pop("MASTER_ADDR", None)
+
+
+def _check_launcher_variables() -> None:
+    for name in LAUNCHER_VARIABLES:
+        value = os.environ.get(name, "0")
+        if not value.isdecimal():
+            raise ConfigError(
+                f"environment variable {name}={value}: not a number; legal: that of the launcher "
+                "of several processes, or none"
+            )
