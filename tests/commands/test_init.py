@@ -21,6 +21,13 @@ FILES = [
 ]
 
 
+def test_the_next_command_can_be_pasted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    init(tmp_path / "my project")
+    assert f"next: cd '{tmp_path / 'my project'}' && make test" in capsys.readouterr().out
+
+
 def test_a_project_passes_its_own_tests(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -124,6 +124,11 @@ def test_no_validation_within_the_budget_still_ends_with_scores(small) -> None:
         "trainer.precision=7",
         "trainer.strategy=none",
         "trainer.strategy=ddp_fork",
+        "trainer.val_check_interval=0.5",
+        "trainer.profiler=fast",
+        "trainer.max_time=1h",
+        "trainer.gradient_clip_algorithm=mean",
+        "trainer.devices=0",
     ],
 )
 def test_a_wrong_trainer_value_is_answered_before_anything_is_made(

@@ -602,3 +602,19 @@ def test_data_sets_from_python(data: DataConfig) -> None:
         load_splits(replace(data, test_split="dev"), {"test": "dev"}, datasets)
     with pytest.raises(ConfigError, match="there is: document, summary"):
         load_splits(replace(data, document_columns=["text"]), {"test": "test"}, datasets)
+
+
+def test_splits_with_the_same_rows_are_named(
+    data: DataConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By their content: the test split may be a copy of the training split."""
+    write_data(tmp_path / "data")
+    content = (tmp_path / "data" / "train.jsonl").read_bytes()
+    (tmp_path / "data" / "copy.jsonl").write_bytes(content)
+    message = (
+        "data.test_split has the same rows as data.train_split: its scores are not those of new "
+        "documents\n"
+    )
+    for split, expected in (("train", message), ("copy", message), ("test", "")):
+        load_splits(data, {"train": "train", "validation": "validation", "test": split})
+        assert capsys.readouterr().out == expected

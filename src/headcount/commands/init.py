@@ -1,6 +1,7 @@
 """The command ``init``: a new project that imports the package."""
 
 import os
+import shlex
 from pathlib import Path
 
 from headcount.config.shipped import SHIPPED
@@ -34,4 +35,4 @@ def init(folder: Path) -> None:
     files["README.md"] = files["README.md"].replace(NAME.encode(), title.encode())
     write_folder(folder, files)
     print_line(f"{folder}: {', '.join(sorted(files))}")
-    print_line(f"next: cd {folder} && make test && make train")
+    print_line(f"next: cd {shlex.quote(str(folder))} && make test && make train")

@@ -335,11 +335,14 @@ def load_splits(
 
     splits: dict[str, Pairs] = {}
     reference_columns: set[str] = set()
+    role_of: dict[str, str] = {}  # by the digest of a split
     for role, split in roles.items():
         # What was read from the source: dropped rows and columns are those of the whole split.
         # A training split keeps a row for each reference, unless a split is carved out of it: no
         # document may be on both sides then.
         source = open_source(config, split or config.train_split, datasets)
+        if split is not None:
+            _print_same_split(role, role_of.setdefault(source.sha256, role))
         folder = source.prepare(grouped=role != "train" or bool(_carved_roles(config)))
         info = read_info(folder)
         reference_columns.update(info["columns"]["references"])
@@ -363,6 +366,15 @@ def load_splits(
     if missing:
         raise ConfigError(f"data.reference_columns={missing}: in no split of {config.path}")
     return splits, origin
+
+
+def _print_same_split(role: str, first_role: str) -> None:
+    """Print that two roles have the same rows: the scores mean something else then."""
+    if role != first_role:
+        print_line(
+            f"data.{role}_split has the same rows as data.{first_role}_split: its scores are not "
+            "those of new documents"
+        )
 
 
 def _check_number_of_splits(config: DataConfig, roles: dict[str, str | None]) -> None:

@@ -74,7 +74,7 @@ def make_trainer(
             plugins=[CheckpointFiles(), *_cluster_environment(config)],
             use_distributed_sampler=False,  # our loaders share the data themselves
         )
-    except (ValueError, TypeError, RuntimeError, ImportError) as error:
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         raise _rejected(error) from None
     check_strategy(trainer)
     _check_started_processes(trainer)
