@@ -45,6 +45,23 @@ def test_a_mapping_is_a_product_and_a_list_is_its_cells(tmp_path: Path) -> None:
     assert [grid.label(setting) for setting in grid.settings] == ["gpt,name=a_b_c", "gpt,path=1"]
 
 
+def test_text_and_numbers_are_taken_as_they_are_written(tmp_path: Path) -> None:
+    """YAML would make a boolean, a number or an octal number of them."""
+    grid = load_grid(
+        write(
+            tmp_path,
+            grid="{data.revision: [no, 0012345, 1e5], model.num_heads: [1, 02]}",
+            reference_cell="{data.revision: no, model.num_heads: 1}",
+            overrides="{data.name: off, model.copying: off}",
+            seeds="[010, 011]",
+        )
+    )
+    assert [setting["data.revision"] for setting in grid.settings[::2]] == ["no", "0012345", "1e5"]
+    assert grid.label(grid.settings[1]) == "revision=no,num_heads=2"
+    assert grid.overrides == {"data.name": "off", "model.copying": False}
+    assert grid.seeds == [10, 11]
+
+
 def test_keys_with_the_same_last_name_are_distinguished(tmp_path: Path) -> None:
     cells = "[{data.name: 1, tokenizer.name: 1}]"
     grid = load_grid(

@@ -325,7 +325,7 @@ def _parse_overrides(overrides: list[str]) -> DictConfig:
         ConfigError: a value is no YAML, or no list of texts where one is needed.
     """
     given = OmegaConf.create()
-    kinds = {name: kind for name, kind, _ in _declared_keys()}
+    kinds = _kinds()
     for override in overrides:
         name, _, text = override.partition("=")
         kind = kinds.get(name)
@@ -398,6 +398,32 @@ def _restore_text(given: DictConfig, texts: Any, name: str, kind: Any) -> None:
     # A number with leading zeros is decimal, and octal to YAML.
     elif isinstance(value, int) and isinstance(text, str) and DECIMAL.fullmatch(text):
         inner[key] = int(text)
+
+
+def restore_texts(given: Any, texts: Any, key: str = "") -> Any:
+    """Return the content of a file whose keys are those of the config, with dots, at any depth:
+    with the text of keys of text, and with decimal numbers, as it is written.
+
+    Args:
+        given: the parsed content.
+        texts: the same, parsed with every value as text.
+        key: the key that the content belongs to.
+    """
+    if isinstance(given, dict) and isinstance(texts, dict):
+        return {name: restore_texts(given[name], texts.get(str(name)), name) for name in given}
+    if isinstance(given, list) and isinstance(texts, list) and len(given) == len(texts):
+        return [restore_texts(*pair, key) for pair in zip(given, texts, strict=True)]
+    if not isinstance(texts, str) or not isinstance(given, bool | int | float):
+        return given
+    if _kinds().get(key) in TEXT_TYPES:
+        return texts
+    return int(texts) if isinstance(given, int) and DECIMAL.fullmatch(texts) else given
+
+
+@cache
+def _kinds() -> dict[str, Any]:
+    """Return the declared type of each key."""
+    return {name: kind for name, kind, _ in _declared_keys()}
 
 
 def sort_arguments(arguments: list[str]) -> tuple[list[str], list[str]]:

@@ -18,7 +18,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from headcount.config.load import read_yaml
+from headcount.config.load import BASE_LOADER, read_yaml, restore_texts
 from headcount.config.sections.evaluation import SelectionMetric
 from headcount.config.shipped import find_study, search_config, study_names
 from headcount.errors import ConfigError, legal_names
@@ -130,6 +130,8 @@ class Grid:
             # Heads by layer are written as 8-4-2.
             is_by_layer = isinstance(value, list) and all(type(item) is int for item in value)
             text = "-".join(map(str, value)) if is_by_layer else as_text(value)
+            if isinstance(value, str):
+                text = value  # as YAML, "no" would have quotation marks
             parts.append(f"{short if same_ending[short] == 1 else key}={text}")
 
         text = ",".join(parts)
@@ -174,7 +176,8 @@ def load_grid(folder: Path) -> Grid:
 
 def _read_file(file: Path) -> Any:
     try:
-        return OmegaConf.to_container(read_yaml(file))
+        given = OmegaConf.to_container(read_yaml(file))
+        return restore_texts(given, yaml.load(file.read_text(encoding="utf-8"), BASE_LOADER))
     except FileNotFoundError:
         raise ConfigError(
             f"{file}: no such file; legal: a folder with a grid.yaml, or a study of the package: "
