@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from headcount.config.load import as_dict, load
 from headcount.errors import ConfigError, RunError
@@ -217,6 +218,19 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="damaged, or not a checkpoint"):
         load_checkpoint(tmp_path, "best")
     assert not (tmp_path / "canary").exists()
+
+
+def test_weights_that_export_did_not_write_are_named(tmp_path: Path) -> None:
+    """A clone without Git LFS, and weights that another program has converted."""
+    weights = tmp_path / "model.safetensors"
+    weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(ConfigError, match=r"model.safetensors: this is a pointer of Git LFS"):
+        load_checkpoint(tmp_path, "best")
+    save_file({"a": torch.zeros(1)}, weights)
+    with pytest.raises(
+        ConfigError, match=r"has no tied and no step: another program has saved it"
+    ):
+        load_checkpoint(tmp_path, "best")
 
 
 def test_checkpoints_are_selected_by_score_then_by_loss() -> None:

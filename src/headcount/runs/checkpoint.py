@@ -23,6 +23,7 @@ from safetensors import safe_open
 
 from headcount.config.load import as_dict, changed, flatten
 from headcount.config.schema import Config
+from headcount.data.readers import LFS_POINTER, SIGNATURES
 from headcount.errors import ConfigError, RunError, first_line
 from headcount.runs.files import put_aside, write_atomically
 from headcount.runs.folder import RunFile, config_differences, current_folder
@@ -286,14 +287,23 @@ def remove_scratch(run: Path) -> None:
 
 def _read_export(folder: Path) -> dict[str, Any]:
     """Return an export as a checkpoint that has only weights, config and step."""
-    with safe_open(folder / RunFile.WEIGHTS, framework="pt") as file:
-        metadata = file.metadata()
+    path = folder / RunFile.WEIGHTS
+    with path.open("rb") as raw:
+        if raw.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise ConfigError(f"{path}: this is {SIGNATURES[LFS_POINTER]}; legal: the file itself")
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        if missing := [name for name in (TIED, "step") if name not in metadata]:
+            raise ConfigError(
+                f"{path}: its metadata has no {' and no '.join(missing)}: another program has "
+                "saved it; legal: as headcount export writes it"
+            )
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is not a dict
 
     # Weights of a diverged model can be read, but give no summaries.
     for name, tensor in weights.items():
         if not tensor.isfinite().all():
-            raise ConfigError(f"{folder / RunFile.WEIGHTS}: {name} holds NaN or infinity")
+            raise ConfigError(f"{path}: {name} holds NaN or infinity")
 
     # Shared weights are stored once.
     tied: dict[str, str] = json.loads(metadata[TIED])
