@@ -28,11 +28,12 @@ def test_a_pruned_run_is_a_finished_run(finished_run_of, tmp_path: Path, capsys)
     to = tmp_path / "pruned"
     prune_run(run, to, run_config(run), keep=4, by="random", seed=1)
     printed = capsys.readouterr().out
-    assert "6 heads, 4 of them kept (order: random)" in printed and "parameters:" in printed
+    assert "6 heads, 4 of them kept (order: random)" in printed
 
     pruning = json.loads((to / "pruning.json").read_text())
     assert len(pruning["removed"]) == 2 and pruning["from"] == str(run)
     before, after = pruning["parameters"]
+    assert f"  parameters: {before:,} -> {after:,}\n" in printed
     assert after < before
     full = headcount.load_run(run)
     pruned = headcount.load_run(to)

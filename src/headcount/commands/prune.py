@@ -125,7 +125,10 @@ def prune_run(
         score_test(trainer, pruned, data, [to], to)
     print_on(console, f"\n{len(heads)} heads, {keep} of them kept (order: {by})")
     for name, (before, after) in savings.items():
-        print_on(console, f"  {name.replace('_', ' ')}: {before:,.6g} -> {after:,.6g}")
+        # Counts are printed to the last digit, milliseconds to the second decimal.
+        decimals = 2 if name == "milliseconds_per_summary" else 0
+        before_and_after = f"{before:,.{decimals}f} -> {after:,.{decimals}f}"
+        print_on(console, f"  {name.replace('_', ' ')}: {before_and_after}")
     print_on(console, f"pruned run: {to}")
 
 
