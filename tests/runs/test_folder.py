@@ -17,6 +17,7 @@ from headcount.runs.folder import (
     current_folder,
     find_run,
     has_effect,
+    load_run_config,
     lock_folder,
     reject_links,
 )
@@ -144,6 +145,13 @@ def test_a_link_of_wandb_to_its_own_logs_is_allowed(tmp_path: Path) -> None:
     (run / "wandb" / "data").symlink_to(outside)
     with pytest.raises(ConfigError, match="data: leads out of"):
         reject_links(run)
+
+
+def test_an_empty_config_of_a_run_is_damage(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    message = rf"^{tmp_path}/config.yaml: damaged \(empty\); legal: as train has written it$"
+    with pytest.raises(ConfigError, match=message):
+        load_run_config(tmp_path, [])
 
 
 def test_workers_of_a_stream_have_an_effect() -> None:

@@ -125,9 +125,13 @@ def load_run_config(run: Path, overrides: list[str]) -> Config:
         overrides: changes of the config as ``KEY=VALUE``.
 
     Raises:
-        ConfigError: the folder is neither of these, or an override is not legal.
+        ConfigError: the folder is neither of these, its config is empty, or an override is not
+            legal.
     """
     file = config_file(run)
+    # Empty YAML is legal elsewhere. Here it would be a model of default sizes.
+    if Path(file).is_file() and os.path.getsize(file) == 0:
+        raise ConfigError(f"{file}: damaged (empty); legal: as train has written it")
     if Path(file).name != RunFile.EXPORTED_CONFIG:
         return load([file], overrides)
     here = [f"trainer.{name}={value}" for name, value in MACHINE_TRAINER_ARGS.items()]
