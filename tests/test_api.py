@@ -90,6 +90,17 @@ def test_a_finished_run(
         headcount.load_run(folder, ["model.feedforward_size=8"])
 
 
+def test_a_checkpoint_file_is_a_run(finished_run: Path, tmp_path: Path) -> None:
+    """A training in plain Lightning leaves no run folder, only checkpoints."""
+    checkpoint = tmp_path / "step=4.ckpt"
+    checkpoint.write_bytes((finished_run / "checkpoints" / "best.ckpt").read_bytes())
+    run, loaded = headcount.load_run(finished_run), headcount.load_run(checkpoint)
+    assert loaded.summarize(DOCUMENTS) == run.summarize(DOCUMENTS)
+    assert loaded.config == run.config and not loaded.module.training
+    with pytest.raises(ConfigError, match="step=4.ckpt: .* no overrides"):
+        headcount.load_run(checkpoint, ["generation.strategy=beam"])
+
+
 def test_a_config_file(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("model: {num_heads: 8}\n")
     config = headcount.load_config(tmp_path / "a.yaml", overrides=["seed=3"])

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from headcount.commands.train import train
@@ -28,6 +29,7 @@ from headcount.config.load import load
 from headcount.config.schema import Config
 from headcount.data.batches import Batch
 from headcount.data.sources import Datasets
+from headcount.errors import ConfigError
 from headcount.heads.attention_files import save_maps
 from headcount.heads.attention_maps import maps_of_text
 from headcount.runs.folder import load_run_config
@@ -91,7 +93,8 @@ def load_run(
     """Load the best checkpoint of a run, or an export, for generation.
 
     Args:
-        path: a run folder, an export, or the id of an export on the Hugging Face hub.
+        path: a run folder, an export, or the id of an export on the Hugging Face hub. A file is a
+            checkpoint, such as one of a plain Trainer; it takes no overrides and no others.
         overrides: ``KEY=VALUE`` each, such as ``generation.strategy=beam``.
         others: further runs of the same tokenizer; summaries are those of the ensemble, attention
             maps those of the first run's model.
@@ -100,6 +103,16 @@ def load_run(
         ConfigError: there is no checkpoint, an override changes the trained model, or the runs do
             not go together.
     """
+    if Path(path).is_file():
+        if overrides or others:
+            raise ConfigError(
+                f"{path}: a checkpoint is loaded as it is; legal: no overrides and no other runs, "
+                "or a run folder or an export"
+            )
+        module = Summarizer.load_from_checkpoint(path)
+        module.to(getattr(torch, module.config.generation.precision))
+        return LoadedRun(config=module.config, module=module.eval())
+
     folder = find_model(Path(path))
     config = load_run_config(folder, list(overrides))
     runs = [folder, *map(Path, others)]
