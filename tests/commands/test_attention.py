@@ -40,8 +40,10 @@ def test_pictures_and_arrays_of_a_text(finished_run: Path, tmp_path: Path, capsy
     call(finished_run, TEXT, outs=outs)
     starts = [out.read_bytes()[:4] for out in outs]
     assert starts == [b"\x89PNG", b"<?xm", b"%PDF", b"PK\x03\x04"]
-    summary, files = capsys.readouterr().out.splitlines()
-    assert summary.startswith("summary: ") and files.startswith("cross.0: ")
+    summary, *files = capsys.readouterr().out.splitlines()
+    assert summary.startswith("summary: ")
+    # The pictures are of one block, the arrays of all.
+    assert files == [*[f"cross.0: {out}" for out in outs[:3]], f"all blocks: {outs[3]}"]
     with np.load(outs[-1], allow_pickle=False) as arrays:
         assert arrays["cross.0"].shape[0] == 2
 

@@ -4,16 +4,19 @@
 test_train.py, accumulation in test_resume.py.
 """
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, DeviceStatsMonitor
+from pytorch_lightning.demos.boring_classes import BoringModel
 
 import headcount
 from headcount.commands.train import train
 from headcount.training.module import Summarizer
+from headcount.training.trainer import make_trainer
 
 EVERY_STEP = ["trainer.log_every_n_steps=1"]
 SHORT = ["trainer.max_steps=2", "evaluation.baselines=[]", "evaluation.validation_examples=2"]
@@ -43,6 +46,15 @@ def test_the_profile_is_printed(profiler: str, small, caplog: pytest.LogCaptureF
     train(small(*SHORT, f"trainer.profiler={profiler}"))
     assert "FIT Profiler Report" in caplog.text and "run_training_batch" in caplog.text
     assert "Summarizer.optimizer_step" in caplog.text
+
+
+def test_the_trace_of_torchs_profiler_is_in_the_run_folder(small, tmp_path: Path) -> None:
+    """Without a folder Lightning writes none, and only warns."""
+    config = small(*SHORT, "trainer.profiler=pytorch", "trainer.val_check_interval=1")
+    trainer = make_trainer(config, loggers=[], callbacks=[], folder=tmp_path / "run")
+    trainer.fit(BoringModel())
+    traces = list((tmp_path / "run" / "profiler").glob("*.pt.trace.json"))
+    assert traces and "traceEvents" in traces[0].read_text()
 
 
 def test_a_fast_run_has_the_callbacks_of_the_config(

@@ -73,7 +73,8 @@ def attention(
         else:
             _draw(summarizer, chosen, out)
     print_line(f"summary: {_summary(summarizer, maps)}")
-    print_line(f"{chosen.block}: {', '.join(map(str, outs))}")
+    for out in outs:
+        print_line(f"{'all blocks' if out.suffix == ARRAYS else chosen.block}: {out}")
 
 
 def _example(run: Path, wanted: str | None) -> str:

@@ -39,6 +39,7 @@ class RunFile(StrEnum):
     ATTENTION_PICTURE = "attention.png"  # of the command attention
     ATTENTION_PAGE = "attention.html"
     PAGE = "page.html"
+    PROFILER = "profiler"  # traces of torch's profiler
     NOT_FINITE = "not_finite.json"
     WANDB = "wandb"
     WANDB_ID = "wandb_id"

@@ -18,10 +18,12 @@ from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import Callback, Checkpoint
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.profilers import PyTorchProfiler
 
 from headcount.config.schema import Config
 from headcount.errors import ConfigError
 from headcount.runs.checkpoint import CheckpointFiles
+from headcount.runs.folder import RunFile
 from headcount.training.lightning_private import ShardingOnCPU
 from headcount.training.processes import check_strategy
 
@@ -56,7 +58,7 @@ def make_trainer(
         config: its ``trainer`` section is used.
         loggers: where to log.
         callbacks: what to call. Checkpoints are enabled if one of them is a ``Checkpoint``.
-        folder: the run folder. Lightning would resume from an ``hpc_ckpt`` file in its root
+        folder: the run folder, where a trace of torch's profiler is written. Lightning would resume from an ``hpc_ckpt`` file in its root
             folder, and finds none there.
 
     Raises:
@@ -78,6 +80,10 @@ def make_trainer(
         raise _rejected(error) from None
     check_strategy(trainer)
     _check_started_processes(trainer)
+
+    # Without a folder the profiler of torch writes no trace, and only warns.
+    if folder is not None and isinstance(trainer.profiler, PyTorchProfiler):
+        trainer.profiler.dirpath = folder / RunFile.PROFILER
 
     # Lightning would decode the first batches, which are the longest. The data module takes a
     # random sample of as many instead. A fast_dev_run is to meet the longest.
