@@ -15,6 +15,7 @@ from pytorch_lightning.trainer.states import RunningStage
 from torch.utils.data import DataLoader
 
 import headcount
+from headcount.commands.export import export
 from headcount.commands.train import train
 from headcount.config.load import as_dict
 from headcount.config.schema import Config
@@ -59,6 +60,17 @@ def test_a_checkpoint_is_all_that_is_needed(learned: tuple[Path, Config], tmp_pa
     assert module.config == config and module.training
     assert module.tokenizer.to_str() == load_tokenizer(run / "tokenizer.json").to_str()
     weights = headcount.load_run(run).module.state_dict()
+    assert all(torch.equal(module.state_dict()[name], weights[name]) for name in weights)
+
+
+def test_the_weights_of_an_export_are_a_checkpoint(
+    learned: tuple[Path, Config], tmp_path: Path
+) -> None:
+    run, config = learned
+    export(run, tmp_path / "exported")
+    module = Summarizer.load_from_checkpoint(tmp_path / "exported" / "model.safetensors")
+    assert module.config.model == config.model
+    weights = Summarizer.load_from_checkpoint(run / "checkpoints" / "best.ckpt").state_dict()
     assert all(torch.equal(module.state_dict()[name], weights[name]) for name in weights)
 
 

@@ -184,7 +184,7 @@ class _Layers:
 
 
 def from_dict(plain: dict[str, Any], where: str) -> Config:
-    """Return the config of a nested dict that ``as_dict`` made.
+    """Return the config of a nested dict that ``as_dict`` made, or of an export's ``config.json``.
 
     Args:
         plain: the nested dict.
@@ -195,6 +195,8 @@ def from_dict(plain: dict[str, Any], where: str) -> Config:
     """
     _forbid_environment()
     try:
+        plain = dict(plain)
+        _remove_export_keys(plain, where)
         for _ in _check_keys(plain, Config, where):
             pass
         config = OmegaConf.to_object(OmegaConf.merge(_structured(Config), plain))
@@ -263,7 +265,7 @@ def _suggest(name: str, names: list[str]) -> str:
     return f"did you mean {renamed}?" if renamed in names else legal_names(name, names)
 
 
-def _remove_export_keys(given: DictConfig, where: str) -> None:
+def _remove_export_keys(given: DictConfig | dict[str, Any], where: str) -> None:
     """Remove what the ``config.json`` of an export has beside the settings."""
     if "format_version" not in given:
         return

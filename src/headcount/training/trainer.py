@@ -58,8 +58,8 @@ def make_trainer(
         config: its ``trainer`` section is used.
         loggers: where to log.
         callbacks: what to call. Checkpoints are enabled if one of them is a ``Checkpoint``.
-        folder: the run folder, where a trace of torch's profiler is written. Lightning would resume from an ``hpc_ckpt`` file in its root
-            folder, and finds none there.
+        folder: the run folder, where a trace of torch's profiler is written. Lightning would
+            resume from an ``hpc_ckpt`` file in its root folder, and finds none there.
 
     Raises:
         ConfigError: Lightning rejects an argument.

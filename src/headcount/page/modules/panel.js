@@ -183,8 +183,10 @@ export async function makePanel(run, onChange) {
 
 function describeRun(run) {
   const heads = [...new Set(run.blocks.map((block) => block.heads))].join('/');
-  const millions = (run.parameters / 1e6).toFixed(1);
-  return `${run.architecture}, ${heads} heads, ${millions} M parameters`;
+  const parameters = run.parameters < 1e5
+    ? run.parameters.toLocaleString('en')
+    : `${(run.parameters / 1e6).toFixed(1)} M`;
+  return `${run.architecture}, ${heads} heads, ${parameters} parameters`;
 }
 
 export function scores(values) {
