@@ -82,8 +82,9 @@ def make_trainer(
     _check_started_processes(trainer)
 
     # Without a folder the profiler of torch writes no trace, and only warns.
-    if folder is not None and isinstance(trainer.profiler, PyTorchProfiler):
-        trainer.profiler.dirpath = folder / RunFile.PROFILER
+    profiler = getattr(trainer, "profiler", None)
+    if folder is not None and isinstance(profiler, PyTorchProfiler):
+        profiler.dirpath = folder / RunFile.PROFILER
 
     # Lightning would decode the first batches, which are the longest. The data module takes a
     # random sample of as many instead. A fast_dev_run is to meet the longest.
