@@ -196,5 +196,5 @@ def test_an_export_still_loads_as_a_config(finished_run: Path, tmp_path: Path) -
 def test_without_transformers_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     monkeypatch.delitem(sys.modules, "headcount.hf")
-    with pytest.raises(ConfigError, match=r"legal: pip install headcount\[hf\]"):
+    with pytest.raises(ConfigError, match=r"legal: pip install 'headcount\[hf\]'"):
         importlib.import_module("headcount.hf")

@@ -250,11 +250,14 @@ def test_object_tags_in_yaml(run: Path, fault, some) -> None:
             for file in (Path("x.yaml"), run / "config.yaml", Path("study") / "grid.yaml"):
                 file.write_text(text)
             refuses(load, ["x.yaml"], [])
-            refuses(load, [], [f"data.path={tag}"])
+            refuses(load, [], [f"seed={tag}"])
             refuses(use, run)
             refuses(load_grid, Path("study"))
             refuses(begin)
             fault("object tags in a config, in a run's and in a study's YAML", REFUSED, 5)
+        # A key of text takes the tag as text, which nothing parses.
+        assert load([], [f"data.path={tag}"]).data.path == tag
+        assert not Path("canary").exists()
     bomb = "a: &a [x]\n" + "\n".join(
         f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]"
         for a, b in zip("abcdefghi", "bcdefghij", strict=True)
