@@ -48,7 +48,8 @@ try:
     from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 except ImportError as error:
     raise ConfigError(
-        f"headcount.hf needs the transformers library ({error}); legal: pip install 'headcount[hf]'"
+        f"headcount.hf needs the transformers library ({error}); legal: pip install "
+        "'headcount[hf]'"
     ) from None
 
 IGNORED = -100  # a label that has no loss, in the transformers library
