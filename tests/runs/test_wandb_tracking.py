@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -314,7 +315,8 @@ def test_a_process_of_wandb_that_dies_does_not_stop_a_run(
         log(loggers[0], *range(1, 20))
     output = capsys.readouterr().out
     assert output.startswith("W&B: ") and output.count("\n") == 1
-    wandb.teardown()
+    with suppress(ConnectionError):  # the dead process may have reset the connection
+        wandb.teardown()
 
 
 @pytest.mark.parametrize("by_environment", [False, True])
