@@ -24,10 +24,10 @@ from headcount.page.payload import (
     PageRun,
     describe_document,
     describe_run,
-    encode,
     make_page,
     without_references,
 )
+from headcount.training.decoding import encode_pairs
 from headcount.training.module import Summarizer
 
 DOCUMENT, SUMMARY = 500, 60  # tokens
@@ -63,7 +63,7 @@ def long_page() -> Page:
     summarizer = Summarizer(load([], overrides), tokenizer).eval()
     summarizer.configure_model()
     run = PageRun(name="random", summarizer=summarizer)
-    encoded = encode(summarizer, without_references(["long"], [text]))
+    encoded = encode_pairs(summarizer, without_references(["long"], [text]))
     ids = tokenizer.encode(text, add_special_tokens=False).ids[: SUMMARY - 1]
     hypothesis = Hypothesis(tokens=ids, score=0.0, finished=True)
     document, packed = describe_document(summarizer, encoded, 0, hypothesis, name="maps-0-0")

@@ -1,6 +1,7 @@
 """Importing the package changes nothing outside it, and everything that it imports is declared."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -8,6 +9,8 @@ import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,3 +76,17 @@ def canonical(name: str) -> str:
 def test_no_side_effects_at_import() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*ROOT.glob("benchmarks/*.py"), *ROOT.glob("experiments/*/*.py")],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
+def test_what_scripts_import_from_the_package_exists(path: Path) -> None:
+    """No test runs the benchmarks, which take minutes: a renamed function would go unnoticed."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("headcount"):
+            module = importlib.import_module(str(node.module))
+            missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+            assert missing == [], node.module
