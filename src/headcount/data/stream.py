@@ -103,6 +103,7 @@ class Stream(IterableDataset[Batch | WorkerError]):
         room = self.budget
         position = number  # of the batch among those of all workers, which take turns
         layout = self.maker.layout
+
         for turn, example in self._encoded(examples):
             document, summary = self.maker.make(example, self.plan.objective(position), turn)
             tokens = layout.num_tokens(document, summary)
@@ -115,6 +116,7 @@ class Stream(IterableDataset[Batch | WorkerError]):
                 position += workers
                 document, summary = self.maker.make(example, self.plan.objective(position), turn)
                 tokens = layout.num_tokens(document, summary)
+
             indices.append(example.number)
             documents.append(document)
             summaries.append(summary)

@@ -62,6 +62,7 @@ def draw_attention(weights_HTS: Tensor, queries: Axis, keys: Axis) -> Figure:
     Returns:
         The figure, to be saved or logged.
     """
+    # A panel grows with its tokens, within limits.
     heads, targets, sources = weights_HTS.shape
     width = _between(MIN_PANEL[0], sources * INCHES_PER_TOKEN, MAX_PANEL[0])
     columns = max(1, min(int(MAX_WIDTH / width), math.isqrt(heads - 1) + 1))
@@ -72,6 +73,7 @@ def draw_attention(weights_HTS: Tensor, queries: Axis, keys: Axis) -> Figure:
     size = 2 + columns * width, 1 + rows * (height + TITLE_INCHES)
     figure = Figure(figsize=size, dpi=110, layout="constrained")
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+
     weights_HTS = weights_HTS.float().cpu()
     largest = float(weights_HTS.max())
     labelled_keys = _labelled_tokens(sources, width)
@@ -80,6 +82,7 @@ def draw_attention(weights_HTS: Tensor, queries: Axis, keys: Axis) -> Figure:
         if head >= heads:
             panel.set_axis_off()
             continue
+
         weights_TS = weights_HTS[head]
         image = panel.imshow(
             weights_TS, cmap="Blues", vmin=0, vmax=largest, aspect="auto", interpolation="nearest"
@@ -89,6 +92,8 @@ def draw_attention(weights_HTS: Tensor, queries: Axis, keys: Axis) -> Figure:
         panel.set_title(
             f"head {head + 1}: attends to {attended:.1f} tokens on average", fontsize=8, loc="left"
         )
+
+        # Names of tokens; those of the keys stand below the lowest panel of a column.
         names = [keys.tokens[token] for token in labelled_keys]
         panel.set_xticks(labelled_keys, names, rotation=90, fontsize=6, parse_math=False)
         names = [queries.tokens[token] for token in labelled_queries]
@@ -98,6 +103,7 @@ def draw_attention(weights_HTS: Tensor, queries: Axis, keys: Axis) -> Figure:
 
     figure.supxlabel(_axis_title(keys.title, labelled_keys), fontsize=8)
     figure.supylabel(_axis_title(queries.title, labelled_queries), fontsize=8)
+
     shrink = min(1.0, MAX_COLORBAR / size[1])
     colorbar = figure.colorbar(image, ax=panels, shrink=shrink, anchor=(0.0, 1.0), aspect=30)
     colorbar.set_label("attention weight", fontsize=8)

@@ -202,6 +202,7 @@ class SummarizationDataModule(pl.LightningDataModule):
         """Return the training batches of this rank: of about equal size, in random order."""
         data = self.config.data
         rank, world_size = self._rank_and_world_size()
+
         # A position in the data is only meaningful in the order that these decide.
         order_settings: dict[str, Any] = {
             "training data": self.origin["train"]["sha256"],
@@ -214,6 +215,8 @@ class SummarizationDataModule(pl.LightningDataModule):
         objectives = [(begin, stage.objective) for begin, stage in self.config.stage_plan]
         order_settings["stages"] = objectives
         order_settings["data.bpe_dropout"] = data.bpe_dropout
+
+        # A stream has neither a length nor a teacher.
         accumulate = 1 if self.trainer is None else self.trainer.accumulate_grad_batches
         plan = Plan(objectives=objectives, batches_per_step=accumulate)
         if data.streaming:
@@ -229,6 +232,8 @@ class SummarizationDataModule(pl.LightningDataModule):
         if examples.teacher is not None:
             order_settings["data.teacher_summaries"] = examples.teacher.sha256
             order_settings["data.teacher_share"] = data.teacher_share
+
+        # Batches of about equal numbers of tokens.
         sampler = TokenBudgetSampler(
             examples.lengths,
             budget=data.batch_tokens,
@@ -240,6 +245,7 @@ class SummarizationDataModule(pl.LightningDataModule):
         if self.trainer is not None:
             batches = batches_of_epoch(self.trainer, batches)
         examples.plan = replace(plan, batches_per_epoch=batches)
+
         return TrainingLoader(
             examples,
             sampler,
