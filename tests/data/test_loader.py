@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import time
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from pickle import loads
@@ -182,3 +183,41 @@ def test_workers_do_not_hold_an_interpreter_that_dies() -> None:
         [sys.executable, "-c", DIES], cwd=root, capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 1 and "ZeroDivisionError: in the middle" in done.stderr
+
+
+WRITES_MUCH = """
+import sys, time
+from multiprocessing import active_children
+from headcount.data.loader import WorkerLoader, init_worker
+
+loader = WorkerLoader(
+    range(100),
+    batch_size=None,
+    collate_fn=lambda _: b"x" * 300_000,  # more than a pipe takes
+    num_workers=3,
+    multiprocessing_context="fork",
+    worker_init_fn=init_worker,
+)
+batches = iter(loader)
+next(batches)
+print(*[child.pid for child in active_children()], flush=True)
+time.sleep(60)
+"""
+
+
+def test_workers_end_with_a_process_that_is_killed() -> None:
+    """Also those that wait for their turn to write to a pipe that nobody reads any more."""
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITES_MUCH], cwd=root, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    workers = process.stdout.readline().split()
+    assert len(workers) == 3
+    process.kill()
+    process.wait()
+
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline, "workers outlive the process that started them"
+        time.sleep(0.05)

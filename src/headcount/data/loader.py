@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from typing import Any, cast
 
 import numpy as np
@@ -14,7 +14,7 @@ from headcount.data.batches import Batch, EncodedPairs, longest_first
 from headcount.data.objectives import Drawn, TrainingExamples
 from headcount.data.sampler import TokenBudgetSampler
 from headcount.errors import ConfigError, RunError
-from headcount.watchdog import ignore_stop_signals, kill_at_exit
+from headcount.watchdog import end_with_parent, ignore_stop_signals, kill_at_exit
 
 
 class TrainingLoader:
@@ -224,7 +224,7 @@ def _batch_loader(
         num_workers=num_workers,
         # A forked worker shares the mapped files.
         multiprocessing_context="fork" if num_workers else None,
-        worker_init_fn=_init_worker,
+        worker_init_fn=init_worker,
     )
 
 
@@ -278,6 +278,18 @@ def _try_semaphores(number: int) -> str | None:
     return None
 
 
-def _init_worker(worker: int) -> None:
+def init_worker(worker: int) -> None:
+    """Leave the signals that stop a run to the process that started this worker, and end with it.
+
+    A worker that writes to a full pipe waits until it is read, and others wait for their turn to
+    write. After the death of the reader they would for good, and torch looks at its parent only
+    between two batches.
+
+    Args:
+        worker: number of the worker.
+    """
     # Here, because torch installs signal handlers of its own in a worker before.
     ignore_stop_signals()
+    parent = parent_process()
+    assert parent is not None and parent.pid is not None
+    end_with_parent(parent.pid)

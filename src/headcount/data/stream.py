@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from headcount.data.arrow_table import CHUNK
 from headcount.data.batches import Batch
-from headcount.data.loader import WorkerLoader, check_order_settings
+from headcount.data.loader import WorkerLoader, check_order_settings, init_worker
 from headcount.data.objectives import (
     NOT_NEEDED,
     Example,
@@ -29,7 +29,6 @@ from headcount.data.sources import Source
 from headcount.data.tokens import Ids, encode, split_by_text
 from headcount.errors import ConfigError
 from headcount.terminal import print_line
-from headcount.watchdog import ignore_stop_signals
 
 # The number of batches of an epoch. Without a number, Lightning fetches one batch ahead to see
 # whether the epoch ends.
@@ -283,7 +282,6 @@ class StreamLoader:
 
 
 def _init_worker(worker: int) -> None:
-    # Here, because torch installs signal handlers of its own in a worker before.
-    ignore_stop_signals()
+    init_worker(worker)
     # Threads of the library do not survive a fork. The workers run in parallel themselves.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
