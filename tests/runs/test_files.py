@@ -19,10 +19,7 @@ from headcount.runs.files import (
     write_folder,
 )
 from headcount.runs.folder import lock_folder, stable_path
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+from tests.runs.test_folder import names
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

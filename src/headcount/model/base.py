@@ -162,8 +162,11 @@ class SummaryModel(nn.Module, Generic[AnyState]):
         Args:
             document_ids_N: the documents' tokens, end to end.
             layout: where each document begins and ends.
+
+        Raises:
+            NotImplementedError: the model is decoder-only.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no encoder")
 
     @abstractmethod
     def start(
