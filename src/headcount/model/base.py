@@ -101,14 +101,30 @@ class Embedding(nn.Module):
         return self.dropout(x)
 
 
+def output_layer(embedding: Embedding, *, tied: bool) -> nn.Linear:
+    """Return the layer that maps hidden states to logits of the vocabulary.
+
+    Args:
+        embedding: of summary tokens.
+        tied: whether the layer has the embedding's matrix (Press and Wolf 2017).
+    """
+    vocabulary_size, embedding_size = embedding.tokens.weight.shape
+    output = nn.Linear(embedding_size, vocabulary_size, bias=False)
+    if tied:
+        output.weight = embedding.tokens.weight
+    else:
+        nn.init.normal_(output.weight, std=embedding_size**-0.5)
+    return output
+
+
 class SummaryModel(nn.Module, Generic[AnyState]):
     """Base class of the summarizers.
 
     Args:
         summary_embedding: embedding of summary tokens.
         document_embedding: embedding of document tokens; the same module if they are tied.
-        tie_output: whether the output layer shares its matrix with the summary embedding.
-        copying: whether tokens may be copied from the document.
+        output: the logits of the vocabulary, from ``output_layer``.
+        copy_gate: logit of the probability to copy from the document; None: nothing is copied.
 
     Attributes:
         is_decoder_only: whether document and summary are one text to the model.
@@ -121,19 +137,14 @@ class SummaryModel(nn.Module, Generic[AnyState]):
         *,
         summary_embedding: Embedding,
         document_embedding: Embedding,
-        tie_output: bool,
-        copying: bool,
+        output: nn.Linear,
+        copy_gate: nn.Linear | None,
     ) -> None:
         super().__init__()
-        vocabulary_size, embedding_size = summary_embedding.tokens.weight.shape
         self.summary_embedding = summary_embedding
         self.document_embedding = document_embedding
-        self.output = nn.Linear(embedding_size, vocabulary_size, bias=False)
-        if tie_output:
-            self.output.weight = summary_embedding.tokens.weight
-        else:
-            nn.init.normal_(self.output.weight, std=embedding_size**-0.5)
-        self.copy_gate = nn.Linear(embedding_size, 1) if copying else None
+        self.output = output
+        self.copy_gate = copy_gate
 
     @abstractmethod
     def forward(

@@ -6,7 +6,7 @@ from torch import nn
 
 from headcount.config.sections.model import ModelConfig
 from headcount.model.attention import ATTENTIONS, MultiHeadAttention
-from headcount.model.base import Embedding, SummaryModel
+from headcount.model.base import Embedding, SummaryModel, output_layer
 from headcount.model.gpt import GPT
 from headcount.model.layers import NORMS, FeedForward, Layer
 from headcount.model.recurrent import Recurrent
@@ -17,7 +17,7 @@ def build_model(config: ModelConfig, *, vocabulary_size: int, max_positions: int
     """Build the model that a config describes.
 
     Random weights are drawn in the order in which the parts are built: embeddings, output,
-    encoder, decoder. Layers are therefore passed as functions that build them.
+    encoder, decoder.
 
     Args:
         config: the ``model`` section, which has checked that its settings go together.
@@ -35,29 +35,29 @@ class _Builder:
 
     def build(self) -> SummaryModel:
         """Build the model."""
-        # A decoder-only model reads both texts with one embedding.
+        # A decoder-only model reads both texts with one embedding. The others have one of their own
+        # for the document, unless it is tied.
         config = self.config
-        summary_embedding = self._embedding()
-        tie_output = config.tie_embeddings != "none"
+        summary_embedding = document_embedding = self._embedding()
+        if config.architecture != "gpt" and config.tie_embeddings != "all":
+            document_embedding = self._embedding()
+        output = output_layer(summary_embedding, tied=config.tie_embeddings != "none")
+        copy_gate = nn.Linear(config.embedding_size, 1) if config.copying else None
+
         if config.architecture == "gpt":
             return GPT(
                 embedding=summary_embedding,
-                tie_output=tie_output,
-                copying=config.copying,
-                decoder=lambda: self._layers("decoder", causal=True),
+                output=output,
+                copy_gate=copy_gate,
+                decoder=self._layers("decoder", causal=True),
                 decoder_norm=self._final_norm(),
             )
-
-        # The others have an embedding of their own for the document, unless it is tied.
-        document_embedding = (
-            summary_embedding if config.tie_embeddings == "all" else self._embedding()
-        )
         if config.architecture == "recurrent":
             return Recurrent(
                 summary_embedding=summary_embedding,
                 document_embedding=document_embedding,
-                tie_output=tie_output,
-                copying=config.copying,
+                output=output,
+                copy_gate=copy_gate,
                 cell=config.cell,
                 encoder_layers=config.encoder_layers,
                 decoder_layers=config.decoder_layers,
@@ -68,11 +68,11 @@ class _Builder:
         return Transformer(
             summary_embedding=summary_embedding,
             document_embedding=document_embedding,
-            tie_output=tie_output,
-            copying=config.copying,
-            encoder=lambda: self._layers("encoder", causal=False),
+            output=output,
+            copy_gate=copy_gate,
+            encoder=self._layers("encoder", causal=False),
             encoder_norm=self._final_norm(),
-            decoder=lambda: self._layers("decoder", causal=True),
+            decoder=self._layers("decoder", causal=True),
             decoder_norm=self._final_norm(),
         )
 

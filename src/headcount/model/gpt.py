@@ -4,7 +4,6 @@ One causal Transformer reads the document, a separator and the summary as one te
 is the token that a summary starts from. The loss is computed on the summary only.
 """
 
-from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -23,11 +22,10 @@ class GPT(SummaryModel[DecoderState]):
 
     Args:
         embedding: embedding of all tokens.
-        tie_output: whether the output layer shares its matrix with the embedding.
-        copying: whether tokens may be copied from the document, by the last layer's self-attention
-            to it.
-        decoder: builds the layers, without cross-attention, after the embedding and the output
-            layer.
+        output: the logits of the vocabulary.
+        copy_gate: logit of the probability to copy from the document, by the last layer's
+            self-attention to it; None: nothing is copied.
+        decoder: the layers, without cross-attention.
         decoder_norm: normalization after them.
     """
 
@@ -37,18 +35,18 @@ class GPT(SummaryModel[DecoderState]):
         self,
         *,
         embedding: Embedding,
-        tie_output: bool,
-        copying: bool,
-        decoder: Callable[[], list[Layer]],
+        output: nn.Linear,
+        copy_gate: nn.Linear | None,
+        decoder: list[Layer],
         decoder_norm: nn.Module,
     ) -> None:
         super().__init__(
             summary_embedding=embedding,
             document_embedding=embedding,
-            tie_output=tie_output,
-            copying=copying,
+            output=output,
+            copy_gate=copy_gate,
         )
-        self.decoder = cast(list[Layer], nn.ModuleList(decoder()))
+        self.decoder = cast(list[Layer], nn.ModuleList(decoder))
         self.decoder_norm = decoder_norm
 
     def forward(

@@ -76,8 +76,8 @@ class Recurrent(SummaryModel[RecurrentState]):
     Args:
         summary_embedding: embedding of summary tokens.
         document_embedding: embedding of document tokens.
-        tie_output: whether the output layer shares its matrix with the summary embedding.
-        copying: whether tokens may be copied from the document.
+        output: the logits of the vocabulary.
+        copy_gate: logit of the probability to copy from the document; None: nothing is copied.
         cell: gru or lstm.
         encoder_layers: number of encoder layers.
         decoder_layers: number of decoder layers; the first one reads token and context vector.
@@ -94,8 +94,8 @@ class Recurrent(SummaryModel[RecurrentState]):
         *,
         summary_embedding: Embedding,
         document_embedding: Embedding,
-        tie_output: bool,
-        copying: bool,
+        output: nn.Linear,
+        copy_gate: nn.Linear | None,
         cell: Cell,
         encoder_layers: int,
         decoder_layers: int,
@@ -106,8 +106,8 @@ class Recurrent(SummaryModel[RecurrentState]):
         super().__init__(
             summary_embedding=summary_embedding,
             document_embedding=document_embedding,
-            tie_output=tie_output,
-            copying=copying,
+            output=output,
+            copy_gate=copy_gate,
         )
         size = summary_embedding.tokens.embedding_dim
         if size % 2:

@@ -1,6 +1,5 @@
 """The encoder-decoder Transformer (Vaswani et al. 2017) on ragged batches."""
 
-from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -26,12 +25,12 @@ class Transformer(SummaryModel[DecoderState]):
     Args:
         summary_embedding: embedding of summary tokens.
         document_embedding: embedding of document tokens.
-        tie_output: whether the output layer shares its matrix with the summary embedding.
-        copying: whether tokens may be copied from the document, by the cross-attention of the last
-            layer.
-        encoder: builds the layers of the encoder, after the embeddings and the output layer.
+        output: the logits of the vocabulary.
+        copy_gate: logit of the probability to copy from the document, by the cross-attention of
+            the last layer; None: nothing is copied.
+        encoder: its layers.
         encoder_norm: normalization after them.
-        decoder: builds the layers of the decoder, with cross-attention.
+        decoder: its layers, with cross-attention.
         decoder_norm: normalization after them.
     """
 
@@ -40,24 +39,22 @@ class Transformer(SummaryModel[DecoderState]):
         *,
         summary_embedding: Embedding,
         document_embedding: Embedding,
-        tie_output: bool,
-        copying: bool,
-        encoder: Callable[[], list[Layer]],
+        output: nn.Linear,
+        copy_gate: nn.Linear | None,
+        encoder: list[Layer],
         encoder_norm: nn.Module,
-        decoder: Callable[[], list[Layer]],
+        decoder: list[Layer],
         decoder_norm: nn.Module,
     ) -> None:
         super().__init__(
             summary_embedding=summary_embedding,
             document_embedding=document_embedding,
-            tie_output=tie_output,
-            copying=copying,
+            output=output,
+            copy_gate=copy_gate,
         )
-
-        # Built after the embeddings: a seed draws their weights in this order.
-        self.encoder = cast(list[Layer], nn.ModuleList(encoder()))
+        self.encoder = cast(list[Layer], nn.ModuleList(encoder))
         self.encoder_norm = encoder_norm
-        self.decoder = cast(list[Layer], nn.ModuleList(decoder()))
+        self.decoder = cast(list[Layer], nn.ModuleList(decoder))
         self.decoder_norm = decoder_norm
 
     def forward(
