@@ -35,8 +35,8 @@ class _Builder:
 
     def build(self) -> SummaryModel:
         """Build the model."""
-        # A decoder-only model reads both texts with one embedding. The others have one of their own
-        # for the document, unless it is tied.
+        # A decoder-only model reads both texts with one embedding. The others have one of their
+        # own for the document, unless it is tied.
         config = self.config
         summary_embedding = document_embedding = self._embedding()
         if config.architecture != "gpt" and config.tie_embeddings != "all":
