@@ -11,10 +11,10 @@ from torch.utils.data._utils import worker
 
 from headcount.data.batches import EncodedPairs
 from headcount.data.loader import TrainingLoader, check_workers, decoding_loader
-from headcount.data.objectives import ExampleMaker, Plan, TrainingExamples
 from headcount.data.pairs import Pairs
 from headcount.data.sampler import TokenBudgetSampler
 from headcount.data.tokenizer import train_tokenizer
+from headcount.data.training_examples import ExampleMaker, Plan, TrainingExamples
 from headcount.errors import ConfigError, RunError
 
 TEXTS = [f"document {n} " * (n % 5 + 1) for n in range(40)]

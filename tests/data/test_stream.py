@@ -10,10 +10,10 @@ import pytest
 from headcount.config.load import load
 from headcount.config.sections.data import DataConfig
 from headcount.data.batches import Layout
-from headcount.data.objectives import ExampleMaker
 from headcount.data.sources import open_source
 from headcount.data.stream import Stream, StreamLoader, read_pairs
 from headcount.data.tokenizer import train_tokenizer
+from headcount.data.training_examples import ExampleMaker
 from headcount.errors import ConfigError
 
 TEXTS = [f"document {n} " * (n % 5 + 1) for n in range(60)]

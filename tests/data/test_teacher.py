@@ -14,10 +14,10 @@ from headcount.commands.summarize import summarize
 from headcount.commands.train import train
 from headcount.config.load import load
 from headcount.data.batches import EncodedPairs
-from headcount.data.objectives import Drawn, ExampleMaker, Plan, TrainingExamples
 from headcount.data.pairs import Pairs
 from headcount.data.teacher import read_teacher_summaries
 from headcount.data.tokenizer import train_tokenizer
+from headcount.data.training_examples import Drawn, ExampleMaker, Plan, TrainingExamples
 from headcount.errors import ConfigError
 from tests.training.stopping import watched
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from headcount.data.batches import Batch, EncodedPairs, longest_first
-from headcount.data.objectives import Drawn, TrainingExamples
 from headcount.data.sampler import TokenBudgetSampler
+from headcount.data.training_examples import Drawn, TrainingExamples
 from headcount.errors import ConfigError, RunError
 from headcount.watchdog import end_with_parent, ignore_stop_signals, kill_at_exit
 

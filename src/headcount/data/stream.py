@@ -17,16 +17,10 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from headcount.data.arrow_table import CHUNK
 from headcount.data.batches import Batch
 from headcount.data.loader import WorkerLoader, check_order_settings, init_worker
-from headcount.data.objectives import (
-    NOT_NEEDED,
-    Example,
-    ExampleMaker,
-    Plan,
-    SplitUnits,
-    find_sentences,
-)
+from headcount.data.sentences import SplitUnits, find_sentences
 from headcount.data.sources import Source
 from headcount.data.tokens import Ids, encode, split_by_text
+from headcount.data.training_examples import NOT_NEEDED, Example, ExampleMaker, Plan
 from headcount.errors import ConfigError
 from headcount.terminal import print_line
 

@@ -20,14 +20,15 @@ from headcount.data.audit import prepare_audit, show
 from headcount.data.batches import Batch, EncodedPairs, Layout, by_length
 from headcount.data.bpe_dropout import BpeDropout
 from headcount.data.loader import DecodingLoader, TrainingLoader, decoding_loader
-from headcount.data.objectives import ExampleMaker, Plan, TrainingExamples, prepare_sentences
 from headcount.data.pairs import Pairs
 from headcount.data.sampler import TokenBudgetSampler
+from headcount.data.sentences import prepare_sentences
 from headcount.data.sources import Datasets, load_splits, open_source
 from headcount.data.stream import Stream, StreamLoader, read_pairs
 from headcount.data.teacher import TeacherSummaries, read_teacher_summaries
 from headcount.data.tokenizer import prepare_tokenizer
 from headcount.data.tokens import fingerprint, prepare_tokens
+from headcount.data.training_examples import ExampleMaker, Plan, TrainingExamples
 from headcount.errors import ConfigError
 from headcount.evaluation.extractive import split_units
 from headcount.terminal import print_line
