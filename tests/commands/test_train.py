@@ -291,8 +291,12 @@ def rows_of_metrics(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "bf16-mixed"])
-def test_half_precision_trains_and_decodes(precision: str, small) -> None:
+def test_half_precision_trains_and_decodes(
+    precision: str, small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": False})
     folder = trained(small, f"trainer.precision={precision}")
+    assert f"trainer.precision={precision}: this CPU" in "".join(capsys.readouterr())
     assert (folder / "finished").exists()
     assert json.loads((folder / "scores.json").read_text())["examples"] == 12
 

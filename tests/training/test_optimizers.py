@@ -125,20 +125,12 @@ def test_singular_values_of_an_update(dtype: torch.dtype) -> None:
     assert torch.linalg.svdvals(update).max() > 1.4
 
 
-@pytest.mark.parametrize(
-    "capabilities, dtype",
-    [
-        ({"amx_bf16": True, "avx512_bf16": False}, torch.bfloat16),
-        ({"amx_bf16": False, "avx512_bf16": True}, torch.bfloat16),
-        ({"amx_bf16": False, "avx512_bf16": False}, torch.float32),
-        ({"architecture": "aarch64"}, torch.float32),
-    ],
-)
-def test_bf16_where_the_cpu_multiplies_in_it(
-    capabilities: dict, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
-    assert optimizers._fast_dtype(torch.device("cpu")) == dtype
+def test_precision_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU orthogonalizes in bf16 where it has instructions for it, a GPU always."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert optimizers._fast_dtype(torch.device("cpu")) == torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
+    assert optimizers._fast_dtype(torch.device("cpu")) == torch.float32
     assert optimizers._fast_dtype(torch.device("cuda")) == torch.bfloat16
 
 

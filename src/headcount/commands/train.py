@@ -54,6 +54,7 @@ from headcount.runs.wandb_tracking import (
     sync_command,
 )
 from headcount.terminal import make_console, print_line, print_on
+from headcount.training.bf16 import report_slow_bf16
 from headcount.training.callbacks.checkpointing import Checkpoints
 from headcount.training.callbacks.cost_meter import TrainingCosts, read_costs
 from headcount.training.callbacks.monitors import monitors
@@ -117,6 +118,7 @@ def train(
             "has all heads; legal: []"
         )
     silence_other_ranks(rank_trainer)
+    report_slow_bf16(config, rank_trainer)
 
     pl.seed_everything(config.seed, verbose=False)
     if config.trainer.get("fast_dev_run"):

@@ -19,6 +19,7 @@ from headcount.errors import ConfigError
 from headcount.model.attention import MultiHeadAttention
 from headcount.model.base import SummaryModel
 from headcount.model.recurrent import Recurrent
+from headcount.training.bf16 import multiplies_in_bf16
 
 # Of each Newton-Schulz iteration: Polar Express (Amsel et al. 2025), the best polynomials for
 # singular values from a thousandth of the norm. In bf16 rounding can lift the largest one above 1,
@@ -33,7 +34,6 @@ POLAR_EXPRESS = (
 SAFETY = 1.01
 COEFFICIENTS = [(a / SAFETY, b / SAFETY**3, c / SAFETY**5) for a, b, c in POLAR_EXPRESS]
 EPSILON = 1e-7
-BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")  # of a CPU, as torch names them
 
 
 def check_optimizer(config: Config, trainer: pl.Trainer) -> None:
@@ -232,12 +232,7 @@ def _fast_dtype(device: torch.device) -> torch.dtype:
     A CPU with instructions for bf16 multiplies such matrices in a third to a half of the time of
     fp32; one without takes 1.5 to 4 times as long.
     """
-    if device.type != "cpu":
-        return torch.bfloat16
-    # Older versions of torch cannot tell.
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    has_bf16 = any(capabilities.get(name) for name in BF16_INSTRUCTIONS)
-    return torch.bfloat16 if has_bf16 else torch.float32
+    return torch.bfloat16 if multiplies_in_bf16(device) else torch.float32
 
 
 def orthogonalize(matrices: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
