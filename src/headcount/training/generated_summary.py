@@ -1,16 +1,14 @@
-"""Summaries of a batch of documents, of which some may be empty and some come in windows."""
+"""Generated summaries: of whole documents, and of long ones that come in windows."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from headcount.data.batches import Batch
 from headcount.generation.hypothesis import Hypothesis
-
-Generate = Callable[[Batch], list[list[Hypothesis]]]
-TextOf = Callable[[Hypothesis], str]
 
 
 @dataclass  # Lightning looks into predictions, and cannot look into a frozen dataclass
@@ -30,55 +28,43 @@ class GeneratedSummary:
     score: float
 
 
-def summarize_batch(
-    batch: Batch, generate: Generate, text_of: TextOf, *, batch_size: int
-) -> list[list[GeneratedSummary]]:
-    """Return the summaries of each document of a batch, the best first.
-
-    If a document comes in windows, the best summaries of its windows are joined and their scores
-    added, likewise the second best ones, and so on. A document without tokens has one empty
-    summary.
+def split_windows(batch: Batch, batch_size: int) -> list[Batch]:
+    """Split a batch of which documents come in windows, since it can be much larger than others.
 
     Args:
         batch: the documents; windows of one document share its index.
-        generate: returns the hypotheses of each example of a batch, the best first.
-        text_of: returns the text of a hypothesis.
         batch_size: number of windows that are generated together at most.
     """
-    # A batch of windows can be much larger than generation.batch_size.
     has_windows = len(batch.indices) > len(set(batch.indices))
-    pieces = batch.pieces(batch_size) if has_windows else [batch]
-    hypotheses = []
-    for piece in pieces:
-        hypotheses.extend(_generate_nonempty(piece, generate))
+    return list(batch.pieces(batch_size)) if has_windows else [batch]
 
-    # Bring the windows of each document together.
+
+def join_windows(
+    rows: Sequence[int], hypotheses: Sequence[list[Hypothesis]], tokenizer: Tokenizer
+) -> list[list[GeneratedSummary]]:
+    """Return the summaries of each document, the best first.
+
+    If a document comes in windows, the best summaries of its windows are joined and their scores
+    added, likewise the second best ones, and so on.
+
+    Args:
+        rows: for each window the index of its document.
+        hypotheses: of each window, the best first.
+        tokenizer: of the model.
+    """
     windows_by_row: dict[int, list[list[Hypothesis]]] = {}
-    for row, of_window in zip(batch.indices, hypotheses, strict=True):
+    for row, of_window in zip(rows, hypotheses, strict=True):
         windows_by_row.setdefault(row, []).append(of_window)
-    return [_join_windows(row, windows, text_of) for row, windows in windows_by_row.items()]
+    return [_join(row, windows, tokenizer) for row, windows in windows_by_row.items()]
 
 
-def _generate_nonempty(batch: Batch, generate: Generate) -> list[list[Hypothesis]]:
-    """Generate summaries, but an empty one where the end token is all there is to read."""
-    nonempty = [i for i, length in enumerate(batch.document_lengths) if length > 1]
-    if len(nonempty) == len(batch.indices):
-        return generate(batch)
-
-    hypotheses = [[Hypothesis(tokens=[], score=0.0, finished=True)] for _ in batch.indices]
-    if nonempty:
-        for i, generated in zip(nonempty, generate(batch.select(nonempty)), strict=True):
-            hypotheses[i] = generated
-    return hypotheses
-
-
-def _join_windows(
-    row: int, windows: list[list[Hypothesis]], text_of: TextOf
+def _join(
+    row: int, windows: list[list[Hypothesis]], tokenizer: Tokenizer
 ) -> list[GeneratedSummary]:
     """Return the summaries of a document, from the hypotheses of each of its windows."""
     summaries = []
     for parts in zip(*windows, strict=False):
-        texts = [text_of(part) for part in parts]
+        texts = [text_of(part, tokenizer) for part in parts]
         summaries.append(
             GeneratedSummary(
                 row=row,
@@ -88,6 +74,11 @@ def _join_windows(
             )
         )
     return summaries
+
+
+def text_of(hypothesis: Hypothesis, tokenizer: Tokenizer) -> str:
+    """Return a summary as one line."""
+    return " ".join(tokenizer.decode(hypothesis.tokens).split())
 
 
 def document_seeds(batch: Batch, seed: int) -> list[int]:

@@ -56,7 +56,13 @@ from headcount.runs.checkpoint import read_checkpoint
 from headcount.runs.folder import RunFile
 from headcount.training.attention_plot import draw_cross_attention
 from headcount.training.epoch_scores import EpochScores
-from headcount.training.generated_summary import GeneratedSummary, document_seeds, summarize_batch
+from headcount.training.generated_summary import (
+    GeneratedSummary,
+    document_seeds,
+    join_windows,
+    split_windows,
+    text_of,
+)
 from headcount.training.learning_rate import staged_learning_rate_factor
 from headcount.training.optimizers import has_whole_weights, make_optimizer
 
@@ -448,11 +454,30 @@ class Summarizer(pl.LightningModule):
         return [summaries[0] for summaries in self.summarize(batch)]
 
     def summarize(self, batch: Batch) -> list[list[GeneratedSummary]]:
-        """Return the summaries of each document of a batch, the best first; see
-        ``summarize_batch``."""
-        return summarize_batch(
-            batch, self.generate, self.text_of, batch_size=self.config.generation.batch_size
-        )
+        """Return the summaries of each document of a batch, the best first.
+
+        The summaries of a document's windows are joined; see ``join_windows``.
+
+        Args:
+            batch: the documents; windows of one document share its index.
+        """
+        hypotheses: list[list[Hypothesis]] = []
+        for piece in split_windows(batch, self.config.generation.batch_size):
+            hypotheses.extend(self._generate_nonempty(piece))
+        return join_windows(batch.indices, hypotheses, self.tokenizer)
+
+    def _generate_nonempty(self, batch: Batch) -> list[list[Hypothesis]]:
+        """Generate summaries, but an empty one where the end token is all there is to read."""
+        nonempty = [i for i, length in enumerate(batch.document_lengths) if length > 1]
+        if len(nonempty) == len(batch.indices):
+            return self.generate(batch)
+
+        hypotheses = [[Hypothesis(tokens=[], score=0.0, finished=True)] for _ in batch.indices]
+        if nonempty:
+            generated = self.generate(batch.select(nonempty))
+            for i, of_document in zip(nonempty, generated, strict=True):
+                hypotheses[i] = of_document
+        return hypotheses
 
     def generate_texts(self, batch: Batch, *, greedy: bool = False) -> list[str]:
         """Return the text of the best summary of each example of a batch."""
@@ -460,7 +485,7 @@ class Summarizer(pl.LightningModule):
 
     def text_of(self, hypothesis: Hypothesis) -> str:
         """Return a summary as one line."""
-        return " ".join(self.tokenizer.decode(hypothesis.tokens).split())
+        return text_of(hypothesis, self.tokenizer)
 
     def generate(self, batch: Batch, *, greedy: bool = False) -> list[list[Hypothesis]]:
         """Generate up to ``generation.num_return_sequences`` summaries of each example, the best
