@@ -1,5 +1,6 @@
 """The modules in a plain ``pl.Trainer``: what a user of Lightning expects of them."""
 
+import ast
 import json
 import re
 from collections.abc import Callable
@@ -274,6 +275,8 @@ def test_overfitting_with_a_plain_trainer(small: Callable[..., Config]) -> None:
 
 
 DOCUMENTATION = (Path(__file__).parents[2] / "docs" / "lightning.md").read_text(encoding="utf-8")
+[SCRIPT, *_] = re.findall(r"```python\n(.*?)```", DOCUMENTATION, re.S)
+SHORT_SCRIPT = SCRIPT.replace("=2700", "=8, log_every_n_steps=1").replace("=200", "=4")
 
 
 def test_the_script_of_the_documentation(
@@ -281,13 +284,37 @@ def test_the_script_of_the_documentation(
 ) -> None:
     """With a small model on made-up data, for a few steps."""
     pytest.importorskip("tensorboard", reason="needs headcount[tensorboard]")
-    script, *_ = re.findall(r"```python\n(.*?)```", DOCUMENTATION, re.S)
-    assert 15 <= len(script.splitlines()) <= 30
+    assert 15 <= len(SCRIPT.splitlines()) <= 30
     monkeypatch.setattr(headcount, "load_config", lambda *_, **__: small("seed=1"), raising=False)
-    changed = script.replace("=2700", "=8, log_every_n_steps=1").replace("=200", "=4")
     namespace: dict[str, Any] = {}
-    exec(changed, namespace)
+    exec(SHORT_SCRIPT, namespace)
     assert namespace["trainer"].global_step == 8
     assert "test/rouge1" in namespace["trainer"].callback_metrics
     assert isinstance(namespace["summarizer"], Summarizer)
+    assert list((tmp_path / "logs").rglob("events.out.tfevents.*"))
+
+
+def test_the_script_as_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each statement is a cell of a notebook, executed cell by cell in a kernel."""
+    pytest.importorskip("tensorboard", reason="needs headcount[tensorboard]")
+    nbformat = pytest.importorskip("nbformat", reason="needs the extra tutorials")
+    nbclient = pytest.importorskip("nbclient", reason="needs the extra tutorials")
+    pytest.importorskip("ipykernel", reason="needs the extra tutorials")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    # The config of a small model on made-up data.
+    where = [f"data.path={write_data(tmp_path / 'data')}", f"data.cache_dir={tmp_path / 'cache'}"]
+    arguments = '"configs/docstrings.yaml", overrides=["seed=1"]'
+    assert arguments in SHORT_SCRIPT
+    script = SHORT_SCRIPT.replace(arguments, f"overrides={[*SMALL, *where]}")
+
+    # A last cell fails unless the training has ended and its checkpoint is read.
+    lines = script.splitlines(keepends=True)
+    cells = ["".join(lines[n.lineno - 1 : n.end_lineno]) for n in ast.parse(script).body]
+    cells.append("assert trainer.global_step == 8 and summarizer.config == config")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    resources = {"metadata": {"path": str(tmp_path)}}
+    client = nbclient.NotebookClient(notebook, kernel_name="python3", resources=resources)
+    done = client.execute()
+    assert [cell.execution_count for cell in done.cells] == list(range(1, len(cells) + 1))
     assert list((tmp_path / "logs").rglob("events.out.tfevents.*"))
