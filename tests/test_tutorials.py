@@ -5,6 +5,8 @@ With ``WRITE_TUTORIALS`` set, the slow test writes the notebooks with the output
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,23 @@ def test_a_short_version_runs(name: str, tmp_path: Path, monkeypatch: pytest.Mon
     }
     done = execute(name, tmp_path, monkeypatch, parameters[name])
     assert all(c.execution_count for c in done.cells if c.cell_type == "code")
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_it_installs_the_package_where_it_is_told_from_where(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first cell, which a notebook on Colab needs; otherwise it does nothing."""
+    cells = json.loads((TUTORIALS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    source = "".join(next(cell for cell in cells if cell["cell_type"] == "code")["source"])
+    commands: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
+    exec(source, {})
+    assert commands == []
+
+    exec(source.replace('REPOSITORY = ""', 'REPOSITORY = "file:///copy"'), {})
+    pip = [sys.executable, "-m", "pip", "install"]
+    assert commands == [[*pip, "--quiet", "git+file:///copy"]]
 
 
 @pytest.mark.slow
