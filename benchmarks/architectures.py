@@ -19,21 +19,22 @@ from headcount.model.ragged import BatchLayout
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 KINDS = {"transformer": [], "gpt": ["model/gpt.yaml"], "recurrent": ["model/recurrent.yaml"]}
+OUTPUTS = {"generates": ["model.copying=false"], "copies": ["model.copying=true"]}
 
 
 def main() -> None:
     models = {}
     for name, overlays in KINDS.items():
-        for copying in (False, True):
+        for output, changes in OUTPUTS.items():
             files = [str(CONFIGS / file) for file in ("docstrings.yaml", *overlays)]
-            config = load(files, [f"model.copying={copying}"])
+            config = load(files, changes)
             torch.manual_seed(0)
             model = build_model(
                 config.model, vocabulary_size=8000, max_positions=config.max_positions
             )
             optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-            models[name, copying] = model, optimizer, sum(p.numel() for p in model.parameters())
-    speeds: dict[tuple[str, bool], list[float]] = {kind: [] for kind in models}
+            models[name, output] = model, optimizer, sum(p.numel() for p in model.parameters())
+    speeds: dict[tuple[str, str], list[float]] = {kind: [] for kind in models}
     generator = torch.Generator().manual_seed(0)
     for index in range(12):
         documents = torch.randint(40, 129, (19,), generator=generator).tolist()
@@ -50,13 +51,10 @@ def main() -> None:
             optimizer.step()
             if index >= 2:
                 speeds[kind].append((len(ids) + len(read)) / (time.perf_counter() - begin))
-    for (name, copying), measured in speeds.items():
+    for (name, output), measured in speeds.items():
         median, spread = statistics.median(measured), f"{min(measured):,.0f}-{max(measured):,.0f}"
-        size = models[name, copying][2]
-        print(
-            f"{name:12} copying={copying!s:5} {size:>10,} parameters {median:>8,.0f} tokens/s "
-            f"({spread})"
-        )
+        size = models[name, output][2]
+        print(f"{name:12} {output:9} {size:>10,} parameters {median:>8,.0f} tokens/s ({spread})")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ ELSEWHERE = {  # tested by the test file of what uses it
     "model/build.py": "model/test_architectures.py",
     "model/decoder_cache.py": "model/test_architectures.py",
     "model/layers.py": "model/test_transformer.py",
-    "model/output.py": "model/test_copying.py",
     "data/arrow_table.py": "data/test_tokens.py",
     "data/length_plot.py": "data/test_audit.py",
     "data/pairs.py": "data/test_sources.py",

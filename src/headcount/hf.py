@@ -169,8 +169,8 @@ class HeadcountForSeq2SeqLM(PreTrainedModel, GenerationMixin):
             return_dict: the output is a mapping, whatever this is.
 
         Returns:
-            The logits [B, T, V], with copying the log-probabilities of the mixture; and the loss
-            if there are labels.
+            The logits [B, T, V], as ``SummaryModel.step`` returns them; and the loss if there are
+            labels.
         """
         document_ids_BS = input_ids if encoder_outputs is None else encoder_outputs[0]
         if document_ids_BS is None:
@@ -195,7 +195,7 @@ class HeadcountForSeq2SeqLM(PreTrainedModel, GenerationMixin):
             summary_layout,
         )
 
-        logits_MV = output.logits_MV if output.gate_M is None else output.log_probabilities()
+        logits_MV = output.next_logits()
         loss = None
         if labels is not None:
             loss = F.cross_entropy(logits_MV, labels.flatten(), ignore_index=IGNORED)

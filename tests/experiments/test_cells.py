@@ -27,21 +27,17 @@ def test_cells_are_settings_by_seeds_with_their_whole_config(folder: Path) -> No
         load_grid(write(folder, overrides="{trainer.max_steps: 9, data.name: null}"))
     )
     assert [cell.name for cell in cells] == [
-        f"num_heads={heads},copying=true,seed={seed}" for heads in (1, 2) for seed in (0, 1)
+        f"num_heads={heads},norm_position=pre,seed={seed}" for heads in (1, 2) for seed in (0, 1)
     ]
     assert [cell.is_reference for cell in cells] == [False, False, True, True]
     cell = cells[-1]
     assert (
-        cell.axes == {"model.num_heads": 2, "model.copying": True}
-        and cell.label == "num_heads=2,copying=true"
+        cell.axes == {"model.num_heads": 2, "model.norm_position": "pre"}
+        and cell.label == "num_heads=2,norm_position=pre"
     )
     model = cell.config.model
-    assert (model.num_heads, model.copying, model.embedding_size, cell.config.seed) == (
-        2,
-        True,
-        32,
-        1,
-    )
+    assert (model.num_heads, model.norm_position, model.embedding_size) == (2, "pre", 32)
+    assert cell.config.seed == 1
     assert cell.config.trainer["max_steps"] == 9 and cell.config.data.name is None
     assert cell.folder.parent == Path("runs/study") and cell.folder.name.startswith(
         f"{cell.name}-"
@@ -202,8 +198,8 @@ def test_a_new_key_in_the_schema_changes_no_folder(
 def test_smoke_keeps_models_and_axes_and_shortens_the_rest(folder: Path) -> None:
     cells = make_cells(load_grid(write(folder, overrides="{trainer.max_steps: 9}")), smoke=True)
     assert [cell.name for cell in cells] == [
-        "num_heads=1,copying=true,seed=0",
-        "num_heads=2,copying=true,seed=0",
+        "num_heads=1,norm_position=pre,seed=0",
+        "num_heads=2,norm_position=pre,seed=0",
     ]
     assert cells[0].config.trainer["max_steps"] == 2 and cells[0].config.model.embedding_size == 32
     assert cells[0].folder.parent == Path("runs/study-smoke")
@@ -216,11 +212,11 @@ def test_an_inner_axis_is_written_beside_the_settings(folder: Path) -> None:
     cells = make_cells(load_grid(write(folder, select=select, seeds="[0]")))
     assert [(cell.name, cell.choice) for cell in cells[:2]] == [
         (
-            "num_heads=1,copying=true,learning_rate=0.001,seed=0",
+            "num_heads=1,norm_position=pre,learning_rate=0.001,seed=0",
             {"optimizer.learning_rate": 0.001},
         ),
         (
-            "num_heads=1,copying=true,learning_rate=0.002,seed=0",
+            "num_heads=1,norm_position=pre,learning_rate=0.002,seed=0",
             {"optimizer.learning_rate": 0.002},
         ),
     ]

@@ -8,9 +8,9 @@ from headcount.experiments.grid import load_grid
 GOOD = {
     "configs": "[a.yaml]",
     "control": "fixed_width",
-    "grid": "{model.num_heads: [1, 2], model.copying: [true]}",
+    "grid": "{model.num_heads: [1, 2], model.norm_position: [pre]}",
     "seeds": "[0, 1]",
-    "reference_cell": "{model.num_heads: 2, model.copying: true}",
+    "reference_cell": "{model.num_heads: 2, model.norm_position: pre}",
 }
 
 
@@ -25,12 +25,12 @@ def write(folder: Path, **changes: str) -> Path:
 
 def test_a_mapping_is_a_product_and_a_list_is_its_cells(tmp_path: Path) -> None:
     grid = load_grid(write(tmp_path / "study"))
-    assert grid.name == "study" and grid.axes == ["model.num_heads", "model.copying"]
+    assert grid.name == "study" and grid.axes == ["model.num_heads", "model.norm_position"]
     assert grid.settings == [
-        {"model.num_heads": 1, "model.copying": True},
-        {"model.num_heads": 2, "model.copying": True},
+        {"model.num_heads": 1, "model.norm_position": "pre"},
+        {"model.num_heads": 2, "model.norm_position": "pre"},
     ]
-    assert grid.label(grid.reference_cell) == "num_heads=2,copying=true"
+    assert grid.label(grid.reference_cell) == "num_heads=2,norm_position=pre"
     explicit = "[{configs: x/gpt.yaml, data.name: a/b c}, {configs: x/gpt.yaml, run.name: 1}]"
     with pytest.raises(ConfigError, match="run.name changes no result"):
         load_grid(write(tmp_path / "study", grid=explicit))
@@ -52,14 +52,27 @@ def test_text_and_numbers_are_taken_as_they_are_written(tmp_path: Path) -> None:
             tmp_path,
             grid="{data.revision: [no, 0012345, 1e5], model.num_heads: [1, 02]}",
             reference_cell="{data.revision: no, model.num_heads: 1}",
-            overrides="{data.name: off, model.copying: off}",
+            overrides="{data.name: off, data.path: on}",
             seeds="[010, 011]",
         )
     )
     assert [setting["data.revision"] for setting in grid.settings[::2]] == ["no", "0012345", "1e5"]
     assert grid.label(grid.settings[1]) == "revision=no,num_heads=2"
-    assert grid.overrides == {"data.name": "off", "model.copying": False}
+    assert grid.overrides == {"data.name": "off", "data.path": "on"}
     assert grid.seeds == [10, 11]
+
+
+def test_a_boolean_is_written_as_in_yaml(tmp_path: Path) -> None:
+    grid = load_grid(
+        write(
+            tmp_path,
+            grid="{model.copying: [yes, false]}",
+            reference_cell="{model.copying: true}",
+            overrides="{model.copying: off}",
+        )
+    )
+    assert [grid.label(setting) for setting in grid.settings] == ["copying=true", "copying=false"]
+    assert grid.overrides == {"model.copying": False}
 
 
 def test_keys_with_the_same_last_name_are_distinguished(tmp_path: Path) -> None:
@@ -96,7 +109,7 @@ MISTAKES = {
     "grid={seed: [1, 2]}": "grid: seed is not set here; legal: seeds: [0, 1, 2]",
     "overrides={seed: 1}": "overrides: seed is not set here",
     "grid={tracking.mode: [offline]}": "grid: tracking.mode changes no result",
-    "grid={model.num_heads: [2, 2], model.copying: [true]}": "grid: cell num_heads=2,copying=true is listed twice",
+    "grid={model.num_heads: [2, 2], model.norm_position: [pre]}": "grid: cell num_heads=2,norm_position=pre is listed twice",
     "select={over: optimizer.learning_rate}": "select={'over': 'optimizer.learning_rate'}: "
     "wrong value; legal: {over:",
     "select={over: {model.num_heads: [1]}, by: validation/rouge2}": "select.over: model.num_heads is an axis",

@@ -25,15 +25,15 @@ from tests.generation.brute_force import (
     text_of,
     tiny,
 )
-from tests.model.builds import ARCHITECTURES, DOCUMENTS, batch, ids, make
+from tests.model.builds import ARCHITECTURES, DOCUMENTS, OUTPUTS, batch, ids, make
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("copying", [False, True])
+@pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("rule", RULES)
-def test_a_wide_beam_is_exhaustive(rule: str, copying: bool, architecture: str) -> None:
+def test_a_wide_beam_is_exhaustive(rule: str, output: list[str], architecture: str) -> None:
     """Its best ten are the best ten of all texts, for each document of a batch."""
-    model = tiny(architecture, f"copying={copying}")
+    model = tiny(architecture, *output)
     search = replace(SEARCH, num_beams=130, **RULES[rule])
     words = WORDS if "word" in rule else None
     lengths = [7, 3]
@@ -49,9 +49,9 @@ def test_a_wide_beam_is_exhaustive(rule: str, copying: bool, architecture: str) 
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("copying", [False, True])
-def test_width_one_is_greedy(architecture: str, copying: bool) -> None:
-    model = make(architecture, f"copying={copying}", "tie_embeddings=none").eval()
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_width_one_is_greedy(architecture: str, output: list[str]) -> None:
+    model = make(architecture, *output, "tie_embeddings=none").eval()
     documents, layout, _, _ = batch()
     for rule in ({}, {"no_repeat_ngram_size": 2}, {"min_tokens": 5}):
         config = GenerationConfig(max_tokens=9, num_beams=1, length_penalty="none", **rule)
@@ -106,8 +106,9 @@ class Counted:
         return self.model.step(token_ids_BW, state)
 
 
-def test_documents_do_not_change_each_other() -> None:
-    model = make("transformer", "copying=true").eval()
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_documents_do_not_change_each_other(output: list[str]) -> None:
+    model = make("transformer", *output).eval()
     documents, layout, _, _ = batch()
     search = GenerationConfig(max_tokens=9, num_beams=4, no_repeat_ngram_size=3)
     together = search_by(model, documents, layout, search, end_id=7)

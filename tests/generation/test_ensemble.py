@@ -28,7 +28,7 @@ from tests.generation.brute_force import (
 )
 from tests.generation.brute_force import VOCABULARY as TINY_VOCABULARY
 from tests.generation.test_generate import SEEDS
-from tests.model.builds import ARCHITECTURES, DOCUMENTS, VOCABULARY, batch, ids, make
+from tests.model.builds import ARCHITECTURES, DOCUMENTS, OUTPUTS, VOCABULARY, batch, ids, make
 
 STRATEGIES: dict[str, dict[str, Any]] = {
     "greedy": {},
@@ -58,22 +58,24 @@ def write(model: NextTokenModel[Any], strategy: str) -> list[list[Hypothesis]]:
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("copying", [False, True])
+@pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_an_ensemble_of_one_is_the_model(architecture: str, copying: bool, strategy: str) -> None:
+def test_an_ensemble_of_one_is_the_model(
+    architecture: str, output: list[str], strategy: str
+) -> None:
     """Bit for bit, the scores too."""
     for dtype in (torch.float32, torch.bfloat16):
-        model = make(architecture, f"copying={copying}", dtype=dtype).eval()
+        model = make(architecture, *output, dtype=dtype).eval()
         assert write(Ensemble([model]), strategy) == write(model, strategy)
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.parametrize("copying", [False, True])
+@pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_an_ensemble_of_equal_models_is_one(
-    architecture: str, copying: bool, strategy: str
+    architecture: str, output: list[str], strategy: str
 ) -> None:
-    model = make(architecture, f"copying={copying}").eval()
+    model = make(architecture, *output).eval()
     several = write(Ensemble([model, model, model]), strategy)
     for expected, found in zip(write(model, strategy), several, strict=True):
         assert [h.tokens for h in found] == [h.tokens for h in expected]
@@ -117,8 +119,8 @@ def test_probabilities_are_averaged_at_each_step(members: tuple[str, str]) -> No
 
 
 def different(architectures: Sequence[str]) -> list[SummaryModel]:
-    """Models of other sizes and weights, the second one with copying."""
-    changes = [["copying=false"], ["copying=true", "embedding_size=24", "decoder_layers=1"]]
+    """Models of other sizes and weights, and of other outputs."""
+    changes = [OUTPUTS[0], [*OUTPUTS[-1], "embedding_size=24", "decoder_layers=1"]]
     models = []
     for seed, (architecture, change) in enumerate(zip(architectures, changes, strict=True)):
         model = make(architecture, *change).eval()
@@ -133,7 +135,7 @@ def different(architectures: Sequence[str]) -> list[SummaryModel]:
 @pytest.mark.parametrize("rule", ["none", "average", "no bigram twice", "coverage", "all"])
 def test_a_wide_beam_is_exhaustive(rule: str, members: tuple[str, str]) -> None:
     """Its best ten are the best ten of all texts by the mean probabilities of two models."""
-    models = [tiny(members[0]), tiny(members[1], "copying=true", "num_heads=2")]
+    models = [tiny(members[0]), tiny(members[1], *OUTPUTS[-1], "num_heads=2")]
     search = replace(SEARCH, num_beams=130, **RULES[rule])
     lengths = [7, 3]
     documents = ids(lengths) % TINY_VOCABULARY
@@ -184,9 +186,9 @@ def mean_probability(models: Sequence[SummaryModel], document: Tensor, read: lis
 def test_candidates_of_each_model_are_ranked_together() -> None:
     """By the definition: beams and samples of every model alone, each judged by all others."""
     models = []
-    for seed, copying in ((0, "false"), (1, "true")):
+    for seed, output in enumerate((OUTPUTS[0], OUTPUTS[-1])):
         torch.manual_seed(seed)
-        models.append(make("transformer", f"copying={copying}").eval())
+        models.append(make("transformer", *output).eval())
     documents, layout, _, _ = batch()
     where = {"start_id": 0, "end_id": 7, "utility": shared_tokens}
     temperature = 0.7

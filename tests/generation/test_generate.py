@@ -27,7 +27,7 @@ from tests.generation.brute_force import (
     text_of,
     tiny,
 )
-from tests.model.builds import ARCHITECTURES, DOCUMENTS, batch, ids, make
+from tests.model.builds import ARCHITECTURES, DOCUMENTS, OUTPUTS, batch, ids, make
 
 SEEDS = [5, 3, 8, 1]  # one for each of DOCUMENTS
 
@@ -137,13 +137,13 @@ def best_by_definition(candidates: Sequence[Hypothesis]) -> tuple[float, list[li
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("copying", [False, True])
+@pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize(("beams", "samples"), [(130, 0), (0, 20), (8, 16)])
 def test_minimum_bayes_risk_is_its_definition(
-    beams: int, samples: int, copying: bool, architecture: str
+    beams: int, samples: int, output: list[str], architecture: str
 ) -> None:
     """Over the candidates that beam search and sampling find; 130 beams find every text."""
-    model = tiny(architecture, f"copying={copying}")
+    model = tiny(architecture, *output)
     lengths = [7, 3]
     documents, layout, seeds = ids(lengths) % VOCABULARY, BatchLayout.from_lengths(lengths), [4, 9]
     mbr = replace(
@@ -190,14 +190,15 @@ def test_minimum_bayes_risk_is_its_definition(
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("change", ["copying=true", "copying=false", "positions", "cell=lstm"])
-def test_weights_in_bf16(architecture: str, change: str) -> None:
+@pytest.mark.parametrize("changes", [*OUTPUTS, ["positions"], ["cell=lstm"]], ids=" ".join)
+def test_weights_in_bf16(architecture: str, changes: list[str]) -> None:
     """Each strategy runs, and a summary's score is what the same model in fp32 gives to it,
     nearly."""
-    if change == "positions":
-        change = "positions=none" if architecture == "recurrent" else "positions=alibi"
+    if changes == ["positions"]:
+        changes = ["positions=none" if architecture == "recurrent" else "positions=alibi"]
     model, half = (
-        make(architecture, change, dtype=dtype).eval() for dtype in (torch.float32, torch.bfloat16)
+        make(architecture, *changes, dtype=dtype).eval()
+        for dtype in (torch.float32, torch.bfloat16)
     )
     documents, layout, _, _ = batch()
     config = GenerationConfig(

@@ -19,9 +19,9 @@ from headcount.model.attention import MultiHeadAttention
 from headcount.model.attention_blocks import attention_blocks
 from headcount.model.ragged import BatchLayout
 from tests.heads.examples import data_batch
-from tests.model.builds import ARCHITECTURES, make
+from tests.model.builds import ARCHITECTURES, OUTPUTS, make
 
-KINDS = [*((name,) for name in ARCHITECTURES), ("transformer", "copying=true")]
+KINDS = [(name, *output) for name in ARCHITECTURES for output in OUTPUTS]
 ENCODER_HEAD = Head(site="encoder", layer=0, index=1)
 
 every = pytest.mark.parametrize("kind", KINDS, ids=" ".join)
@@ -193,9 +193,10 @@ def test_keys_and_values_are_those_of_the_encoding_in_hand() -> None:
             del memory_MD
 
 
-def test_threads_share_encodings() -> None:
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_threads_share_encodings(output: list[str]) -> None:
     """Whichever thread is first, all of them get the same."""
-    model = make("transformer", "copying=true").eval()
+    model = make("transformer", *output).eval()
     expected = losses_and_summaries(model)
     encodings = Encodings(max_bytes=1000)
 

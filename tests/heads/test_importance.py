@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -7,17 +9,14 @@ from headcount.heads.importance import example_losses, importance, normalize_by_
 from headcount.model.ragged import BatchLayout
 from headcount.training.module import shift_by_one
 from tests.heads.examples import data_batch
-from tests.model.builds import make
+from tests.model.builds import ARCHITECTURES, OUTPUTS, make
 
 BUILDS = [
-    ("transformer", []),
-    ("transformer", ["copying=true"]),
+    *itertools.product(ARCHITECTURES, OUTPUTS),
     ("transformer", ["num_kv_heads=2", "positions=rotary"]),
     ("transformer", ["positions=alibi", "attention=query_key_norm"]),
-    ("gpt", []),
-    ("gpt", ["copying=true", "num_kv_heads=1"]),
-    ("recurrent", []),
-    ("recurrent", ["copying=true", "cell=lstm"]),
+    ("gpt", ["num_kv_heads=1"]),
+    ("recurrent", ["cell=lstm"]),
 ]
 
 
@@ -41,18 +40,18 @@ def test_importance_equals_finite_differences(architecture: str, changes: list[s
             assert expected > 0
 
 
-@pytest.mark.parametrize("copying", ["true", "false"])
-def test_example_losses_are_those_of_training(copying: str) -> None:
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_example_losses_are_those_of_training(output: list[str]) -> None:
     """Their mean, weighted by tokens, is the training loss of the batch."""
-    model = make("transformer", f"copying={copying}").eval()
+    model = make("transformer", *output).eval()
     batch = data_batch()
     inputs_M, targets_M, layout = shift_by_one(batch.summary_ids, batch.summary_lengths)
-    output = model(
+    prediction = model(
         batch.document_ids, BatchLayout.from_lengths(batch.document_lengths), inputs_M, layout
     )
     losses = example_losses(model, batch)
     weighted = (losses * torch.tensor(layout.lengths)).sum() / sum(layout.lengths)
-    torch.testing.assert_close(weighted, output.loss(targets_M))
+    torch.testing.assert_close(weighted, prediction.loss(targets_M))
 
 
 def test_importance_does_not_depend_on_the_batches() -> None:

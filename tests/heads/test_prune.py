@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from headcount.model.ragged import BatchLayout
 from tests.model.builds import (
     ARCHITECTURES,
     DOCUMENTS,
+    OUTPUTS,
     POSITIONS,
     SMALL,
     VOCABULARY,
@@ -23,15 +26,12 @@ from tests.model.builds import (
 )
 
 BUILDS = [
-    ("transformer", []),
-    ("transformer", ["copying=true"]),
+    *itertools.product(ARCHITECTURES, OUTPUTS),
     ("transformer", ["num_kv_heads=2", "positions=rotary"]),
     ("transformer", ["num_kv_heads=1", "positions=alibi"]),
     ("transformer", ["attention=query_key_norm", "norm_position=post"]),
-    ("gpt", ["copying=true"]),
     ("gpt", ["num_kv_heads=2", "positions=alibi"]),
-    ("recurrent", []),
-    ("recurrent", ["copying=true", "cell=lstm", "decoder_layers=1"]),
+    ("recurrent", ["cell=lstm", "decoder_layers=1"]),
 ]
 
 

@@ -32,6 +32,9 @@ ARCHITECTURES = {
     ],
 }
 
+# How the next token is predicted: from the vocabulary alone, and with the document's tokens mixed in.
+OUTPUTS: list[list[str]] = [[], ["copying=true"]]
+
 # Those whose attention blocks are multi-head attention.
 MULTI_HEAD = [name for name in ARCHITECTURES if name != "recurrent"]
 

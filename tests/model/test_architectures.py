@@ -18,6 +18,7 @@ from tests.model.builds import (
     ARCHITECTURES,
     DOCUMENTS,
     MULTI_HEAD,
+    OUTPUTS,
     SUMMARIES,
     VOCABULARY,
     batch,
@@ -27,7 +28,7 @@ from tests.model.builds import (
 
 POSITIONS = ["sinusoidal", "learned", "rotary", "alibi", "none"]
 NORMS = ["layernorm", "rmsnorm"]
-# Pairwise, not all: each kind of part meets each architecture, with and without copying. All:
+# Pairwise, not all: each kind of part meets each architecture and each output. All:
 # test_every_combination.
 PARTS = [
     *(f"positions={kind}" for kind in POSITIONS),
@@ -41,19 +42,18 @@ PARTS = [
     "head_dim=6 positions=alibi num_kv_heads=1",
 ]
 KINDS = [
-    *itertools.product(MULTI_HEAD, PARTS, (False, True)),
-    ("transformer", "encoder_heads=2 decoder_heads=8 cross_heads=1", True),
-    ("transformer", "encoder_heads=[2,8] decoder_heads=[8,1] cross_heads=[1,4]", True),
-    ("transformer", "decoder_heads=[1,8] positions=alibi", False),
-    ("transformer", "encoder_kv_heads=1 cross_kv_heads=2 tie_embeddings=output", False),
-    ("recurrent", "cell=gru", False),
-    ("recurrent", "cell=gru", True),
-    ("recurrent", "cell=lstm", False),
-    ("recurrent", "cell=lstm", True),
-    ("recurrent", "num_heads=1 tie_embeddings=output", False),
-    ("recurrent", "num_heads=1 tie_embeddings=output", True),
+    *itertools.product(MULTI_HEAD, PARTS),
+    ("transformer", "encoder_heads=2 decoder_heads=8 cross_heads=1"),
+    ("transformer", "encoder_heads=[2,8] decoder_heads=[8,1] cross_heads=[1,4]"),
+    ("transformer", "decoder_heads=[1,8] positions=alibi"),
+    ("transformer", "encoder_kv_heads=1 cross_kv_heads=2 tie_embeddings=output"),
+    ("recurrent", "cell=gru"),
+    ("recurrent", "cell=lstm"),
+    ("recurrent", "num_heads=1 tie_embeddings=output"),
 ]
-ALL = [(name, *parts.split(), f"copying={copying}") for name, parts, copying in KINDS]
+ALL = [
+    (name, *parts.split(), *output) for (name, parts), output in itertools.product(KINDS, OUTPUTS)
+]
 every = pytest.mark.parametrize("kind", ALL, ids=" ".join)
 
 
@@ -106,10 +106,10 @@ def test_every_parameter_has_a_say(kind: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("architecture", MULTI_HEAD)
-@pytest.mark.parametrize("copying", [False, True])
-def test_attention_dropout_acts_in_every_layer(copying: bool, architecture: str) -> None:
-    """Also in the one whose weights copying reads."""
-    model = make(architecture, f"copying={copying}", "decoder_layers=1", "attention_dropout=0.5")
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_attention_dropout_acts_in_every_layer(output: list[str], architecture: str) -> None:
+    """Also in the last one, whose weights an output may read."""
+    model = make(architecture, *output, "decoder_layers=1", "attention_dropout=0.5")
     last = (
         model.decoder[0].cross_attention
         if architecture == "transformer"
@@ -217,10 +217,12 @@ def test_weights_are_countable(kind: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("copying", [False, True])
-def test_greedy_decoding_equals_recomputing_everything(architecture: str, copying: bool) -> None:
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_greedy_decoding_equals_recomputing_everything(
+    architecture: str, output: list[str]
+) -> None:
     """Also when examples end at different steps and leave the batch."""
-    model = make(architecture, f"copying={copying}", "tie_embeddings=none").eval()
+    model = make(architecture, *output, "tie_embeddings=none").eval()
     lengths = [*DOCUMENTS, 5, 9]
     documents, layout = ids(lengths), BatchLayout.from_lengths(lengths)
     endless = greedily(model, documents, layout, end_id=-1, max_tokens=12)
@@ -246,10 +248,11 @@ def test_greedy_decoding_equals_recomputing_everything(architecture: str, copyin
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_head_gates(architecture: str) -> None:
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_head_gates(output: list[str], architecture: str) -> None:
     """Gates of one change nothing, a closed one changes much, and a gate's gradient says what its
     head is worth."""
-    model = make(architecture, "copying=true").eval()
+    model = make(architecture, *output).eval()
     attentions = [m for m in model.modules() if hasattr(m, "head_gates")]
     assert len(attentions) == {"transformer": 6, "gpt": 2, "recurrent": 1}[architecture]
     before = model(*batch()).log_probabilities()
@@ -319,34 +322,36 @@ def overfits(kind: tuple[str, ...], steps: int, rate: float) -> bool:
     return written == [text[1:-1] for text in texts]
 
 
-@pytest.mark.parametrize("kind", ALL[::3], ids=" ".join)  # with copying and without in turn
+@pytest.mark.parametrize("kind", ALL[::3], ids=" ".join)  # the outputs in turn
 def test_overfits_one_batch(kind: tuple[str, ...]) -> None:
     assert overfits(kind, steps=150, rate=2e-2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_heads", [1, 2, 4, 8])
-@pytest.mark.parametrize("copying", [False, True])
+@pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("norm_position", ["pre", "post"])
 @pytest.mark.parametrize("positions", POSITIONS)
 @pytest.mark.parametrize("architecture", MULTI_HEAD)
 def test_every_combination_overfits(
-    architecture: str, positions: str, norm_position: str, norm: str, copying: bool, num_heads: int
+    architecture: str,
+    positions: str,
+    norm_position: str,
+    norm: str,
+    output: list[str],
+    num_heads: int,
 ) -> None:
-    parts = (
-        f"positions={positions}",
-        f"norm={norm}",
-        f"norm_position={norm_position}",
-        f"copying={copying}",
-    )
+    parts = (f"positions={positions}", f"norm={norm}", f"norm_position={norm_position}", *output)
     assert overfits((architecture, *parts, f"num_heads={num_heads}"), steps=300, rate=1e-2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_heads", [1, 2, 4, 8])
-@pytest.mark.parametrize("copying", [False, True])
+@pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_every_recurrent_combination_overfits(cell: str, copying: bool, num_heads: int) -> None:
-    kind = ("recurrent", f"cell={cell}", f"copying={copying}", f"num_heads={num_heads}")
+def test_every_recurrent_combination_overfits(
+    cell: str, output: list[str], num_heads: int
+) -> None:
+    kind = ("recurrent", f"cell={cell}", *output, f"num_heads={num_heads}")
     assert overfits(kind, steps=300, rate=1e-2)

@@ -1,12 +1,11 @@
 import pytest
 import torch
 
-from headcount.model.copying import mixture, next_token_mixture, pointer
-from headcount.model.output import ModelOutput
+from headcount.model.copying import CopyOutput, mixture, next_token_mixture
 from tests.model.builds import ARCHITECTURES, SUMMARIES, VOCABULARY, batch, ids, make
 
 
-def dense_reference(prediction: ModelOutput) -> torch.Tensor:
+def dense_reference(prediction: CopyOutput) -> torch.Tensor:
     """The mixture as it is written, with a tensor that has target, source and vocabulary at once."""
     layout, first = [], 0
     for pointer_TS, document in zip(prediction.pointers, prediction.document_ids, strict=True):
@@ -74,17 +73,6 @@ def test_gradient_is_finite_where_a_target_is_not_in_the_document() -> None:
     assert prediction.loss(targets).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_smoothing_is_spread_over_the_vocabulary() -> None:
-    for copying in ("true", "false"):
-        prediction = make("transformer", f"copying={copying}")(*batch())
-        targets = ids(SUMMARIES, 4)
-        uniform = -prediction.logits_MV.log_softmax(-1).mean().item()
-        expected = 0.9 * prediction.loss(targets).item() + 0.1 * uniform
-        assert prediction.loss(targets, label_smoothing=0.1).item() == pytest.approx(
-            expected, rel=1e-5
-        )
-
-
 def test_coverage_loss_with_a_loop() -> None:
     """See et al. 2017, equations 10-13: what was looked at before is looked at again."""
     prediction = make("transformer", "copying=true")(*batch())
@@ -95,16 +83,6 @@ def test_coverage_loss_with_a_loop() -> None:
             total += sum(min(a, c) for a, c in zip(row, covered, strict=True))
             covered = [a + c for a, c in zip(row, covered, strict=True)]
     assert prediction.coverage_loss().item() == pytest.approx(total / sum(SUMMARIES), rel=1e-6)
-
-
-def test_pointer_is_the_mean_of_the_heads_by_their_gates() -> None:
-    weights = torch.rand(3, 2, 5).softmax(-1)
-    torch.testing.assert_close(pointer(weights, None), weights.mean(0))
-    torch.testing.assert_close(
-        pointer(weights, torch.tensor([0.0, 1.0, 1.0])), weights[1:].mean(0)
-    )
-    for closed in (torch.zeros(3), torch.tensor([0.0, -1.0, 0.0])):
-        torch.testing.assert_close(pointer(weights, closed), weights.mean(0))
 
 
 def test_a_document_says_a_token_twice() -> None:

@@ -23,14 +23,15 @@ KINDS = [
     *itertools.product(MULTI_HEAD, TRANSFORMER_KINDS),
     ("transformer", "encoder_heads=2 decoder_heads=8 cross_heads=1 cross_kv_heads=1"),
     ("transformer", "encoder_heads=[8,1] decoder_heads=[2,4] cross_heads=[4,1] head_dim=6"),
-    ("transformer", "cross_heads=[8,4] cross_kv_heads=[2,4] copying=true"),
+    ("transformer", "cross_heads=[8,4] cross_kv_heads=[2,4]"),
     *itertools.product(MULTI_HEAD, ["decoder_heads=[1,8]"]),
     (
         "transformer",
         "head_mask.cross=[[1,0,0,0],[0,1,1,1]] head_mask.encoder=[[0,0,0,0],[1,1,1,0]]",
     ),
     ("recurrent", "num_heads=1"),
-    ("recurrent", "cell=lstm copying=true"),
+    ("recurrent", "cell=lstm"),
+    ("recurrent", "copying=true"),
     ("recurrent", "encoder_layers=1 decoder_layers=1"),
 ]
 

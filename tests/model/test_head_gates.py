@@ -12,7 +12,7 @@ from headcount.model.head_gates import (
     build_gates,
     close_heads,
 )
-from tests.model.builds import ARCHITECTURES, SMALL, batch, make
+from tests.model.builds import ARCHITECTURES, OUTPUTS, SMALL, batch, make
 
 DRAWS = 20_000
 
@@ -80,16 +80,19 @@ def test_one_head_of_the_last_block_stays_open(gates: LearnedGates) -> None:
 
 @pytest.mark.parametrize("architecture", list(ARCHITECTURES))
 @pytest.mark.parametrize("config", [HeadsConfig(gates="l0"), HeadsConfig(gates="top_k", keep=3)])
-def test_gradients_reach_the_scores(architecture: str, config: HeadsConfig) -> None:
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_gradients_reach_the_scores(
+    output: list[str], config: HeadsConfig, architecture: str
+) -> None:
     """Of every head in some of a few draws, and with the sign of the gate's own gradient."""
-    model = make(architecture, "copying=true")
+    model = make(architecture, *output)
     gates = build_gates(config, model)
     assert gates is not None
     torch.manual_seed(0)
     for _ in range(8):
         gates.set_gates(model, random=True)
-        output = model(*batch())
-        output.loss(torch.zeros(len(output.logits_MV), dtype=torch.long)).backward()
+        prediction = model(*batch())
+        prediction.loss(torch.zeros(len(prediction.logits_MV), dtype=torch.long)).backward()
     gradient_A = gates.scores_A.grad
     assert gradient_A is not None and (gradient_A != 0).all()
 

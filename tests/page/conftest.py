@@ -43,7 +43,7 @@ def make_run(small) -> MakeRun:
 
 @pytest.fixture
 def one_run(make_run: MakeRun) -> tuple[Summarizer, EncodedPairs]:
-    """Return a summarizer that copies, and its documents."""
+    """Return a summarizer and its documents."""
     run, pairs = make_run("transformer", "model.copying=true")
     return run.summarizer, encode_pairs(run.summarizer, pairs)
 

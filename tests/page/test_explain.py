@@ -2,34 +2,46 @@ import numpy as np
 import pytest
 import torch
 
+from headcount.data.batches import Batch
+from headcount.generation.hypothesis import Hypothesis
+from headcount.model.output import ModelOutput
 from headcount.model.ragged import BatchLayout
 from headcount.page.explain import explain
 from headcount.page.heads_off import generate_without
 from headcount.page.maps import dequantize, pack, unpack
 from headcount.training.decoding import encode_pairs
-from tests.model.builds import ARCHITECTURES
+from headcount.training.module import Summarizer
+from tests.model.builds import ARCHITECTURES, OUTPUTS
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("copying", [False, True])
-def test_what_is_shown_is_what_the_model_computes(
-    make_run, architecture: str, copying: bool
-) -> None:
-    run, pairs = make_run(architecture, f"model.copying={copying}")
-    summarizer, encoded = run.summarizer, encode_pairs(run.summarizer, pairs)
-    hypothesis = generate_without(summarizer, encoded)[0]
-    batch = encoded.batch([0])
-    found = explain(summarizer, batch, hypothesis)
-
-    # The model, asked directly.
+def predict(
+    summarizer: Summarizer, batch: Batch, hypothesis: Hypothesis
+) -> tuple[ModelOutput, list[int]]:
+    """Ask the model directly: its output for a summary, and the summary's tokens."""
     end_id, start_id = (summarizer.token_ids[name] for name in ("</s>", "<s>"))
-    written = [*hypothesis.tokens, end_id][: len(found.written)]
+    written = hypothesis.generated(end_id)
     with torch.inference_mode():
         output = summarizer.model(
             batch.document_ids, BatchLayout.from_lengths(batch.document_lengths),
             torch.tensor([start_id, *written[:-1]]), BatchLayout.from_lengths([len(written)]),
             return_weights=True,
         )  # fmt: skip
+    return output, written
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_what_is_shown_is_what_the_model_computes(
+    make_run, architecture: str, kind: list[str]
+) -> None:
+    run, pairs = make_run(architecture, *(f"model.{change}" for change in kind))
+    summarizer, encoded = run.summarizer, encode_pairs(run.summarizer, pairs)
+    hypothesis = generate_without(summarizer, encoded)[0]
+    batch = encoded.batch([0])
+    found = explain(summarizer, batch, hypothesis)
+
+    output, written = predict(summarizer, batch, hypothesis)
+    assert len(found.written) == len(written)
     expected = torch.stack([layer[0] for layer in output.weights]).double().numpy()
 
     # Weights in the file, against return_weights: the rounding of the file and no more.
@@ -59,16 +71,31 @@ def test_what_is_shown_is_what_the_model_computes(
         assert len(token.alternatives) == 4
         values = [value for _, value in token.alternatives]
         assert values == sorted(values, reverse=True) and max(values) <= token.probability + 1e-4
-        assert (token.copied is None) != copying
-        if copying:
-            generated = output.logits_MV.softmax(-1)[index, written[index]]
-            expected_share = (
-                1
-                - (1 - output.gate_M.sigmoid()[index])
-                * generated
-                / probabilities[index, written[index]]
-            )
-            assert token.copied == pytest.approx(expected_share.item(), abs=2e-3)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_copied_share_of_a_token(make_run, architecture: str) -> None:
+    """What is not generated of its probability; and none in a model that does not copy."""
+    run, pairs = make_run(architecture, "model.copying=true")
+    encoded = encode_pairs(run.summarizer, pairs)
+    hypothesis = generate_without(run.summarizer, encoded)[0]
+    found = explain(run.summarizer, encoded.batch([0]), hypothesis)
+    output, written = predict(run.summarizer, encoded.batch([0]), hypothesis)
+
+    generated_M = (1 - output.gate_M.sigmoid()) * output.logits_MV.softmax(-1)[
+        torch.arange(len(written)), written
+    ]
+    probability_M = output.log_probabilities().exp()[torch.arange(len(written)), written]
+    expected_M = 1 - generated_M / probability_M
+    shares = [token.copied for token in found.written]
+    assert shares == pytest.approx(expected_M.tolist(), abs=2e-3)
+
+    run, pairs = make_run(architecture)
+    encoded = encode_pairs(run.summarizer, pairs)
+    found = explain(
+        run.summarizer, encoded.batch([0]), generate_without(run.summarizer, encoded)[0]
+    )
+    assert {token.copied for token in found.written} == {None}
 
 
 def test_a_long_document_is_stored_in_cells(make_run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def serve(make_run) -> Iterator[Any]:
     started: list[Served] = []
 
     def start(*, token: str = "", documents: int = 2, local: bool = True) -> tuple[Served, Any]:
-        run, pairs = make_run("transformer", "model.copying=true")
+        run, pairs = make_run("transformer")
         page = make_page(
             select_rows(pairs, range(documents)), [run], with_heads_off=False, with_text=True
         )

@@ -12,6 +12,7 @@ from headcount.model.attention_blocks import attention_blocks
 from headcount.model.ragged import BatchLayout
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import Summarizer, token_accuracy
+from tests.model.builds import OUTPUTS
 
 
 def built(small, *overrides: str) -> tuple[Summarizer, SummarizationDataModule]:
@@ -89,10 +90,11 @@ def test_coverage_is_a_part_of_the_loss(small) -> None:
     torch.testing.assert_close(total, logged["train/loss"] + 2.0 * logged["train/coverage_loss"])
 
 
-def test_r_drop(small) -> None:
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_r_drop(small, kind: list[str]) -> None:
     """The mean of two passes and their divergence: by hand, from equal random numbers."""
-    copying = ["model.copying=true", "model.dropout=0.3", "optimizer.label_smoothing=0.1"]
-    summarizer, data = built(small, *copying, "optimizer.r_drop=3.0")
+    changes = ["model.dropout=0.3", "optimizer.label_smoothing=0.1", "optimizer.r_drop=3.0"]
+    summarizer, data = built(small, *(f"model.{change}" for change in kind), *changes)
     logged: dict[str, torch.Tensor] = {}
     summarizer.log_dict = lambda figures, batch_size: logged.update(figures)
     summarizer.is_logging_step = lambda: False

@@ -22,7 +22,7 @@ from headcount.training.optimizers import (
     make_optimizer,
     orthogonalize,
 )
-from tests.model.builds import ARCHITECTURES, make
+from tests.model.builds import ARCHITECTURES, OUTPUTS, make
 
 NONE = torch.nn.Parameter(torch.zeros(1))  # AdamW is not made of nothing
 
@@ -46,25 +46,19 @@ def names(model: nn.Module, parts: dict[torch.Tensor, list[int]]) -> dict[str, l
 
 def test_hidden_matrices_of_a_transformer() -> None:
     """Queries, keys and values are parts, also where several heads share keys and values."""
-    model = make(
-        "transformer", "num_kv_heads=1", "copying=true", "positions=learned", "decoder_layers=1"
-    )
+    model = make("transformer", "num_kv_heads=1", "positions=learned", "decoder_layers=1")
     parts = names(model, hidden_matrices(model))
     assert parts["encoder.0.attention.input_projection.weight"] == [16, 4, 4]
     assert parts["decoder.0.cross_attention.output_projection.weight"] == [16]
     assert parts["decoder.0.feedforward.up_projection.weight"] == [32]
     others = {name for name, p in model.named_parameters() if p.ndim == 2} - parts.keys()
-    assert others == {
-        "summary_embedding.tokens.weight",
-        "summary_embedding.position_table",
-        "copy_gate.weight",
-    }
+    assert others == {"summary_embedding.tokens.weight", "summary_embedding.position_table"}
 
 
 @pytest.mark.parametrize(("cell", "gates"), [("gru", 3), ("lstm", 4)])
 def test_hidden_matrices_of_a_recurrent_model(cell: str, gates: int) -> None:
     """Each gate is a part, and each layer's first state."""
-    model = make("recurrent", f"cell={cell}", "copying=true", "tie_embeddings=none")
+    model = make("recurrent", f"cell={cell}", "tie_embeddings=none")
     parts = names(model, hidden_matrices(model))
     assert parts["encoder.weight_ih_l0_reverse"] == [8] * gates
     assert parts["decoder.0.weight_hh"] == [16] * gates
@@ -76,14 +70,20 @@ def test_hidden_matrices_of_a_recurrent_model(cell: str, gates: int) -> None:
         "summary_embedding.tokens.weight",
         "document_embedding.tokens.weight",
         "output.weight",
-        "copy_gate.weight",
         "attention.score_HK",
     }
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_parameter_has_one_optimizer(architecture: str) -> None:
+def test_the_copy_gate_is_no_hidden_matrix(architecture: str) -> None:
     model = make(architecture, "copying=true")
+    assert model.copy_gate.weight not in hidden_matrices(model)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_every_parameter_has_one_optimizer(output: list[str], architecture: str) -> None:
+    model = make(architecture, *output)
     config = load([], ["optimizer.name=muon", "optimizer.weight_decay=0.3"]).optimizer
     made = make_optimizer(model, config, fused=True)
     groups = made.param_groups

@@ -116,7 +116,7 @@ class Grid:
         )
 
     def label(self, setting: dict[str, Any]) -> str:
-        """Return a setting as text for folder names, as ``num_heads=4,copying=true``."""
+        """Return a setting as text for folder names, as ``num_heads=4,norm=rmsnorm``."""
         # Keys are shortened to their last part, unless two have the same.
         keys = [*self.axes, *(self.select.over if self.select else ())]
         same_ending = Counter(key.split(".")[-1] for key in keys)

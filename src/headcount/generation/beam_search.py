@@ -18,7 +18,7 @@ from headcount.generation.hypothesis import (
     sort_by_length,
 )
 from headcount.model.base import AnyState, NextTokenModel
-from headcount.model.copying import EPSILON
+from headcount.model.output import EPSILON
 from headcount.model.ragged import BatchLayout
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from headcount.model.base import State, SummaryModel
-from headcount.model.copying import upcast
+from headcount.model.output import upcast
 from headcount.model.ragged import BatchLayout
 
 
@@ -65,9 +65,8 @@ class EnsembleState:
 class Ensemble:
     """Several models whose next-token distributions are averaged, in one search.
 
-    The probability of a token is the mean of the models' probabilities; for a model that copies,
-    of its mixtures. The models may differ in architecture and size. They share the vocabulary, and
-    each keeps its own decoder cache.
+    The probability of a token is the mean of the models' probabilities. The models may differ in
+    architecture and size. They share the vocabulary, and each keeps its own decoder cache.
 
     An ensemble of one model returns that model's logits unchanged. Time and memory are those of
     all models together.

@@ -8,8 +8,8 @@ The three kinds of ablation differ in what replaces the output of the head:
 - ``resample``: the head's output at a random token of the sample, so that the layers above get
   values from the distribution that they were trained on (Chan et al. 2022).
 
-With every kind, an ablated head of the layer that the pointer copies from is also left out of the
-copy distribution.
+With every kind, an ablated head of the last layer is also left out of the attention to the
+document that is averaged over the heads.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -115,7 +115,7 @@ def ablated(
             elif indices:
                 edits[name] = _replace_by_samples(indices, outputs.bank_RHK[name], seed)
 
-    # The gates are closed whatever the kind: the copy distribution reads them, not the outputs.
+    # The gates are closed whatever the kind: the average over heads reads them, not the outputs.
     gates = gates_without(model, removed)
     closed = {name: gates_H for name, gates_H in gates.items() if not bool(gates_H.all())}
     with gated(model, closed), _edited(model, edits):

@@ -195,7 +195,7 @@ def recorded_weights(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
 def _record(
     block: AttentionBlock, name: str, found: dict[str, list[Tensor]], stack: ExitStack
 ) -> None:
-    # The model itself asks its blocks for weights only where copying needs them.
+    # The model itself asks its blocks for weights only where it needs them.
     def request_weights(
         module: nn.Module, args: Any, kwargs: dict[str, Any]
     ) -> tuple[Any, dict[str, Any]]:

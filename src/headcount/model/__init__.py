@@ -7,7 +7,7 @@ Read in this order:
    attention formula and its fast kernels
 3. ``attention`` and ``additive_attention``: the attention blocks
 4. ``layers``: the residual layer of Transformers
-5. ``copying`` and ``output``: the pointer-generator mixture, and the loss
+5. ``output`` and ``copying``: the prediction and its loss, and those of the pointer-generator
 6. ``base``: what all summarizers have in common
 7. ``transformer``, ``gpt`` and ``recurrent``: the architectures; ``decoder_cache`` keeps what
    generation has computed

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headcount.config.sections.model import Positions
-from headcount.model.copying import next_token_mixture, pointer
+from headcount.model.copying import mix_next_logits
 from headcount.model.dropout import Dropout
-from headcount.model.output import ModelOutput
+from headcount.model.output import ModelOutput, average_heads
 from headcount.model.positions import sinusoids
 from headcount.model.ragged import BatchLayout
 
@@ -195,43 +195,7 @@ class SummaryModel(nn.Module, Generic[AnyState]):
     @abstractmethod
     def step(self, token_ids_BW: Tensor, state: AnyState) -> Tensor:
         """Read one token of each hypothesis; return the logits [B, W, V] of the next one and
-        advance the state.
-
-        With copying the logits are the log-probabilities of the mixture.
-        """
-
-    def make_output(
-        self,
-        hidden_MD: Tensor,
-        last_weights: list[Tensor] | None,
-        last_gates_H: Tensor | None,
-        document_ids_N: Tensor,
-        document_layout: BatchLayout,
-        weights: list[list[Tensor]],
-    ) -> ModelOutput:
-        """Return the output for the hidden states of the last layer.
-
-        Args:
-            hidden_MD: hidden states of the summary tokens.
-            last_weights: for copying, the attention of the last layer to the document, [H, T, S]
-                for each example.
-            last_gates_H: gates of the heads of that layer.
-            document_ids_N: the documents' tokens.
-            document_layout: where each document begins and ends.
-            weights: attention of every layer, if it was asked for.
-        """
-        logits_MV = self.output(hidden_MD)
-        if self.copy_gate is None:
-            return ModelOutput(logits_MV=logits_MV, weights=weights, pointers=[], document_ids=[])
-
-        assert last_weights is not None
-        return ModelOutput(
-            logits_MV=logits_MV,
-            weights=weights,
-            gate_M=self.copy_gate(hidden_MD)[:, 0],
-            pointers=[pointer(weights_HTS, last_gates_H) for weights_HTS in last_weights],
-            document_ids=list(document_ids_N.split(document_layout.lengths)),
-        )
+        advance the state."""
 
     def next_logits(
         self,
@@ -240,8 +204,7 @@ class SummaryModel(nn.Module, Generic[AnyState]):
         gates_H: Tensor | None,
         state: AnyState,
     ) -> Tensor:
-        """Return the logits [B, W, V] of the next token of each hypothesis, mixed with the
-        document if copying.
+        """Return the logits [B, W, V] of the next token of each hypothesis.
 
         Args:
             hidden_BWD: hidden states of the last layer.
@@ -251,17 +214,11 @@ class SummaryModel(nn.Module, Generic[AnyState]):
         """
         logits_BWV = self.output(hidden_BWD)
         if weights_BHWS is not None:
-            state.attention_BWS = pointer(weights_BHWS, gates_H)
-        if self.copy_gate is None:
-            return logits_BWV
-
-        # Each hypothesis is a row of its own: R = B x W.
-        assert state.attention_BWS is not None
-        width = logits_BWV.shape[1]
-        mixture_RV = next_token_mixture(
-            logits_BWV.flatten(0, 1),
-            self.copy_gate(hidden_BWD).flatten(),
-            state.attention_BWS.flatten(0, 1),
-            state.document_ids_BS[:, None].expand(-1, width, -1).flatten(0, 1),
-        )
-        return mixture_RV.view_as(logits_BWV)
+            state.attention_BWS = average_heads(weights_BHWS, gates_H)
+        if self.copy_gate is not None:
+            assert state.attention_BWS is not None
+            gate_BW1 = self.copy_gate(hidden_BWD)
+            logits_BWV = mix_next_logits(
+                logits_BWV, gate_BW1, state.attention_BWS, state.document_ids_BS
+            )
+        return logits_BWV

@@ -160,8 +160,9 @@ def decoding_flops(
 
 
 def _output_flops(config: ModelConfig, vocabulary_size: int, summary_tokens: int) -> int:
-    """Count the output layer and, for copying, the gate."""
-    columns = vocabulary_size + (1 if config.copying else 0)
+    columns = vocabulary_size
+    if config.copying:
+        columns += 1  # the gate
     return summary_tokens * 2 * config.embedding_size * columns
 
 

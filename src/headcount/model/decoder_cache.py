@@ -35,8 +35,8 @@ class DecoderState:
         positions_B: position of the next token.
         prefix: number of slots that the document fills.
         num_generated: number of tokens generated so far.
-        track_attention: whether steps return the attention to the document although nothing is
-            copied.
+        track_attention: whether steps return the attention to the document even if the model
+            does not need it.
         attention_BWS: attention of the last step to the document, if it was returned.
     """
 

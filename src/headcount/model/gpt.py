@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from headcount.model.base import Embedding, SummaryModel
-from headcount.model.copying import EPSILON
+from headcount.model.copying import with_copying
 from headcount.model.decoder_cache import DecoderState, additive_bias, allocate_caches
 from headcount.model.layers import Layer, step_layers
-from headcount.model.output import ModelOutput
+from headcount.model.output import EPSILON, ModelOutput
 from headcount.model.ragged import BatchLayout, interleave
 
 
@@ -83,14 +83,20 @@ class GPT(SummaryModel[DecoderState]):
             for weights in layer_weights
             if weights is not None
         ]
-        return self.make_output(
-            self.decoder_norm(x_MD),
-            attentions[-1] if attentions else None,
-            self.decoder[-1].attention.head_gates,
-            document_ids_N,
-            document_layout,
-            attentions if return_weights else [],
+        hidden_MD = self.decoder_norm(x_MD)
+        output = ModelOutput(
+            logits_MV=self.output(hidden_MD), weights=attentions if return_weights else []
         )
+        if self.copy_gate is not None:
+            output = with_copying(
+                output,
+                self.copy_gate(hidden_MD),
+                attentions[-1],
+                self.decoder[-1].attention.head_gates,
+                document_ids_N,
+                document_layout,
+            )
+        return output
 
     def _attention_to_documents(
         self, weights: list[Tensor], document_layout: BatchLayout, summary_layout: BatchLayout

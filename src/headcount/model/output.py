@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from headcount.model.copying import mix, mixture, upcast
+EPSILON = 1e-20  # instead of a probability of zero, whose logarithm has no gradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,74 +21,34 @@ class ModelOutput:
         logits_MV: of the vocabulary.
         weights: for each decoder layer and example the attention to the document, [H, T, S]; empty
             if not asked for.
-        gate_M: logit of the probability to copy; None: the model does not copy.
-        pointers: for each example the attention that copying uses, [T, S]; empty if the model does
-            not copy.
-        document_ids: for each example the document's tokens, [S]; empty if the model does not
-            copy.
     """
 
     logits_MV: Tensor
     weights: list[list[Tensor]]
-    gate_M: Tensor | None = None
-    pointers: list[Tensor]
-    document_ids: list[Tensor]
 
     def loss(self, targets_M: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
         """Return the mean cross-entropy of the target tokens.
-
-        With copying the probability of a target is that of the mixture.
 
         Args:
             targets_M: the next tokens.
             label_smoothing: probability mass that is spread over the vocabulary (Szegedy et al.
                 2016, section 7).
         """
-        if self.gate_M is None:
-            return F.cross_entropy(
-                upcast(self.logits_MV), targets_M, label_smoothing=label_smoothing
-            )
-
-        log_vocabulary_MV = upcast(self.logits_MV).log_softmax(-1)
-        log_likelihood_M = self._log_mixture(log_vocabulary_MV, targets_M, self.gate_M)
-
-        # Smoothing is over the vocabulary, not over the document.
-        uniform = log_vocabulary_MV.mean() if label_smoothing else 0.0
-        return -(1 - label_smoothing) * log_likelihood_M.mean() - label_smoothing * uniform
+        return F.cross_entropy(upcast(self.logits_MV), targets_M, label_smoothing=label_smoothing)
 
     def token_losses(self, targets_M: Tensor) -> Tensor:
         """Return the cross-entropy of each target token, [M]; ``loss`` without smoothing is its
         mean."""
-        if self.gate_M is None:
-            return F.cross_entropy(upcast(self.logits_MV), targets_M, reduction="none")
-        log_vocabulary_MV = upcast(self.logits_MV).log_softmax(-1)
-        return -self._log_mixture(log_vocabulary_MV, targets_M, self.gate_M)
-
-    def coverage_loss(self) -> Tensor:
-        """Return the coverage loss, which penalizes repeated attention (See et al. 2017, section
-        2.3).
-
-        It is the mean over tokens of sum_s min(a_ts, sum_{t' < t} a_t's).
-        """
-        repeated = []
-        for pointer_TS in self.pointers:
-            coverage_TS = pointer_TS.cumsum(0) - pointer_TS
-            repeated.append(torch.minimum(pointer_TS, coverage_TS).sum())
-        return torch.stack(repeated).sum() / len(self.logits_MV)
+        return F.cross_entropy(upcast(self.logits_MV), targets_M, reduction="none")
 
     def log_probabilities(self) -> Tensor:
         """Return the log-probabilities of all tokens, [M, V]."""
-        if self.gate_M is None:
-            return upcast(self.logits_MV).log_softmax(-1)
-        lengths = [len(pointer_TS) for pointer_TS in self.pointers]
-        examples = zip(
-            self.logits_MV.split(lengths),
-            self.gate_M.split(lengths),
-            self.pointers,
-            self.document_ids,
-            strict=True,
-        )
-        return torch.cat([mixture(*example) for example in examples])
+        return upcast(self.logits_MV).log_softmax(-1)
+
+    def next_logits(self) -> Tensor:
+        """Return what ``SummaryModel.step`` returns for the same tokens: scores [M, V], whose
+        softmax are the probabilities."""
+        return self.logits_MV
 
     def divergence(self, other: "ModelOutput") -> Tensor:
         """Return the divergence of two predictions of the same tokens, which R-Drop adds to the
@@ -104,24 +64,23 @@ class ModelOutput:
 
     def most_likely(self) -> Tensor:
         """Return the most probable tokens, [M]."""
-        scores_MV = self.logits_MV if self.gate_M is None else self.log_probabilities()
-        return scores_MV.argmax(-1)
+        return self.next_logits().argmax(-1)
 
-    def _log_mixture(self, log_vocabulary_MV: Tensor, targets_M: Tensor, gate_M: Tensor) -> Tensor:
-        """Return the log-probability of each target token under the mixture, [M].
 
-        It is computed for the targets only, not for the vocabulary.
-        """
-        log_generated_M = log_vocabulary_MV.gather(1, targets_M[:, None])[:, 0]
-        return mix(log_generated_M, self._copy_probability(targets_M), gate_M)
+def upcast(x: Tensor) -> Tensor:
+    """Return half precision as fp32, in which probabilities are accurate, and wider types
+    unchanged."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
-    def _copy_probability(self, targets_M: Tensor) -> Tensor:
-        """Return the attention to all occurrences of each target token in its document, [M]."""
-        lengths = [len(pointer_TS) for pointer_TS in self.pointers]
-        probabilities = []
-        for pointer_TS, target_T, ids_S in zip(
-            self.pointers, targets_M.split(lengths), self.document_ids, strict=True
-        ):
-            is_target_TS = target_T[:, None] == ids_S
-            probabilities.append((upcast(pointer_TS) * is_target_TS).sum(1))
-        return torch.cat(probabilities)
+
+def average_heads(weights_HTS: Tensor, gates_H: Tensor | None) -> Tensor:
+    """Return the attention to the document averaged over heads, [..., T, S].
+
+    Gated heads are weighted by their gates. If all gates are closed, the heads have equal weights.
+    """
+    if gates_H is None:
+        return weights_HTS.mean(-3)
+    open_H = gates_H.clamp_min(0.0)
+    total = open_H.sum()
+    head_weights_H = torch.where(total > 0, open_H / total.clamp_min(EPSILON), 1 / len(open_H))
+    return (weights_HTS * head_weights_H[:, None, None]).sum(-3)

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import PackedSequence
 from headcount.config.sections.model import Cell
 from headcount.model.additive_attention import AdditiveAttention
 from headcount.model.base import Embedding, SummaryModel
+from headcount.model.copying import with_copying
 from headcount.model.decoder_cache import additive_bias
 from headcount.model.dropout import Dropout
 from headcount.model.output import ModelOutput
@@ -178,14 +179,21 @@ class Recurrent(SummaryModel[RecurrentState]):
             examples = weights_MHS.split(summary_layout.lengths)
             for weights_THS, sources in zip(examples, document_layout.lengths, strict=True):
                 weights.append(weights_THS[:, :, :sources].transpose(0, 1))
-        return self.make_output(
-            torch.cat(hidden_by_time)[ragged_order_M],
-            weights,
-            self.attention.head_gates,
-            document_ids_N,
-            document_layout,
-            [weights] if return_weights else [],
+
+        hidden_MD = torch.cat(hidden_by_time)[ragged_order_M]
+        output = ModelOutput(
+            logits_MV=self.output(hidden_MD), weights=[weights] if return_weights else []
         )
+        if self.copy_gate is not None:
+            output = with_copying(
+                output,
+                self.copy_gate(hidden_MD),
+                weights,
+                self.attention.head_gates,
+                document_ids_N,
+                document_layout,
+            )
+        return output
 
     def start(
         self, document_ids_N: Tensor, layout: BatchLayout, *, capacity: int = 0, width: int = 1

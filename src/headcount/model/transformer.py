@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from headcount.model.base import Embedding, SummaryModel
+from headcount.model.copying import with_copying
 from headcount.model.decoder_cache import (
     DecoderState,
     additive_bias,
@@ -71,7 +72,6 @@ class Transformer(SummaryModel[DecoderState]):
         x_MD = self.summary_embedding(summary_ids_M, summary_layout.positions)
         layer_weights = []
         for layer in self.decoder:
-            # Copying needs the attention of the last layer.
             is_copying_layer = self.copy_gate is not None and layer is self.decoder[-1]
             x_MD, weights = layer(
                 x_MD,
@@ -81,14 +81,20 @@ class Transformer(SummaryModel[DecoderState]):
             )
             layer_weights.append(weights)
 
-        return self.make_output(
-            self.decoder_norm(x_MD),
-            layer_weights[-1],
-            self.decoder[-1].cross_attention.head_gates,
-            document_ids_N,
-            document_layout,
-            layer_weights if return_weights else [],
+        hidden_MD = self.decoder_norm(x_MD)
+        output = ModelOutput(
+            logits_MV=self.output(hidden_MD), weights=layer_weights if return_weights else []
         )
+        if self.copy_gate is not None:
+            output = with_copying(
+                output,
+                self.copy_gate(hidden_MD),
+                layer_weights[-1],
+                self.decoder[-1].cross_attention.head_gates,
+                document_ids_N,
+                document_layout,
+            )
+        return output
 
     def encode(self, document_ids_N: Tensor, layout: BatchLayout) -> Tensor:
         """Return the encoder's output for the documents' tokens, [N, D]."""

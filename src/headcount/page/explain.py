@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 
 from headcount.data.batches import Batch
@@ -11,7 +10,7 @@ from headcount.data.tokenizer import END, START, token_name
 from headcount.generation.hypothesis import Hypothesis
 from headcount.heads.attention_maps import recorded_weights
 from headcount.model.attention_blocks import attention_blocks
-from headcount.model.copying import EPSILON, upcast
+from headcount.model.copying import CopyOutput
 from headcount.model.output import ModelOutput
 from headcount.model.ragged import BatchLayout
 from headcount.page.maps import AttentionMap, Weights, cells_per_side, mean_perplexity, pool
@@ -164,7 +163,7 @@ def _written_tokens(
     probability_MV = output.log_probabilities().exp()
     targets_M = torch.tensor(written, device=probability_MV.device)
     chosen_M = probability_MV.gather(1, targets_M[:, None])[:, 0]
-    copied_M = _copied(output, targets_M, chosen_M)
+    copied_M = output.copied_share(targets_M, chosen_M) if isinstance(output, CopyOutput) else None
 
     # One more alternative than needed: the token of the summary may be among them.
     top = probability_MV.topk(min(ALTERNATIVES + 1, probability_MV.shape[1]))
@@ -187,20 +186,3 @@ def _written_tokens(
             )
         )
     return tokens
-
-
-def _copied(
-    output: ModelOutput, targets_M: torch.Tensor, chosen_M: torch.Tensor
-) -> np.ndarray | None:
-    """Return the share of each token's probability that came from copying it, [M]; None: the model
-    does not copy."""
-    if output.gate_M is None:
-        return None
-    [pointer_TS] = output.pointers
-    [ids_S] = output.document_ids
-
-    # The copy distribution gives a token the attention to all its occurrences (See et al. 2017).
-    attention_M = (upcast(pointer_TS) * (targets_M[:, None] == ids_S)).sum(1)
-    copied_M = upcast(output.gate_M).sigmoid() * attention_M
-    share: np.ndarray = (copied_M / chosen_M.clamp_min(EPSILON)).clamp(0, 1).cpu().numpy()
-    return share

@@ -39,10 +39,10 @@ class Design:
 
 ATTENTION = Design(  # of ``headcount page`` and ``headcount serve``
     body="attention.html",
-    styles=("style.css", "attention.css"),
+    styles=("style.css", "attention.css", "copying.css"),
     modules=(
-        "dom", "words", "state", "maps", "tokens", "detail", "panel", "heatmap", "enlarged",
-        "thumbnails", "live", "heads_off", "save", "attention",
+        "dom", "words", "state", "maps", "tokens", "copying", "detail", "panel", "heatmap",
+        "enlarged", "thumbnails", "live", "heads_off", "save", "attention",
     ),
 )  # fmt: skip
 STUDY = Design(  # of ``headcount report``

@@ -48,6 +48,7 @@ from headcount.generation.generate import generate
 from headcount.generation.hypothesis import Hypothesis
 from headcount.model.base import SummaryModel
 from headcount.model.build import build_model
+from headcount.model.copying import CopyOutput
 from headcount.model.head_gates import HardConcreteGates, LearnedGates, build_gates, close_heads
 from headcount.model.output import ModelOutput
 from headcount.model.ragged import BatchLayout
@@ -290,8 +291,7 @@ class Summarizer(pl.LightningModule):
             loss = (loss + second_loss + self.config.optimizer.r_drop * divergence) / 2
             metrics["train/divergence"] = divergence.detach()
 
-        # With copying the accuracy takes a tenth of a step, so it is computed only when it is
-        # logged.
+        # The accuracy takes up to a tenth of a step, so it is computed only when it is logged.
         if self.is_logging_step():
             metrics["train/token_accuracy"] = token_accuracy(output, targets_M)
         self.log_dict(metrics, batch_size=len(targets_M))
@@ -302,6 +302,7 @@ class Summarizer(pl.LightningModule):
         loss = output.loss(targets_M, label_smoothing=self.config.optimizer.label_smoothing)
         metrics = {"train/loss": loss.detach()}
         if self.config.model.coverage:
+            assert isinstance(output, CopyOutput)
             coverage_loss = output.coverage_loss()
             loss = loss + self.config.model.coverage * coverage_loss
             metrics["train/coverage_loss"] = coverage_loss.detach()

@@ -84,7 +84,7 @@ def test_axes_of_a_product_are_parameters(folder: Path) -> None:
     select = "{over: {optimizer.learning_rate: [1e-3, 2e-3]}, by: validation/rouge2}"
     assert parameters(folder, select=select) == {
         "model.num_heads": [1, 2],
-        "model.copying": [True],
+        "model.norm_position": ["pre"],
         "optimizer.learning_rate": [0.001, 0.002],
         "seed": [0, 1],
     }
@@ -115,7 +115,7 @@ def test_what_an_agent_is_given_picks_one_cell(folder: Path) -> None:
         ("model.num_heads=3", "model.num_heads=3: no such cell; legal: 1, 2"),
         (
             "cell=x",
-            "cell=x: no such cell; legal: num_heads=1,copying=true, num_heads=2,copying=true",
+            "cell=x: no such cell; legal: num_heads=1,norm_position=pre, num_heads=2,norm_position=pre",
         ),
     ],
 )

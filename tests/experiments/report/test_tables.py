@@ -146,9 +146,9 @@ def test_latex_is_escaped_and_has_the_rules_of_booktabs() -> None:
 ARCHITECTURES = """
 configs: [base.yaml]
 control: none
-grid: {configs: [transformer.yaml, gpt.yaml], model.copying: [false, true]}
+grid: {configs: [transformer.yaml, gpt.yaml], model.norm_position: [pre, post]}
 seeds: [0, 1]
-reference_cell: {configs: transformer.yaml, model.copying: true}
+reference_cell: {configs: transformer.yaml, model.norm_position: post}
 select: {over: {optimizer.learning_rate: [1.0e-3]}, by: validation/rougeL}
 """
 

@@ -35,7 +35,7 @@ class Clock(Callback):
 @pytest.fixture
 def fit(small, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[str, Any], Clock]]:
     """Train with a checkpoint at every step and a validation at every other; return the costs."""
-    config = small("evaluation.validation_examples=2", "model.copying=true")
+    config = small("evaluation.validation_examples=2")
 
     def train(
         folder: Path, steps: int, checkpoint: Path | None = None
@@ -66,7 +66,7 @@ def fit(small, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[str,
 
 
 def test_a_training_counts_its_true_lengths_and_no_validation(small, fit, tmp_path: Path) -> None:
-    model = small("model.copying=true").model
+    model = small().model
     costs, clock = fit(tmp_path / "run", 4)
     assert costs["training_tokens"] == sum(map(sum, clock.lengths))
     forward = sum(

@@ -1,5 +1,6 @@
 // The description of the hovered or selected tokens, in words and numbers.
 
+import { copyShares } from './copying.js';
 import { element } from './dom.js';
 import { largest } from './maps.js';
 import { percent, quoted, visible } from './words.js';
@@ -24,9 +25,7 @@ export function describeWritten(about, rows, sum) {
 // Describe how a token of the summary was chosen.
 function describeChoice(token) {
   const shares = [element('span', {}, 'probability ', element('b', {}, percent(token.probability)))];
-  if (token.copied !== null) {
-    shares.push(share('copied', token.copied), share('generated', 1 - token.copied));
-  }
+  shares.push(...copyShares(token));
   return [
     element('p', { class: 'facts' }, element('strong', {}, quoted(token.text)), ...shares),
     bars('Instead', token.alternatives.map(([text, value]) => [visible(text), value])),
@@ -46,11 +45,6 @@ export function describeSource(about, column, used) {
     element('p', { class: 'facts' }, element('strong', {}, quoted(about.tokens[column])), 'in the document'),
     bars('Attended to by', values),
   ];
-}
-
-function share(name, value) {
-  const key = element('i', { class: `key ${name}` });
-  return element('span', {}, key, `${name} `, element('b', {}, percent(value)));
 }
 
 function bars(title, values) {

@@ -1,5 +1,6 @@
 // The panel of one run: summary and document token by token, and the details of the selected tokens.
 
+import { copyLegend, drawCopyBar } from './copying.js';
 import { describeSource, describeWritten, hint } from './detail.js';
 import { element } from './dom.js';
 import { addRows, columnOf, loadMaps, toDocument } from './maps.js';
@@ -43,13 +44,7 @@ export async function makePanel(run, onChange) {
     onClear: clear,
   });
 
-  // A bar below each token shows the share of copying.
-  about.written.forEach((token, index) => {
-    if (token.copied !== null) {
-      written.items[index].classList.add('measured');
-      written.items[index].style.setProperty('--copied-share', `${Math.round(100 * token.copied)}%`);
-    }
-  });
+  about.written.forEach((token, index) => drawCopyBar(written.items[index], token));
 
   const detail = element('div', { class: 'detail', role: 'status' });
   const scale = element('div', { class: 'scale', 'aria-hidden': 'true' });
@@ -104,11 +99,7 @@ export async function makePanel(run, onChange) {
     const heading = element('h2', {}, 'Summary');
     const facts = element('p', { class: 'muted' }, `${name} · ${describeRun(content.runs[run])}`);
     const parts = [heading, facts, written.node];
-    if (content.runs[run].copying) {
-      parts.push(element('p', { class: 'legend muted' },
-        element('i', { class: 'key copied' }), 'copied from the document ',
-        element('i', { class: 'key generated' }), 'generated'));
-    }
+    parts.push(...copyLegend(content.runs[run]));
     if (!about.finished) parts.push(element('p', { class: 'muted' }, 'It was cut off at its maximum length.'));
     if (about.rouge !== null) parts.push(scores(about.rouge));
     for (const reference of content.documents[state.document].references) {
