@@ -94,7 +94,8 @@ def delete_part(source: str, text: str, *, is_python: bool) -> str:
     """Delete every part that begins with a text.
 
     In Python a part is a statement with its block and decorators, a branch of an ``if``, or an
-    entry of a list, a dictionary or a call. Elsewhere it is a line that contains the text.
+    entry of a list, a dictionary, a call, a signature or a docstring. Elsewhere it is a line that
+    contains the text.
     """
     lines = source.splitlines(keepends=True)
     if not is_python:
@@ -113,6 +114,9 @@ def delete_part(source: str, text: str, *, is_python: bool) -> str:
     for begin, end in reversed(spans):
         del lines[begin - 1 : end]
     return "".join(lines)
+
+
+Entry = ast.expr | ast.keyword | ast.arg
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ class Part:
 def parts_of(source: str) -> Iterator[Part]:
     """Yield the parts of a Python file."""
     for node in ast.walk(ast.parse(source)):
-        entries: list[tuple[ast.expr | ast.keyword, ast.expr | ast.keyword]] = []
+        entries: list[tuple[Entry, Entry]] = []
         if isinstance(node, ast.If) and node.orelse:
             # Only this branch. What follows it is a branch of its own.
             yield _part(node, node.body[-1])
@@ -148,11 +152,31 @@ def parts_of(source: str) -> Iterator[Part]:
             entries += [(element, element) for element in node.elts]
         elif isinstance(node, ast.Call):
             entries += [(argument, argument) for argument in (*node.args, *node.keywords)]
+        elif isinstance(node, ast.arguments):
+            # Parameters with a default are deleted by replacing them.
+            entries += [(each, each) for each in (*node.args, *node.kwonlyargs)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield from _docstring_entries(source, node)
         for first, last in entries:
             yield _part(first, last)
 
 
-def _part(first: ast.stmt | ast.expr | ast.keyword, last: ast.AST) -> Part:
+def _docstring_entries(source: str, docstring: ast.Constant) -> Iterator[Part]:
+    """Yield the entries of ``Args`` and ``Attributes``: a line with a name and a colon, and the
+    lines after it that are further indented."""
+    lines = source.splitlines()
+    last = docstring.end_lineno or docstring.lineno
+    for number in range(docstring.lineno + 1, last):
+        entry = re.match(r"(\s+)\w+: ", lines[number - 1])
+        if entry is None:
+            continue
+        end = number
+        while re.match(rf"{entry[1]}\s+\S", lines[end]):
+            end += 1
+        yield Part(number, number, len(entry[1]), end)
+
+
+def _part(first: Entry | ast.stmt, last: ast.AST) -> Part:
     decorators = getattr(first, "decorator_list", [])
     begin = min([first.lineno, *(decorator.lineno for decorator in decorators)])
     end = getattr(last, "end_lineno", None) or first.lineno
@@ -227,6 +251,12 @@ def test_parts() -> None:
         ["\n\n", ""]
     )
     assert "'y'" not in delete_part(source, "'y'", is_python=True)
+    documented = (
+        'def f(\n    x: int,\n    y: int,\n):\n    """Add.\n\n    Args:\n        x: one\n'
+        '            number.\n        y: another.\n    """\n'
+    )
+    expected = 'def f(\n    y: int,\n):\n    """Add.\n\n    Args:\n        y: another.\n    """\n'
+    assert delete_part(documented, "x: ", is_python=True) == expected
     branches = "if a:\n    b\nelif c:\n    d\nelse:\n    e\n"
     assert delete_part(branches, "elif c", is_python=True) == "if a:\n    b\nelse:\n    e\n"
     with pytest.raises(AssertionError, match="nothing begins with g"):
