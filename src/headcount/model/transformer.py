@@ -53,6 +53,8 @@ class Transformer(SummaryModel[DecoderState]):
             output=output,
             copy_gate=copy_gate,
         )
+
+        # The encoder reads the document, the decoder the summary.
         self.encoder = cast(list[Layer], nn.ModuleList(encoder))
         self.encoder_norm = encoder_norm
         self.decoder = cast(list[Layer], nn.ModuleList(decoder))
