@@ -7,6 +7,7 @@ from torch import Tensor
 from headcount.model.attention_kernels import (
     QKV,
     attend,
+    attend_by_formula,
     attend_padded,
     attend_per_example,
     attention_formula,
@@ -141,6 +142,19 @@ def test_bf16_on_a_cpu_attends_in_fp32() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found = attend_per_example(x, causal=True)
     assert torch.equal(found, attend_per_example(wide, causal=True).bfloat16())
+
+
+def test_weights_of_bf16_on_a_cpu_are_fp32() -> None:
+    torch.manual_seed(0)
+    parts = (torch.randn(sum(LENGTHS), 4, 8).bfloat16() for _ in range(3))
+    x = QKV(*parts, BatchLayout.from_lengths(LENGTHS), BatchLayout.from_lengths(LENGTHS))
+    with torch.autocast("cpu", torch.bfloat16):
+        found, weights = attend_by_formula(x, causal=True)
+    expected, expected_weights = attend_by_formula(x.upcast_on_cpu(), causal=True)
+    assert torch.equal(found, expected.bfloat16())
+    for example, expected_example in zip(weights, expected_weights, strict=True):
+        assert example.dtype == torch.float32
+        assert torch.equal(example, expected_example)
 
 
 def test_dropout_of_weights_keeps_their_mean() -> None:

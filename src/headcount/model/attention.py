@@ -13,12 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from headcount.config.sections.model_attention import Attention
-from headcount.model.attention_kernels import QKV, AttentionBias, attend, attention_formula, sdpa
+from headcount.model.attention_kernels import QKV, attend, attend_by_formula, sdpa
 from headcount.model.positions import alibi_slopes, rotate, rotation_table
 from headcount.model.ragged import BatchLayout
 
@@ -170,25 +169,12 @@ class MultiHeadAttention(nn.Module):
         x = QKV(query_NHK, key_MJK, value_MJK, layout, memory_layout)
         dropout_p = self.dropout if self.training else 0.0
         if return_weights:
-            attended_NHK, weights = self._attend_by_formula(x, causal=causal, dropout_p=dropout_p)
+            attended_NHK, weights = attend_by_formula(
+                x, causal=causal, slopes_H=self.slopes_H, dropout_p=dropout_p
+            )
             return self.project_output(attended_NHK), weights
         attended_NHK = attend(x, causal=causal, slopes_H=self.slopes_H, dropout_p=dropout_p)
         return self.project_output(attended_NHK), None
-
-    def _attend_by_formula(
-        self, x: QKV, *, causal: bool, dropout_p: float
-    ) -> tuple[Tensor, list[Tensor]]:
-        bias = AttentionBias(x.memory_layout, causal, self.slopes_H, x.query_NHK.dtype)
-        outputs = []
-        weights = []
-        for query_THK, key_SJK, value_SJK in x.examples():
-            bias_HTS = bias.for_example(len(query_THK), len(key_SJK))
-            attended_THK, weights_HTS = attention_formula(
-                query_THK, key_SJK, value_SJK, bias_HTS=bias_HTS, dropout_p=dropout_p
-            )
-            outputs.append(attended_THK)
-            weights.append(weights_HTS)
-        return torch.cat(outputs), weights
 
     def project(self, x_ND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries [..., H, K], keys and values [..., J, K] of tokens [..., D], for

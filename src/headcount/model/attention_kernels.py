@@ -1,7 +1,7 @@
 """Attention within each example of a ragged batch: the formula, and fast kernels that equal it.
 
-``attention_formula`` is what a paper writes. ``attend`` computes the same with the fastest kernel
-for the device:
+``attention_formula`` is what a paper writes, and ``attend_by_formula`` applies it to a batch.
+``attend`` computes the same with the fastest kernel for the device:
 
 - ``attend_per_example``: one fused call for each example, on a CPU
 - ``attend_varlen``: flash attention for ragged batches, on a recent GPU in half precision
@@ -11,7 +11,7 @@ for the device:
 import inspect
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import torch
@@ -52,6 +52,22 @@ class QKV:
         keys = self.key_MJK.split(self.memory_layout.lengths)
         values = self.value_MJK.split(self.memory_layout.lengths)
         return zip(queries, keys, values, strict=True)
+
+    def upcast_on_cpu(self) -> "QKV":
+        """Return bf16 as fp32 on a CPU, and anything else unchanged.
+
+        The products of single examples have other shapes in each batch. In bf16 a CPU compiles a
+        kernel for each new shape, which takes longer than the product, and the backward pass of
+        torch's fused kernel is slower.
+        """
+        if self.query_NHK.device.type != "cpu" or self.query_NHK.dtype != torch.bfloat16:
+            return self
+        return replace(
+            self,
+            query_NHK=self.query_NHK.float(),
+            key_MJK=self.key_MJK.float(),
+            value_MJK=self.value_MJK.float(),
+        )
 
 
 def attention_formula(
@@ -172,30 +188,44 @@ def attend_per_example(
     """Attend by one call for each example, which on a CPU is faster than one padded and masked
     call.
 
-    With dropout the formula is used, because torch's fused CPU kernel has no dropout. bf16 is
-    computed in fp32, whose backward pass is faster.
+    With dropout the formula is used, because torch's fused CPU kernel has no dropout.
+    """
+    if dropout_p:
+        return attend_by_formula(x, causal=causal, slopes_H=slopes_H, dropout_p=dropout_p)[0]
+
+    dtype = x.query_NHK.dtype
+    x = x.upcast_on_cpu()
+    bias = AttentionBias(x.memory_layout, causal, slopes_H, x.query_NHK.dtype)
+    with torch.autocast("cpu", enabled=False):
+        outputs = [_attend_fused(*example, bias) for example in x.examples()]
+    return torch.cat(outputs).to(dtype)
+
+
+def attend_by_formula(
+    x: QKV, *, causal: bool, slopes_H: Tensor | None = None, dropout_p: float = 0.0
+) -> tuple[Tensor, list[Tensor]]:
+    """Attend by the formula, one example after the other.
+
+    Returns:
+        The attended values [N, H, K] and the weights [H, T, S] of each example, before dropout.
     """
     dtype = x.query_NHK.dtype
-    bias = AttentionBias(
-        x.memory_layout, causal, slopes_H, torch.promote_types(dtype, torch.float32)
-    )
+    x = x.upcast_on_cpu()
+    bias = AttentionBias(x.memory_layout, causal, slopes_H, x.query_NHK.dtype)
     outputs = []
+    weights = []
     with torch.autocast("cpu", enabled=False):
         for query_THK, key_SJK, value_SJK in x.examples():
-            if dtype == torch.bfloat16:
-                query_THK = query_THK.float()
-                key_SJK = key_SJK.float()
-                value_SJK = value_SJK.float()
-
-            if dropout_p:
-                bias_HTS = bias.for_example(len(query_THK), len(key_SJK))
-                attended_THK, _ = attention_formula(
-                    query_THK, key_SJK, value_SJK, bias_HTS=bias_HTS, dropout_p=dropout_p
-                )
-            else:
-                attended_THK = _attend_fused(query_THK, key_SJK, value_SJK, bias)
+            attended_THK, weights_HTS = attention_formula(
+                query_THK,
+                key_SJK,
+                value_SJK,
+                bias_HTS=bias.for_example(len(query_THK), len(key_SJK)),
+                dropout_p=dropout_p,
+            )
             outputs.append(attended_THK)
-        return torch.cat(outputs).to(dtype)
+            weights.append(weights_HTS)
+    return torch.cat(outputs).to(dtype), weights
 
 
 def _attend_fused(
