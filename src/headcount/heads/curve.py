@@ -70,8 +70,8 @@ class Curve:
     def removable_without_difference(self) -> float:
         """Return the largest share of heads that can be removed with no significant loss of score.
 
-        Points are tested from few removed heads to many until the first significant loss. Tests in
-        a fixed sequence need no correction (Maurer et al. 1995).
+        A description, not a claim: it goes from few removed heads to many, as long as no test finds
+        a loss. How often it goes too far is not controlled; the fewer documents, the farther.
         """
         share = 0.0
         for point in self.points:
@@ -82,7 +82,11 @@ class Curve:
 
     def removable_within_margin(self) -> float:
         """Return the largest share of heads that can be removed with a loss of score proven
-        smaller than the margin, tested in the same sequence."""
+        smaller than the margin.
+
+        Points are tested from few removed heads to many until the first one without a proof. Tests
+        in a fixed sequence need no correction for the number of points (Maurer et al. 1995).
+        """
         share = 0.0
         for point in self.points:
             if point.kept < self.heads and point.p_margin >= LEVEL:
