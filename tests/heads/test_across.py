@@ -8,6 +8,7 @@ from scipy import stats
 
 from headcount.heads.across import Compared, compare_runs, sorted_importances
 from headcount.heads.analysis import Analysis, analyse
+from headcount.heads.findings import findings
 from headcount.heads.roles import RoleScore
 from tests.heads.test_analysis import make_evaluator
 
@@ -97,6 +98,23 @@ def test_curves_of_every_scope_are_compared_with_random_orders(roleless: Analysi
     assert [(each.where, each.values) for each in compared.removable] == [
         (scope, [1.0, 1.0]) for scope in ("all", "encoder", "decoder", "cross")
     ]
+
+
+def test_the_removable_share_of_a_run_is_that_of_its_own_findings(roleless: Analysis) -> None:
+    """The order with the largest area loses at once here; another one goes all the way."""
+    curves = []
+    for curve in roleless.curves:
+        points = [
+            replace(point, score=20.0, difference=-1.0 if point.kept < curve.heads else 0.0, p=1.0)
+            for point in curve.points
+        ]
+        if curve.order == "gradient":
+            points = [replace(point, score=25.0, p=0.001) for point in points]
+        curves.append(replace(curve, points=points))
+    changed = replace(roleless, curves=curves)
+    assert "Of all heads, 0% can be removed with no significant loss" in " ".join(findings(changed))
+    compared = compare_runs({"a": changed, "b": changed})
+    assert [each.values for each in compared.removable] == [[0.0, 0.0]] * 4
 
 
 def test_what_not_every_run_has_is_left_out(

@@ -2,7 +2,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from headcount.heads.analysis import analyse
-from headcount.heads.findings import best_curve, findings
+from headcount.heads.findings import findings
 from headcount.heads.roles import RoleScore
 from headcount.heads.statistics import Difference
 from tests.heads.test_analysis import make_evaluator
@@ -44,4 +44,4 @@ def test_orders_are_compared_with_every_random_one(small, tmp_path: Path) -> Non
     message = " ".join(findings(changed))
     assert "by gradient importance keeps more rougeL than each of 2 random orders" in message
     assert "by the loss without the head and confidence does not keep more" in message
-    assert best_curve(changed, "all").order == "gradient"
+    assert changed.best_curve("all").order == "gradient"

@@ -81,7 +81,7 @@ class Comparison:
         areas: for each scope and order the area under the curve minus the mean area of the run's
             random orders.
         removable: for each scope the largest share of heads that can be removed with no
-            significant loss, by the best order of each run.
+            significant loss, in the order of each run whose curve has the largest area.
     """
 
     runs: list[str]
@@ -111,7 +111,7 @@ def compare_runs(analyses: Mapping[str, Analysis]) -> Comparison:
         roles=_compare_roles(found),
         curves=_compare_curves(found, [*measures, "reverse"]),
         areas=_compare_areas(found, [*measures, "reverse"]),
-        removable=_compare_removable(found, measures),
+        removable=_compare_removable(found),
     )
 
 
@@ -209,13 +209,12 @@ def _compare_areas(found: Sequence[Analysis], orders: Sequence[str]) -> list[Com
     return compared
 
 
-def _compare_removable(found: Sequence[Analysis], measures: Sequence[str]) -> list[Compared]:
+def _compare_removable(found: Sequence[Analysis]) -> list[Compared]:
     compared = []
     for scope in _shared_scopes(found):
-        shares = []
-        for analysis in found:
-            curves = [_curve(analysis, scope, order) for order in measures]
-            shares.append(max(curve.removable_without_difference() for curve in curves))
+        # As each run's own findings say, also where the order differs between runs.
+        best = [analysis.best_curve(scope) for analysis in found]
+        shares = [curve.removable_without_difference() for curve in best]
         compared.append(Compared(where=scope, name="removable", values=shares))
     return compared
 

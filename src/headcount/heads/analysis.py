@@ -98,6 +98,14 @@ class Analysis:
         """The attention sites of the model."""
         return list(dict.fromkeys(result.head.site for result in self.heads))
 
+    def best_curve(self, scope: str) -> Curve:
+        """Return the curve of a scope with the largest area, without those of the controls."""
+        curves = [each for each in self.curves if each.scope == scope]
+        return max(
+            (curve for curve in curves if curve.order in ORDER_MEASURES),
+            key=lambda curve: curve.area,
+        )
+
 
 # What heads are ordered by, the largest values being the most important.
 ORDER_MEASURES: dict[str, Callable[[HeadResult], float]] = {

@@ -3,7 +3,6 @@
 from collections import Counter
 
 from headcount.heads.analysis import SCOPE_ALL, Analysis, HeadResult
-from headcount.heads.curve import Curve
 from headcount.heads.roles import MIN_EXCESS
 from headcount.heads.statistics import LEVEL
 
@@ -58,16 +57,10 @@ def _is_significant(result: HeadResult) -> bool:
     return result.rouge_changes["zero"].corrected_p < LEVEL
 
 
-def best_curve(analysis: Analysis, scope: str) -> Curve:
-    """Return the curve of a scope with the largest area, among the methods that rank heads."""
-    of_scope = [c for c in analysis.curves if c.scope == scope and c.order in METHODS]
-    return max(of_scope, key=lambda curve: curve.area)
-
-
 def _prunable(analysis: Analysis) -> list[str]:
     sentences = []
     for scope in dict.fromkeys(curve.scope for curve in analysis.curves):
-        curve = best_curve(analysis, scope)
+        curve = analysis.best_curve(scope)
         where = "all heads" if scope == SCOPE_ALL else f"the {scope} heads"
         not_significant = curve.removable_without_difference()
         within_margin = curve.removable_within_margin()
