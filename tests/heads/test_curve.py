@@ -62,9 +62,20 @@ def test_the_margin_must_be_proven_at_every_step() -> None:
         point(4, 19, p_margin=0.4),
         point(2, 20, p_margin=0.001),
     ]
-    assert Curve(
-        scope="all", order="x", heads=8, points=points
-    ).removable_within_margin() == pytest.approx(0.25)
+    curve = Curve(scope="all", order="x", heads=8, points=points)
+    assert curve.removable_within_margin(orders=1) == pytest.approx(0.25)
+
+
+def test_the_margin_is_corrected_for_the_choice_among_orders() -> None:
+    points = [
+        point(8, 20),
+        point(6, 19.9, p_margin=0.01),
+        point(4, 19.8, p_margin=0.02),
+        point(2, 19.7, p_margin=0.04),
+    ]
+    curve = Curve(scope="all", order="x", heads=8, points=points)
+    removable = [curve.removable_within_margin(orders=orders) for orders in (1, 2, 3, 10)]
+    assert removable == pytest.approx([0.75, 0.5, 0.25, 0.0])
 
 
 def test_orders_begin_with_the_least_important_head() -> None:

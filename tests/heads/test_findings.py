@@ -45,3 +45,15 @@ def test_orders_are_compared_with_every_random_one(small, tmp_path: Path) -> Non
     assert "by gradient importance keeps more rougeL than each of 2 random orders" in message
     assert "by the loss without the head and confidence does not keep more" in message
     assert changed.best_curve("all").order == "gradient"
+
+
+def test_a_proof_is_corrected_for_the_choice_among_the_orders(small, tmp_path: Path) -> None:
+    """Three orders that rank heads: a p-value of 0.05 / 3 is needed."""
+    analysis = analyse(make_evaluator(small, tmp_path))
+    for p_margin, share in ((0.016, "100%"), (0.017, "0%")):
+        curves = []
+        for curve in analysis.curves:
+            points = [replace(point, p_margin=p_margin) for point in curve.points]
+            curves.append(replace(curve, points=points))
+        message = " ".join(findings(replace(analysis, curves=curves)))
+        assert f"{share} with a loss proven smaller than 0.5, corrected for 3 orders" in message

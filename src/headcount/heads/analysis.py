@@ -98,13 +98,14 @@ class Analysis:
         """The attention sites of the model."""
         return list(dict.fromkeys(result.head.site for result in self.heads))
 
+    def ranked_curves(self, scope: str) -> list[Curve]:
+        """Return the curves of a scope whose orders rank heads by a measure: not the controls."""
+        curves = [curve for curve in self.curves if curve.scope == scope]
+        return [curve for curve in curves if curve.order in ORDER_MEASURES]
+
     def best_curve(self, scope: str) -> Curve:
-        """Return the curve of a scope with the largest area, without those of the controls."""
-        curves = [each for each in self.curves if each.scope == scope]
-        return max(
-            (curve for curve in curves if curve.order in ORDER_MEASURES),
-            key=lambda curve: curve.area,
-        )
+        """Return the one of these curves with the largest area."""
+        return max(self.ranked_curves(scope), key=lambda curve: curve.area)
 
 
 # What heads are ordered by, the largest values being the most important.

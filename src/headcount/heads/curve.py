@@ -80,16 +80,22 @@ class Curve:
             share = 1 - point.kept / self.heads
         return share
 
-    def removable_within_margin(self) -> float:
+    def removable_within_margin(self, *, orders: int) -> float:
         """Return the largest share of heads that can be removed with a loss of score proven
         smaller than the margin.
 
         Points are tested from few removed heads to many until the first one without a proof. Tests
-        in a fixed sequence need no correction for the number of points (Maurer et al. 1995).
+        in a fixed sequence need no correction for the number of points (Maurer et al. 1995). The
+        choice of this curve does: its order is that of the largest area on the same documents.
+
+        Args:
+            orders: number of orders that this one was chosen from; 1: it was not chosen by its
+                curve.
         """
+        level = LEVEL / orders  # Bonferroni
         share = 0.0
         for point in self.points:
-            if point.kept < self.heads and point.p_margin >= LEVEL:
+            if point.kept < self.heads and point.p_margin >= level:
                 break
             share = 1 - point.kept / self.heads
         return share

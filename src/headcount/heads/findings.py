@@ -63,11 +63,13 @@ def _prunable(analysis: Analysis) -> list[str]:
         curve = analysis.best_curve(scope)
         where = "all heads" if scope == SCOPE_ALL else f"the {scope} heads"
         not_significant = curve.removable_without_difference()
-        within_margin = curve.removable_within_margin()
+        orders = len(analysis.ranked_curves(scope))
+        within_margin = curve.removable_within_margin(orders=orders)
         sentences.append(
             f"Of {where}, {not_significant:.0%} can be removed with no significant loss of "
             f"{analysis.rouge}, and {within_margin:.0%} with a loss proven smaller than "
-            f"{analysis.margin:g} (order: {METHOD_NAMES[curve.order]})."
+            f"{analysis.margin:g}, corrected for {orders} orders "
+            f"(order: {METHOD_NAMES[curve.order]})."
         )
     return sentences
 
