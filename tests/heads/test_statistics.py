@@ -13,6 +13,7 @@ from headcount.heads.statistics import (
     sign_flip_p,
     skewed_mean_p,
     t_interval,
+    t_p,
 )
 
 
@@ -100,6 +101,15 @@ def test_t_intervals_are_those_of_the_t_distribution() -> None:
     for interval in (t_interval, mean_interval):
         assert all(np.isnan(interval(np.array([np.nan]))))
         assert interval(np.array([2.0]))[0] == 2.0 and np.isnan(interval(np.array([2.0]))[1])
+
+
+def test_the_p_value_of_a_mean_over_runs_is_that_of_the_t_test() -> None:
+    values = np.array([1.0, 2.0, 4.0])
+    expected = stats.ttest_1samp(values, 0).pvalue
+    assert t_p(values) == pytest.approx(expected)
+    assert t_p(-values) == pytest.approx(expected)
+    assert t_p(np.full(3, 2.0)) == 0.0 and t_p(np.zeros(3)) == 1.0
+    assert t_p(np.array([2.0])) == 1.0  # one run proves nothing about others
 
 
 def test_intervals_of_differences_have_a_made_up_gain_and_loss() -> None:

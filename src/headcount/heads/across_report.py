@@ -8,10 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from headcount.escape import markdown
+from headcount.evaluation.bootstrap import holm
 from headcount.heads.across import Compared, Comparison
 from headcount.heads.analysis import SCOPE_ALL
 from headcount.heads.findings import METHOD_NAMES, METHODS
 from headcount.heads.plots import LINES, Line, panel_grid, scope_title
+from headcount.heads.statistics import LEVEL, t_p
 from headcount.heads.tables import Cell, as_csv
 from headcount.plot_style import STYLE
 
@@ -38,13 +40,21 @@ def _removable(comparison: Comparison) -> list[str]:
 
 
 def _orders(comparison: Comparison) -> list[str]:
+    # Each order is compared with the random ones: these tests over runs are one family.
     overall = [each for each in comparison.areas if each.where == SCOPE_ALL]
-    better = [each for each in overall if each.name in METHODS and each.spread.low > 0]
+    tested = [each for each in overall if each.name in METHODS]
+    corrected = holm([t_p(np.array(each.values)) for each in tested])
+    better = []
+    for each, corrected_p in zip(tested, corrected, strict=True):
+        if corrected_p < LEVEL and each.spread.mean > 0:
+            better.append(METHOD_NAMES[each.name])
+
+    than_random = f"than random ones across runs (corrected for {len(tested)} orders)"
     if better:
-        names = ", ".join(METHOD_NAMES[each.name] for each in better)
-        sentences = [f"Orders that keep more ROUGE than random ones across runs: {names}."]
+        names = ", ".join(better)
+        sentences = [f"Orders that keep significantly more ROUGE {than_random}: {names}."]
     else:
-        sentences = ["No order keeps significantly more ROUGE than random ones across runs."]
+        sentences = [f"No order keeps significantly more ROUGE {than_random}."]
 
     # Whether the measures agree about the heads of a run.
     if comparison.agreements:

@@ -163,6 +163,21 @@ def t_interval(values: Values) -> tuple[float, float, float]:
     return mean, mean - reach, mean + reach
 
 
+def t_p(values: Values) -> float:
+    """Return the two-sided p-value of a mean of zero by the t-test; 1 for fewer than two values.
+
+    Args:
+        values: finite values, such as one for each run.
+    """
+    if len(values) < 2:
+        return 1.0
+    mean = float(values.mean())
+    error = float(values.std(ddof=1)) / np.sqrt(len(values))
+    if error == 0.0:
+        return 1.0 if mean == 0.0 else 0.0
+    return float(2 * stdtr(len(values) - 1, -abs(mean) / error))
+
+
 def mean_interval(differences: Values) -> tuple[float, float, float]:
     """Return the mean of the finite differences and the ends of its 95 % interval.
 
