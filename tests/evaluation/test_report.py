@@ -79,6 +79,21 @@ def test_alarms(summaries: list[str], cut: list[bool] | None, message: str) -> N
     assert sum(message in alarm for alarm in judge(summaries, cut).alarms) == 1
 
 
+def test_empty_summaries_do_not_hide_equal_ones() -> None:
+    alarms = judge(["", " ", "", "", *["They talk."] * 3, *READS[7:]]).alarms
+    assert "4 of 40 summaries are empty" in alarms
+    assert "the same summary is generated for 3 of 40 documents: They talk." not in alarms
+    alarms = judge([*[""] * 10, *["They talk."] * 9, *READS[19:]]).alarms
+    assert "10 of 40 summaries are empty" in alarms
+    assert "the same summary is generated for 9 of 40 documents: They talk." in alarms
+
+
+def test_summaries_that_are_all_empty_are_one_alarm() -> None:
+    alarms = judge([""] * 40).alarms
+    assert "40 of 40 summaries are empty" in alarms
+    assert not any("the same summary" in alarm for alarm in alarms)
+
+
 def test_what_the_references_do_themselves_is_no_alarm() -> None:
     same = [["Nothing was said."]] * 40
     judged = report(

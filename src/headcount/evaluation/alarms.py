@@ -75,14 +75,16 @@ def _describe_dropped(dropped: Dropped, evaluation: EvaluationConfig) -> str | N
 
 def _degenerate(summaries: Sequence[str], references: Sequence[Sequence[str]]) -> Iterator[str]:
     total = len(summaries)
-    empty = sum(not summary.strip() for summary in summaries)
-    if empty:
-        yield f"{empty:,} of {total:,} summaries are empty"
+    texts = [summary for summary in summaries if summary.strip()]
+    if len(texts) < total:
+        yield f"{total - len(texts):,} of {total:,} summaries are empty"
+    if not texts:
+        return
 
     # Some data sets have the same reference for many documents.
-    [(text, number)] = Counter(summaries).most_common(1)
-    [(_, usual)] = Counter(texts[0] for texts in references).most_common(1)
-    if text.strip() and number > usual + SAME_SHARE * total:
+    [(text, number)] = Counter(texts).most_common(1)
+    [(_, usual)] = Counter(of_example[0] for of_example in references).most_common(1)
+    if number > usual + SAME_SHARE * total:
         yield f"the same summary is generated for {number:,} of {total:,} documents: {text}"
 
 
