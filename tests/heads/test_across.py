@@ -112,7 +112,9 @@ def test_the_removable_share_of_a_run_is_that_of_its_own_findings(roleless: Anal
             points = [replace(point, score=25.0, p=0.001) for point in points]
         curves.append(replace(curve, points=points))
     changed = replace(roleless, curves=curves)
-    assert "Of all heads, 0% can be removed with no significant loss" in " ".join(findings(changed))
+    assert "Of all heads, 0% can be removed with no significant loss" in " ".join(
+        findings(changed)
+    )
     compared = compare_runs({"a": changed, "b": changed})
     assert [each.values for each in compared.removable] == [[0.0, 0.0]] * 4
 

@@ -70,8 +70,8 @@ class Curve:
     def removable_without_difference(self) -> float:
         """Return the largest share of heads that can be removed with no significant loss of score.
 
-        A description, not a claim: it goes from few removed heads to many, as long as no test finds
-        a loss. How often it goes too far is not controlled; the fewer documents, the farther.
+        A description, not a claim: it goes from few removed heads to many as long as no test finds
+        a loss. How often it goes too far is not controlled; with few documents it goes far.
         """
         share = 0.0
         for point in self.points:
