@@ -47,6 +47,24 @@ def test_differences_are_paired() -> None:
     assert (same.mean, same.p) == (0, 1)
 
 
+@pytest.mark.filterwarnings("error")
+def test_differences_without_a_value_are_left_out() -> None:
+    """Two examples of 50 have the second metric in both systems, none has the third: a quarter of
+    the resamples have neither of the two, and prove nothing."""
+    draws = np.random.default_rng(8)
+    values = draws.normal(1, 1, (50, 3))
+    others = np.zeros((50, 3))
+    values[2:26, 1] = others[26:, 1] = np.nan
+    values[:, 2] = np.nan
+    _, two, none = differences(values, others, 1000)
+    resampled = resampled_means(values[:, 1:2] - others[:, 1:2], 1000)[:, 0]
+    known = resampled[np.isfinite(resampled)]
+    assert two.mean == pytest.approx(values[:2, 1].mean()) and 100 < len(known) < 900
+    extreme = (np.abs(known - two.mean) >= abs(two.mean)).sum()
+    assert two.p == pytest.approx((1 + extreme) / (1 + len(known)))
+    assert np.isnan([none.mean, none.low, none.high]).all() and none.p == 1
+
+
 def test_p_is_uniform_where_there_is_no_difference() -> None:
     draws = np.random.default_rng(5)
     p = [

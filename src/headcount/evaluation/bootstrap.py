@@ -16,7 +16,8 @@ SEED = 0
 BLOCK = 2**15  # examples that are drawn in one call
 PERCENTILES = [2.5, 97.5]
 
-Values = NDArray[np.float64]  # (examples, metrics); NaN where an example has no such metric
+Values = NDArray[np.float64]  # [examples, metrics]; NaN where an example has no such metric
+Vector = NDArray[np.float64]  # of one metric: [examples] or [resamples]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,9 +56,14 @@ def draw_counts(examples: int, resamples: int) -> Iterator[NDArray[np.int64]]:
 
 
 def resampled_means(values: Values, resamples: int) -> Values:
-    """Return the means over resamples of the examples, (resamples, metrics).
+    """Return the means over resamples of the examples, [resamples, metrics].
 
-    In a resample, a metric is averaged over the examples that have it.
+    In a resample, a metric is averaged over the examples that have it. It is NaN if none of them
+    does.
+
+    Args:
+        values: metrics of each example, [examples, metrics].
+        resamples: number of resamples.
     """
     known = np.isfinite(values)
     sums_and_counts = np.concatenate([np.where(known, values, 0.0), known], axis=1)
@@ -71,14 +77,18 @@ def resampled_means(values: Values, resamples: int) -> Values:
 
 
 def divide(sums: Values, counts: Values) -> Values:
-    """Return means, NaN where the count is zero."""
+    """Return the quotients of two arrays of the same shape, NaN where the count is zero."""
     return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
 
 
 def intervals(values: Values) -> list[Estimate | None]:
     """Return the mean and interval of each column over the examples that have the metric.
 
-    None for a metric that no example has.
+    Args:
+        values: metrics of each example, [examples, metrics].
+
+    Returns:
+        An estimate for each metric; None for one that no example has.
     """
     resampled = resampled_means(values, RESAMPLES)
     estimates: list[Estimate | None] = []
@@ -89,32 +99,58 @@ def intervals(values: Values) -> list[Estimate | None]:
     return estimates
 
 
-def estimate(mean: float, resampled: Values) -> Estimate:
-    """Return a score with its 95 % percentile interval over resamples."""
+def estimate(mean: float, resampled: Vector) -> Estimate:
+    """Return a score with its 95 % percentile interval over resamples.
+
+    Args:
+        mean: the score of all examples.
+        resampled: that of each resample, [resamples]; at least one is not NaN.
+    """
     low, high = np.nanpercentile(resampled, PERCENTILES)
     return Estimate(mean=mean, low=float(low), high=float(high))
 
 
 def differences(values: Values, others: Values, resamples: int) -> list[Difference]:
-    """Test the paired differences ``values - others``, column by column."""
+    """Test the paired differences ``values - others``, column by column.
+
+    A metric is compared on the examples for which both systems have it. If there are none, the
+    difference and its interval are NaN, and p is 1.
+
+    Args:
+        values: metrics of one system, [examples, metrics].
+        others: those of another system on the same examples, [examples, metrics].
+        resamples: number of resamples.
+
+    Returns:
+        The difference of each metric.
+    """
     paired = values - others
     resampled = resampled_means(paired, resamples)
-    return [
-        difference_from_resamples(float(np.nanmean(paired[:, column])), resampled[:, column])
-        for column in range(paired.shape[1])
-    ]
+    tested = []
+    for column in range(paired.shape[1]):
+        if np.isfinite(paired[:, column]).any():
+            mean = float(np.nanmean(paired[:, column]))
+            tested.append(difference_from_resamples(mean, resampled[:, column]))
+        else:
+            tested.append(Difference(mean=np.nan, low=np.nan, high=np.nan, p=1.0))
+    return tested
 
 
-def difference_from_resamples(mean: float, resampled: Values) -> Difference:
+def difference_from_resamples(mean: float, resampled: Vector) -> Difference:
     """Return a difference with its interval and p-value.
 
     p is the share of resampled differences, shifted to a mean of zero, that are at least as
     extreme as the observed one (the bootstrap test of Riezler and Maxwell 2005), which sacrebleu
     reports, too.
+
+    Args:
+        mean: the difference on all examples.
+        resampled: that of each resample, [resamples]; NaN where it has no example with the metric.
     """
     interval = estimate(mean, resampled)
-    as_extreme = np.abs(resampled - mean) >= abs(mean)
-    p = (1 + int(as_extreme.sum())) / (1 + len(resampled))
+    known = resampled[np.isfinite(resampled)]
+    as_extreme = np.abs(known - mean) >= abs(mean)
+    p = (1 + int(as_extreme.sum())) / (1 + len(known))
     return Difference(mean=mean, low=interval.low, high=interval.high, p=p)
 
 

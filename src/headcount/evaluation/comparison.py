@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from headcount.evaluation.bootstrap import Estimate, Values, intervals
+from headcount.evaluation.bootstrap import Estimate, Values, Vector, intervals
 from headcount.evaluation.rouge import ROUGE_TYPES, Rouge
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.evaluation.text_statistics import ngrams_of, words_of
@@ -30,18 +29,18 @@ class Outputs:
     Attributes:
         name: name of the system.
         summaries: one for each example.
-        values: metrics of each example, (examples, EXAMPLE_METRICS).
-        scores: the score of each example by which the systems are compared.
+        values: metrics of each example, [examples, EXAMPLE_METRICS].
+        scores: the score of each example by which the systems are compared, [examples].
     """
 
     name: str
     summaries: Sequence[str]
     values: Values
-    scores: NDArray[np.float64]
+    scores: Vector
 
-    def metric(self, name: str) -> NDArray[np.float64]:
-        """Return one of EXAMPLE_METRICS for each example."""
-        column: NDArray[np.float64] = self.values[:, EXAMPLE_METRICS.index(name)]
+    def metric(self, name: str) -> Vector:
+        """Return one of EXAMPLE_METRICS for each example, [examples]."""
+        column: Vector = self.values[:, EXAMPLE_METRICS.index(name)]
         return column
 
 
@@ -91,11 +90,15 @@ class Agreement:
     correlation: float
 
 
-def probability_of_improvement(scores: Values, others: Values) -> Estimate:
+def probability_of_improvement(scores: Vector, others: Vector) -> Estimate:
     """Return the probability that the first system beats the second on an example (Agarwal et al.
     2021, section 4.3), with its bootstrap interval over examples.
 
     A tie counts as half a win for each, so that 0.5 is no improvement.
+
+    Args:
+        scores: of the first system, [examples].
+        others: of the second system on the same examples, [examples].
     """
     wins = (scores > others) + 0.5 * (scores == others)
     [probability] = intervals(wins[:, None])
@@ -104,13 +107,13 @@ def probability_of_improvement(scores: Values, others: Values) -> Estimate:
 
 
 def score_by(
-    quantities: Sequence[Values], outputs: Sequence[Outputs], edges: Values
+    quantities: Sequence[Vector], outputs: Sequence[Outputs], edges: Vector
 ) -> list[Bucket]:
     """Return the mean score of each system over the examples of each bucket.
 
     Args:
-        quantities: for each system the quantity of each example; an example with NaN is in no
-            bucket.
+        quantities: for each system the quantity of each example, [examples]; an example with NaN
+            is in no bucket.
         outputs: the systems.
         edges: lower ends of all buckets except the first, in ascending order.
     """
@@ -128,14 +131,14 @@ def score_by(
     return buckets
 
 
-def quartile_edges(quantity: Values) -> Values:
+def quartile_edges(quantity: Vector) -> Vector:
     """Return the edges, whole numbers, of buckets with about a quarter of the examples each."""
     known = quantity[np.isfinite(quantity)]
     edges = np.unique(np.ceil(np.quantile(known, QUANTILES)))
     return edges[edges > known.min()]
 
 
-def bucket_labels(edges: Values) -> list[str]:
+def bucket_labels(edges: Vector) -> list[str]:
     """Return the ranges of buckets as texts; a bucket includes its lower end."""
     if not len(edges):
         return ["all"]

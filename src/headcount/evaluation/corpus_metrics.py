@@ -13,12 +13,12 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from headcount.config.sections.evaluation import BleuTokenizer, CorpusMetricName, EvaluationConfig
-from headcount.evaluation.bootstrap import RESAMPLES, Estimate, draw_counts, estimate
+from headcount.evaluation.bootstrap import RESAMPLES, Estimate, Vector, draw_counts, estimate
 
 CORPUS_METRICS: tuple[CorpusMetricName, ...] = ("bleu", "chrf")
 CORPUS_TITLES = {"bleu": "BLEU", "chrf": "chrF"}
 
-Statistics = NDArray[np.int64]  # (examples, statistics); zeros for an example without a score
+Statistics = NDArray[np.int64]  # [examples, statistics]; zeros for an example without a score
 
 
 class CorpusMetric:
@@ -90,10 +90,8 @@ def estimate_corpus_score(metric: CorpusMetric, statistics: Statistics) -> Estim
     return estimate(metric.score(statistics.sum(0).tolist()), resampled)
 
 
-def resampled_scores(
-    metric: CorpusMetric, statistics: Statistics, resamples: int
-) -> NDArray[np.float64]:
-    """Return the scores over resamples of the examples."""
+def resampled_scores(metric: CorpusMetric, statistics: Statistics, resamples: int) -> Vector:
+    """Return the scores over resamples of the examples, [resamples]."""
     scores = [
         metric.score((drawn @ statistics).tolist())
         for drawn in draw_counts(len(statistics), resamples)

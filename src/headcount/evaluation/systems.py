@@ -62,7 +62,7 @@ class System:
 
     Attributes:
         name: name in tables.
-        values: metrics of each example, (examples, EXAMPLE_METRICS); NaN where an example does not
+        values: metrics of each example, [examples, EXAMPLE_METRICS]; NaN where an example does not
             have the metric. ROUGE is from 0 to 100. ``cut`` is 100 for a summary that was cut off
             at the maximum length, else 0. For the others see ``describe``.
         corpus: each corpus metric by its name, with the statistics of all examples.
