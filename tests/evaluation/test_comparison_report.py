@@ -1,7 +1,7 @@
 import pytest
 
 from headcount.config.sections.evaluation import EvaluationConfig
-from headcount.evaluation.bootstrap import Difference
+from headcount.evaluation.bootstrap import CorrectedDifference
 from headcount.evaluation.comparison import Outputs
 from headcount.evaluation.comparison_report import as_markdown, make_comparison
 from headcount.evaluation.systems import EXAMPLE_METRICS, Scorers, measure
@@ -23,7 +23,7 @@ def outputs(name: str, summaries: list[str]) -> Outputs:
 
 
 def written(*others: Outputs, first: Outputs) -> str:
-    test = Difference(mean=1.5, low=-0.25, high=3.0, p=0.04)
+    test = CorrectedDifference(mean=1.5, low=-0.25, high=3.0, p=0.01, corrected_p=0.04)
     made = make_comparison(
         [first, *others],
         [{"ROUGE-L": test}] * len(others),

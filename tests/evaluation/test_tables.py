@@ -4,7 +4,7 @@ import numpy as np
 from rich.console import Console
 
 from headcount.config.sections.evaluation import EvaluationConfig
-from headcount.evaluation.bootstrap import Difference
+from headcount.evaluation.bootstrap import CorrectedDifference
 from headcount.evaluation.report import Report
 from headcount.evaluation.rouge import ROUGE_TITLES
 from headcount.evaluation.systems import EXAMPLE_METRICS, Scorers, measure, measure_human
@@ -46,7 +46,8 @@ def test_every_system_has_every_figure() -> None:
 
 
 def test_differences() -> None:
-    row = [Difference(mean=-1.234, low=-2.0, high=0.1, p=0.04321)] * 4
+    test = CorrectedDifference(mean=-1.234, low=-2.0, high=0.1, p=0.01, corrected_p=0.04321)
+    row = [test] * 4
     lines = printed(80, print_differences, "title", ROUGE_TITLES.values(), [("b - a", row)])
     assert lines[-3].split() == ["b", "-", "a", *["-1.23"] * 4]
     assert lines[-2].count("[-2.00, +0.10]") == 4 and lines[-1].count("p 0.0432") == 4

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from headcount.evaluation.bootstrap import Difference
+from headcount.evaluation.bootstrap import CorrectedDifference
 from headcount.evaluation.comparison_report import ComparisonReport, make_comparison
 from headcount.page.comparison import describe_comparison
 from headcount.page.html import COMPARISON, write_page
@@ -24,7 +24,7 @@ def made() -> ComparisonReport:
         outputs("second", [*texts, HOSTILE, "no", "no"]),
         outputs("third", ["no"] * 12),
     ]
-    test = Difference(mean=1.5, low=-0.25, high=3.0, p=0.04)
+    test = CorrectedDifference(mean=1.5, low=-0.25, high=3.0, p=0.01, corrected_p=0.04)
     return make_comparison(
         systems, [{"ROUGE-L": test}] * 2, [f"id-{n}" for n in NUMBERS], REFERENCES,
         metric="ROUGE-L", signature="rouge|made:up", rouge=SCORERS.rouge,

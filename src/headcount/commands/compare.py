@@ -2,13 +2,18 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from headcount.errors import ConfigError
-from headcount.evaluation.bootstrap import Difference, difference_from_resamples, differences, holm
+from headcount.evaluation.bootstrap import (
+    CorrectedDifference,
+    Difference,
+    difference_from_resamples,
+    differences,
+    holm,
+)
 from headcount.evaluation.comparison import Outputs
 from headcount.evaluation.comparison_report import as_markdown, make_comparison
 from headcount.evaluation.corpus_metrics import (
@@ -93,7 +98,7 @@ def _write_report(
     systems: Sequence[System],
     runs: Sequence[Scored],
     shared: Sequence[str],
-    tests: Sequence[dict[str, Difference]],
+    tests: Sequence[dict[str, CorrectedDifference]],
     metric: str,
 ) -> None:
     outputs = []
@@ -153,7 +158,7 @@ def _read_system(name: str, run: Scored, shared: Sequence[str]) -> System:
     return System(name=name, values=run.values[rows], corpus=corpus)
 
 
-def _test_differences(systems: Sequence[System]) -> list[dict[str, Difference]]:
+def _test_differences(systems: Sequence[System]) -> list[dict[str, CorrectedDifference]]:
     """Test the difference of each system from the first one in each metric.
 
     All p-values are corrected together (Holm 1979).
@@ -166,9 +171,12 @@ def _test_differences(systems: Sequence[System]) -> list[dict[str, Difference]]:
     corrected = iter(holm(p_values))
     corrected_tests = []
     for row in tests:
-        corrected_tests.append(
-            {name: replace(test, p=next(corrected)) for name, test in row.items()}
-        )
+        corrected_row = {}
+        for name, test in row.items():
+            corrected_row[name] = CorrectedDifference(
+                mean=test.mean, low=test.low, high=test.high, p=test.p, corrected_p=next(corrected)
+            )
+        corrected_tests.append(corrected_row)
     return corrected_tests
 
 

@@ -40,6 +40,17 @@ class Difference(Estimate):
     p: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class CorrectedDifference(Difference):
+    """A difference of a family of tests.
+
+    Attributes:
+        corrected_p: p corrected for the number of tests in the family (Holm 1979).
+    """
+
+    corrected_p: float
+
+
 def draw_counts(examples: int, resamples: int) -> Iterator[NDArray[np.int64]]:
     """Yield for each resample the number of times that each example is drawn, [examples].
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headcount.escape import markdown, markdown_code
-from headcount.evaluation.bootstrap import Difference, Estimate
+from headcount.evaluation.bootstrap import CorrectedDifference, Estimate
 from headcount.evaluation.comparison import (
     COPIED_EDGES,
     Agreement,
@@ -52,7 +52,7 @@ class Contrast:
     Attributes:
         first: the first system.
         other: the system that is compared with it.
-        differences: other minus first by the title of the metric, with corrected p-values.
+        differences: other minus first by the title of the metric.
         improvement: the probability that the other system beats the first on an example.
         wins: number of examples on which the other system scores higher.
         losses: number of examples on which it scores lower.
@@ -64,7 +64,7 @@ class Contrast:
 
     first: Outputs
     other: Outputs
-    differences: dict[str, Difference]
+    differences: dict[str, CorrectedDifference]
     improvement: Estimate
     wins: int
     losses: int
@@ -105,7 +105,7 @@ class ComparisonReport:
 
 def make_comparison(
     outputs: Sequence[Outputs],
-    tests: Sequence[dict[str, Difference]],
+    tests: Sequence[dict[str, CorrectedDifference]],
     ids: Sequence[str],
     references: Sequence[Sequence[str]],
     *,
@@ -118,7 +118,7 @@ def make_comparison(
     Args:
         outputs: two or more systems.
         tests: for each system except the first its differences from the first by the title of the
-            metric, with corrected p-values.
+            metric.
         ids: ids of the examples.
         references: references of each example.
         metric: title of the metric in ``Outputs.scores``.
@@ -221,7 +221,7 @@ def _differences(contrast: Contrast, metric: str) -> Iterator[str]:
     rows = []
     for title, test in contrast.differences.items():
         interval = f"{test.mean:+.2f} [{test.low:+.2f}, {test.high:+.2f}]"
-        rows.append([title, interval, f"{test.p:.4f}"])
+        rows.append([title, interval, f"{test.corrected_p:.4f}"])
     yield from _section("Differences")
     yield (
         f"{markdown(contrast.other.name)} minus {markdown(contrast.first.name)}, with 95 % "

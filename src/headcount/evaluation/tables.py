@@ -6,7 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from headcount.evaluation.bootstrap import Difference, Estimate
+from headcount.evaluation.bootstrap import CorrectedDifference, Estimate
 from headcount.evaluation.corpus_metrics import CORPUS_TITLES
 from headcount.evaluation.report import Report
 from headcount.evaluation.rouge import ROUGE_TITLES
@@ -63,9 +63,9 @@ def print_differences(
     console: Console,
     title: str,
     titles: Iterable[str],
-    rows: Iterable[tuple[str, Sequence[Difference]]],
+    rows: Iterable[tuple[str, Sequence[CorrectedDifference]]],
 ) -> None:
-    """Print a table of differences.
+    """Print a table of differences with their corrected p-values.
 
     Args:
         console: the console.
@@ -77,7 +77,7 @@ def print_differences(
     for name, row in rows:
         cells = []
         for test in row:
-            cells.append(f"{_interval(test, '+.2f')}\np {test.p:.4f}")
+            cells.append(f"{_interval(test, '+.2f')}\np {test.corrected_p:.4f}")
         table.add_row(name, *cells)
     print_on(console, f"\n{title}", style="bold")
     console.print(table)

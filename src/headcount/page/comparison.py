@@ -37,7 +37,7 @@ def _describe_contrast(contrast: Contrast, report: ComparisonReport) -> dict[str
                 "mean": round(test.mean, 4),
                 "low": round(test.low, 4),
                 "high": round(test.high, 4),
-                "p": f"{test.p:.4f}",
+                "p": f"{test.corrected_p:.4f}",
             }
         )
 
