@@ -14,7 +14,10 @@ class Hypothesis:
 
     Attributes:
         tokens: without the start and the end token.
-        score: log-probability, in beam search with length and coverage penalty.
+        score: what the summaries of a document are ranked by. Greedy search and sampling: the
+            log-probability, at temperature 1 and of all tokens, but with the repetition penalty.
+            Beam search: this minus diversity penalties, divided by the length penalty, plus the
+            coverage term. Minimum Bayes risk: the expected utility.
         finished: whether the summary ended with the end token, not at the maximum length.
     """
 

@@ -19,7 +19,7 @@ class GeneratedSummary:
         row: index of the example in its split.
         summary: the text.
         truncated: whether it stopped at the maximum length.
-        score: of the hypothesis.
+        score: of the hypothesis, or the sum over those of its windows.
     """
 
     row: int
