@@ -188,7 +188,7 @@ def _extend(
 
         # The best open candidates continue.
         open_BX = score_BX.masked_fill(finishes_BX, -math.inf)
-        open_score_BG, choice_BG = open_BX.topk(min(group_size, open_BX.shape[1]))
+        open_score_BG, choice_BG = open_BX.topk(group_size)
         parents.append(parent_BX.gather(1, choice_BG))
         tokens.append(token_BX.gather(1, choice_BG))
         scores.append(open_score_BG)
