@@ -12,10 +12,8 @@ TURNS = "Ada: Hello.\n\nBen: I have  a red kite to sell, and a drum.\nAda: How m
 MEAN = Rouge(rule="mean", tokenizer="rouge-score", sentences="split")
 
 
-def take(
-    name: str, document: str = TURNS, references: Sequence[str] = ("x",), seed: int = 0
-) -> str:
-    return extract(name, document, references, unit="line", rouge=MEAN, seed=seed)
+def take(name: str, document: str = TURNS, references: Sequence[str] = ("x",)) -> str:
+    return extract(name, document, references, unit="line", rouge=MEAN)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +50,7 @@ def test_lead_and_longest_keep_the_order_of_the_document() -> None:
     assert take("lead-9") == take("longest-9") == take("random-9") == " ".join(TURNS.split())
 
 
-def test_random_depends_on_seed_and_document_alone() -> None:
+def test_random_depends_on_the_document_alone() -> None:
     documents = [
         "\n".join(f"{name} {number}" for number in range(50)) for name in ("left", "right")
     ]
@@ -62,11 +60,7 @@ def test_random_depends_on_seed_and_document_alone() -> None:
     assert drawn[0] != drawn[1] and all(
         places == sorted(set(places)) and len(places) == 5 for places in drawn
     )
-    assert (
-        take("random-5", documents[0])
-        == take("random-5", documents[0])
-        != take("random-5", documents[0], seed=1)
-    )
+    assert take("random-5", documents[0]) == take("random-5", documents[0])
 
 
 def test_oracle_is_greedy_and_stops_when_nothing_adds() -> None:
@@ -106,7 +100,7 @@ def test_extracts_of_other_scripts() -> None:
 
 
 def take_sentences(name: str, document: str) -> str:
-    return extract(name, document, ["x"], unit="sentence", rouge=MEAN, seed=0)
+    return extract(name, document, ["x"], unit="sentence", rouge=MEAN)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ def judge(
         DOCUMENTS,
         REFERENCES,
         evaluation=evaluation,
-        seed=0,
         shuffle_sources=shuffle_sources,
     )
 
@@ -102,7 +101,6 @@ def test_what_the_references_do_themselves_is_no_alarm() -> None:
         DOCUMENTS,
         same,
         evaluation=EvaluationConfig(baselines=[]),
-        seed=0,
     )
     assert not any("the same summary" in alarm for alarm in judged.alarms)
 
@@ -122,9 +120,7 @@ def test_odd_texts_are_judged() -> None:
         baselines=["lead-1", "longest-2", "random-2", "oracle-2"], unit="line"
     )
     short = [text[:200] for text in odd]
-    judged = report(
-        short, [False] * 8, odd, [[text] for text in short], evaluation=evaluation, seed=0
-    )
+    judged = report(short, [False] * 8, odd, [[text] for text in short], evaluation=evaluation)
     for system in judged.systems[:-1]:
         assert 0 <= system.mean("rouge1") <= 100 and system.mean("words") > 0
 
@@ -139,9 +135,7 @@ def test_each_example_gets_another(count: int) -> None:
 
 def test_one_example_raises_no_alarm_about_documents() -> None:
     evaluation = EvaluationConfig(baselines=["lead-1"])
-    judged = report(
-        ["They spoke."], [False], DOCUMENTS[:1], REFERENCES[:1], evaluation=evaluation, seed=0
-    )
+    judged = report(["They spoke."], [False], DOCUMENTS[:1], REFERENCES[:1], evaluation=evaluation)
     assert not any("documents" in alarm for alarm in judged.alarms)
 
 
@@ -173,7 +167,6 @@ def test_dropped_text_is_the_one_alarm(script: str) -> None:
             documents,
             [[text] for text in texts],
             evaluation=evaluation,
-            seed=0,
         )
 
     [alarm] = judge_scripts(evaluation).alarms
@@ -196,12 +189,12 @@ def test_dropped_text_is_the_one_alarm(script: str) -> None:
 )
 def test_more_than_one_percent_of_dropped_text_is_an_alarm(text: str, is_alarm: bool) -> None:
     evaluation = EvaluationConfig(baselines=[])
-    judged = report([text], [False], [text], [[text]], evaluation=evaluation, seed=0)
+    judged = report([text], [False], [text], [[text]], evaluation=evaluation)
     assert any("ROUGE ignores" in alarm for alarm in judged.alarms) == is_alarm
 
 
 def test_a_few_dropped_letters_are_no_alarm() -> None:
     text = "one café in " + "many plain english words " * 10
     evaluation = EvaluationConfig(baselines=[])
-    judged = report([text], [False], [text], [[text]], evaluation=evaluation, seed=0)
+    judged = report([text], [False], [text], [[text]], evaluation=evaluation)
     assert judged.alarms == []

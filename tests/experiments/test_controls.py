@@ -161,6 +161,45 @@ REFERENCE = "{model.num_heads: 8, optimizer.learning_rate: 0.001}"
 TOGETHER = "cell num_heads=4,learning_rate=0.002 differs from num_heads=8,learning_rate=0.001 in "
 
 
+def test_a_width_that_a_control_keeps_is_no_axis(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"legal: 32, as in embedding_size=32, or control: none"):
+        check(
+            tmp_path,
+            "fixed_width",
+            "{model.embedding_size: [32, 64]}",
+            "{model.embedding_size: 32}",
+            "model.num_heads: 4",
+        )
+
+
+def test_parameters_are_matched_at_each_value_of_the_inner_axis(tmp_path: Path) -> None:
+    """More layers have more parameters, in the reference cell as in the others."""
+    (tmp_path / "a.yaml").write_text("")
+    study = load_grid(
+        write(
+            tmp_path,
+            control="matched_parameters",
+            grid="{model.num_kv_heads: [2, 8]}",
+            reference_cell="{model.num_kv_heads: 8}",
+            overrides=f"{SMALL}, model.decoder_layers: 1, model.num_heads: 8}}",
+            select="{over: {model.encoder_layers: [1, 3]}, by: validation/rougeL}",
+            seeds="[0]",
+        )
+    )
+    cells = make_cells(study)
+    check_controls(study, cells)
+    parameters = {
+        (cell.axes["model.num_kv_heads"], cell.choice["model.encoder_layers"]): count_cost(
+            cell.config
+        ).parameters
+        for cell in cells
+    }
+    for layers in (1, 3):
+        ratio = parameters[2, layers] / parameters[8, layers]
+        assert abs(ratio - 1) < 0.01
+    assert parameters[2, 3] > 1.2 * parameters[2, 1]
+
+
 def test_axes_that_change_together_only_are_named(tmp_path: Path) -> None:
     message = f"{TOGETHER}model.num_heads and optimizer.learning_rate at once, and no cell in "
     with pytest.raises(ConfigError, match=f"{message}model.num_heads alone") as caught:

@@ -118,6 +118,12 @@ MISTAKES = {
     "select={over: {a.b: [1]}, by: validation/loss}": "where SCORE is validation/rouge1, "
     "validation/rouge2, ",
     "seeds=[0": "grid.yaml: while parsing",
+    "grid=[{configs: 3}]": "grid: configs=3: wrong value; legal: a YAML file",
+    "grid=[{configs: a/gpt.yaml}, {configs: b/gpt.yaml}]": "grid: {configs: a/gpt.yaml} and "
+    "{configs: b/gpt.yaml} are both named gpt; legal: names that differ",
+    "select={over: {1: [2]}, by: validation/rougeL}": "select.over={1: [2]}: wrong value",
+    "select={over: {optimizer.learning_rate: [0.001, 1.0e-3]}, by: validation/rougeL}": "select.over."
+    "optimizer.learning_rate=[0.001, 0.001]: a value is listed twice",
 }
 
 

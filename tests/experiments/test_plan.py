@@ -12,6 +12,7 @@ from headcount.experiments.grid import load_grid
 from headcount.experiments.launch.local import count_cores
 from headcount.experiments.plan import print_plan
 from headcount.training.step_time import time_step
+from tests.experiments.studies import HEADS, write_study
 
 
 def test_a_plan_states_the_cost_of_a_study_and_starts_nothing(small_study: list[Cell]) -> None:
@@ -45,6 +46,41 @@ def test_a_plan_states_the_cost_of_a_study_and_starts_nothing(small_study: list[
         and "3 cells; about 0:0" in printed.getvalue()
     )
     assert list(Path("runs/study").iterdir()) == [small_study[0].folder]
+
+
+def test_what_trains_by_epochs_has_no_time(small_study: list[Cell]) -> None:
+    for cell in small_study[1:]:
+        cell.config.trainer["max_steps"] = -1
+    printed = io.StringIO()
+    print_plan(
+        load_grid(Path("study")),
+        small_study,
+        workers=1,
+        time_step=lambda config: 1.0,
+        console=Console(file=printed, width=200),
+    )
+    assert "3 cells; about 0:03:20 with --workers 1" in printed.getvalue()  # 200 steps of one
+    assert "not in that time: 2 cells that train by epochs" in printed.getvalue()
+
+
+def test_each_value_of_the_inner_axis_is_timed(tmp_path: Path) -> None:
+    grid = HEADS.replace("[0, 1, 2]", "[0, 1]").replace("[1, 2, 4, 8, 16]", "[8]")
+    grid += "select: {over: {data.batch_tokens: [1024, 4096]}, by: validation/rougeL}\n"
+    cells = write_study(Path("study"), lambda cell: 20, grid=grid, keep=lambda cell: False)
+    timed = []
+
+    def time_step(config: Config) -> float:
+        timed.append(config.data.batch_tokens)
+        return 1.0
+
+    print_plan(
+        load_grid(Path("study")),
+        cells,
+        workers=1,
+        time_step=time_step,
+        console=Console(file=io.StringIO()),
+    )
+    assert timed == [1024, 4096]
 
 
 @pytest.mark.parametrize("number", ["1,2", "", "x", "0", "-1", "99999999999999999999"])

@@ -34,7 +34,7 @@ def test_seeds_are_added_to_all_settings_and_stay(study: tuple[Grid, list[Cell]]
     added = add_by_hand(grid, added, "1,4,7")  # 1 and 4 are there
     assert added.by_hand == [3, 4, 7]
     write_added_seeds(cells, added)
-    extended = extend_cells(grid, cells, read_added_seeds(cells))
+    extended = extend_cells(grid, cells, read_added_seeds(grid, cells))
     assert [cell.name for cell in extended] == [
         f"num_heads={heads},seed={seed}" for heads in (1, 8) for seed in (0, 1, 3, 4, 7)
     ]
@@ -47,7 +47,7 @@ def test_an_edited_grid_begins_without_additions(study: tuple[Grid, list[Cell]])
     write_added_seeds(cells, add_by_hand(grid, AddedSeeds(), "3"))
     Path("study/grid.yaml").write_text(TWO + "overrides: {model.dropout: 0.3}\n")
     changed = make_cells(load_grid(Path("study")))
-    assert read_added_seeds(changed) == AddedSeeds()
+    assert read_added_seeds(load_grid(Path("study")), changed) == AddedSeeds()
 
 
 def test_the_report_has_the_added_seeds(study: tuple[Grid, list[Cell]]) -> None:
@@ -69,20 +69,58 @@ def test_other_texts_are_rejected(text: str, study: tuple[Grid, list[Cell]]) -> 
         add_by_hand(study[0], AddedSeeds(), text)
 
 
+LOOKED = AddedSeeds(
+    looks=[
+        Look(
+            seeds=2,
+            verdicts={"num_heads=1": {"rougeL": "undecided"}},
+            reference_cell="num_heads=8",
+            margin={},
+        )
+    ]
+)
+
+
 def test_after_a_look_seeds_are_not_added_by_hand(study: tuple[Grid, list[Cell]]) -> None:
     grid, cells = study
-    looked = AddedSeeds(looks=[Look(seeds=2, verdicts={"num_heads=1": {"rougeL": "undecided"}})])
+    looked = LOOKED
     write_added_seeds(cells, looked)
-    assert read_added_seeds(cells) == looked
+    assert read_added_seeds(grid, cells) == looked
     with pytest.raises(ConfigError, match="--seeds=3: the seeds of study are added by --until-d"):
         add_by_hand(grid, looked, "3")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"by_hand": [], "by_rule": {}, "looks": [1]}'])
 def test_a_damaged_record_is_named(text: str, study: tuple[Grid, list[Cell]]) -> None:
-    _, cells = study
+    grid, cells = study
     write_added_seeds(cells, AddedSeeds())
     [path] = Path("runs/study").glob("added_seeds-*.json")
     path.write_text(text)
     with pytest.raises(ConfigError, match=f"^{path}: damaged"):
-        read_added_seeds(cells)
+        read_added_seeds(grid, cells)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "reference_cell: {model.num_heads: 8}",
+            "reference_cell: {model.num_heads: 1}",
+            "reference_cell=num_heads=1: the looks of --until-decided were taken with num_heads=8",
+        ),
+        (
+            "reference_cell",
+            "margin: {rougeL: 1.0}\nreference_cell",
+            "margin={'rougeL': 1.0}: the looks of --until-decided were taken with {}",
+        ),
+    ],
+)
+def test_looks_are_about_one_reference_cell_and_margin(
+    old: str, new: str, message: str, study: tuple[Grid, list[Cell]]
+) -> None:
+    _, cells = study
+    write_added_seeds(cells, LOOKED)
+    Path("study/grid.yaml").write_text(TWO.replace(old, new))
+    with pytest.raises(ConfigError) as caught:
+        report(Path("study"))
+    assert message in str(caught.value)

@@ -17,7 +17,12 @@ from headcount.experiments.cell import Cell
 from headcount.experiments.cells import make_cells
 from headcount.experiments.grid import load_grid
 from headcount.experiments.report.write import report
-from headcount.experiments.seeds import AddedSeeds, read_added_seeds, write_added_seeds
+from headcount.experiments.seeds import (
+    AddedSeeds,
+    extend_cells,
+    read_added_seeds,
+    write_added_seeds,
+)
 from headcount.experiments.until_decided import train_until_decided
 from tests.experiments.studies import HEADS, write_study, write_values
 
@@ -62,7 +67,7 @@ def start(budget: float | None = None) -> tuple[str, AddedSeeds]:
     printed = io.StringIO()
     console = Console(file=printed, width=200)
     assert train_until_decided(grid, cells, workers=1, budget=budget, console=console) == 0
-    return printed.getvalue(), read_added_seeds(cells)
+    return printed.getvalue(), read_added_seeds(grid, cells)
 
 
 def written(grid: str = GRID) -> list[Cell]:
@@ -99,6 +104,8 @@ def test_seeds_are_added_where_a_study_is_undecided_and_looks_are_reported(
     assert "looks are planned after 3, 5 and 8 seeds" in table
     assert "- 1 head (" in table or "- 1 head: " in table
     assert "worse in R1 (after 3 seeds)" in table
+    assert "Verdicts are those of a sequential rule" in table
+    assert "better or worse where the corrected p is below" not in table
     assert "num_heads=1" in table and "RL ▼ worse" in table and "RL = equal" in table
 
 
@@ -126,13 +133,47 @@ def test_what_is_decided_at_the_first_look_is_not_looked_at_again(
     assert again == added and len(trained) == 6
 
 
+def test_a_report_tells_the_decisions_of_the_looks_only(
+    trained: list[str], tmp_path: Path
+) -> None:
+    """The p-values of the last data would call sixteen heads different; the rule has not."""
+    cells = written(GRID.replace("[1, 4, 8, 16]", "[8, 16]"))
+    start()
+    grid = load_grid(Path("study"))
+    added = read_added_seeds(grid, cells)
+    early = {"num_heads=16": {"rouge1": "worse", "rouge2": "undecided", "rougeL": "undecided"}}
+    late = {"num_heads=16": {"rouge2": "undecided", "rougeL": "undecided"}}
+    looks = [
+        replace(added.looks[0], seeds=3, verdicts=early),
+        replace(added.looks[0], seeds=5, verdicts=late),
+    ]
+    by_rule = {label: [3, 4] for label in ("num_heads=8", "num_heads=16")}
+    added = replace(added, by_rule=by_rule, looks=looks)
+    write_added_seeds(cells, added)
+    for cell in extend_cells(grid, cells, added):
+        values = np.random.default_rng(cell.seed).normal(20, 0.01, (60, len(EXAMPLE_METRICS)))
+        write_values(cell, values - 5 * (not cell.is_reference))
+
+    report(Path("study"))
+    table = Path("study/table.md").read_text()
+    assert "p < 0.001" in table  # of all metrics
+    assert "worse in R1 (after 3 seeds), undecided in R2 (after 5 seeds) and RL" in table
+
+    undecided = {"num_heads=16": {**late["num_heads=16"], "rouge1": "undecided"}}
+    write_added_seeds(cells, replace(added, looks=[replace(looks[1], verdicts=undecided)]))
+    report(Path("study"))
+    assert "Significantly different from 8 heads: none of 1 setting" in (
+        Path("study/table.md").read_text()
+    )
+
+
 def test_a_killed_look_is_continued(
     trained: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The launcher ends after the seeds of a look were recorded, and before it was taken."""
     cells = written()
     start(budget=0.01)
-    added = read_added_seeds(cells)
+    added = read_added_seeds(load_grid(Path("study")), cells)
     by_rule = {label: [3, 4] for label in ("num_heads=8", "num_heads=16")}
     write_added_seeds(cells, replace(added, by_rule=by_rule))
     _, added = start()
@@ -154,7 +195,7 @@ def test_a_failed_training_is_no_look(monkeypatch: pytest.MonkeyPatch, tmp_path:
     cells = make_cells(grid)
     console = Console(file=io.StringIO())
     assert train_until_decided(grid, cells, workers=1, budget=None, console=console) == 1
-    assert read_added_seeds(cells) == AddedSeeds()
+    assert read_added_seeds(grid, cells) == AddedSeeds()
 
 
 def add_three(cells: list[Cell]) -> None:
@@ -169,6 +210,11 @@ SELECT = "select: {over: {optimizer.learning_rate: [0.1]}, by: validation/rougeL
     [
         (HEADS, lambda cells: None, "study/grid.yaml: margin is missing"),
         (GRID + SELECT, lambda cells: None, "study/grid.yaml: select: the sequential rule knows"),
+        (
+            GRID.replace("[0, 1, 2]", "[0, 1]"),
+            lambda cells: None,
+            r"study/grid.yaml: seeds=\[0, 1\]: too few .* legal with --until-decided: 3 seeds",
+        ),
         (GRID, add_three, r"study: seeds \[3\] were added by hand"),
     ],
 )

@@ -78,7 +78,7 @@ def ablate(
     grid_cells = make_cells(grid, smoke=smoke)
     if expect is not None:
         check_study(experiment, grid_cells, expect)
-    added = read_added_seeds(grid_cells)
+    added = read_added_seeds(grid, grid_cells)
     if seeds is not None:
         added = add_by_hand(grid, added, seeds)
     all_cells = extend_cells(grid, grid_cells, added, smoke=smoke)

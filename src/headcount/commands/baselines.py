@@ -20,6 +20,6 @@ def baselines(config: Config) -> None:
     name = config.data.test_split
     splits, _ = load_splits(config.data, {"test": name})
     pairs = splits["test"]
-    systems = measure_baselines(pairs.documents, pairs.references, config.evaluation, config.seed)
+    systems = measure_baselines(pairs.documents, pairs.references, config.evaluation)
     title = f"{config.data.path}, {name}: {len(pairs.ids):,} examples"
     print_systems(make_console(), title, systems, signature(pairs.references, config.evaluation))

@@ -274,7 +274,6 @@ def score_test(
         documents,
         references,
         evaluation=config.evaluation,
-        seed=config.seed,
         shuffle_sources=shuffle_sources,
         name="model" if len(runs) == 1 else "system",
     )

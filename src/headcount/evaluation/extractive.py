@@ -10,6 +10,8 @@ from headcount.evaluation.rouge import F1, Rouge, Text
 from headcount.evaluation.sentences import split_paragraphs
 from headcount.evaluation.tokenizers import UNSPACED_CHARACTER
 
+RANDOM_SEED = 0  # of random-K: a baseline is the same for all trainings on a data set
+
 _UNSPACED = regex.compile(UNSPACED_CHARACTER, regex.V1)
 
 
@@ -25,19 +27,18 @@ def split_units(document: str, unit: Unit) -> list[str]:
 
 
 def extract(
-    baseline: str, document: str, references: Sequence[str], *, unit: Unit, rouge: Rouge, seed: int
+    baseline: str, document: str, references: Sequence[str], *, unit: Unit, rouge: Rouge
 ) -> str:
     """Return the summary of a baseline: units of the document in its order, joined by blanks.
 
     Args:
         baseline: ``lead-K``, the first K units; ``longest-K``, the K units with the most words (of
-            equal ones the first); ``random-K``; or ``oracle-K``, see ``choose_oracle``.
+            equal ones the first); ``random-K``, whose choice depends on the text of the document
+            alone; or ``oracle-K``, see ``choose_oracle``.
         document: the document.
         references: the references, which the oracle knows.
         unit: sentence or line.
         rouge: the score that the oracle maximizes.
-        seed: seed of ``random-K``. The text of the document is a part of the seed, so that the
-            choice depends neither on the order nor on the number of the documents.
     """
     kind, number = baseline.split("-")
     units = units_of(document, unit)
@@ -45,7 +46,7 @@ def extract(
     if kind == "longest":
         ranked = sorted(ranked, key=lambda index: -count_words(units[index]))
     elif kind == "random":
-        ranked = Random(f"{seed} {document}").sample(ranked, len(ranked))
+        ranked = Random(f"{RANDOM_SEED} {document}").sample(ranked, len(ranked))
     elif kind == "oracle":
         ranked = choose_oracle(units, references, int(number), rouge)
 

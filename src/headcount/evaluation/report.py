@@ -33,7 +33,6 @@ def report(
     references: Sequence[Sequence[str]],
     *,
     evaluation: EvaluationConfig,
-    seed: int,
     shuffle_sources: bool = False,
     name: str = "model",
 ) -> Report:
@@ -45,7 +44,6 @@ def report(
         documents: the document of each summary.
         references: one or more for each example.
         evaluation: the ``evaluation`` section of the config.
-        seed: seed of the random baseline.
         shuffle_sources: add the system ``shuffled``: the scores of the model if each example has
             the document of another. A summary depends only on its document, so the summaries are
             permuted instead of generated again.
@@ -53,7 +51,7 @@ def report(
     """
     scorers = Scorers(evaluation)
     model = measure(name, summaries, documents, references, scorers, cut)
-    baselines = measure_baselines(documents, references, evaluation, seed)
+    baselines = measure_baselines(documents, references, evaluation)
 
     # Score each summary against the references of another example: the alarms need it in any case.
     others = random_derangement(len(summaries))

@@ -119,16 +119,13 @@ def measure(
 
 
 def measure_baselines(
-    documents: Sequence[str],
-    references: Sequence[Sequence[str]],
-    evaluation: EvaluationConfig,
-    seed: int,
+    documents: Sequence[str], references: Sequence[Sequence[str]], evaluation: EvaluationConfig
 ) -> list[System]:
     """Measure the configured extractive baselines, and the human references."""
     scorers = Scorers(evaluation)
     systems = []
     for name in evaluation.baselines:
-        summarize = partial(extract, name, unit=evaluation.unit, rouge=scorers.rouge, seed=seed)
+        summarize = partial(extract, name, unit=evaluation.unit, rouge=scorers.rouge)
         summaries = map_examples(summarize, documents, references)
         systems.append(measure(name, summaries, documents, references, scorers))
     return [*systems, measure_human(documents, references, scorers)]

@@ -63,6 +63,12 @@ class Cell:
     folder: Path
 
     @property
+    def without_seed(self) -> tuple[str, str]:
+        """What all cells have in common that differ in the seed alone: the setting, and the value
+        of the inner axis."""
+        return self.label, str(self.choice)
+
+    @property
     def log(self) -> Path:
         """What the training printed."""
         return self.folder.with_name(f"{self.folder.name}.log")

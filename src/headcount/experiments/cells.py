@@ -32,7 +32,7 @@ def make_cells(grid: Grid, *, smoke: bool = False) -> list[Cell]:
     Raises:
         ConfigError: a cell without a valid config, by name; two cells that are the same.
     """
-    # The values of the inner axis, and the seeds.
+    # --smoke takes the first value of the inner axis and the first seed.
     choices: list[dict[str, Any]] = [{}]
     if grid.select:
         [(key, values)] = grid.select.over.items()
@@ -71,13 +71,13 @@ def _match_parameters(
 
 
 def _reject_repeated(grid: Grid, cells: Sequence[Cell]) -> None:
-    names: dict[str, str] = {}
+    earlier: dict[str, Cell] = {}
     for cell in cells:
-        other = names.setdefault(cell.fingerprint, cell.name)
-        if other != cell.name:
+        other = earlier.setdefault(cell.fingerprint, cell)
+        if other is not cell:
             raise ConfigError(
-                f"{grid.file}: cell {cell.name} is the same training as cell {other}; legal: "
-                "each once"
+                f"{grid.file}: cell {cell.name} is the same training as cell {other.name}; "
+                "legal: each once"
             )
 
 

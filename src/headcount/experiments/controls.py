@@ -40,13 +40,13 @@ def count_cost(config: Config) -> Cost:
 
 def match_parameters(cells: Sequence[Cell]) -> list[int]:
     """Return for each cell the ``feedforward_size`` with which its number of parameters is nearest
-    to the reference cell's."""
-    wanted = count_cost(_find_reference(cells).config).parameters
-    sizes: dict[str, int] = {}
+    to that of the reference cell with the same value of the inner axis."""
+    sizes: dict[tuple[str, str], int] = {}
     for cell in cells:
-        if cell.label not in sizes:
-            sizes[cell.label] = _solve_feedforward_size(cell, wanted)
-    return [sizes[cell.label] for cell in cells]
+        if cell.without_seed not in sizes:
+            wanted = count_cost(_find_reference(cells, cell).config).parameters
+            sizes[cell.without_seed] = _solve_feedforward_size(cell, wanted)
+    return [sizes[cell.without_seed] for cell in cells]
 
 
 def _solve_feedforward_size(cell: Cell, wanted: int) -> int:
@@ -72,25 +72,26 @@ def check_controls(grid: Grid, cells: Sequence[Cell]) -> None:
     Raises:
         ConfigError: a cell that does not, by name.
     """
-    reference = _find_reference(cells)
-    varied = {*grid.axes, *reference.choice}
+    varied = {*grid.axes, *cells[0].choice}
     for file in grid.overlays:
         varied |= read_keys(grid.locate(file)).keys()
 
     for cell in cells:
         where = f"{grid.file}: cell {cell.name} breaks control={grid.control}"
+        reference = _find_reference(cells, cell)
         _check_keys(grid, cell, reference, varied, where)
         _check_widths(grid, cell, reference, where)
         _check_parameters(grid, cell, reference, where)
-    _check_separable(grid, cells, reference)
+    _check_separable(grid, cells)
 
 
-def _check_separable(grid: Grid, cells: Sequence[Cell], reference: Cell) -> None:
+def _check_separable(grid: Grid, cells: Sequence[Cell]) -> None:
     """Check that no two axes change together only: their effects could not be told apart.
 
     A cell may differ from the reference cell in several axes if other cells differ in each of
     them alone, or if the grid declares that they are varied together.
     """
+    reference = next(cell for cell in cells if cell.is_reference)
     differing = {}
     for cell in cells:
         keys = [key for key in grid.axes if cell.axes[key] != reference.axes[key]]
@@ -138,7 +139,7 @@ def _check_widths(grid: Grid, cell: Cell, reference: Cell, where: str) -> None:
     expected = _widths(grid, reference)
     for name in sorted(found.keys() | expected.keys()):
         if found.get(name) != expected.get(name):
-            legal = f"{expected.get(name)}, as in {reference.label}, or an axis that says so"
+            legal = f"{expected.get(name)}, as in {reference.label}, or control: none"
             raise ConfigError(f"{where}: {name}={found.get(name)}; legal: {legal}")
 
 
@@ -166,8 +167,9 @@ def _check_parameters(grid: Grid, cell: Cell, reference: Cell, where: str) -> No
         )
 
 
-def _find_reference(cells: Sequence[Cell]) -> Cell:
-    return next(cell for cell in cells if cell.is_reference)
+def _find_reference(cells: Sequence[Cell], cell: Cell) -> Cell:
+    """Return a reference cell with the same value of the inner axis as another cell."""
+    return next(each for each in cells if each.is_reference and each.choice == cell.choice)
 
 
 def _parameters_with(config: Config, *, feedforward_size: int) -> int:

@@ -224,12 +224,13 @@ class _Parser:
                 f"{', '.join(names)}"
             )
         for name, value in given.items():
+            if name in names:
+                continue
             if name in RENAMED:
                 hint = f"did you mean {RENAMED[name]}?"
             else:
                 hint = legal_names(str(name), names)
-            if name not in names:
-                raise ConfigError(f"{self.file}: {name!s}={value}: unknown key; {hint}")
+            raise ConfigError(f"{self.file}: {name!s}={value}: unknown key; {hint}")
         for name in names:
             if name not in given and name not in OPTIONAL:
                 raise ConfigError(f"{self.file}: {name} is missing; legal: {LEGAL[name]}")
@@ -272,6 +273,12 @@ class _Parser:
             settings = [dict(zip(lists, values, strict=True)) for values in combinations]
         if not settings or not all(settings):
             raise self.error("grid", value, "a cell without axes")
+        for setting in settings:
+            if not isinstance(setting.get("configs", ""), str):
+                raise ConfigError(
+                    f"{self.file}: grid: configs={setting['configs']}: wrong value; legal: a YAML "
+                    "file, merged over the others"
+                )
         return settings
 
     def select(self, value: Any) -> Select | None:
@@ -280,13 +287,17 @@ class _Parser:
         inner = self.mapping("select", value)
         if set(inner) != {"over", "by"}:
             raise self.error("select", value)
-        if not isinstance(inner["over"], dict) or len(inner["over"]) != 1:
+        over = self.mapping("select.over", inner["over"])
+        if len(over) != 1:
             raise self.error("select", value)
-        if not all(isinstance(values, list) and values for values in inner["over"].values()):
+        [(key, values)] = over.items()
+        if not isinstance(values, list) or not values:
             raise self.error("select", value)
+        if len({as_text(each) for each in values}) < len(values):
+            raise self.error(f"select.over.{key}", values, "a value is listed twice")
         if inner["by"] not in SCORES:
             raise self.error("select.by", inner["by"])
-        return Select(over=inner["over"], by=inner["by"])
+        return Select(over=over, by=inner["by"])
 
     def margin(self, value: Any) -> dict[str, float]:
         margins = self.mapping("margin", value)
@@ -302,10 +313,19 @@ class _Parser:
             self._check_key(grid, section, key)
 
         # Cells are told apart by their labels.
-        labels = Counter(grid.label(setting) for setting in grid.settings)
-        if repeated := [label for label, count in labels.items() if count > 1]:
+        settings: dict[str, dict[str, Any]] = {}
+        for setting in grid.settings:
+            label = grid.label(setting)
+            other = settings.setdefault(label, setting)
+            if other is setting:
+                continue
+            if other == setting:
+                raise ConfigError(
+                    f"{self.file}: grid: cell {label} is listed twice; legal: each cell once"
+                )
             raise ConfigError(
-                f"{self.file}: grid: cell {repeated[0]} is listed twice; legal: each cell once"
+                f"{self.file}: grid: {as_text(other)} and {as_text(setting)} are both named "
+                f"{label}; legal: names that differ, as of a file configs/{label}-2.yaml"
             )
 
         # Names that lead to cells and axes.

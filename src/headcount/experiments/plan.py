@@ -49,21 +49,24 @@ def print_plan(
     for column in ("state", "parameters", "training FLOPs", "time"):
         table.add_column(column, justify="right", overflow="fold")
 
-    # One step is timed for each setting, whatever its number of seeds.
-    step_seconds: dict[str, float] = {}
+    # One step is timed for all seeds of a setting.
+    step_seconds: dict[tuple[str, str], float] = {}
     total_seconds = 0.0
+    number_without_time = 0
     for cell in cells:
-        if cell.label not in step_seconds:
-            step_seconds[cell.label] = time_step(cell.config)
+        if cell.without_seed not in step_seconds:
+            step_seconds[cell.without_seed] = time_step(cell.config)
         steps = cell.config.trainer["max_steps"]
-        seconds = steps * step_seconds[cell.label]
+        is_by_steps = steps >= 0
+        seconds = steps * step_seconds[cell.without_seed]
         state = read_state(cell)
-        if state != "finished":
-            total_seconds += max(0.0, seconds)
+        if state != "finished" and is_by_steps:
+            total_seconds += seconds
+        elif state != "finished":
+            number_without_time += 1
 
         cost = count_cost(cell.config)
         flops = cost.training_flops_per_token * cell.config.data.batch_tokens * steps
-        is_by_steps = steps >= 0
         table.add_row(
             cell.name,
             state,
@@ -79,3 +82,5 @@ def print_plan(
         "ones: training steps alone, each as long as one of a full batch took just now",
         highlight=False,
     )
+    if number_without_time:
+        console.print(f"not in that time: {number_without_time} cells that train by epochs")

@@ -27,10 +27,14 @@ class Look:
     Attributes:
         seeds: number of seeds of the settings that were undecided until then.
         verdicts: of the settings and metrics that were tested, by label and metric.
+        reference_cell: label of the setting that the others were compared with.
+        margin: the smallest difference that matters, by metric.
     """
 
     seeds: int
     verdicts: dict[str, dict[str, Verdict]]
+    reference_cell: str
+    margin: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +76,16 @@ def _file(cells: Sequence[Cell]) -> Path:
     return cells[0].folder.parent / f"added_seeds-{fingerprint_study(cells)}.json"
 
 
-def read_added_seeds(cells: Sequence[Cell]) -> AddedSeeds:
+def read_added_seeds(grid: Grid, cells: Sequence[Cell]) -> AddedSeeds:
     """Return what was added to a study.
 
     Args:
+        grid: the checked grid.
         cells: of the grid, without additions.
 
     Raises:
-        ConfigError: the file is damaged.
+        ConfigError: the file is damaged; or the grid now has another reference cell or margin than
+            the looks of the sequential rule, whose verdicts are about these.
     """
     path = _file(cells)
     if not path.exists():
@@ -88,14 +94,39 @@ def read_added_seeds(cells: Sequence[Cell]) -> AddedSeeds:
         content = json.loads(path.read_text(encoding="utf-8"))
         looks = []
         for look in content["looks"]:
-            verdicts = {label: dict(by_metric) for label, by_metric in look["verdicts"].items()}
-            looks.append(Look(seeds=int(look["seeds"]), verdicts=verdicts))
+            looks.append(
+                Look(
+                    seeds=int(look["seeds"]),
+                    verdicts={label: dict(each) for label, each in look["verdicts"].items()},
+                    reference_cell=str(look["reference_cell"]),
+                    margin=dict(look["margin"]),
+                )
+            )
         by_rule = {}
         for label, seeds in content["by_rule"].items():
             by_rule[str(label)] = [int(seed) for seed in seeds]
-        return AddedSeeds(
+        added = AddedSeeds(
             by_hand=[int(seed) for seed in content["by_hand"]], by_rule=by_rule, looks=looks
         )
+
+    reference_cell = grid.label(grid.reference_cell)
+    for look in added.looks:
+        if look.reference_cell != reference_cell:
+            raise _changed_after_a_look(
+                grid, path, "reference_cell", reference_cell, look.reference_cell
+            )
+        if look.margin != grid.margin:
+            raise _changed_after_a_look(grid, path, "margin", grid.margin, look.margin)
+    return added
+
+
+def _changed_after_a_look(
+    grid: Grid, path: Path, key: str, found: object, expected: object
+) -> ConfigError:
+    return ConfigError(
+        f"{grid.file}: {key}={found}: the looks of --until-decided were taken with {expected}; "
+        f"legal: that again, or a new study without {path}"
+    )
 
 
 def write_added_seeds(cells: Sequence[Cell], added: AddedSeeds) -> None:
@@ -116,10 +147,10 @@ def add_by_hand(grid: Grid, added: AddedSeeds, text: str) -> AddedSeeds:
     Args:
         grid: the checked grid.
         added: what was added so far.
-        text: whole numbers, separated by commas.
+        text: whole numbers, separated by commas. Seeds that the study has are left out.
 
     Raises:
-        ConfigError: it is no list of new whole numbers, or the sequential rule has begun.
+        ConfigError: it is no list of whole numbers, or the sequential rule has begun.
     """
     try:
         seeds = [int(part) for part in text.split(",")]
@@ -160,8 +191,8 @@ def extend_cells(
                 more.append(cell)
 
     extended = []
-    for setting in dict.fromkeys((cell.label, str(cell.choice)) for cell in cells):
+    for setting in dict.fromkeys(cell.without_seed for cell in cells):
         for cell in [*cells, *more]:
-            if (cell.label, str(cell.choice)) == setting:
+            if cell.without_seed == setting:
                 extended.append(cell)
     return extended

@@ -33,6 +33,7 @@ from headcount.experiments.verdicts import Verdict
 from headcount.terminal import print_on
 
 HOUR = 3600  # seconds
+MIN_SEEDS = 3  # of the first look; the error rate of fewer was not simulated
 
 Verdicts = dict[str, dict[str, Verdict]]  # by label and metric
 
@@ -55,12 +56,12 @@ def train_until_decided(
     Raises:
         ConfigError: the rule does not apply to this study.
     """
-    _check(grid, read_added_seeds(cells))
+    _check(grid, read_added_seeds(grid, cells))
     looks = plan_looks(len(grid.seeds))
     start = time.monotonic()
     while True:
         # After a look, undecided settings get the seeds of the next one, within the budget.
-        added = read_added_seeds(cells)
+        added = read_added_seeds(grid, cells)
         undecided = added.undecided(grid.margin)
         is_last = bool(added.looks) and (not undecided or len(added.looks) == len(looks))
         if added.looks and not is_last:
@@ -98,6 +99,11 @@ def _check(grid: Grid, added: AddedSeeds) -> None:
         raise ConfigError(
             f"{grid.file}: select: the sequential rule knows no inner axis; legal with "
             "--until-decided: a grid without select"
+        )
+    if len(grid.seeds) < MIN_SEEDS:
+        raise ConfigError(
+            f"{grid.file}: seeds={grid.seeds}: too few for a first look at how seeds vary; legal "
+            f"with --until-decided: {MIN_SEEDS} seeds, as [0, 1, 2]"
         )
     if added.by_hand:
         raise ConfigError(
@@ -167,7 +173,12 @@ def take_look(study: Study, added: AddedSeeds, looks: Sequence[int]) -> Look:
         elif pair in new_different:
             is_better = comparisons[pair].difference.mean > 0
             verdicts[label][metric] = "better" if is_better else "worse"
-    return Look(seeds=looks[number], verdicts=verdicts)
+    return Look(
+        seeds=looks[number],
+        verdicts=verdicts,
+        reference_cell=study.grid.label(study.grid.reference_cell),
+        margin=study.grid.margin,
+    )
 
 
 def _earlier(verdicts: Verdicts, pair: tuple[str, str]) -> Verdict | None:

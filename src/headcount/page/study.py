@@ -16,7 +16,7 @@ from headcount.experiments.grid import as_text
 from headcount.experiments.report.findings import setting_name
 from headcount.experiments.report.plot import STYLES, TEXT_HEIGHT, choose_axis, separate
 from headcount.experiments.report.results import MODEL, Result
-from headcount.experiments.report.statistics import MAX_SEEDS, Comparison, Estimate
+from headcount.experiments.report.statistics import Comparison, Estimate
 from headcount.experiments.report.study import METRICS, SettingResult, Study
 from headcount.experiments.report.tables import COSTS, ResultTable, p_as_text
 from headcount.experiments.report.write import Report
@@ -160,18 +160,14 @@ def _describe_estimate(estimate: Estimate) -> dict[str, float | None]:
 
 def _describe_comparison(comparison: Comparison) -> dict[str, Any]:
     verdict = comparison.verdict
-    note = ""
-    if verdict == "undecided" and comparison.decision is None:
-        more = comparison.seeds_to_decide
-        seeds = f"about {more}" if more else f"more than {MAX_SEEDS}"
-        note = f"{seeds} seeds would decide"
+    seeds = comparison.planned_seeds
     return {
         **_describe_estimate(comparison.difference),
         "p": p_as_text(comparison.corrected_p),
         "verdict": WORDS[verdict],
         "symbol": SYMBOLS[verdict],
         "color": COLORS[verdict],
-        "note": note,
+        "note": f"{seeds} seeds would decide" if seeds else "",
     }
 
 

@@ -7,6 +7,7 @@ import io
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -21,7 +22,15 @@ from headcount.experiments.cells import make_cells
 from headcount.experiments.grid import load_grid
 from headcount.experiments.launch import local as launch
 from headcount.experiments.launch import status_table as board
-from headcount.experiments.launch.local import Launch, divide_machine, forget_failure, read_state
+from headcount.experiments.launch.local import (
+    Launch,
+    Training,
+    divide_machine,
+    finish_training,
+    forget_failure,
+    read_state,
+    start_training,
+)
 from headcount.experiments.launch.status_table import read_progress
 from tests.experiments.test_grid import write
 
@@ -191,6 +200,30 @@ def test_a_launcher_that_fails_leaves_no_training(
     assert started[0].process.poll() == 143
     with pytest.raises(OSError):  # its lock is closed, so that the next launch resumes the cell
         os.fstat(started[0].lock)
+
+
+def test_a_signal_after_the_end_leaves_a_training_finished(cells: list[Cell]) -> None:
+    process = subprocess.Popen(["sh", "-c", "kill -TERM $$"])
+    lock = os.open("lock", os.O_RDWR | os.O_CREAT)
+    cells[0].folder.mkdir(parents=True)
+    (cells[0].folder / "finished").touch()
+    training = Training(cell=cells[0], process=process, lock=lock, environment={})
+    assert finish_training(training) == "finished"
+
+
+def test_a_training_that_cannot_start_leaves_no_lock(
+    cells: list[Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **keywords: object) -> None:
+        raise OSError("no memory")
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    before = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
+    with pytest.raises(OSError, match="no memory"):
+        start_training(cells[0], "study", {})
+    assert signal.SIGUSR2 not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    if before:
+        assert set(os.listdir("/proc/self/fd")) == before
 
 
 def test_progress_is_read_while_it_is_written(cells: list[Cell]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import submitit
 from rich.console import Console
 
 from headcount.errors import ConfigError
@@ -149,3 +150,51 @@ def test_an_unknown_option_is_answered_with_those_there_are(
         launch_on_slurm(
             small_study, "study", workers=None, options=["partitoin=gpu"], console=Console()
         )
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["time=1:30:00"], {"time": "1:30:00"}),
+        (["time=90", "gpus_per_node=2"], {"time": 90, "gpus_per_node": 2}),
+        (["account=0123", "constraint=[a|b]"], {"account": "0123", "constraint": "[a|b]"}),
+        (["exclusive=true", "qos=no"], {"exclusive": True, "qos": "no"}),
+        (["setup=[module load cuda]"], {"setup": ["module load cuda"]}),
+        (["comment=a=b"], {"comment": "a=b"}),
+    ],
+)
+def test_options_keep_their_text(
+    options: list[str],
+    expected: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    small_study: list[Cell],
+) -> None:
+    updated: dict[str, object] = {}
+
+    class Executor:
+        def __init__(self, *arguments: object, **keywords: object) -> None:
+            pass
+
+        def update_parameters(self, **parameters: object) -> None:
+            updated.update(parameters)
+            raise RuntimeError("enough")
+
+    monkeypatch.setattr(submitit, "SlurmExecutor", Executor)
+    with pytest.raises(ConfigError, match="enough"):
+        launch_on_slurm(small_study, "study", workers=None, options=options, console=Console())
+    assert updated == {"time": 60, "job_name": "study"} | expected
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("partition", "^--slurm partition: legal: KEY=VALUE"),
+        ("=gpu", "^--slurm =gpu: legal: KEY=VALUE"),
+        ("setup=[a", r"^--slurm setup=\[a: no YAML; legal: as in"),
+    ],
+)
+def test_an_option_without_key_or_value_is_named(
+    option: str, message: str, small_study: list[Cell]
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        launch_on_slurm(small_study, "study", workers=None, options=[option], console=Console())

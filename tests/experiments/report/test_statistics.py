@@ -171,6 +171,14 @@ def test_where_examples_limit_a_study_no_number_of_seeds_decides() -> None:
     assert comparison.verdict == "undecided" and comparison.seeds_to_decide is None
 
 
+def test_one_seed_plans_no_others() -> None:
+    """It says nothing about how seeds vary."""
+    draws = np.random.default_rng(20)
+    [comparison] = compare_family([(draws.normal(0, 10, (1, 50)), np.zeros((1, 50)))])
+    assert comparison.verdict == "undecided"
+    assert comparison.seeds_to_decide is None and comparison.planned_seeds == ""
+
+
 def test_a_cell_does_not_differ_from_itself() -> None:
     values = np.random.default_rng(7).normal(20, 10, (3, 30))
     comparison = compare(values, values)

@@ -193,7 +193,7 @@ def test_results_have_a_row_a_finished_training(tmp_path: Path) -> None:
         and rows[1]["decode_ms_per_summary"] == "15.2"
         and rows[1]["step"] == "100"
     )
-    assert rows[0]["folder"] == str(study.results[0].cell.folder) and "chosen" not in rows[0]
+    assert rows[0]["folder"] == str(study.results[0].cell.folder) and "selected" not in rows[0]
 
 
 def test_results_say_what_of_an_inner_axis_was_chosen(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_results_say_what_of_an_inner_axis_was_chosen(tmp_path: Path) -> None:
         )
     study = read_study(load_grid(Path("study")), cells)
     rows = list(csv.DictReader(io.StringIO(as_csv(results_rows(study)))))
-    assert [(row["optimizer.learning_rate"], row["chosen"]) for row in rows] == [
+    assert [(row["optimizer.learning_rate"], row["selected"]) for row in rows] == [
         *(("0.1", "True"), ("0.2", "False")),
         *(("0.1", "False"), ("0.2", "True")),
     ]

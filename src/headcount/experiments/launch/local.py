@@ -75,21 +75,26 @@ def start_training(cell: Cell, group: str, environment: Mapping[str, str]) -> Tr
 
     # SLURM sends SIGUSR2 to all processes of a job. It is meant for the launcher: the training is
     # started with it blocked.
-    cell.write_config(group)
     earlier_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
-    with cell.log.open("ab") as log:
-        process = subprocess.Popen(
-            cell.command(),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            # Nothing that the training starts imports from the current folder.
-            env={**environment, "PYTHONSAFEPATH": "1"},
-            # Ctrl-C at the terminal reaches the launcher only, which forwards it.
-            start_new_session=True,
-            pass_fds=[lock],
-        )
-    signal.pthread_sigmask(signal.SIG_SETMASK, earlier_mask)
+    try:
+        cell.write_config(group)
+        with cell.log.open("ab") as log:
+            process = subprocess.Popen(
+                cell.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Nothing that the training starts imports from the current folder.
+                env={**environment, "PYTHONSAFEPATH": "1"},
+                # Ctrl-C at the terminal reaches the launcher only, which forwards it.
+                start_new_session=True,
+                pass_fds=[lock],
+            )
+    except BaseException:
+        os.close(lock)
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier_mask)
     return Training(cell=cell, process=process, lock=lock, environment=environment)
 
 
@@ -98,14 +103,16 @@ def finish_training(training: Training) -> State:
     cell = training.cell
     status = training.process.wait()
 
-    # A training that was stopped by a signal is resumed by the next launch. A signal of its own,
-    # as a segmentation fault, is a failure.
+    # A training that was stopped by a signal is resumed by the next launch, unless the signal came
+    # after its end. A signal of its own, as a segmentation fault, is a failure.
     signal_number = -status if status < 0 else status - 128
     is_interrupted = signal_number in (*STOP_SIGNALS, signal.SIGKILL)
-    if not is_interrupted and not (cell.folder / RunFile.FINISHED).exists():
+    state = read_state(cell)
+    if state == "waiting" and not is_interrupted:
         write_atomically(_state_file(cell, "failed"), f"{status}\n")
+        state = "FAILED"
     os.close(training.lock)
-    return "interrupted" if is_interrupted else read_state(cell)
+    return "interrupted" if state == "waiting" else state
 
 
 def read_state(cell: Cell) -> State:

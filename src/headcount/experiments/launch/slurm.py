@@ -30,6 +30,7 @@ from headcount.terminal import print_on
 
 POLL_INTERVAL = 2.0  # seconds
 TIME_LIMIT = 60  # minutes, unless an option sets it
+STRUCTURED_OPTIONS = ("setup", "srun_args", "additional_parameters")  # of submitit
 MAX_TIMEOUTS = 100  # requeues of a job that reaches its time limit
 
 
@@ -137,8 +138,10 @@ def _submit(
 ) -> list[submitit.Job[State]]:
     parameters: dict[str, Any] = {"time": TIME_LIMIT, "job_name": group}
     for option in options:
-        name, _, value = option.partition("=")
-        parameters[name] = yaml.safe_load(value)
+        name, equals, value = option.partition("=")
+        if not name or not equals:
+            raise ConfigError(f"--slurm {option}: legal: KEY=VALUE, as in --slurm partition=gpu")
+        parameters[name] = _parse_option(name, value)
     if workers:
         parameters["array_parallelism"] = workers
 
@@ -150,6 +153,25 @@ def _submit(
             return [executor.submit(CellJob(cell, group)) for cell in cells]
     except (RuntimeError, ValueError, submitit.core.utils.FailedJobError) as error:
         raise ConfigError(f"--where slurm: {' '.join(str(error).split())}") from None
+
+
+def _parse_option(name: str, text: str) -> Any:
+    """Return the value of an option: YAML where submitit takes a list or a mapping; otherwise a
+    plain number, a boolean, or text.
+
+    As YAML, the time 1:30:00 would be a number in base 60, and the account 0123 another number.
+    """
+    if name in STRUCTURED_OPTIONS:
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(
+                f"--slurm {name}={text}: no YAML; legal: as in --slurm 'setup=[module load cuda]'"
+            ) from None
+    if text in ("true", "false"):
+        return text == "true"
+    is_number = text.isascii() and text.isdecimal() and str(int(text)) == text
+    return int(text) if is_number else text
 
 
 def _read_job_state(cell: Cell, job: submitit.Job[State], submitted: float) -> State:

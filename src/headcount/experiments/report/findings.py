@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from headcount.escape import markdown_code, one_line
 from headcount.experiments.cell import Cell
 from headcount.experiments.report.sequential import plan_looks
-from headcount.experiments.report.statistics import MAX_SEEDS, Comparison
+from headcount.experiments.report.statistics import Comparison
 from headcount.experiments.report.study import ABBREVIATIONS, METRICS, SettingResult, Study
 from headcount.experiments.report.tables import p_as_text
 
@@ -119,12 +119,11 @@ def _describe_verdicts(comparisons: dict[str, Comparison]) -> str:
         name = ABBREVIATIONS[metric]
         if comparison.decision is not None:
             # By the sequential rule, to which the p-values of a fixed design do not apply.
-            detail = f"after {comparison.difference.seeds} seeds"
+            detail = f"after {comparison.decision_seeds} seeds"
             decided.setdefault(comparison.verdict, []).append(f"{name} ({detail})")
         elif comparison.verdict == "undecided":
             undecided.append(name)
-            more = comparison.seeds_to_decide
-            seeds.append(f"about {more}" if more else f"more than {MAX_SEEDS}")
+            seeds.append(comparison.planned_seeds)
         elif comparison.is_equivalent:
             assert comparison.corrected_equivalence_p is not None
             detail = p_as_text(comparison.corrected_equivalence_p)
@@ -142,7 +141,8 @@ def _describe_verdicts(comparisons: dict[str, Comparison]) -> str:
     if undecided:
         if len(set(seeds)) == 1:
             seeds = seeds[:1]
-        parts.append(f"undecided in {_join(undecided)} ({_join(seeds)} seeds would decide)")
+        needed = f" ({_join(seeds)} seeds would decide)" if all(seeds) else ""
+        parts.append(f"undecided in {_join(undecided)}{needed}")
     return ", ".join(parts)
 
 
@@ -218,7 +218,7 @@ def describe_scores(study: Study) -> list[str]:
     lines = [_describe_means(study)]
     compared = sum(bool(setting.comparisons) for setting in study.settings)
 
-    # Differences and verdicts, if there are any.
+    # Differences and verdicts, if there are any. A sequential rule has verdicts of its own.
     if compared:
         assert study.reference_cell is not None
         lines.append(
@@ -227,7 +227,8 @@ def describe_scores(study: Study) -> list[str]:
             "intervals not. Smallest detectable: the true difference that four of five "
             "repetitions would find at 5 %, not corrected, by this study's variance."
         )
-        lines.append(_describe_verdict_rule(study, compared))
+        if not study.added.looks:
+            lines.append(_describe_verdict_rule(study, compared))
 
     # What the study varies and controls.
     lines += _describe_added_seeds(study)
@@ -274,7 +275,7 @@ def _describe_added_seeds(study: Study) -> list[str]:
         "Verdicts are those of a sequential rule, whose claims of difference and of equivalence "
         "are wrong in at most 5 % of studies each, over all looks (alpha spending, Lan and DeMets "
         f"1983): looks are planned after {_join_numbers(plan)} seeds, and undecided settings get "
-        "more. The p-values are those of the last data alone."
+        "more. The others are undecided. The p-values are those of the last data alone."
     )
     for number, look in enumerate(added.looks, start=1):
         by_verdict: dict[str, list[str]] = {}

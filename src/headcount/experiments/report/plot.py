@@ -295,7 +295,7 @@ def _draw_setting(
             color=color,
         )
 
-    # The seeds.
+    # A dot for each seed.
     scores = []
     for result in setting.results:
         score = result.systems[MODEL].get(metric)

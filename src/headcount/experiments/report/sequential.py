@@ -26,7 +26,7 @@ from scipy.special import ndtr, ndtri
 from headcount.experiments.report.statistics import SIGNIFICANCE
 
 GROWTH = 1.6  # seeds of a look, as a multiple of those of the look before
-MAX_SEEDS = 8  # of the last look
+LAST_LOOK_SEEDS = 8  # of the last look
 GRID_POINTS = 801  # of the numerical integration
 
 Key = TypeVar("Key", bound=Hashable)
@@ -39,8 +39,8 @@ def plan_looks(first: int) -> tuple[int, ...]:
         first: seeds of the grid.
     """
     looks = [first]
-    while looks[-1] < MAX_SEEDS:
-        looks.append(min(MAX_SEEDS, math.ceil(GROWTH * looks[-1])))
+    while looks[-1] < LAST_LOOK_SEEDS:
+        looks.append(min(LAST_LOOK_SEEDS, math.ceil(GROWTH * looks[-1])))
     return tuple(looks)
 
 

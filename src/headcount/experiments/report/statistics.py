@@ -40,7 +40,7 @@ from headcount.experiments.verdicts import Verdict
 
 SIGNIFICANCE = 0.05  # two-sided
 POWER = 0.8
-MAX_SEEDS = 50  # no plan goes further
+MAX_PLANNED_SEEDS = 50  # no plan goes further
 
 Numbers = NDArray[np.float64]
 # (seeds, examples): F1 x 100, the same seeds and examples in the same order in every cell.
@@ -108,9 +108,11 @@ class Comparison:
         corrected_equivalence_p: corrected for the number of comparisons with a margin (Holm).
         seeds_to_decide: the number of seeds with which an undecided comparison would be decided
             with probability 80 %, if the true difference is the observed one; None if it is
-            decided, or would take more than ``MAX_SEEDS``.
+            decided, would take more than ``MAX_PLANNED_SEEDS``, or has one seed, which says
+            nothing about others.
         decision: the verdict of a sequential rule, which holds instead of these tests; None
             without one.
+        decision_seeds: the number of seeds at the look that decided; None without one.
     """
 
     difference: Estimate
@@ -122,10 +124,14 @@ class Comparison:
     corrected_equivalence_p: float | None = None
     seeds_to_decide: int | None = None
     decision: Verdict | None = None
+    decision_seeds: int | None = None
 
     @property
     def is_significant(self) -> bool:
-        """Whether the difference is proven not to be zero."""
+        """Whether the difference is proven not to be zero: by the sequential rule, if there was
+        one, to which the p-value of the last data does not apply."""
+        if self.decision is not None:
+            return self.decision in ("better", "worse")
         return self.corrected_p < SIGNIFICANCE
 
     @property
@@ -133,6 +139,17 @@ class Comparison:
         """Whether the difference is proven to be smaller than the margin."""
         p = self.corrected_equivalence_p
         return p is not None and p < SIGNIFICANCE
+
+    @property
+    def planned_seeds(self) -> str:
+        """The number of seeds that would decide an undecided comparison, in words; empty if
+        nothing is known about it."""
+        is_open = self.verdict == "undecided" and self.decision is None
+        if not is_open or self.difference.seeds == 1:
+            return ""
+        if self.seeds_to_decide is None:
+            return f"more than {MAX_PLANNED_SEEDS}"
+        return f"about {self.seeds_to_decide}"
 
     @property
     def verdict(self) -> Verdict:
@@ -299,11 +316,13 @@ def seeds_to_decide(
         equivalence_level: of the test of equivalence, corrected for the family.
 
     Returns:
-        None if more than ``MAX_SEEDS`` would be needed.
+        None if more than ``MAX_PLANNED_SEEDS`` would be needed, or if there is only one seed.
     """
     variance = test.floored_variance()
     seeds = test.estimate.seeds
-    for planned_seeds in range(seeds + 1, MAX_SEEDS + 1):
+    if seeds == 1:
+        return None
+    for planned_seeds in range(seeds + 1, MAX_PLANNED_SEEDS + 1):
         planned = replace(variance, seeds=variance.seeds * seeds / planned_seeds)
         power = _power(test, planned, planned_seeds, margin, level, equivalence_level)
         if power >= POWER:

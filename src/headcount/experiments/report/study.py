@@ -280,12 +280,14 @@ def _compare(
 
 def _apply_decisions(settings: Sequence[SettingResult], added: AddedSeeds) -> None:
     """Set the verdicts of the sequential rule, if there was a look."""
-    verdicts = added.verdicts()
-    for setting in settings:
-        for metric, verdict in verdicts.get(setting.cell.label, {}).items():
-            if metric in setting.comparisons:
-                comparison = setting.comparisons[metric]
-                setting.comparisons[metric] = replace(comparison, decision=verdict)
+    # A later look tests only what earlier ones left undecided, so the last verdict holds.
+    for look in added.looks:
+        for setting in settings:
+            for metric, verdict in look.verdicts.get(setting.cell.label, {}).items():
+                if metric in setting.comparisons:
+                    setting.comparisons[metric] = replace(
+                        setting.comparisons[metric], decision=verdict, decision_seeds=look.seeds
+                    )
 
 
 def _baselines(

@@ -20,7 +20,7 @@ from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.cell import Cell
 from headcount.experiments.grid import as_text
 from headcount.experiments.report.results import MODEL, Result
-from headcount.experiments.report.statistics import MAX_SEEDS
+from headcount.experiments.report.statistics import MAX_PLANNED_SEEDS
 from headcount.experiments.report.study import ABBREVIATIONS, METRICS, SettingResult, Study
 from headcount.experiments.verdicts import COLORS, SYMBOLS, WORDS, Verdict
 
@@ -207,7 +207,7 @@ def results_rows(study: Study) -> list[list[object]]:
 
     titles = ["cell", *axes, *inner, "seed"]
     if inner:
-        titles.append("chosen")
+        titles.append("selected")
     rows: list[list[object]] = [
         [*titles, "step", "examples", *EXAMPLE_METRICS, *COST_KEYS, "folder"]
     ]
@@ -262,7 +262,6 @@ def as_latex(name: str, tables: Sequence[ResultTable], captions: Sequence[Sequen
         text = text.replace("|", r"|\allowbreak ")
         suffix = f"-{number}" if number > 1 else ""
 
-        # The float.
         parts.append(
             "\\begin{table*}\n"
             "\\centering\n"
@@ -306,8 +305,8 @@ def _verdicts(setting: SettingResult) -> Lines:
     for metric, comparison in setting.comparisons.items():
         verdict = comparison.verdict
         line = f"{ABBREVIATIONS[metric]} {SYMBOLS[verdict]} {WORDS[verdict]}"
-        if verdict == "undecided" and comparison.decision is None:
-            line += f" ({comparison.seeds_to_decide or f'>{MAX_SEEDS}'})"
+        if comparison.planned_seeds:
+            line += f" ({comparison.seeds_to_decide or f'>{MAX_PLANNED_SEEDS}'})"
         lines.append(line)
     return tuple(lines) or ("",)
 

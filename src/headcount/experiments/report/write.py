@@ -93,7 +93,7 @@ def report(
     # The cells of the grid, and those of seeds that were added after the launch.
     grid = load_grid(experiment)
     cells = make_cells(grid, smoke=smoke)
-    added = read_added_seeds(cells)
+    added = read_added_seeds(grid, cells)
     extended = extend_cells(grid, cells, added, smoke=smoke)
 
     tracking = _tracking(cells[0], overrides)
