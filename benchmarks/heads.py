@@ -20,7 +20,7 @@ from scipy.stats import binomtest
 
 from headcount.evaluation.bootstrap import holm
 from headcount.heads.attention_maps import AttentionMap
-from headcount.heads.roles import Vocabulary, find_roles, score_roles
+from headcount.heads.roles import TokenKinds, find_roles, score_roles
 from headcount.heads.statistics import (
     LEVEL,
     difference_family,
@@ -217,12 +217,12 @@ def has_role(seed: int) -> bool:
     """Return whether an analysis of random attention finds a significant role, of any size."""
     generator = np.random.default_rng(seed)
     kinds = np.arange(VOCABULARY) % 5
-    vocabulary = Vocabulary(is_delimiter=kinds == 0, is_speaker=kinds == 1)
+    token_kinds = TokenKinds(is_delimiter=kinds == 0, is_speaker=kinds == 1)
     scores: dict[tuple[str, str], list[tuple[Values, Values]]] = {}
     for _ in range(ROLE_DOCUMENTS):
         for is_cross in (False, True):
             attention = random_map(generator, is_cross=is_cross)
-            for role, values in score_roles(attention, vocabulary, generator).items():
+            for role, values in score_roles(attention, token_kinds, generator).items():
                 scores.setdefault((attention.block, role), []).append(values)
 
     stacked = {}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from headcount.heads.across import Compared, compare_runs, sorted_importances
+from headcount.heads.across import Quantity, compare_runs, sorted_importances
 from headcount.heads.analysis import Analysis, analyse
 from headcount.heads.findings import findings
 from headcount.heads.roles import RoleScore
@@ -42,8 +42,8 @@ def with_gain(analysis: Analysis, order: str, gain: float) -> Analysis:
     return replace(analysis, curves=curves)
 
 
-def named(compared: list[Compared], where: str, name: str) -> list[Compared]:
-    return [each for each in compared if each.where == where and each.name == name]
+def named(quantities: list[Quantity], where: str, name: str) -> list[Quantity]:
+    return [each for each in quantities if each.where == where and each.name == name]
 
 
 def test_heads_are_compared_by_rank_and_not_by_index(roleless: Analysis) -> None:
@@ -54,7 +54,7 @@ def test_heads_are_compared_by_rank_and_not_by_index(roleless: Analysis) -> None
     ranks = named(compared.importances, "cross.0", "gradient")
     assert [(rank.position, rank.values) for rank in ranks] == [(1, [0.7, 0.7]), (2, [0.3, 0.3])]
     assert {rank.name for rank in compared.importances} == {"gradient", "one_off", "confidence"}
-    assert all(each.spread.sd == 0 for each in compared.importances)
+    assert all(each.over_runs.sd == 0 for each in compared.importances)
 
 
 def test_two_orders_of_a_run_are_compared_by_rank(roleless: Analysis) -> None:
@@ -70,7 +70,7 @@ def test_two_orders_of_a_run_are_compared_by_rank(roleless: Analysis) -> None:
 
 def test_spread_over_runs_is_that_of_the_t_distribution() -> None:
     values = [1.0, 2.0, 4.0]
-    found = Compared(where="all", name="x", values=values).spread
+    found = Quantity(where="all", name="x", values=values).over_runs
     low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
     assert (found.mean, found.sd, found.low, found.high) == pytest.approx(
         (7 / 3, np.std(values, ddof=1), low, high)

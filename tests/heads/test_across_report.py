@@ -50,7 +50,7 @@ def test_orders_that_beat_random_ones_are_corrected_for_their_number(roleless: A
         {name: with_gain(roleless, "gradient", gain) for name, gain in gains.items()}
     )
     [area] = [each for each in compared.areas if (each.where, each.name) == ("all", "gradient")]
-    assert area.spread.low > 0
+    assert area.over_runs.low > 0
     text = " ".join(across_findings(compared))
     assert "No order keeps significantly more ROUGE than random ones" in text
 

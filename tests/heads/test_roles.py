@@ -7,17 +7,17 @@ from headcount.heads.attention_maps import AttentionMap
 from headcount.heads.roles import (
     CROSS_ROLES,
     SELF_ROLES,
-    Vocabulary,
+    TokenKinds,
     find_roles,
     role_targets,
     score_roles,
-    vocabulary_kinds,
+    token_kinds,
 )
 
 VOCABULARY = 40
 DELIMITERS = {0, 1, 2}
 SPEAKERS = {3, 4}
-KINDS = Vocabulary(
+KINDS = TokenKinds(
     is_delimiter=np.isin(np.arange(VOCABULARY), list(DELIMITERS)),
     is_speaker=np.isin(np.arange(VOCABULARY), list(SPEAKERS)),
 )
@@ -170,6 +170,6 @@ def test_a_role_of_another_site_is_an_error() -> None:
 
 def test_kinds_of_tokens() -> None:
     texts = ["<s>", " the", ".", "--", "#Person1#", "", " 7"]
-    kinds = vocabulary_kinds(texts, {0}, lambda text: text.startswith("#"))
+    kinds = token_kinds(texts, {0}, lambda text: text.startswith("#"))
     assert kinds.is_delimiter.tolist() == [True, False, True, True, False, False, False]
     assert kinds.is_speaker.tolist() == [False, False, False, False, True, False, False]

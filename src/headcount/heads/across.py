@@ -23,7 +23,7 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spread:
+class MeanOverRuns:
     """A number over runs.
 
     Attributes:
@@ -40,7 +40,7 @@ class Spread:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class Quantity:
     """One quantity and its value in each run.
 
     Attributes:
@@ -57,12 +57,12 @@ class Compared:
     values: list[float]
 
     @property
-    def spread(self) -> Spread:
+    def over_runs(self) -> MeanOverRuns:
         """Mean, standard deviation and interval over runs."""
         array = np.array(self.values, dtype=np.float64)
         mean, low, high = t_interval(array)
         sd = float(array.std(ddof=1)) if len(array) > 1 else float("nan")
-        return Spread(mean=mean, sd=sd, low=low, high=high)
+        return MeanOverRuns(mean=mean, sd=sd, low=low, high=high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +86,12 @@ class Comparison:
 
     runs: list[str]
     rouge: str
-    importances: list[Compared]
-    agreements: list[Compared]
-    roles: list[Compared]
-    curves: list[Compared]
-    areas: list[Compared]
-    removable: list[Compared]
+    importances: list[Quantity]
+    agreements: list[Quantity]
+    roles: list[Quantity]
+    curves: list[Quantity]
+    areas: list[Quantity]
+    removable: list[Quantity]
 
 
 def compare_runs(analyses: Mapping[str, Analysis]) -> Comparison:
@@ -133,8 +133,8 @@ def sorted_importances(analysis: Analysis, measure: str) -> dict[str, Values]:
     return {block: np.sort(values)[::-1] for block, values in by_block.items()}
 
 
-def _compare_importances(found: Sequence[Analysis], measures: Sequence[str]) -> list[Compared]:
-    compared = []
+def _compare_importances(found: Sequence[Analysis], measures: Sequence[str]) -> list[Quantity]:
+    quantities = []
     for measure in measures:
         profiles = [sorted_importances(analysis, measure) for analysis in found]
         for block in profiles[0]:
@@ -144,21 +144,23 @@ def _compare_importances(found: Sequence[Analysis], measures: Sequence[str]) -> 
                 continue
 
             for rank, values in enumerate(np.stack(of_runs, axis=1), start=1):
-                compared.append(
-                    Compared(where=block, name=measure, position=rank, values=values.tolist())
+                quantities.append(
+                    Quantity(where=block, name=measure, position=rank, values=values.tolist())
                 )
-    return compared
+    return quantities
 
 
-def _compare_orders(found: Sequence[Analysis], measures: Sequence[str]) -> list[Compared]:
-    compared = []
+def _compare_orders(found: Sequence[Analysis], measures: Sequence[str]) -> list[Quantity]:
+    quantities = []
     for one, other in combinations(measures, 2):
         correlations = []
         for analysis in found:
             values = head_values(analysis, one)
             correlations.append(spearman(values, head_values(analysis, other)))
-        compared.append(Compared(where=SCOPE_ALL, name=f"{one} and {other}", values=correlations))
-    return compared
+        quantities.append(
+            Quantity(where=SCOPE_ALL, name=f"{one} and {other}", values=correlations)
+        )
+    return quantities
 
 
 def role_counts(analysis: Analysis) -> Counter[tuple[str, str]]:
@@ -169,17 +171,17 @@ def role_counts(analysis: Analysis) -> Counter[tuple[str, str]]:
     return counts
 
 
-def _compare_roles(found: Sequence[Analysis]) -> list[Compared]:
+def _compare_roles(found: Sequence[Analysis]) -> list[Quantity]:
     counts = [role_counts(analysis) for analysis in found]
-    compared = []
+    quantities = []
     for site, role in sorted(set().union(*counts)):
         numbers = [float(count[site, role]) for count in counts]
-        compared.append(Compared(where=site, name=role, values=numbers))
-    return compared
+        quantities.append(Quantity(where=site, name=role, values=numbers))
+    return quantities
 
 
-def _compare_curves(found: Sequence[Analysis], orders: Sequence[str]) -> list[Compared]:
-    compared = []
+def _compare_curves(found: Sequence[Analysis], orders: Sequence[str]) -> list[Quantity]:
+    quantities = []
     for scope in _shared_scopes(found):
         for order in orders:
             # Points correspond only if the runs have the same number of heads.
@@ -189,34 +191,34 @@ def _compare_curves(found: Sequence[Analysis], orders: Sequence[str]) -> list[Co
                 continue
 
             for number, count in enumerate(first):
-                compared.append(
-                    Compared(
+                quantities.append(
+                    Quantity(
                         where=scope,
                         name=order,
                         position=count / curves[0].heads,
                         values=[curve.points[number].difference for curve in curves],
                     )
                 )
-    return compared
+    return quantities
 
 
-def _compare_areas(found: Sequence[Analysis], orders: Sequence[str]) -> list[Compared]:
-    compared = []
+def _compare_areas(found: Sequence[Analysis], orders: Sequence[str]) -> list[Quantity]:
+    quantities = []
     for scope in _shared_scopes(found):
         for order in orders:
             areas = [_area_above_random(analysis, scope, order) for analysis in found]
-            compared.append(Compared(where=scope, name=order, values=areas))
-    return compared
+            quantities.append(Quantity(where=scope, name=order, values=areas))
+    return quantities
 
 
-def _compare_removable(found: Sequence[Analysis]) -> list[Compared]:
-    compared = []
+def _compare_removable(found: Sequence[Analysis]) -> list[Quantity]:
+    quantities = []
     for scope in _shared_scopes(found):
         # As each run's own findings say, also where the order differs between runs.
         best = [analysis.best_curve(scope) for analysis in found]
         shares = [curve.removable_without_difference() for curve in best]
-        compared.append(Compared(where=scope, name="removable", values=shares))
-    return compared
+        quantities.append(Quantity(where=scope, name="removable", values=shares))
+    return quantities
 
 
 def _shared_scopes(found: Sequence[Analysis]) -> list[str]:

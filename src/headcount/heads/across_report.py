@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 
 from headcount.escape import markdown
 from headcount.evaluation.bootstrap import holm
-from headcount.heads.across import Compared, Comparison
+from headcount.heads.across import Comparison, Quantity
 from headcount.heads.analysis import SCOPE_ALL
 from headcount.heads.findings import METHOD_NAMES, METHODS
 from headcount.heads.plots import LINES, Line, panel_grid, scope_title
 from headcount.heads.statistics import LEVEL, t_p
-from headcount.heads.tables import Cell, as_csv
+from headcount.heads.tables import Field, as_csv
 from headcount.plot_style import STYLE
 
 
@@ -29,9 +29,9 @@ def across_findings(comparison: Comparison) -> list[str]:
 def _removable(comparison: Comparison) -> list[str]:
     number = len(comparison.runs)
     sentences = []
-    for compared in comparison.removable:
-        share = compared.spread
-        where = "the heads" if compared.where == SCOPE_ALL else f"the {compared.where} heads"
+    for each in comparison.removable:
+        share = each.over_runs
+        where = "the heads" if each.where == SCOPE_ALL else f"the {each.where} heads"
         sentences.append(
             f"Over {number} runs, {share.mean:.0%} of {where} can be removed with no significant "
             f"loss (standard deviation {share.sd:.0%})."
@@ -46,7 +46,7 @@ def _orders(comparison: Comparison) -> list[str]:
     corrected = holm([t_p(np.array(each.values)) for each in tested])
     better = []
     for each, corrected_p in zip(tested, corrected, strict=True):
-        if corrected_p < LEVEL and each.spread.mean > 0:
+        if corrected_p < LEVEL and each.over_runs.mean > 0:
             better.append(METHOD_NAMES[each.name])
 
     than_random = f"than random ones across runs (corrected for {len(tested)} orders)"
@@ -119,7 +119,7 @@ def _order_tables(comparison: Comparison) -> list[str]:
     lines = ["", "| heads | order | area above random orders, mean [95 % interval] |"]
     lines.append("|---|---|---:|")
     for each in comparison.areas:
-        area = each.spread
+        area = each.over_runs
         interval = f"[{area.low:+.2f}, {area.high:+.2f}]"
         lines.append(f"| {each.where} | {each.name} | {area.mean:+.2f} {interval} |")
 
@@ -129,16 +129,16 @@ def _order_tables(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _grouped(compared: Sequence[Compared]) -> dict[tuple[str, str], list[Compared]]:
+def _grouped(quantities: Sequence[Quantity]) -> dict[tuple[str, str], list[Quantity]]:
     """Return the quantities of each block, site or scope and name, in the order of positions."""
-    groups: dict[tuple[str, str], list[Compared]] = {}
-    for each in compared:
+    groups: dict[tuple[str, str], list[Quantity]] = {}
+    for each in quantities:
         groups.setdefault((each.where, each.name), []).append(each)
     return groups
 
 
-def _mean_and_sd(compared: Compared, digits: int) -> str:
-    value = compared.spread
+def _mean_and_sd(quantity: Quantity, digits: int) -> str:
+    value = quantity.over_runs
     return f"{value.mean:.{digits}f} ± {value.sd:.{digits}f}"
 
 
@@ -153,12 +153,12 @@ def across_csv(comparison: Comparison) -> str:
         "area above random": comparison.areas,
         "removable share": comparison.removable,
     }
-    rows: list[list[Cell]] = []
-    for what, compared in of_kind.items():
-        for each in compared:
-            spread = each.spread
+    rows: list[list[Field]] = []
+    for what, quantities in of_kind.items():
+        for each in quantities:
+            mean = each.over_runs
             position = "" if each.position is None else each.position
-            over_runs = [spread.mean, spread.sd, spread.low, spread.high]
+            over_runs = [mean.mean, mean.sd, mean.low, mean.high]
             rows.append([what, each.where, each.name, position, *each.values, *over_runs])
     return as_csv(header, rows)
 
@@ -180,11 +180,11 @@ def draw_profiles(comparison: Comparison) -> Figure:
         for (block, measure), ranks in groups.items():
             row = measures.index(measure)
             panel = panels[row, blocks.index(block)]
-            spreads = [rank.spread for rank in ranks]
+            means = [rank.over_runs for rank in ranks]
             panel.bar(
                 range(1, len(ranks) + 1),
-                [value.mean for value in spreads],
-                yerr=[float(np.nan_to_num(value.sd)) for value in spreads],
+                [value.mean for value in means],
+                yerr=[float(np.nan_to_num(value.sd)) for value in means],
                 color=LINES[measure].color,
                 error_kw={"linewidth": 0.7},
             )
@@ -221,9 +221,9 @@ def draw_mean_curves(comparison: Comparison) -> Figure:
     return figure
 
 
-def _draw_mean_curve(panel: Axes, points: Sequence[Compared], line: Line) -> None:
+def _draw_mean_curve(panel: Axes, points: Sequence[Quantity], line: Line) -> None:
     shares = np.array([point.position for point in points], dtype=float)
-    means = np.array([point.spread.mean for point in points])
-    sds = np.nan_to_num([point.spread.sd for point in points])
+    means = np.array([point.over_runs.mean for point in points])
+    sds = np.nan_to_num([point.over_runs.sd for point in points])
     panel.plot(shares, means, label=line.label, **line.style)
     panel.fill_between(shares, means - sds, means + sds, color=line.color, alpha=0.15, linewidth=0)

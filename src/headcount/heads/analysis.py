@@ -28,7 +28,7 @@ from headcount.heads.blocks import Head, Model, heads_of
 from headcount.heads.curve import Curve, curve_point, kept_counts, order_heads, random_order
 from headcount.heads.importance import importance, normalize_by_layer
 from headcount.heads.measure import COMPLETE, HeadEvaluator, Measurement, Setting
-from headcount.heads.roles import RoleScore, Vocabulary, find_roles, score_roles, vocabulary_kinds
+from headcount.heads.roles import RoleScore, TokenKinds, find_roles, score_roles, token_kinds
 from headcount.heads.statistics import Difference, difference_family
 from headcount.training.module import Summarizer
 
@@ -280,7 +280,7 @@ def _describe_attention(
         By statistic and block the means over documents, [heads]. By block and role the scores and
         the scores expected of random weights, each [documents, heads].
     """
-    vocabulary = tokenizer_kinds(summarizer.tokenizer, summarizer.config.tokenizer.words)
+    kinds = tokenizer_kinds(summarizer.tokenizer, summarizer.config.tokenizer.words)
     generator = np.random.default_rng(0)
     statistics: dict[str, dict[str, list[Values]]] = {}
     roles: dict[tuple[str, str], list[tuple[Values, Values]]] = {}
@@ -293,10 +293,10 @@ def _describe_attention(
 
             # The decoder of a decoder-only model attends to the document too: its heads can have
             # roles of cross-attention besides those of self-attention.
-            scores = score_roles(attention, vocabulary, generator)
+            scores = score_roles(attention, kinds, generator)
             if summarizer.model.is_decoder_only:
                 to_document = document_part(attention, example.document_lengths[0])
-                for role, values in score_roles(to_document, vocabulary, generator).items():
+                for role, values in score_roles(to_document, kinds, generator).items():
                     scores.setdefault(role, values)
             for role, values in scores.items():
                 roles.setdefault((attention.block, role), []).append(values)
@@ -338,7 +338,7 @@ def _with_generated_summaries(summarizer: Summarizer, batches: list[Batch]) -> I
             )
 
 
-def tokenizer_kinds(tokenizer: Tokenizer, words: str | None) -> Vocabulary:
+def tokenizer_kinds(tokenizer: Tokenizer, words: str | None) -> TokenKinds:
     """Return which tokens of a tokenizer are delimiters, and which ``tokenizer.words`` names."""
     size = vocabulary_size(tokenizer)
     special = {token for token in map(tokenizer.token_to_id, (START, END)) if token is not None}
@@ -347,7 +347,7 @@ def tokenizer_kinds(tokenizer: Tokenizer, words: str | None) -> Vocabulary:
     def is_word(text: str) -> bool:
         return pattern is not None and pattern.fullmatch(text) is not None
 
-    return vocabulary_kinds([tokenizer.decode([token]) for token in range(size)], special, is_word)
+    return token_kinds([tokenizer.decode([token]) for token in range(size)], special, is_word)
 
 
 # Pruning curves

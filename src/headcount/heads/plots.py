@@ -59,7 +59,7 @@ LINES = {
         color="#000000", marker="x", dashes=":", label="reverse of loss without", width=0.9
     ),
 }
-MEASURES: dict[str, Callable[[HeadResult], float]] = {
+HEAT_MAP_MEASURES: dict[str, Callable[[HeadResult], float]] = {
     "importance (normalized)": lambda result: result.normalized_importance,
     "change of loss, head off": lambda result: result.loss_changes["zero"].mean,
     "change of ROUGE, head off": lambda result: result.rouge_changes["zero"].mean,
@@ -79,12 +79,12 @@ def draw_heat_maps(analysis: Analysis) -> Figure:
     """Draw a heat map of layers x heads for every measure (rows) and site (columns)."""
     sites = analysis.sites
     with rc_context(STYLE):
-        size = (1.2 + 1.9 * len(sites), 0.5 + 1.25 * len(MEASURES))
+        size = (1.2 + 1.9 * len(sites), 0.5 + 1.25 * len(HEAT_MAP_MEASURES))
         figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(len(MEASURES), len(sites), squeeze=False)
+        panels = figure.subplots(len(HEAT_MAP_MEASURES), len(sites), squeeze=False)
 
         # The panels of a measure share a colour scale; for a change it is symmetric around zero.
-        for number, (title, measure) in enumerate(MEASURES.items()):
+        for number, (title, measure) in enumerate(HEAT_MAP_MEASURES.items()):
             row = panels[number]
             grids = [_grid(analysis, site, measure) for site in sites]
             limit = max(float(np.nanmax(np.abs(grid))) for grid in grids) or 1.0
@@ -100,7 +100,7 @@ def draw_heat_maps(analysis: Analysis) -> Figure:
                 panel.set_xticks(range(grid.shape[1]))
                 panel.set_yticks(range(grid.shape[0]))
                 panel.set_title(site if number == 0 else "")
-                panel.set_xlabel("head" if number == len(MEASURES) - 1 else "")
+                panel.set_xlabel("head" if number == len(HEAT_MAP_MEASURES) - 1 else "")
             row[0].set_ylabel("layer")
             figure.colorbar(image, ax=list(row), label=title, shrink=0.9)
     return figure

@@ -43,7 +43,7 @@ MIN_STEPS = 4  # least length of a summary in tokens for which ``monotone`` is c
 
 
 @dataclass(frozen=True, kw_only=True)
-class Vocabulary:
+class TokenKinds:
     """The kinds of tokens that roles depend on, as masks over the vocabulary.
 
     Attributes:
@@ -82,7 +82,7 @@ class RoleScore:
         return self.corrected_p < LEVEL and self.excess >= MIN_EXCESS
 
 
-def role_targets(attention: AttentionMap, role: str, vocabulary: Vocabulary) -> Mask:
+def role_targets(attention: AttentionMap, role: str, kinds: TokenKinds) -> Mask:
     """Return the target keys of a role for each query of a map, [queries, keys].
 
     Raises:
@@ -93,9 +93,9 @@ def role_targets(attention: AttentionMap, role: str, vocabulary: Vocabulary) -> 
     if role == "first":
         return np.broadcast_to(keys == 0, equal.shape)
     if role == "delimiter":
-        return np.broadcast_to(vocabulary.is_delimiter[attention.key_ids], equal.shape)
+        return np.broadcast_to(kinds.is_delimiter[attention.key_ids], equal.shape)
     if role == "speaker":
-        return np.broadcast_to(vocabulary.is_speaker[attention.key_ids], equal.shape)
+        return np.broadcast_to(kinds.is_speaker[attention.key_ids], equal.shape)
 
     if attention.positions is not None:
         offsets = keys - attention.positions[:, None]
@@ -123,7 +123,7 @@ def role_targets(attention: AttentionMap, role: str, vocabulary: Vocabulary) -> 
 
 def score_roles(
     attention: AttentionMap,
-    vocabulary: Vocabulary,
+    kinds: TokenKinds,
     generator: np.random.Generator,
     roles: Sequence[str] | None = None,
 ) -> dict[str, tuple[Values, Values]]:
@@ -131,7 +131,7 @@ def score_roles(
 
     Args:
         attention: the attention map of the block.
-        vocabulary: kinds of tokens.
+        kinds: kinds of tokens.
         generator: source of the shuffled weights of ``position``.
         roles: names of roles; None: all of the map's site.
 
@@ -148,7 +148,7 @@ def score_roles(
         elif role == "monotone":
             found[role] = _monotone_scores(attention)
         else:
-            found[role] = _target_scores(attention, role_targets(attention, role, vocabulary))
+            found[role] = _target_scores(attention, role_targets(attention, role, kinds))
     return found
 
 
@@ -279,9 +279,9 @@ def find_roles(
     return found
 
 
-def vocabulary_kinds(
+def token_kinds(
     texts: Sequence[str], special: set[int], is_word: Callable[[str], bool]
-) -> Vocabulary:
+) -> TokenKinds:
     """Return the kinds of the tokens of a vocabulary.
 
     Args:
@@ -294,7 +294,7 @@ def vocabulary_kinds(
     for token, text in enumerate(stripped):
         is_punctuation = bool(text) and not any(letter.isalnum() for letter in text)
         is_delimiter.append(token in special or is_punctuation)
-    return Vocabulary(
+    return TokenKinds(
         is_delimiter=np.array(is_delimiter),
         is_speaker=np.array([bool(text) and is_word(text) for text in stripped]),
     )

@@ -28,17 +28,17 @@ COLUMNS = (
     "roles",
 )
 
-Cell = str | int | float
+Field = str | int | float  # of a row in CSV
 
 
 def heads_csv(analysis: Analysis) -> str:
-    """Return a row for each head with every measure; a cell is empty where a head has no value."""
+    """Return a row for each head with every measure; fields without a value are empty."""
     rows = [_csv_row(result) for result in analysis.heads]
     return as_csv(list(rows[0]), [list(row.values()) for row in rows])
 
 
-def _csv_row(result: HeadResult) -> dict[str, Cell]:
-    row: dict[str, Cell] = {
+def _csv_row(result: HeadResult) -> dict[str, Field]:
+    row: dict[str, Field] = {
         "site": result.head.site,
         "layer": result.head.layer,
         "head": result.head.index,
@@ -87,7 +87,7 @@ def curves_csv(analysis: Analysis) -> str:
         "p_margin",
     ]
 
-    rows: list[list[Cell]] = []
+    rows: list[list[Field]] = []
     for curve in analysis.curves:
         for point in curve.points:
             rows.append(
@@ -108,20 +108,20 @@ def curves_csv(analysis: Analysis) -> str:
     return as_csv(header, rows)
 
 
-def as_csv(header: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """Return a table as CSV; a NaN is an empty cell."""
+def as_csv(header: Sequence[str], rows: Sequence[Sequence[Field]]) -> str:
+    """Return a table as CSV; a NaN is an empty field."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_csv_value(cell) for cell in header])
+    writer.writerow([_csv_value(field) for field in header])
     for row in rows:
-        writer.writerow([_csv_value(cell) for cell in row])
+        writer.writerow([_csv_value(field) for field in row])
     return text.getvalue()
 
 
-def _csv_value(cell: Cell) -> Cell:
-    if isinstance(cell, float):
-        return "" if math.isnan(cell) else f"{cell:.6g}"
-    return str(csv_cell(cell)) if isinstance(cell, str) else cell
+def _csv_value(field: Field) -> Field:
+    if isinstance(field, float):
+        return "" if math.isnan(field) else f"{field:.6g}"
+    return str(csv_cell(field)) if isinstance(field, str) else field
 
 
 def summary_rows(analysis: Analysis) -> list[list[str]]:
