@@ -33,8 +33,8 @@ from headcount.heads.attention_maps import attention_maps
 from headcount.heads.findings import findings
 from headcount.heads.measure import HeadEvaluator, MeasurementStore
 from headcount.heads.plots import draw_attention, draw_curves, draw_heat_maps, save_plot
-from headcount.heads.tables import COLUMNS as SUMMARY_COLUMNS
 from headcount.heads.tables import (
+    SUMMARY,
     as_latex,
     as_markdown,
     curves_csv,
@@ -221,7 +221,7 @@ def _log_to_wandb(config: Config, folder: Path, analysis: Analysis) -> None:
         tracking, folder, as_dict(config), job_type="heads", trainings=[folder.parent]
     ) as trackers:
         for tracker in trackers:
-            columns = list(SUMMARY_COLUMNS)
+            columns = [column.title for column in SUMMARY]
             tracker.log_table("heads", columns=columns, data=summary_rows(analysis))
             for name in ("heat_maps", "pruning", "attention"):
                 tracker.log_image(name, [str(folder / f"{name}.png")])

@@ -4,7 +4,8 @@ the terminal."""
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
@@ -16,18 +17,6 @@ from headcount.heads.roles import CROSS_ROLES, SELF_ROLES
 from headcount.terminal import print_on
 
 ROLES = tuple(dict.fromkeys((*SELF_ROLES, *CROSS_ROLES)))
-COLUMNS = (
-    "site",
-    "layer",
-    "head",
-    "importance",
-    "change of loss without it",
-    "change of ROUGE without it",
-    "corrected p",
-    "confidence",
-    "roles",
-)
-
 Field = str | int | float  # of a row in CSV
 
 
@@ -60,7 +49,6 @@ def _csv_row(result: HeadResult) -> dict[str, Field]:
             row[f"{kind}_{name}_p"] = change.p
             row[f"{kind}_{name}_corrected_p"] = change.corrected_p
 
-    # Its roles.
     for role in ROLES:
         score = result.roles.get(role)
         row[f"{role}_score"] = score.score if score else math.nan
@@ -124,31 +112,94 @@ def _csv_value(field: Field) -> Field:
     return str(csv_cell(field)) if isinstance(field, str) else field
 
 
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of the summary table.
+
+    Attributes:
+        title: in Markdown and in W&B.
+        short: in the terminal; ``{rouge}`` is the ROUGE type of the analysis.
+        latex: in LaTeX.
+        describe: returns the formatted value of a head.
+        is_text: whether values are texts, which are aligned left.
+    """
+
+    title: str
+    short: str
+    latex: str
+    describe: Callable[[HeadResult], str]
+    is_text: bool = False
+
+
+def _describe_rouge(result: HeadResult) -> str:
+    change = result.rouge_changes["zero"]
+    return f"{change.mean:+.2f} [{change.low:+.1f}, {change.high:+.1f}]"
+
+
+SUMMARY = (
+    Column(
+        title="site",
+        short="site",
+        latex="site",
+        describe=lambda result: result.head.site,
+        is_text=True,
+    ),
+    Column(
+        title="layer", short="layer", latex="layer", describe=lambda result: str(result.head.layer)
+    ),
+    Column(
+        title="head", short="head", latex="head", describe=lambda result: str(result.head.index)
+    ),
+    Column(
+        title="importance",
+        short="imp.",
+        latex="imp.",
+        describe=lambda result: f"{result.normalized_importance:.2f}",
+    ),
+    Column(
+        title="change of loss without it",
+        short="loss",
+        latex=r"$\Delta$ loss",
+        describe=lambda result: f"{result.loss_changes['zero'].mean:+.4f}",
+    ),
+    Column(
+        title="change of ROUGE without it",
+        short="{rouge}",
+        latex=r"$\Delta$ ROUGE",
+        describe=_describe_rouge,
+    ),
+    Column(
+        title="corrected p",
+        short="p",
+        latex="$p$",
+        describe=lambda result: f"{result.rouge_changes['zero'].corrected_p:.3f}",
+    ),
+    Column(
+        title="confidence",
+        short="conf.",
+        latex="conf.",
+        describe=lambda result: f"{result.confidence:.2f}",
+    ),
+    Column(
+        title="roles",
+        short="roles",
+        latex="roles",
+        describe=lambda result: ", ".join(result.held_roles) or "-",
+        is_text=True,
+    ),
+)
+
+
 def summary_rows(analysis: Analysis) -> list[list[str]]:
-    """Return the formatted cells of ``COLUMNS`` for each head."""
-    rows = []
-    for result in analysis.heads:
-        loss = result.loss_changes["zero"]
-        rouge = result.rouge_changes["zero"]
-        rows.append(
-            [
-                result.head.site,
-                str(result.head.layer),
-                str(result.head.index),
-                f"{result.normalized_importance:.2f}",
-                f"{loss.mean:+.4f}",
-                f"{rouge.mean:+.2f} [{rouge.low:+.1f}, {rouge.high:+.1f}]",
-                f"{rouge.corrected_p:.3f}",
-                f"{result.confidence:.2f}",
-                ", ".join(result.held_roles) or "-",
-            ]
-        )
-    return rows
+    """Return the values of ``SUMMARY`` for each head."""
+    return [[column.describe(result) for column in SUMMARY] for result in analysis.heads]
 
 
 def as_markdown(analysis: Analysis) -> str:
     """Return the summary table in Markdown."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * (len(COLUMNS) - 2) + "---|"]
+    titles = " | ".join(column.title for column in SUMMARY)
+    lines = ["| " + titles + " |"]
+    lines.append("|" + "".join("---|" if column.is_text else "---:|" for column in SUMMARY))
     for row in summary_rows(analysis):
         lines.append("| " + " | ".join(markdown(cell) for cell in row) + " |")
     return "\n".join(lines) + "\n"
@@ -156,12 +207,9 @@ def as_markdown(analysis: Analysis) -> str:
 
 def as_latex(analysis: Analysis) -> str:
     """Return the summary table in LaTeX; it needs the package booktabs."""
-    lines = [
-        r"\begin{tabular}{lrrrrrrrl}",
-        r"\toprule",
-        "site & layer & head & imp. & $\\Delta$ loss & $\\Delta$ ROUGE & $p$ & conf. & roles \\\\",
-        r"\midrule",
-    ]
+    alignment = "".join("l" if column.is_text else "r" for column in SUMMARY)
+    titles = " & ".join(column.latex for column in SUMMARY)
+    lines = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", titles + r" \\", r"\midrule"]
     for row in summary_rows(analysis):
         lines.append(" & ".join(latex(cell) for cell in row) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
@@ -171,11 +219,12 @@ def as_latex(analysis: Analysis) -> str:
 def print_heads(console: Console, title: str, analysis: Analysis) -> None:
     """Print the summary table."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
-    short = ("site", "layer", "head", "imp.", "loss", analysis.rouge, "p", "conf.", "roles")
-    for column in short:
-        is_text = column in ("site", "roles")
-        can_wrap = column == "roles"
-        table.add_column(column, justify="left" if is_text else "right", no_wrap=not can_wrap)
+    for column in SUMMARY:
+        table.add_column(
+            column.short.format(rouge=analysis.rouge),
+            justify="left" if column.is_text else "right",
+            no_wrap=column.title != "roles",
+        )
 
     # A line separates the sites.
     previous_site = ""
