@@ -110,7 +110,6 @@ def measure(
     values = np.array([row for row, _ in measured])
     is_cut = [nan] * len(measured) if cut is None else [100.0 * was_cut for was_cut in cut]
 
-    # An array of statistics for each corpus metric.
     corpus = {}
     for number, (metric_name, metric) in enumerate(scorers.corpus.items()):
         rows = [statistics[number] for _, statistics in measured]

@@ -204,7 +204,6 @@ def draw_mean_curves(comparison: Comparison) -> Figure:
     with rc_context(STYLE):
         figure, panels = panel_grid(len(scopes))
         for panel, scope in zip(panels, scopes, strict=True):
-            # A line with its band for each order of removal.
             for (of_scope, order), points in groups.items():
                 if of_scope == scope:
                     _draw_mean_curve(panel, points, LINES[order])

@@ -162,7 +162,6 @@ def _head_results(evaluator: HeadEvaluator, complete: Measurement, rouge: str) -
     summarizer = evaluator.summarizer
     heads = heads_of(summarizer.model)
 
-    # Importance, attention and ablation.
     gradient = _stored_importance(evaluator)
     normalized = normalize_by_layer(gradient)
     statistics, role_scores = _describe_attention(summarizer, evaluator.batches)
@@ -174,7 +173,6 @@ def _head_results(evaluator: HeadEvaluator, complete: Measurement, rouge: str) -
     if summarizer.gates is not None:
         gate_scores = summarizer.gates.scores_A.tolist()
 
-    # One record for each head.
     results = []
     for head, gate_score in zip(heads, gate_scores, strict=True):
         roles_of_head = {}

@@ -223,7 +223,6 @@ def spearman(x: Values, y: NDArray[np.float64] | NDArray[np.int64]) -> float:
     ranks_x = _mean_ranks(np.round(x, 12))
     ranks_y = _mean_ranks(y)
 
-    # The correlation of the ranks.
     from_mean_x = ranks_x - ranks_x.mean()
     from_mean_y = ranks_y - ranks_y.mean()
     norm = np.sqrt((from_mean_x**2).sum() * (from_mean_y**2).sum())

@@ -39,7 +39,6 @@ def _csv_row(result: HeadResult) -> dict[str, Field]:
         "gate_score": result.gate_score,
     }
 
-    # Changes of loss and ROUGE by each kind of ablation.
     for kind in KINDS:
         changes = {"loss": result.loss_changes[kind], "rouge": result.rouge_changes[kind]}
         for name, change in changes.items():
