@@ -79,7 +79,7 @@ def test_with_nothing_but_the_wheel(
     # The data are made up; everything else is as the package has it.
     data = ["data.path=data", "data.cache_dir=cache", "tokenizer.vocabulary_size=280"]
     headcount("train", "docstrings", "smoke", *data, *SMALL[:6])
-    assert "15 cells" in headcount("ablate", "head_count", "--dry-run")
+    assert "25 cells" in headcount("ablate", "head_count", "--dry-run")
     headcount("page", "runs/docstrings-smoke-1", "--documents", "1", "--no-heads-off")
     headcount("export", "runs/docstrings-smoke-1", "exported")
     assert headcount("summarize", "exported", stdin="Ada: Good day.\n").count("\n") == 1

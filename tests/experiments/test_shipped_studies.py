@@ -49,5 +49,5 @@ def test_a_dry_run_from_an_empty_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ablate(Path("head_count"), ["model.num_heads=8"], dry_run=True) == 0
-    assert "3 cells" in capsys.readouterr().out
+    assert "5 cells" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
