@@ -34,7 +34,7 @@ def write(
     texts = [SUMMARIES[name][n] for n in numbers]
     references = [references[n] for n in numbers]
     evaluation = evaluation or EvaluationConfig(baselines=[], references=rule)
-    judged = report(texts, [False] * len(texts), texts, references, evaluation=evaluation, seed=0)
+    judged = report(texts, [False] * len(texts), texts, references, evaluation=evaluation)
     folder.mkdir(parents=True)
     write_results(folder, judged, [f"id-{n}" for n in numbers], split="test", seed=0, step=1)
     rows = (

@@ -38,7 +38,6 @@ def test_results_are_those_of_the_predictions(small) -> None:
         [r["document"] for r in rows(Path(config.data.path) / "test.jsonl")],
         [p["references"] for p in predictions],
         evaluation=config.evaluation,
-        seed=0,
     )
     assert (scores["split"], scores["examples"], scores["seed"]) == ("test", 12, 0)
     assert (scores["signature"], scores["alarms"]) == (again.signature, again.alarms)
