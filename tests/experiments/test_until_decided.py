@@ -105,6 +105,7 @@ def test_seeds_are_added_where_a_study_is_undecided_and_looks_are_reported(
     assert "- 1 head (" in table or "- 1 head: " in table
     assert "worse in R1 (after 3 seeds)" in table
     assert "Verdicts are those of a sequential rule" in table
+    assert "Equal is smaller than the margin of 1 RL." in table
     assert "better or worse where the corrected p is below" not in table
     assert "num_heads=1" in table and "RL ▼ worse" in table and "RL = equal" in table
 

@@ -90,6 +90,8 @@ def train_until_decided(
 
 
 def _check(grid: Grid, added: AddedSeeds) -> None:
+    """Check that the rule applies to a study, and that its error rate would hold."""
+    # The grid.
     if not grid.margin:
         raise ConfigError(
             f"{grid.file}: margin is missing: without one, nothing is ever equal; legal with "
@@ -105,6 +107,8 @@ def _check(grid: Grid, added: AddedSeeds) -> None:
             f"{grid.file}: seeds={grid.seeds}: too few for a first look at how seeds vary; legal "
             f"with --until-decided: {MIN_SEEDS} seeds, as [0, 1, 2]"
         )
+
+    # What was done by hand.
     if added.by_hand:
         raise ConfigError(
             f"{grid.folder}: seeds {added.by_hand} were added by hand, so that the error rate of "

@@ -245,16 +245,20 @@ def _describe_verdict_rule(study: Study, compared: int) -> str:
     """Return what the verdicts mean."""
     rule = "Verdict: better or worse where the corrected p is below 0.05"
     if study.grid.margin:
-        margins = [f"{value:g} {ABBREVIATIONS[name]}" for name, value in study.grid.margin.items()]
-        tests = compared * len(margins)
+        tests = compared * len(study.grid.margin)
         rule += (
-            f"; equal where the difference is proven smaller than the margin of {_join(margins)} "
+            f"; equal where the difference is proven smaller than {_describe_margin(study)} "
             f"(two one-sided tests, corrected for {tests} comparisons)"
         )
     return (
         f"{rule}; otherwise undecided, with the seeds that would decide in four of five "
         "repetitions if the true difference is the observed one."
     )
+
+
+def _describe_margin(study: Study) -> str:
+    margins = [f"{value:g} {ABBREVIATIONS[name]}" for name, value in study.grid.margin.items()]
+    return f"the margin of {_join(margins)}"
 
 
 def _describe_added_seeds(study: Study) -> list[str]:
@@ -275,7 +279,8 @@ def _describe_added_seeds(study: Study) -> list[str]:
         "Verdicts are those of a sequential rule, whose claims of difference and of equivalence "
         "are wrong in at most 5 % of studies each, over all looks (alpha spending, Lan and DeMets "
         f"1983): looks are planned after {_join_numbers(plan)} seeds, and undecided settings get "
-        "more. The others are undecided. The p-values are those of the last data alone."
+        f"more. Equal is smaller than {_describe_margin(study)}. The p-values are those of the "
+        "last data alone."
     )
     for number, look in enumerate(added.looks, start=1):
         by_verdict: dict[str, list[str]] = {}
