@@ -1,11 +1,13 @@
 import csv
 import io
 import json
+import math
 
 import pytest
 
 from headcount.escape import (
     csv_cell,
+    csv_table,
     csv_text,
     json_line,
     latex,
@@ -110,3 +112,9 @@ def test_no_cell_is_a_formula_and_all_are_read_back(text: str) -> None:
 def test_numbers_stay_numbers() -> None:
     assert [csv_cell(value) for value in (-1.5, 3, None, True)] == [-1.5, 3, None, True]
     assert csv_cell("a\rb") == "a\\rb"  # a bare carriage return would end the row for some readers
+
+
+def test_a_table_of_csv_escapes_texts_and_leaves_a_missing_number_empty() -> None:
+    rows = [["id", "score"], ["=1+1", -1 / 3], ["b", math.nan]]
+    assert csv_table(rows) == "id,score\n'=1+1,-0.3333333333333333\nb,\n"
+    assert csv_table(rows, number_format=".3g") == "id,score\n'=1+1,-0.333\nb,\n"

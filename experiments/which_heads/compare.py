@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from headcount.evaluation.systems import EXAMPLE_METRICS
-from headcount.experiments.report.statistics import Comparison, compare_family, estimate_mean
+from headcount.experiments.report.statistics import CellComparison, compare_family, estimate_mean
 from headcount.plot_style import STYLE, save_figure
 from headcount.runs.scores import read_results
 
@@ -87,7 +87,7 @@ def read_parameters(runs: Path, row: Row) -> int:
     return int(json.loads((folder / "costs.json").read_text())["parameters"])
 
 
-def compare(scores: dict[str, NDArray[np.float64]]) -> dict[str, Comparison]:
+def compare(scores: dict[str, NDArray[np.float64]]) -> dict[str, CellComparison]:
     """Return the comparison of each row that has a reference, corrected for their number."""
     metric = EXAMPLE_METRICS.index(METRIC)
     asked = [row for row in ROWS if row.reference is not None]
@@ -101,7 +101,7 @@ def compare(scores: dict[str, NDArray[np.float64]]) -> dict[str, Comparison]:
 def write_tables(
     scores: dict[str, NDArray[np.float64]],
     parameters: dict[str, int],
-    comparisons: dict[str, Comparison],
+    comparisons: dict[str, CellComparison],
 ) -> None:
     """Write the table as CSV and as Markdown."""
     header = ["system", "parameters", "ROUGE-1", "ROUGE-2", "ROUGE-L", "ROUGE-L by seed"]

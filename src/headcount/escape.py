@@ -4,10 +4,13 @@ Documents, ids, file names and generated summaries may contain anything. None of
 cursor, open a link, become markup or be evaluated by the program that shows it.
 """
 
+import csv
+import io
 import json
+import math
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 # Escaped are the Unicode categories of controls, surrogates, private use and line separators, and
@@ -121,6 +124,26 @@ def csv_cell(value: Any) -> Any:
         return value
     text = printable(value)
     return f"'{text}" if FORMULA.match(text) else text
+
+
+def csv_table(rows: Iterable[Sequence[Any]], *, number_format: str = "") -> str:
+    """Return rows as CSV.
+
+    Args:
+        rows: cells, whose texts are escaped by ``csv_cell``. A NaN becomes an empty cell.
+        number_format: of floating-point numbers, as ``.6g``; all digits without one.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    for row in rows:
+        writer.writerow([_csv_value(cell, number_format) for cell in row])
+    return text.getvalue()
+
+
+def _csv_value(cell: Any, number_format: str) -> Any:
+    if not isinstance(cell, float):
+        return csv_cell(cell)
+    return "" if math.isnan(cell) else format(cell, number_format)
 
 
 def csv_text(cell: str) -> str:

@@ -1,7 +1,7 @@
 import pytest
 
 from headcount.config.sections.evaluation import EvaluationConfig
-from headcount.evaluation.report import Report, random_derangement, report
+from headcount.evaluation.report import ScoreReport, random_derangement, report
 from headcount.evaluation.signature import signature
 
 TOPICS = [f"topic{number} thing{number} place{number}" for number in range(40)]
@@ -12,7 +12,7 @@ READS = [f"They spoke about {topic}." for topic in TOPICS]
 
 def judge(
     summaries: list[str], cut: list[bool] | None = None, shuffle_sources: bool = False
-) -> Report:
+) -> ScoreReport:
     evaluation = EvaluationConfig(baselines=["lead-1"])
     cut = cut or [False] * len(summaries)
     return report(
@@ -159,7 +159,7 @@ def test_dropped_text_is_the_one_alarm(script: str) -> None:
     documents = [f"{text}. {text}!" for text in texts]
     evaluation = EvaluationConfig(baselines=["lead-1"])
 
-    def judge_scripts(evaluation: EvaluationConfig) -> Report:
+    def judge_scripts(evaluation: EvaluationConfig) -> ScoreReport:
         # A model that copies the sentence of another document, and the words of its own.
         return report(
             texts[1:] + texts[:1],

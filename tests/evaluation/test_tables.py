@@ -5,7 +5,7 @@ from rich.console import Console
 
 from headcount.config.sections.evaluation import EvaluationConfig
 from headcount.evaluation.bootstrap import CorrectedDifference
-from headcount.evaluation.report import Report
+from headcount.evaluation.report import ScoreReport
 from headcount.evaluation.rouge import ROUGE_TITLES
 from headcount.evaluation.systems import EXAMPLE_METRICS, Scorers, measure, measure_human
 from headcount.evaluation.tables import print_differences, print_report
@@ -28,7 +28,7 @@ def test_a_report_fits_a_narrow_terminal() -> None:
     alarm = "something is wrong " * 10
     systems = [model, measure_human(DOCUMENTS, REFERENCES, SCORERS)]
     lines = printed(
-        80, print_report, "data", Report(signature="s" * 100, systems=systems, alarms=[alarm])
+        80, print_report, "data", ScoreReport(signature="s" * 100, systems=systems, alarms=[alarm])
     )
     assert f"alarm: {alarm}" in lines and "s" * 100 in lines
     assert not any("…" in line for line in lines)
@@ -57,7 +57,7 @@ def test_corpus_metrics_have_a_table() -> None:
     scorers = Scorers(EvaluationConfig(metrics=["bleu", "chrf"]))
     model = measure("model", ["a b c d e", "g h"], DOCUMENTS, [["a b c d e"], ["g h"]], scorers)
     human = measure_human(DOCUMENTS, REFERENCES, scorers)
-    report = Report(signature="s", systems=[model, human], alarms=[])
+    report = ScoreReport(signature="s", systems=[model, human], alarms=[])
     lines = printed(80, print_report, "data", report)
     [titles] = [line.split() for line in lines if "BLEU" in line and "chrF" in line]
     assert titles == ["BLEU", "chrF"]

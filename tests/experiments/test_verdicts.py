@@ -2,13 +2,13 @@ from typing import get_args
 
 import pytest
 
-from headcount.experiments.report.statistics import Comparison, Estimate
+from headcount.experiments.report.statistics import CellComparison, StudyEstimate
 from headcount.experiments.verdicts import COLORS, SYMBOLS, WORDS, Verdict
 
 
 def comparison(mean: float, p: float, equivalence_p: float | None, seeds: int | None = None):
-    estimate = Estimate(mean=mean, low=mean - 1, high=mean + 1, sd=1, seeds=3, examples=10)
-    return Comparison(
+    estimate = StudyEstimate(mean=mean, low=mean - 1, high=mean + 1, sd=1, seeds=3, examples=10)
+    return CellComparison(
         difference=estimate,
         p=p,
         corrected_p=p,

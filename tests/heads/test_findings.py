@@ -4,19 +4,19 @@ from pathlib import Path
 from headcount.heads.analysis import analyse
 from headcount.heads.findings import findings
 from headcount.heads.roles import RoleScore
-from headcount.heads.statistics import Difference
+from headcount.heads.statistics import PairedDifference
 from tests.heads.test_analysis import make_evaluator
 
 
 def test_findings_follow_from_the_figures(small, tmp_path: Path) -> None:
     analysis = analyse(make_evaluator(small, tmp_path))
-    none = Difference(mean=-1.0, low=-2.0, high=1.0, p=0.5, corrected_p=1.0)
+    none = PairedDifference(mean=-1.0, low=-2.0, high=1.0, p=0.5, corrected_p=1.0)
     harmless = [replace(r, rouge_changes={"zero": none}, roles={}) for r in analysis.heads]
     message = " ".join(findings(replace(analysis, heads=harmless)))
     assert "No single head is needed by itself" in message
     assert "No role of the 2 encoder heads exceeds random weights" in message
 
-    lost = Difference(mean=-4.0, low=-5.0, high=-3.0, p=0.0001, corrected_p=0.01)
+    lost = PairedDifference(mean=-4.0, low=-5.0, high=-3.0, p=0.0001, corrected_p=0.01)
     copying = RoleScore(score=0.6, expected=0.1, p=0.0001, corrected_p=0.01)
     harmed = [*harmless]
     harmed[-1] = replace(harmed[-1], rouge_changes={"zero": lost}, roles={"copying": copying})
@@ -28,7 +28,7 @@ def test_findings_follow_from_the_figures(small, tmp_path: Path) -> None:
 
 def test_a_gain_is_not_called_a_loss(small, tmp_path: Path) -> None:
     analysis = analyse(make_evaluator(small, tmp_path))
-    gained = Difference(mean=4.0, low=3.0, high=5.0, p=0.0001, corrected_p=0.01)
+    gained = PairedDifference(mean=4.0, low=3.0, high=5.0, p=0.0001, corrected_p=0.01)
     better = [replace(r, rouge_changes={"zero": gained}) for r in analysis.heads]
     assert "No single head is needed" in " ".join(findings(replace(analysis, heads=better)))
 

@@ -7,7 +7,7 @@ import pytest
 
 from headcount.config.sections.evaluation import EvaluationConfig
 from headcount.errors import ConfigError
-from headcount.evaluation.report import Report, report
+from headcount.evaluation.report import ScoreReport, report
 from headcount.runs.scores import read_results, write_results
 
 IDS = ["a,1", 'b"2', "c\n3"]  # a table has to quote them
@@ -15,7 +15,7 @@ REFERENCES = [["one two three"], ["four", "five"], ["six"]]
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ScoreReport]:
     """What an evaluation leaves, and its report.
 
     One summary is empty, so that some figures are not there.
@@ -35,12 +35,12 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
 
 
 @pytest.fixture
-def run(written: tuple[Path, Report], tmp_path: Path) -> Path:
+def run(written: tuple[Path, ScoreReport], tmp_path: Path) -> Path:
     """Return a copy, which a test may damage."""
     return Path(shutil.copytree(written[0], tmp_path / "run"))
 
 
-def test_what_is_written_is_read_to_the_last_digit(written: tuple[Path, Report]) -> None:
+def test_what_is_written_is_read_to_the_last_digit(written: tuple[Path, ScoreReport]) -> None:
     folder, judged = written
     scored = read_results(folder)
     assert scored.signature == judged.signature and scored.rows == {"a,1": 0, 'b"2': 1, "c\n3": 2}

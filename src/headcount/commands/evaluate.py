@@ -20,7 +20,7 @@ from headcount.config.schema import Config
 from headcount.data.loader import decoding_loader
 from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError
-from headcount.evaluation.report import Report, report
+from headcount.evaluation.report import ScoreReport, report
 from headcount.evaluation.tables import print_report
 from headcount.plot_style import save_figure
 from headcount.runs.files import unwritable_as_run_error, write_atomically
@@ -127,7 +127,7 @@ def evaluate(
         print_on(console, f"to send this evaluation to your W&B account: {command}")
 
 
-def _log_to_wandb(config: Config, runs: Sequence[Path], folder: Path, scored: Report) -> None:
+def _log_to_wandb(config: Config, runs: Sequence[Path], folder: Path, scored: ScoreReport) -> None:
     """Log an evaluation as a separate W&B run, which links to the trainings."""
     tracking = config.tracking
     if len(runs) == 1:
@@ -225,7 +225,7 @@ def score_test(
     folder: Path,
     *,
     shuffle_sources: bool = False,
-) -> Report | None:
+) -> ScoreReport | None:
     """Generate the test summaries with the best weights, score them, write and print the results.
 
     Summaries of an interrupted evaluation are not generated again.

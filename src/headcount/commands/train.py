@@ -25,7 +25,7 @@ from headcount.config.schema import Config
 from headcount.data.cache import DIGESTS
 from headcount.data.tokenizer import load_tokenizer, vocabulary_size
 from headcount.errors import ConfigError, RunError
-from headcount.evaluation.report import Report
+from headcount.evaluation.report import ScoreReport
 from headcount.model.cost import longest_example_cost
 from headcount.runs.checkpoint import (
     Resumable,
@@ -326,7 +326,9 @@ def _save_last_as_best(trainer: pl.Trainer, folder: Path) -> None:
     trainer.save_checkpoint(checkpoint_path(folder, "best"), weights_only=False)
 
 
-def _log_to_wandb(loggers: Sequence[Logger], config: Config, report: Report, folder: Path) -> None:
+def _log_to_wandb(
+    loggers: Sequence[Logger], config: Config, report: ScoreReport, folder: Path
+) -> None:
     """Log what a run has at its end to W&B: scores, summaries, costs, its page and the model."""
     log_report(loggers, report)
     log_summaries(loggers, report, folder / RunFile.PREDICTIONS)

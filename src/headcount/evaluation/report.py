@@ -12,7 +12,7 @@ from headcount.evaluation.systems import Scorers, System, measure, measure_basel
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class ScoreReport:
     """The metrics of a model beside those of baselines.
 
     Attributes:
@@ -35,7 +35,7 @@ def report(
     evaluation: EvaluationConfig,
     shuffle_sources: bool = False,
     name: str = "model",
-) -> Report:
+) -> ScoreReport:
     """Evaluate the summaries of a model.
 
     Args:
@@ -66,7 +66,7 @@ def report(
     systems = [model, *baselines]
     if shuffle_sources:
         systems.insert(1, shuffled)
-    return Report(
+    return ScoreReport(
         signature=signature(references, evaluation),
         systems=systems,
         alarms=list(find_alarms(model, shuffled, baselines, summaries, references, evaluation)),

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from headcount.evaluation.bootstrap import CorrectedDifference, Estimate
 from headcount.evaluation.corpus_metrics import CORPUS_TITLES
-from headcount.evaluation.report import Report
+from headcount.evaluation.report import ScoreReport
 from headcount.evaluation.rouge import ROUGE_TITLES
 from headcount.evaluation.systems import System
 from headcount.terminal import print_on
@@ -25,7 +25,7 @@ STATISTICS_TITLES = {
 }
 
 
-def print_report(console: Console, title: str, report: Report) -> None:
+def print_report(console: Console, title: str, report: ScoreReport) -> None:
     """Print the metrics of all systems, the signature and the alarms."""
     print_systems(console, title, report.systems, report.signature)
     for alarm in report.alarms:

@@ -20,7 +20,7 @@ from headcount.experiments.grid import Grid
 from headcount.experiments.launch.local import Launch, read_state
 from headcount.experiments.report.results import read_result
 from headcount.experiments.report.sequential import plan_looks, reject
-from headcount.experiments.report.statistics import Comparison
+from headcount.experiments.report.statistics import CellComparison
 from headcount.experiments.report.study import Study, read_study
 from headcount.experiments.seeds import (
     AddedSeeds,
@@ -31,6 +31,7 @@ from headcount.experiments.seeds import (
 )
 from headcount.experiments.verdicts import Verdict
 from headcount.terminal import print_on
+from headcount.wording import count_nouns
 
 HOUR = 3600  # seconds
 MIN_SEEDS = 3  # of the first look; the error rate of fewer was not simulated
@@ -62,31 +63,40 @@ def train_until_decided(
     while True:
         # After a look, undecided settings get the seeds of the next one, within the budget.
         added = read_added_seeds(grid, cells)
-        undecided = added.undecided(grid.margin)
-        is_last = bool(added.looks) and (not undecided or len(added.looks) == len(looks))
-        if added.looks and not is_last:
-            added = _add_seeds(grid, added, undecided, looks[len(added.looks)])
-            hours = (time.monotonic() - start) / HOUR
-            needed = _hours_needed(grid, extend_cells(grid, cells, added), workers)
-            if budget is not None and hours + needed > budget:
+        is_over = _is_over(grid, added, looks)
+        if added.looks and not is_over:
+            added = _add_seeds(grid, added, looks)
+            hours_used = (time.monotonic() - start) / HOUR
+            hours_needed = _hours_needed(grid, extend_cells(grid, cells, added), workers)
+            if budget is not None and hours_used + hours_needed > budget:
                 print_on(
                     console,
-                    f"--budget {budget:g}: {hours:.1f} hours are used, and the next look would "
-                    f"take about {needed:.1f}; the same command with a larger budget continues",
+                    f"--budget {budget:g}: {hours_used:.1f} hours are used, and the next look "
+                    f"would take about {hours_needed:.1f}; the same command with a larger budget "
+                    "continues",
                 )
                 return 0
             write_added_seeds(cells, added)
 
+        # Train what is not finished.
         extended = extend_cells(grid, cells, added)
         status = Launch(extended, grid.name, workers=workers, console=console).run()
-        if status != 0 or is_last:
+        if status != 0 or is_over:
             return status
 
+        # Look at the results, and record the verdicts.
         look = take_look(read_study(grid, extended), added, looks)
         added = replace(added, looks=[*added.looks, look])
         write_added_seeds(cells, added)
-        undecided = added.undecided(grid.margin)
-        print_on(console, f"\nlook after {look.seeds} seeds: {len(undecided)} settings undecided")
+        undecided = count_nouns(len(added.undecided(grid.margin)), "setting")
+        print_on(console, f"\nlook after {look.seeds} seeds: {undecided} undecided")
+
+
+def _is_over(grid: Grid, added: AddedSeeds, looks: Sequence[int]) -> bool:
+    """Whether all settings are decided, or the last look has been taken."""
+    if not added.looks:
+        return False
+    return not added.undecided(grid.margin) or len(added.looks) == len(looks)
 
 
 def _check(grid: Grid, added: AddedSeeds) -> None:
@@ -131,7 +141,7 @@ def take_look(study: Study, added: AddedSeeds, looks: Sequence[int]) -> Look:
     number = len(added.looks)
     earlier = added.verdicts()
     by_label = {setting.cell.label: setting for setting in study.settings if setting.comparisons}
-    comparisons: dict[tuple[str, str], Comparison] = {}
+    comparisons: dict[tuple[str, str], CellComparison] = {}
     for setting in by_label.values():
         for metric, comparison in setting.comparisons.items():
             comparisons[setting.cell.label, metric] = comparison
@@ -190,16 +200,17 @@ def _earlier(verdicts: Verdicts, pair: tuple[str, str]) -> Verdict | None:
     return verdicts.get(label, {}).get(metric)
 
 
-def _add_seeds(grid: Grid, added: AddedSeeds, undecided: set[str], total: int) -> AddedSeeds:
-    """Return the additions with which undecided settings and the reference cell have more seeds.
+def _add_seeds(grid: Grid, added: AddedSeeds, looks: Sequence[int]) -> AddedSeeds:
+    """Return the additions with which undecided settings and the reference cell have the seeds of
+    the next look.
 
     New seeds are the whole numbers that follow the largest one.
     """
-    reference = grid.label(grid.reference_cell)
-    by_rule = dict(added.by_rule)
+    total = looks[len(added.looks)]
     first = max(grid.seeds) + 1
     seeds = list(range(first, first + total - len(grid.seeds)))
-    for label in [reference, *undecided]:
+    by_rule = dict(added.by_rule)
+    for label in [grid.label(grid.reference_cell), *added.undecided(grid.margin)]:
         by_rule[label] = seeds
     return replace(added, by_rule=by_rule)
 

@@ -66,7 +66,7 @@ class Quantity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class RunComparison:
     """Several runs side by side.
 
     Attributes:
@@ -94,7 +94,7 @@ class Comparison:
     removable: list[Quantity]
 
 
-def compare_runs(analyses: Mapping[str, Analysis]) -> Comparison:
+def compare_runs(analyses: Mapping[str, Analysis]) -> RunComparison:
     """Compare the profiles of runs.
 
     Args:
@@ -103,7 +103,7 @@ def compare_runs(analyses: Mapping[str, Analysis]) -> Comparison:
     found = list(analyses.values())
     # Runs with and without learned gates are compared by what all of them have.
     measures = [name for name in ORDER_MEASURES if all(has_measure(each, name) for each in found)]
-    return Comparison(
+    return RunComparison(
         runs=list(analyses),
         rouge=found[0].rouge,
         importances=_compare_importances(found, measures),

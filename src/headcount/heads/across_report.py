@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from headcount.escape import markdown
 from headcount.evaluation.bootstrap import holm
-from headcount.heads.across import Comparison, Quantity
+from headcount.heads.across import Quantity, RunComparison
 from headcount.heads.analysis import SCOPE_ALL
 from headcount.heads.findings import METHOD_NAMES, METHODS
 from headcount.heads.plots import LINES, Line, panel_grid, scope_title
@@ -18,7 +18,7 @@ from headcount.heads.tables import Field, as_csv
 from headcount.plot_style import STYLE
 
 
-def across_findings(comparison: Comparison) -> list[str]:
+def across_findings(comparison: RunComparison) -> list[str]:
     """Return what the comparison says, in sentences."""
     sentences = _removable(comparison)
     sentences += _orders(comparison)
@@ -26,7 +26,7 @@ def across_findings(comparison: Comparison) -> list[str]:
     return sentences
 
 
-def _removable(comparison: Comparison) -> list[str]:
+def _removable(comparison: RunComparison) -> list[str]:
     number = len(comparison.runs)
     sentences = []
     for each in comparison.removable:
@@ -39,7 +39,7 @@ def _removable(comparison: Comparison) -> list[str]:
     return sentences
 
 
-def _orders(comparison: Comparison) -> list[str]:
+def _orders(comparison: RunComparison) -> list[str]:
     # Each order is compared with the random ones: these tests over runs are one family.
     overall = [each for each in comparison.areas if each.where == SCOPE_ALL]
     tested = [each for each in overall if each.name in METHODS]
@@ -65,7 +65,7 @@ def _orders(comparison: Comparison) -> list[str]:
     return sentences
 
 
-def _roles(comparison: Comparison) -> list[str]:
+def _roles(comparison: RunComparison) -> list[str]:
     if not comparison.roles:
         return ["No run has a head with a role."]
     number = len(comparison.runs)
@@ -85,7 +85,7 @@ def _roles(comparison: Comparison) -> list[str]:
     return sentences
 
 
-def across_markdown(comparison: Comparison) -> str:
+def across_markdown(comparison: RunComparison) -> str:
     """Return the tables of a comparison in Markdown; the runs are numbered."""
     lines = []
     for number, name in enumerate(comparison.runs, start=1):
@@ -96,7 +96,7 @@ def across_markdown(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _importance_table(comparison: Comparison) -> list[str]:
+def _importance_table(comparison: RunComparison) -> list[str]:
     lines = ["", "| block | measure | sorted importances, mean ± sd over runs |", "|---|---|---|"]
     for (block, measure), ranks in _grouped(comparison.importances).items():
         shown = ", ".join(_mean_and_sd(rank, 3) for rank in ranks)
@@ -104,7 +104,7 @@ def _importance_table(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _role_table(comparison: Comparison) -> list[str]:
+def _role_table(comparison: RunComparison) -> list[str]:
     numbers = range(1, len(comparison.runs) + 1)
     of_runs = " | ".join(f"run {number}" for number in numbers)
     lines = ["", f"| site | heads with the role | {of_runs} | mean ± sd |"]
@@ -115,7 +115,7 @@ def _role_table(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _order_tables(comparison: Comparison) -> list[str]:
+def _order_tables(comparison: RunComparison) -> list[str]:
     lines = ["", "| heads | order | area above random orders, mean [95 % interval] |"]
     lines.append("|---|---|---:|")
     for each in comparison.areas:
@@ -142,7 +142,7 @@ def _mean_and_sd(quantity: Quantity, digits: int) -> str:
     return f"{value.mean:.{digits}f} ± {value.sd:.{digits}f}"
 
 
-def across_csv(comparison: Comparison) -> str:
+def across_csv(comparison: RunComparison) -> str:
     """Return a row for each quantity, with a column for each run and their mean and interval."""
     header = ["what", "where", "name", "position", *comparison.runs, "mean", "sd", "low", "high"]
     of_kind = {
@@ -163,7 +163,7 @@ def across_csv(comparison: Comparison) -> str:
     return as_csv(header, rows)
 
 
-def draw_profiles(comparison: Comparison) -> Figure:
+def draw_profiles(comparison: RunComparison) -> Figure:
     """Draw the sorted importances of each block, mean and standard deviation over runs, with one
     row of panels for each measure."""
     groups = _grouped(comparison.importances)
@@ -196,7 +196,7 @@ def draw_profiles(comparison: Comparison) -> Figure:
     return figure
 
 
-def draw_mean_curves(comparison: Comparison) -> Figure:
+def draw_mean_curves(comparison: RunComparison) -> Figure:
     """Draw the change of ROUGE against the share of heads kept, mean over runs with a band of one
     standard deviation, with one panel for each scope."""
     groups = _grouped(comparison.curves)

@@ -29,7 +29,7 @@ from headcount.heads.curve import Curve, curve_point, kept_counts, order_heads, 
 from headcount.heads.importance import importance, normalize_by_layer
 from headcount.heads.measure import COMPLETE, HeadEvaluator, Measurement, Setting
 from headcount.heads.roles import RoleScore, TokenKinds, find_roles, score_roles, token_kinds
-from headcount.heads.statistics import Difference, difference_family
+from headcount.heads.statistics import PairedDifference, difference_family
 from headcount.training.module import Summarizer
 
 Values = NDArray[np.float64]
@@ -62,8 +62,8 @@ class HeadResult:
     entropy: float
     distance: float
     gate_score: float
-    loss_changes: dict[str, Difference]
-    rouge_changes: dict[str, Difference]
+    loss_changes: dict[str, PairedDifference]
+    rouge_changes: dict[str, PairedDifference]
     roles: dict[str, RoleScore]
 
     @property
@@ -210,7 +210,7 @@ def _stored_importance(evaluator: HeadEvaluator) -> dict[str, Values]:
 
 def _ablate_one_by_one(
     evaluator: HeadEvaluator, heads: list[Head], complete: Measurement, rouge: str
-) -> dict[tuple[str, str], dict[Head, Difference]]:
+) -> dict[tuple[str, str], dict[Head, PairedDifference]]:
     """Measure the model without each head, and with only this head in its block.
 
     Returns:
@@ -219,7 +219,7 @@ def _ablate_one_by_one(
     """
     model = evaluator.summarizer.model
     outputs: HeadOutputs | None = None
-    changes: dict[tuple[str, str], dict[Head, Difference]] = {}
+    changes: dict[tuple[str, str], dict[Head, PairedDifference]] = {}
     for kind in KINDS:
         # The outputs take a pass over all documents, so they are recorded only when a kind needs
         # them, and once.

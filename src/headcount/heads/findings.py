@@ -5,6 +5,7 @@ from collections import Counter
 from headcount.heads.analysis import SCOPE_ALL, Analysis, HeadResult
 from headcount.heads.roles import MIN_EXCESS
 from headcount.heads.statistics import LEVEL
+from headcount.wording import count_nouns, join_words
 
 METHOD_NAMES = {
     "gradient": "gradient importance",
@@ -47,7 +48,7 @@ def _single_heads(analysis: Analysis) -> str:
     worst = min(hurt, key=lambda result: result.rouge_changes["zero"].mean)
     change = worst.rouge_changes["zero"]
     return (
-        f"{_count(len(hurt), 'head')} of {len(analysis.heads)} cannot be switched off alone "
+        f"{count_nouns(len(hurt), 'head')} of {len(analysis.heads)} cannot be switched off alone "
         f"without a significant loss of {analysis.rouge}. The largest loss is that of "
         f"{worst.head}: {change.mean:+.2f} [{change.low:+.2f}, {change.high:+.2f}]."
     )
@@ -92,13 +93,13 @@ def _orders_against_random(analysis: Analysis) -> list[str]:
     sentences = []
     if better:
         sentences.append(
-            f"Removing heads by {_join(better)} keeps more {analysis.rouge} than each of {number} "
-            "random orders (area under the curve)."
+            f"Removing heads by {join_words(better)} keeps more {analysis.rouge} than each of "
+            f"{number} random orders (area under the curve)."
         )
     if not_better:
         sentences.append(
-            f"Removing heads by {_join(not_better)} does not keep more {analysis.rouge} than the "
-            f"best of {number} random orders."
+            f"Removing heads by {join_words(not_better)} does not keep more {analysis.rouge} than "
+            f"the best of {number} random orders."
         )
     return sentences
 
@@ -114,7 +115,7 @@ def _roles(analysis: Analysis) -> list[str]:
             counted = [f"{role} ({number})" for role, number in roles.most_common()]
             sentences.append(
                 f"Roles of the {len(results)} {site} heads that exceed random weights: "
-                f"{_join(counted)}."
+                f"{join_words(counted)}."
             )
         else:
             sentences.append(
@@ -122,13 +123,3 @@ def _roles(analysis: Analysis) -> list[str]:
                 f"and by at least {MIN_EXCESS}."
             )
     return sentences
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _join(words: list[str]) -> str:
-    if len(words) < 2:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} and {words[-1]}"

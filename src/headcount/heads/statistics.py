@@ -37,7 +37,7 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class PairedDifference:
     """A mean difference over documents.
 
     Attributes:
@@ -192,7 +192,7 @@ def mean_interval(differences: Values) -> tuple[float, float, float]:
     return mean, low, high
 
 
-def difference_family(differences: Sequence[Values]) -> list[Difference]:
+def difference_family(differences: Sequence[Values]) -> list[PairedDifference]:
     """Test the mean of each member of a family of paired differences.
 
     Args:
@@ -203,7 +203,9 @@ def difference_family(differences: Sequence[Values]) -> list[Difference]:
     tested = []
     for values, p, corrected_p in zip(differences, p_values, corrected, strict=True):
         mean, low, high = mean_interval(values)
-        tested.append(Difference(mean=mean, low=low, high=high, p=p, corrected_p=corrected_p))
+        tested.append(
+            PairedDifference(mean=mean, low=low, high=high, p=p, corrected_p=corrected_p)
+        )
     return tested
 
 

@@ -1,8 +1,6 @@
 """The tables of an analysis of heads: every measure as CSV; a summary as Markdown, as LaTeX and in
 the terminal."""
 
-import csv
-import io
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from headcount.escape import csv_cell, latex, markdown
+from headcount.escape import csv_table, latex, markdown
 from headcount.heads.analysis import KINDS, Analysis, HeadResult
 from headcount.heads.roles import CROSS_ROLES, SELF_ROLES
 from headcount.terminal import print_on
@@ -96,19 +94,8 @@ def curves_csv(analysis: Analysis) -> str:
 
 
 def as_csv(header: Sequence[str], rows: Sequence[Sequence[Field]]) -> str:
-    """Return a table as CSV; a NaN is an empty field."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_csv_value(field) for field in header])
-    for row in rows:
-        writer.writerow([_csv_value(field) for field in row])
-    return text.getvalue()
-
-
-def _csv_value(field: Field) -> Field:
-    if isinstance(field, float):
-        return "" if math.isnan(field) else f"{field:.6g}"
-    return str(csv_cell(field)) if isinstance(field, str) else field
+    """Return a table as CSV, its numbers with six digits."""
+    return csv_table([header, *rows], number_format=".6g")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,16 +10,16 @@ from typing import Any
 from urllib.parse import quote
 
 from headcount.escape import map_texts, printable
-from headcount.evaluation.bootstrap import Estimate as BaselineEstimate
+from headcount.evaluation.bootstrap import Estimate
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.grid import as_text
 from headcount.experiments.report.findings import setting_name
 from headcount.experiments.report.plot import STYLES, TEXT_HEIGHT, choose_axis, separate
 from headcount.experiments.report.results import MODEL, Result
-from headcount.experiments.report.statistics import Comparison, Estimate
+from headcount.experiments.report.statistics import CellComparison, StudyEstimate
 from headcount.experiments.report.study import METRICS, SettingResult, Study
 from headcount.experiments.report.tables import COSTS, ResultTable, p_as_text
-from headcount.experiments.report.write import Report
+from headcount.experiments.report.write import StudyReport
 from headcount.experiments.verdicts import COLORS, SYMBOLS, WORDS
 from headcount.page.examples import choose_examples
 from headcount.runs.folder import RunFile
@@ -28,7 +28,7 @@ DOCUMENTS = 20  # number of documents whose summaries are shown
 MARGIN = 0.06  # blank space above and below the marks of the figure, as a share of their range
 
 
-def describe_study(report: Report, folder: Path) -> dict[str, Any]:
+def describe_study(report: StudyReport, folder: Path) -> dict[str, Any]:
     """Return what the page of a study shows, as JSON.
 
     Args:
@@ -149,7 +149,7 @@ def _notes(setting: SettingResult) -> list[str]:
     return notes
 
 
-def _describe_estimate(estimate: Estimate) -> dict[str, float | None]:
+def _describe_estimate(estimate: StudyEstimate) -> dict[str, float | None]:
     return {
         "mean": _rounded(estimate.mean),
         "low": _rounded(estimate.low),
@@ -158,7 +158,7 @@ def _describe_estimate(estimate: Estimate) -> dict[str, float | None]:
     }
 
 
-def _describe_comparison(comparison: Comparison) -> dict[str, Any]:
+def _describe_comparison(comparison: CellComparison) -> dict[str, Any]:
     verdict = comparison.verdict
     seeds = comparison.planned_seeds
     return {
@@ -241,7 +241,7 @@ def _score_table(study: Study, block: ResultTable) -> dict[str, Any]:
 
 
 def _baseline_row(
-    name: str, fields: Sequence[Sequence[str]], scores: dict[str, BaselineEstimate]
+    name: str, fields: Sequence[Sequence[str]], scores: dict[str, Estimate]
 ) -> dict[str, Any]:
     sort: list[float | None] = [None]
     sort += [scores[metric].mean for metric in METRICS]

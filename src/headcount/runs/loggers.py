@@ -17,7 +17,7 @@ from headcount.config.schema import Config
 from headcount.config.sections.loggers import LoggersConfig
 from headcount.errors import ConfigError, first_line
 from headcount.escape import hide_passwords
-from headcount.evaluation.report import Report
+from headcount.evaluation.report import ScoreReport
 from headcount.runs.files import damage_as_config_error, write_atomically
 from headcount.runs.folder import RunFile, stable_path
 from headcount.runs.metrics_csv import MetricsFile
@@ -86,7 +86,7 @@ def _finalized(logger: Logger) -> Iterator[Logger]:
         logger.finalize(status)
 
 
-def log_means(loggers: Sequence[Logger], report: Report, step: int) -> None:
+def log_means(loggers: Sequence[Logger], report: ScoreReport, step: int) -> None:
     """Log the mean test scores of the model."""
     means = {}
     for name, estimate in report.systems[0].metrics.items():

@@ -5,20 +5,19 @@ model's metrics for each example.
 """
 
 import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import isnan, nan
+from math import nan
 from pathlib import Path
 
 import numpy as np
 
 from headcount.config.sections.evaluation import CorpusMetricName
-from headcount.escape import csv_cell, csv_text
+from headcount.escape import csv_table, csv_text
 from headcount.evaluation.bootstrap import Values
 from headcount.evaluation.corpus_metrics import CORPUS_METRICS, Statistics
-from headcount.evaluation.report import Report
+from headcount.evaluation.report import ScoreReport
 from headcount.evaluation.systems import EXAMPLE_METRICS, System
 from headcount.runs.files import damage_as_config_error, write_atomically
 from headcount.runs.folder import RunFile
@@ -54,7 +53,7 @@ class Scored:
 
 def write_results(
     folder: Path,
-    report: Report,
+    report: ScoreReport,
     ids: Sequence[str],
     *,
     split: str,
@@ -97,17 +96,14 @@ def _as_csv(model: System, ids: Sequence[str]) -> str:
     for name in model.corpus:
         header.extend([name, f"{name}{STATISTICS}"])
 
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
+    rows: list[list[object]] = [[*header]]
     for index, (identifier, values) in enumerate(zip(ids, model.values.tolist(), strict=True)):
-        row = [csv_cell(identifier)]
-        row.extend("" if isnan(value) else value for value in values)
+        row = [identifier, *values]
         for metric, statistics in model.corpus.values():
             counts = statistics[index].tolist()
             row.extend([metric.score_example(counts), " ".join(map(str, counts))])
-        writer.writerow(row)
-    return text.getvalue()
+        rows.append(row)
+    return csv_table(rows)
 
 
 def read_results(folder: Path) -> Scored:

@@ -29,7 +29,7 @@ from headcount.config.sections.evaluation import SelectionMetric
 from headcount.config.sections.tracking import TrackingConfig
 from headcount.errors import first_line
 from headcount.escape import hide_passwords, map_texts
-from headcount.evaluation.report import Report
+from headcount.evaluation.report import ScoreReport
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.runs.checkpoint import checkpoint_path
 from headcount.runs.files import write_atomically
@@ -285,7 +285,7 @@ def sync_command(folder: Path) -> str | None:
 # What is logged at the end of a run
 
 
-def log_report(loggers: Sequence[Logger], report: Report) -> None:
+def log_report(loggers: Sequence[Logger], report: ScoreReport) -> None:
     """Log a table of all systems, the signature and the alarms to W&B."""
     columns = ["system", "metric", "mean", "low", "high", "signature"]
     rows = []
@@ -300,7 +300,7 @@ def log_report(loggers: Sequence[Logger], report: Report) -> None:
         tracker.log_table("test/scores", columns=columns, data=rows)
 
 
-def log_summaries(loggers: Sequence[Logger], report: Report, predictions: Path) -> None:
+def log_summaries(loggers: Sequence[Logger], report: ScoreReport, predictions: Path) -> None:
     """Log a table of the first test summaries to W&B.
 
     Args:
@@ -332,7 +332,7 @@ def log_costs(loggers: Sequence[Logger], costs: Mapping[str, float | str]) -> No
 
 
 def log_checkpoint(
-    loggers: Sequence[Logger], folder: Path, metric: SelectionMetric, report: Report
+    loggers: Sequence[Logger], folder: Path, metric: SelectionMetric, report: ScoreReport
 ) -> None:
     """Log the best checkpoint, its config and its tokenizer to W&B as an artifact.
 

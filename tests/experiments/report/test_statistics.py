@@ -6,7 +6,7 @@ from scipy import stats
 
 from headcount.evaluation.bootstrap import holm
 from headcount.experiments.report.statistics import (
-    Comparison,
+    CellComparison,
     Numbers,
     compare_family,
     detectable_effect,
@@ -20,12 +20,12 @@ from headcount.experiments.report.statistics import (
 EFFECT = 0.7
 
 
-def compare(cell: Numbers, baseline: Numbers) -> Comparison:
+def compare(cell: Numbers, baseline: Numbers) -> CellComparison:
     [comparison] = compare_family([(cell, baseline)])
     return comparison
 
 
-def check(comparison: Comparison, test: Any) -> None:
+def check(comparison: CellComparison, test: Any) -> None:
     """Hold p and interval against a test of scipy."""
     low, high = test.confidence_interval(0.95)
     difference = comparison.difference

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from headcount.escape import csv_table
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.grid import load_grid
 from headcount.experiments.report.study import Study, read_study
 from headcount.experiments.report.tables import (
     ResultTable,
-    as_csv,
     as_latex,
     cost_table,
     p_as_text,
@@ -182,7 +182,7 @@ def test_latex_compiles_and_fits_the_page(grid: str, tmp_path: Path) -> None:
 
 def test_results_have_a_row_a_finished_training(tmp_path: Path) -> None:
     study = study_of()
-    rows = list(csv.DictReader(io.StringIO(as_csv(results_rows(study)))))
+    rows = list(csv.DictReader(io.StringIO(csv_table(results_rows(study)))))
     assert [(row["model.num_heads"], row["seed"]) for row in rows] == [
         *(("4", s) for s in "012"),
         ("8", "0"),
@@ -207,7 +207,7 @@ def test_results_say_what_of_an_inner_axis_was_chosen(tmp_path: Path) -> None:
             f"step,validation/rougeL,validation/loss\n1,{score},2\n"
         )
     study = read_study(load_grid(Path("study")), cells)
-    rows = list(csv.DictReader(io.StringIO(as_csv(results_rows(study)))))
+    rows = list(csv.DictReader(io.StringIO(csv_table(results_rows(study)))))
     assert [(row["optimizer.learning_rate"], row["selected"]) for row in rows] == [
         *(("0.1", "True"), ("0.2", "False")),
         *(("0.1", "False"), ("0.2", "True")),

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from headcount.escape import markdown_code, one_line
 from headcount.experiments.cell import Cell
 from headcount.experiments.report.sequential import plan_looks
-from headcount.experiments.report.statistics import Comparison
+from headcount.experiments.report.statistics import CellComparison
 from headcount.experiments.report.study import ABBREVIATIONS, METRICS, SettingResult, Study
 from headcount.experiments.report.tables import p_as_text
+from headcount.wording import count_nouns, join_words
 
 # Systems that have seen the references: nothing is expected to score above them.
 SEES_REFERENCES = ("oracle", "human")
@@ -66,10 +67,10 @@ def describe_findings(study: Study) -> list[str]:
                 differing.append(setting_name(setting.cell))
 
         # Which settings differ, then each one.
-        settings = "1 setting" if len(compared) == 1 else f"{len(compared)} settings"
         lines.append(
             f"Significantly different from {setting_name(study.reference_cell.cell)}: "
-            f"{_join(differing or ['none'])} of {settings} compared."
+            f"{join_words(differing or ['none'])} of "
+            f"{count_nouns(len(compared), 'setting')} compared."
         )
         for setting in compared:
             name = f"{setting_name(setting.cell)}{_describe_seeds(setting)}"
@@ -110,7 +111,7 @@ def _describe_comparisons(setting: SettingResult) -> str:
     return f"{', '.join(effects)}: {verdicts}; smallest detectable: {', '.join(detectable)}"
 
 
-def _describe_verdicts(comparisons: dict[str, Comparison]) -> str:
+def _describe_verdicts(comparisons: dict[str, CellComparison]) -> str:
     """Return the verdicts in words, each with its metrics."""
     decided: dict[str, list[str]] = {}
     undecided = []
@@ -137,19 +138,13 @@ def _describe_verdicts(comparisons: dict[str, Comparison]) -> str:
             decided.setdefault(comparison.verdict, []).append(f"{name} ({detail})")
 
     # A number of seeds that holds for all undecided metrics is written once.
-    parts = [f"{verdict} in {_join(names)}" for verdict, names in decided.items()]
+    parts = [f"{verdict} in {join_words(names)}" for verdict, names in decided.items()]
     if undecided:
         if len(set(seeds)) == 1:
             seeds = seeds[:1]
-        needed = f" ({_join(seeds)} seeds would decide)" if all(seeds) else ""
-        parts.append(f"undecided in {_join(undecided)}{needed}")
+        needed = f" ({join_words(seeds)} seeds would decide)" if all(seeds) else ""
+        parts.append(f"undecided in {join_words(undecided)}{needed}")
     return ", ".join(parts)
-
-
-def _join(names: Sequence[str], conjunction: str = "and") -> str:
-    if len(names) < 2:
-        return "".join(names)
-    return f"{', '.join(names[:-1])} {conjunction} {names[-1]}"
 
 
 def _describe_baselines(study: Study) -> list[str]:
@@ -170,14 +165,14 @@ def _describe_baselines(study: Study) -> list[str]:
     # All of them, none, or some.
     means = len(study.settings) * len(METRICS)
     if not not_above:
-        return [f"All means lie above those of {_join(names)}."]
+        return [f"All means lie above those of {join_words(names)}."]
     if len(not_above) == means * len(names):
-        return [f"No mean lies above that of {_join(names, 'or')}."]
+        return [f"No mean lies above that of {join_words(names, 'or')}."]
     above = means - len({(setting.cell.label, metric) for setting, _, metric in not_above})
     count = "None" if above == 0 else f"{above:,}"
     return [
         f"{count} of {means:,} means {'lies' if above == 1 else 'lie'} above those of all of "
-        f"{_join(names)}; not above: {_list_not_above(not_above)}."
+        f"{join_words(names)}; not above: {_list_not_above(not_above)}."
     ]
 
 
@@ -194,13 +189,13 @@ def _list_not_above(not_above: Sequence[tuple[SettingResult, str, str]]) -> str:
     baselines: dict[str, list[str]] = {}
     for (setting_text, name), abbreviations in metrics.items():
         are_all = len(abbreviations) == len(METRICS)
-        text = name if are_all else f"{name} in {_join(abbreviations)}"
+        text = name if are_all else f"{name} in {join_words(abbreviations)}"
         baselines.setdefault(setting_text, []).append(text)
 
     listed = [f"{setting_text} ({', '.join(texts)})" for setting_text, texts in baselines.items()]
     if len(listed) > MAX_LISTED:
         listed = [*listed[:MAX_LISTED], f"{len(listed) - MAX_LISTED} other settings"]
-    return _join(listed)
+    return join_words(listed)
 
 
 def describe_method(study: Study) -> list[str]:
@@ -236,7 +231,8 @@ def describe_scores(study: Study) -> list[str]:
     together = study.grid.varied_together
     if together:
         lines.append(
-            f"{_join(together)} are varied together: this study cannot tell their effects apart."
+            f"{join_words(together)} are varied together: this study cannot tell their effects "
+            "apart."
         )
     return lines
 
@@ -258,7 +254,7 @@ def _describe_verdict_rule(study: Study, compared: int) -> str:
 
 def _describe_margin(study: Study) -> str:
     margins = [f"{value:g} {ABBREVIATIONS[name]}" for name, value in study.grid.margin.items()]
-    return f"the margin of {_join(margins)}"
+    return f"the margin of {join_words(margins)}"
 
 
 def _describe_added_seeds(study: Study) -> list[str]:
@@ -318,7 +314,7 @@ def _describe_means(study: Study) -> str:
 
 
 def _join_numbers(numbers: Iterable[int]) -> str:
-    return _join([str(number) for number in numbers])
+    return join_words([str(number) for number in numbers])
 
 
 def describe_costs(study: Study) -> list[str]:
@@ -333,8 +329,8 @@ def describe_costs(study: Study) -> list[str]:
     # What was measured, and how.
     memory = "held by the process" if devices == {"cpu"} else "allocated on the GPU"
     text = (
-        f"Costs, measured on {_join(sorted(devices))}: FLOP of matrix products on true lengths, "
-        "forward and backward; tokens of both sides, validation left out; peak memory "
+        f"Costs, measured on {join_words(sorted(devices))}: FLOP of matrix products on true "
+        "lengths, forward and backward; tokens of both sides, validation left out; peak memory "
         f"{memory}; KV cache of one longest document and summary in fp32."
     )
 

@@ -75,7 +75,7 @@ class Variance:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
+class StudyEstimate:
     """A mean over seeds and examples with its 95 % interval.
 
     Attributes:
@@ -92,7 +92,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class CellComparison:
     """The difference of a cell from the reference cell, and its test.
 
     Attributes:
@@ -115,7 +115,7 @@ class Comparison:
         decision_seeds: the number of seeds at the look that decided; None without one.
     """
 
-    difference: Estimate
+    difference: StudyEstimate
     p: float
     corrected_p: float
     detectable: float
@@ -176,7 +176,7 @@ class MeanTest:
         variance: of the mean.
     """
 
-    estimate: Estimate
+    estimate: StudyEstimate
     variance: Variance
 
     @property
@@ -211,14 +211,14 @@ class MeanTest:
         return replace(self.variance, seeds=np.maximum(self.variance.seeds, self.variance.rest))
 
 
-def estimate_mean(scores: Scores) -> Estimate:
+def estimate_mean(scores: Scores) -> StudyEstimate:
     """Return the mean of a cell with its interval and its sd over seeds."""
     return measure_mean(scores).estimate
 
 
 def compare_family(
     pairs: Sequence[tuple[Scores, Scores]], margins: Sequence[float | None] | None = None
-) -> list[Comparison]:
+) -> list[CellComparison]:
     """Test each cell against the reference cell, and correct the p-values for their number.
 
     Args:
@@ -239,7 +239,7 @@ def compare_family(
     comparisons = []
     for test, p, corrected_p in zip(tests, p_values, holm(p_values), strict=True):
         comparisons.append(
-            Comparison(
+            CellComparison(
                 difference=test.estimate,
                 p=p,
                 corrected_p=corrected_p,
@@ -282,7 +282,7 @@ def measure_mean(values: Scores) -> MeanTest:
     variance = split_variance(values)
     error = float(variance.standard_error)
     half_width = critical_value(float(variance.seed_share), seeds, examples) * error
-    estimate = Estimate(
+    estimate = StudyEstimate(
         mean=mean,
         low=mean - half_width,
         high=mean + half_width,

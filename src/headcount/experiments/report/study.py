@@ -18,9 +18,9 @@ from headcount.experiments.launch.local import read_state
 from headcount.experiments.launch.status_table import State
 from headcount.experiments.report.results import MODEL, Result, read_result
 from headcount.experiments.report.statistics import (
-    Comparison,
-    Estimate,
+    CellComparison,
     Scores,
+    StudyEstimate,
     compare_family,
     estimate_mean,
 )
@@ -46,8 +46,8 @@ class SettingResult:
 
     cells: list[Cell]
     results: list[Result]
-    estimates: dict[str, Estimate]
-    comparisons: dict[str, Comparison] = field(default_factory=dict)
+    estimates: dict[str, StudyEstimate]
+    comparisons: dict[str, CellComparison] = field(default_factory=dict)
 
     @property
     def cell(self) -> Cell:

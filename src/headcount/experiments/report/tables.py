@@ -3,8 +3,6 @@ terminal."""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import textwrap
 from collections.abc import Sequence
@@ -15,7 +13,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from headcount.escape import csv_cell, latex, markdown
+from headcount.escape import latex, markdown
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.cell import Cell
 from headcount.experiments.grid import as_text
@@ -234,15 +232,6 @@ def _model_scores(result: Result) -> list[float | None]:
         estimate = result.systems[MODEL].get(name)
         means.append(None if estimate is None else estimate.mean)
     return means
-
-
-def as_csv(rows: Sequence[Sequence[object]]) -> str:
-    """Return rows as CSV."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    for row in rows:
-        writer.writerow([csv_cell(value) for value in row])
-    return text.getvalue()
 
 
 def as_latex(name: str, tables: Sequence[ResultTable], captions: Sequence[Sequence[str]]) -> str:

@@ -19,7 +19,7 @@ from headcount.config import load as compose
 from headcount.config.sections.tracking import TrackingConfig
 from headcount.config.shipped import is_shipped
 from headcount.errors import ConfigError
-from headcount.escape import markdown_prose
+from headcount.escape import csv_table, markdown_prose
 from headcount.experiments.cell import Cell
 from headcount.experiments.cells import make_cells
 from headcount.experiments.grid import load_grid
@@ -35,7 +35,6 @@ from headcount.experiments.report.study import METRICS, Study, read_study
 from headcount.experiments.report.tables import (
     COSTS,
     ResultTable,
-    as_csv,
     as_latex,
     cost_table,
     results_rows,
@@ -51,7 +50,7 @@ PICTURES = ("svg", "pdf", "png")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class StudyReport:
     """What a report says.
 
     Attributes:
@@ -75,7 +74,7 @@ class Report:
 
 def report(
     experiment: Path, overrides: Sequence[str] = (), *, smoke: bool = False
-) -> tuple[Report, Path]:
+) -> tuple[StudyReport, Path]:
     """Compare a study's finished trainings; write and print the results.
 
     Args:
@@ -105,9 +104,9 @@ def report(
     return made, folder
 
 
-def make_report(study: Study) -> Report:
+def make_report(study: Study) -> StudyReport:
     """Make the tables and texts of a report."""
-    return Report(
+    return StudyReport(
         study=study,
         rows=results_rows(study),
         scores=score_table(study),
@@ -118,8 +117,8 @@ def make_report(study: Study) -> Report:
     )
 
 
-def _write_files(made: Report, folder: Path) -> None:
-    write_atomically(folder / "results.csv", as_csv(made.rows))
+def _write_files(made: StudyReport, folder: Path) -> None:
+    write_atomically(folder / "results.csv", csv_table(made.rows))
 
     # The tables, with the texts between them.
     parts = [
@@ -143,7 +142,7 @@ def _write_files(made: Report, folder: Path) -> None:
         save_figure(figure, folder / f"figure.{kind}")
 
 
-def _print(made: Report, folder: Path) -> None:
+def _print(made: StudyReport, folder: Path) -> None:
     study = made.study
     console = make_console()
     counts = f"{len(study.results)} of {len(study.cells)} trainings"
@@ -156,7 +155,7 @@ def _print(made: Report, folder: Path) -> None:
     print_on(console, f"written to {folder}: results.csv, table.md, table.tex, {pictures}")
 
 
-def _log_to_wandb(made: Report, folder: Path, tracking: TrackingConfig) -> None:
+def _log_to_wandb(made: StudyReport, folder: Path, tracking: TrackingConfig) -> None:
     """Log the report as a W&B run of its own."""
     grid = made.study.grid
     config = {
