@@ -21,7 +21,7 @@ def test_all_are_found() -> None:
         "kv_heads",
         "architectures",
         "recipe",
-        "averaging",
+        "recipe_additions",
     }
 
 

@@ -25,7 +25,12 @@ BASELINES = ["lead-1", "lead-3", "longest-3", "random-3", "oracle-3"]
 class EvaluationConfig(Section):
     """Validation, scores and baselines."""
 
-    validation_examples: int = key(256, "size of the fixed validation sample", at_least=1)
+    validation_examples: int = key(
+        1000,
+        "size of the fixed sample of validation examples that select the checkpoint; fewer take "
+        "less time and leave the choice to chance",
+        at_least=1,
+    )
     metrics: list[str] = key(
         ["rouge"], "scores beside ROUGE, which is always computed: bleu and chrf, by sacrebleu"
     )
