@@ -98,6 +98,24 @@ def test_latex_runs_no_command() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("naïve Ångström ŝŁß “–”", "naïve Ångström ŝŁß “–”"),
+        ("cafe\u0301", "café"),
+        ("中_a", r"\texttt{U+4E2D}\_a"),
+        ("да", r"\texttt{U+0434}\texttt{U+0430}"),
+        ("α→ế", r"\texttt{U+03B1}\texttt{U+2192}\texttt{U+1EBF}"),
+        ("ẽ", r"\texttt{U+1EBD}"),
+        ("q\u0301", r"q\texttt{U+0301}"),
+        ("🙂", r"\texttt{U+1F642}"),
+        ("1×2…", r"1$\times$2\ldots{}"),
+    ],
+)
+def test_latex_has_only_characters_that_pdflatex_knows(text: str, expected: str) -> None:
+    assert latex(text) == expected
+
+
+@pytest.mark.parametrize(
     "text", ["=1+1", "+1", "-x", "@x", "\tx", "'=x", "''+x", "'quoted", "plain", "", "5-3", "'"]
 )
 def test_no_cell_is_a_formula_and_all_are_read_back(text: str) -> None:

@@ -27,11 +27,20 @@ LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    "…": r"\ldots{}",
+    "×": r"$\times$",
     "Δ": r"$\Delta$",
     "±": r"$\pm$",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
 } | {character: rf"\{character}" for character in "&%$#_{}"}
+
+
+# What pdflatex sets without packages: Latin letters up to ``LATEX_LAST``, those with these accents,
+# and some marks.
+LATEX_LAST = "\u017f"
+LATEX_ACCENTS = set("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327")
+LATEX_CHARACTERS = set("ÆæŒœØøŁłß–—‘’“”")
 
 
 def printable(text: str) -> str:
@@ -111,8 +120,25 @@ def markdown_code(text: str) -> str:
 
 
 def latex(text: str) -> str:
-    """Return LaTeX that sets a text literally: no command, mathematics or comment."""
-    return "".join(LATEX.get(character, character) for character in one_line(text))
+    """Return LaTeX that sets a text literally: no command, mathematics or comment.
+
+    Characters that the fonts of pdflatex do not have, such as those of other scripts, are set as
+    their code points, as U+4E2D: an unknown one would stop it.
+    """
+    # An accent of its own is joined with its letter, if there is such a letter.
+    composed = unicodedata.normalize("NFC", one_line(text))
+    return "".join(_latex_character(character) for character in composed)
+
+
+def _latex_character(character: str) -> str:
+    if character in LATEX:
+        return LATEX[character]
+    if character.isascii() or character in LATEX_CHARACTERS:
+        return character
+    letter, *accents = unicodedata.normalize("NFD", character)
+    if character <= LATEX_LAST and letter.isascii() and LATEX_ACCENTS.issuperset(accents):
+        return character
+    return rf"\texttt{{U+{ord(character):04X}}}"
 
 
 def csv_cell(value: Any) -> Any:

@@ -198,3 +198,46 @@ def test_a_few_dropped_letters_are_no_alarm() -> None:
     evaluation = EvaluationConfig(baselines=[])
     judged = report([text], [False], [text], [[text]], evaluation=evaluation)
     assert judged.alarms == []
+
+
+def alarms_of(texts: list[str], **changes: object) -> list[str]:
+    evaluation = EvaluationConfig(baselines=[], **changes)
+    references = [[text] for text in texts]
+    return report(texts, [False] * len(texts), texts, references, evaluation=evaluation).alarms
+
+
+@pytest.mark.parametrize("changes", [{"metrics": ["bleu"]}, {"select_by": "bleu"}])
+@pytest.mark.parametrize(
+    ("script", "helps"),
+    [("Chinese", ["zh", "char"]), ("Japanese", ["char"]), ("Thai", ["char"]), ("Hangul", None)],
+)
+def test_bleu_of_a_script_without_blanks_is_an_alarm(
+    script: str, helps: list[str] | None, changes: dict[str, object]
+) -> None:
+    """It would be about 0: a sentence would be one word. The values that are named do help."""
+    texts = [SCRIPTS[script].format(number) for number in range(40)]
+    for tokenizer in ("13a", "intl", "none", "zh", "char"):
+        alarms = alarms_of(texts, tokenizer="unicode", bleu_tokenizer=tokenizer, **changes)
+        found = [alarm for alarm in alarms if "BLEU" in alarm]
+        assert len(found) == (helps is not None and tokenizer not in helps)
+        for alarm in found:
+            assert f"evaluation.bleu_tokenizer={tokenizer} does not separate; " in alarm
+            assert "char make" in alarm
+    assert not any("BLEU" in alarm for alarm in alarms_of(texts, tokenizer="unicode"))
+
+
+@pytest.mark.parametrize("tokenizer", ["rouge-score", "unicode", "character"])
+def test_references_of_symbols_are_an_alarm(tokenizer: str) -> None:
+    texts = ["🙂 🎉", "→ ☃", *["They talk of it."] * 8]
+    [alarm] = [alarm for alarm in alarms_of(texts, tokenizer=tokenizer) if "ROUGE is 0" in alarm]
+    assert alarm.startswith("20.0 % of the references have no letter or digit: ")
+    assert alarm.endswith("; evaluation.metrics=[rouge,chrf] compares them")
+    alarms = alarms_of(texts, tokenizer=tokenizer, metrics=["rouge", "chrf"])
+    assert sum(alarm.endswith("; chrF compares them") for alarm in alarms) == 1
+
+
+def test_no_alarm_is_based_on_symbols() -> None:
+    texts = ["🙂 🎉", "→ ☃"] * 10
+    [alarm, *others] = alarms_of(texts)
+    assert "no letter or digit" in alarm
+    assert not any("documents" in other for other in others)

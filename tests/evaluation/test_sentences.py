@@ -1,8 +1,9 @@
+import hashlib
 import time
 
 import pytest
 
-from headcount.evaluation.sentences import split_lines, split_paragraphs
+from headcount.evaluation.sentences import SPLITTER_VERSION, split_lines, split_paragraphs
 from headcount.evaluation.tokenizers import tokenize_words
 
 
@@ -109,3 +110,23 @@ def test_odd_texts_do_not_take_long(text: str) -> None:
     split_lines(text)
     split_paragraphs(text)
     assert time.perf_counter() - started < 5
+
+
+# One text for each rule of the splitter.
+RULES = [
+    "Dr. Who met J. Smith of the U.S. Army. See Fig. 3 and no. 7. He left the U.S. The end.",
+    "He said: “Go!” Then (he left.) She, e.g. Ann, stayed vs. all odds… Really?! yes. No",
+    "one line\nanother. Third\n\nfourth! fifth.",
+    "今天很好。他走了．约３．５米．是 राम घर गया। वह सो गया॥ Γιατί; Έφυγε. ฉันไปตลาด ซื้อผลไม้",
+    "the cat sat . the dog barked . is it ? yes",
+]
+
+
+def test_another_result_is_another_version() -> None:
+    """Scores of two splitters must not have one signature.
+
+    If this fails, the splitter has changed: increase ``SPLITTER_VERSION``.
+    """
+    results = repr([split_lines(text) for text in RULES])
+    digest = hashlib.sha256(results.encode()).hexdigest()[:12]
+    assert (SPLITTER_VERSION, digest) == (2, "1bc860e0e5b3")

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 
 from headcount.errors import ConfigError
 from headcount.training.data_module import SummarizationDataModule
-from headcount.training.preconditions import check_same_data, count_steps, report_dropped_text
+from headcount.training.preconditions import check_same_data, count_steps, report_unscored_text
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,6 @@ def test_text_that_rouge_does_not_see_is_reported_before_the_training(
     config = small(f"evaluation.tokenizer={tokenizer}")
     pairs = SimpleNamespace(references=[[summary]] * 3)
     data = SimpleNamespace(splits={"validation": SimpleNamespace(pairs=pairs)})
-    report_dropped_text(config, data)
+    report_unscored_text(config, data)
     line = "ROUGE ignores 100.0 % of the words and 100.0 % of the letters"
     assert (line in capsys.readouterr().out) == is_reported

@@ -69,7 +69,7 @@ from headcount.training.preconditions import (
     check_batches,
     check_room,
     check_same_data,
-    report_dropped_text,
+    report_unscored_text,
 )
 from headcount.training.processes import check_same_config, silence_other_ranks, start_other_ranks
 from headcount.training.signals import Signals
@@ -208,7 +208,7 @@ def _train(
     is_resumed = locked is not None and has_checkpoint(locked)
     data = _set_up_data(config, rank_trainer, locked if is_resumed else None)
     steps = check_batches(config, data, rank_trainer)
-    report_dropped_text(config, data)
+    report_unscored_text(config, data)
     summarizer = Summarizer(config, data.tokenizer)
     if not is_resumed:
         summarizer.initial_weights = read_initial_weights(config, data.tokenizer)

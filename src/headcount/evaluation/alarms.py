@@ -4,10 +4,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from math import isfinite
 
+import regex
+
 from headcount.config.sections.evaluation import EvaluationConfig
 from headcount.evaluation.bootstrap import RESAMPLES, differences
+from headcount.evaluation.corpus_metrics import make_corpus_metrics
 from headcount.evaluation.systems import EXAMPLE_METRICS, System
-from headcount.evaluation.tokenizers import Dropped, measure_dropped
+from headcount.evaluation.tokenizers import (
+    UNSPACED_CHARACTER,
+    Dropped,
+    measure_dropped,
+    tokenize_characters,
+)
 
 SAME_SHARE = 0.05  # of all summaries are equal, in addition to those of the references
 LONG_RATIO = 2.0  # length of the summaries divided by that of the references
@@ -15,7 +23,14 @@ SHORT_RATIO = 0.5  # the same
 CUT_PERCENT = 10.0  # of the summaries reach the maximum length
 REPEATED_PERCENT = 10.0  # of the trigrams are repeated, in addition to those of the references
 DROPPED_PERCENT = 1.0  # of the words, or of the letters and digits, of the references are dropped
-BLIND_PERCENT = 50.0  # of the letters and digits are dropped: ROUGE says nothing about the texts
+BLIND_PERCENT = (
+    50.0  # of the letters and digits, or of the references, have no token: ROUGE is blind
+)
+SYMBOLS_PERCENT = 1.0  # of the references have no letter or digit
+UNSPACED_PERCENT = 10.0  # of the letters and digits are of scripts without blanks between words
+
+_UNSPACED = regex.compile(UNSPACED_CHARACTER, regex.V1)
+_HAN = regex.compile(r"\p{Han}")
 
 
 def find_alarms(
@@ -37,30 +52,36 @@ def find_alarms(
         evaluation: settings of the scores.
     """
     human = baselines[-1]
-    dropped = _measure_dropped(references, evaluation)
-    if alarm := _describe_dropped(dropped, evaluation):
-        yield alarm
+    texts = _flatten(references)
+    dropped = measure_dropped(texts, evaluation.tokenizer)
+    yield from find_unscored_text(references, evaluation)
     yield from _degenerate(summaries, references)
     # These alarms compare ROUGE, which means nothing if most of the text is dropped.
-    if dropped.characters < BLIND_PERCENT:
+    if max(dropped.characters, _symbols_percent(texts)) < BLIND_PERCENT:
         yield from _ignored_documents(model, shuffled)
         yield from _below_lead(model, baselines)
     yield from _length(model, human)
     yield from _repetition(model, human)
 
 
-def find_dropped_text(
+def find_unscored_text(
     references: Sequence[Sequence[str]], evaluation: EvaluationConfig
-) -> str | None:
-    """Return the alarm that ROUGE ignores a part of the references; None if it does not."""
-    return _describe_dropped(_measure_dropped(references, evaluation), evaluation)
+) -> Iterator[str]:
+    """Yield an alarm for each reason why a metric ignores a part of the references."""
+    texts = _flatten(references)
+    alarms = (
+        _describe_dropped(measure_dropped(texts, evaluation.tokenizer), evaluation),
+        _describe_symbols(texts, evaluation),
+        _describe_unspaced(texts, evaluation),
+    )
+    yield from (alarm for alarm in alarms if alarm)
 
 
-def _measure_dropped(references: Sequence[Sequence[str]], evaluation: EvaluationConfig) -> Dropped:
+def _flatten(references: Sequence[Sequence[str]]) -> list[str]:
     texts: list[str] = []
     for of_example in references:
         texts.extend(of_example)
-    return measure_dropped(texts, evaluation.tokenizer)
+    return texts
 
 
 def _describe_dropped(dropped: Dropped, evaluation: EvaluationConfig) -> str | None:
@@ -70,6 +91,54 @@ def _describe_dropped(dropped: Dropped, evaluation: EvaluationConfig) -> str | N
         f"ROUGE ignores {dropped.words:.1f} % of the words and "
         f"{dropped.characters:.1f} % of the letters and digits of the references: "
         f"evaluation.tokenizer={evaluation.tokenizer} drops them; unicode keeps them"
+    )
+
+
+def _symbols_percent(texts: Sequence[str]) -> float:
+    """Return the share of texts without a letter or digit, in %: no tokenizer of ROUGE keeps
+    anything of them."""
+    filled = [text for text in texts if text.strip()]
+    symbols = sum(not tokenize_characters(text) for text in filled)
+    return 100 * symbols / max(1, len(filled))
+
+
+def _describe_symbols(texts: Sequence[str], evaluation: EvaluationConfig) -> str | None:
+    percent = _symbols_percent(texts)
+    if percent <= SYMBOLS_PERCENT:
+        return None
+    if "chrf" in make_corpus_metrics(evaluation):
+        remedy = "chrF compares them"
+    else:
+        remedy = f"evaluation.metrics=[{','.join([*evaluation.metrics, 'chrf'])}] compares them"
+    return (
+        f"{percent:.1f} % of the references have no letter or digit: their ROUGE is 0 with any "
+        f"evaluation.tokenizer; {remedy}"
+    )
+
+
+def _describe_unspaced(texts: Sequence[str], evaluation: EvaluationConfig) -> str | None:
+    """Return the alarm that BLEU takes sentences for words; None if it does not."""
+    tokenizer = evaluation.bleu_tokenizer
+    if tokenizer == "char" or "bleu" not in make_corpus_metrics(evaluation):
+        return None
+    letters = 0
+    unspaced = 0
+    for text in texts:
+        letters += len(tokenize_characters(text))
+        characters = _UNSPACED.findall(text)
+        # The tokenizer for Chinese separates Chinese characters only.
+        if tokenizer == "zh":
+            characters = [character for character in characters if not _HAN.match(character)]
+        unspaced += len(characters)
+
+    percent = 100 * unspaced / max(1, letters)
+    if percent <= UNSPACED_PERCENT:
+        return None
+    legal = "char makes" if tokenizer == "zh" else "zh, for Chinese, and char make"
+    return (
+        f"BLEU takes phrases for words: {percent:.1f} % of the letters and digits of the "
+        "references are of scripts without blanks between words, which "
+        f"evaluation.bleu_tokenizer={tokenizer} does not separate; {legal} each character a word"
     )
 
 

@@ -9,6 +9,10 @@ from collections.abc import Iterator
 
 import regex
 
+# Of the rules of ``split_lines``, for the signature of scores. A change of any of its results is a
+# new version. Version 1, which had two sets of rules, was not in signatures.
+SPLITTER_VERSION = 2
+
 # Signs that end a sentence whether or not a blank follows: 。！？ । ॥ ؟ ۔ ። ។ ။ and others.
 _SIGN = r"[\p{Sentence_Break=STerm}\u037E\u0F0D\u0F0E--[!?]]"
 _CLOSER = r"""["'”’»›)\]」』】》〉）]"""

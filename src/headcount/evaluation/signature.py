@@ -13,12 +13,14 @@ from headcount.errors import ConfigError
 from headcount.evaluation.bootstrap import RESAMPLES, SEED
 from headcount.evaluation.corpus_metrics import make_corpus_metrics
 from headcount.evaluation.rouge import Rouge
+from headcount.evaluation.sentences import SPLITTER_VERSION
 
 
 def rouge_of_signature(signature: str) -> Rouge:
     """Return the ROUGE scorer that a signature describes.
 
-    A signature of an early version has no tokenizer, which was always ``rouge-score``.
+    A signature of an early version has no tokenizer, which was always ``rouge-score``, or no
+    version of the sentence splitter, which then is the present one all the same.
 
     Raises:
         ConfigError: it describes none, as in a ``scores.json`` that was edited by hand.
@@ -26,7 +28,8 @@ def rouge_of_signature(signature: str) -> Rouge:
     rouge, *_ = signature.split(" ")
     try:
         parts = dict(part.split(":", 1) for part in rouge.split("|"))
-        settings = {"references": parts["references"], "sentences": parts["sentences"]}
+        sentences, _, _ = parts["sentences"].partition("-")
+        settings = {"references": parts["references"], "sentences": sentences}
     except (KeyError, ValueError):
         raise ConfigError(f"{signature} is no signature of scores") from None
 
@@ -45,6 +48,9 @@ def signature(references: Sequence[Sequence[str]], evaluation: EvaluationConfig)
     counts = {len(texts) for texts in references}
     number = min(counts) if len(counts) == 1 else "var"
     stemmer = "none" if evaluation.tokenizer == "character" else "porter"
+    sentences: str = evaluation.sentences
+    if sentences == "split":
+        sentences += f"-{SPLITTER_VERSION}"
     rouge = "|".join(
         [
             f"rouge-score:{version('rouge-score')}",
@@ -52,7 +58,7 @@ def signature(references: Sequence[Sequence[str]], evaluation: EvaluationConfig)
             f"references:{evaluation.references}",
             f"tokenizer:{evaluation.tokenizer}",
             f"stemmer:{stemmer}",
-            f"sentences:{evaluation.sentences}",
+            f"sentences:{sentences}",
             f"bootstrap:{RESAMPLES}",
             f"seed:{SEED}",
         ]

@@ -15,7 +15,7 @@ from headcount.data.loader import check_workers
 from headcount.data.tokenizer import load_tokenizer
 from headcount.data.tokens import fingerprint
 from headcount.errors import ConfigError
-from headcount.evaluation.alarms import find_dropped_text
+from headcount.evaluation.alarms import find_unscored_text
 from headcount.model.cost import longest_example_cost
 from headcount.runs.folder import RunFile
 from headcount.terminal import print_line
@@ -92,11 +92,12 @@ def check_batches(
     return steps
 
 
-def report_dropped_text(config: Config, data: SummarizationDataModule) -> None:
-    """Print the alarm that ROUGE ignores a part of the validation summaries before the training,
-    which selects its checkpoint by these scores: another tokenizer has to be chosen now."""
+def report_unscored_text(config: Config, data: SummarizationDataModule) -> None:
+    """Print the alarms that a metric ignores a part of the validation summaries before the
+    training, which selects its checkpoint by these scores: another tokenizer has to be chosen now.
+    """
     references = data.splits["validation"].pairs.references
-    if alarm := find_dropped_text(references, config.evaluation):
+    for alarm in find_unscored_text(references, config.evaluation):
         print_line(alarm)
 
 
