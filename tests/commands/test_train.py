@@ -38,6 +38,7 @@ def test_a_run_leaves_all_that_it_promises(small, capsys: pytest.CaptureFixture[
             ".lock",
             "audit.json",
             "costs.json",
+            "environment.json",
             "finished",
             "lengths.png",
             "scores.json",

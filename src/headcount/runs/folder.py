@@ -31,6 +31,7 @@ class RunFile(StrEnum):
     CHECKPOINTS = "checkpoints"
     METRICS = "metrics.csv"
     COSTS = "costs.json"
+    ENVIRONMENT = "environment.json"
     PARTIAL_PREDICTIONS = "parts"
     PREDICTIONS = "predictions.jsonl"
     PER_EXAMPLE_METRICS = "per_example_metrics.csv"

@@ -78,6 +78,8 @@ def test_a_training_counts_its_true_lengths_and_no_validation(small, fit, tmp_pa
     assert costs["kv_cache_bytes"] == 4 * 2 * 32 * (
         96 + 32
     )  # one layer's keys and values of both sides, in fp32
+    [environment] = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["device"] == "cpu" and environment["processes"] == 1
     assert costs["device"] == "cpu" and 50e6 < costs["peak_memory_bytes"] < 50e9
 
 

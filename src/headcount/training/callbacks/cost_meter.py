@@ -29,12 +29,14 @@ from pytorch_lightning.callbacks import Callback
 
 from headcount.config.schema import Config
 from headcount.model.cost import cost, forward_flops
+from headcount.runs.environment import add_environment, describe_environment
 from headcount.runs.files import put_aside, write_atomically
 from headcount.runs.folder import RunFile, current_folder
 
 
 class TrainingCosts(Callback):
-    """Counts what a training costs, logs the tokens, and writes ``costs.json`` at the end.
+    """Counts what a training costs, logs the tokens, and writes ``costs.json`` at the end and
+    ``environment.json`` at the beginning.
 
     Checkpoints have the counts, so a resumed run has the sums; steps that were lost with a killed
     process are not counted. With several ranks the first one counts, and assumes that the others
@@ -78,10 +80,12 @@ class TrainingCosts(Callback):
         self.peak_memory = state_dict["peak_memory"]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Reset the peak memory of a GPU."""
+        """Write the environment, and reset the peak memory of a GPU."""
         self.device = trainer.strategy.root_device
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
+        if trainer.is_global_zero:
+            add_environment(self.folder, describe_environment(self.device, trainer.world_size))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
