@@ -29,6 +29,7 @@ LATEX = {
     "^": r"\textasciicircum{}",
     "…": r"\ldots{}",
     "×": r"$\times$",
+    "†": r"$\dagger$",
     "Δ": r"$\Delta$",
     "±": r"$\pm$",
     "<": r"\textless{}",
@@ -36,8 +37,8 @@ LATEX = {
 } | {character: rf"\{character}" for character in "&%$#_{}"}
 
 
-# What pdflatex sets without packages: Latin letters up to ``LATEX_LAST``, those with these accents,
-# and some marks.
+# What pdflatex sets without packages: some marks, Latin letters, and, up to ``LATEX_LAST``, those
+# with these accents.
 LATEX_LAST = "\u017f"
 LATEX_ACCENTS = set("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327")
 LATEX_CHARACTERS = set("ÆæŒœØøŁłß–—‘’“”")
@@ -135,8 +136,9 @@ def _latex_character(character: str) -> str:
         return LATEX[character]
     if character.isascii() or character in LATEX_CHARACTERS:
         return character
-    letter, *accents = unicodedata.normalize("NFD", character)
-    if character <= LATEX_LAST and letter.isascii() and LATEX_ACCENTS.issuperset(accents):
+    decomposed = unicodedata.normalize("NFD", character)
+    is_accented = decomposed[0].isascii() and LATEX_ACCENTS.issuperset(decomposed[1:])
+    if is_accented and character <= LATEX_LAST:
         return character
     return rf"\texttt{{U+{ord(character):04X}}}"
 

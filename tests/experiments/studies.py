@@ -22,6 +22,16 @@ seeds: [0, 1, 2]
 reference_cell: {model.num_heads: 8}
 """
 BASELINES = {"lead-1": 18.46, "longest-1": 15.22, "random-1": 15.21, "oracle-1": 30.6}
+ENVIRONMENT = {
+    "processor": "A CPU",
+    "device": "cpu",
+    "threads": 2,
+    "processes": 1,
+    "system": "Linux x86_64",
+    "python": "3.12.3",
+    "headcount": "0.1.0 (commit 0123456789ab)",
+    "packages": {"torch": "2.12.0", "numpy": "2.4.0"},
+}
 SHARES = {"rouge1": 1.0, "rouge2": 0.3, "rougeL": 0.9, "rougeLsum": 0.9}  # of ROUGE-1, roughly
 
 
@@ -107,6 +117,7 @@ def write_values(cell: Cell, values: np.ndarray) -> None:
     }
     costs |= {"decode_ms_per_summary": 14.2 + cell.seed, "device": "cpu"}
     (cell.folder / "costs.json").write_text(json.dumps(costs))
+    (cell.folder / "environment.json").write_text(json.dumps([ENVIRONMENT]))
     (cell.folder / "finished").write_text('{"step": 100}')
 
 

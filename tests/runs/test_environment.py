@@ -71,9 +71,9 @@ def test_the_commit_is_that_of_the_repository_that_tracks_the_package(
     assert version_now() == plain
     git("add", ".")
     git("commit", "-q", "-m", "package")
-    assert version_now().startswith(f"{plain}, commit ") and "changed" not in version_now()
+    assert version_now().startswith(f"{plain} (commit ") and "changed" not in version_now()
     (package / "__init__.py").write_text("1\n")
-    assert version_now().endswith(", changed")
+    assert version_now().endswith(", changed)")
     code_version.cache_clear()
 
 

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from headcount.config.load import BASE_LOADER, read_yaml, restore_texts
-from headcount.config.sections.evaluation import SelectionMetric
+from headcount.config.sections.evaluation import CorpusMetricName, SelectionMetric
 from headcount.config.shipped import find_study, search_config, study_names
 from headcount.errors import ConfigError, legal_names
 from headcount.runs.folder import KEYS_WITHOUT_EFFECT
@@ -302,6 +302,9 @@ class _Parser:
     def margin(self, value: Any) -> dict[str, float]:
         margins = self.mapping("margin", value)
         for metric, margin in margins.items():
+            if metric in get_args(CorpusMetricName):
+                why = f"{metric} is a score of the whole corpus, for which a study has no test"
+                raise self.error("margin", value, why)
             is_number = isinstance(margin, int | float) and not isinstance(margin, bool)
             if metric not in COMPARED or not is_number or not 0 < margin < 100:
                 raise self.error("margin", value)

@@ -25,3 +25,4 @@ COLORS: dict[Verdict, str] = {
     "equal within the margin": "#009E73",
     "undecided": "#555555",
 }
+CAVEAT_MARK = "†"  # beside a verdict from fewer than three seeds

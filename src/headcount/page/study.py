@@ -20,7 +20,7 @@ from headcount.experiments.report.statistics import CellComparison, StudyEstimat
 from headcount.experiments.report.study import METRICS, SettingResult, Study
 from headcount.experiments.report.tables import COSTS, ResultTable, p_as_text
 from headcount.experiments.report.write import StudyReport
-from headcount.experiments.verdicts import COLORS, SYMBOLS, WORDS
+from headcount.experiments.verdicts import CAVEAT_MARK, COLORS, SYMBOLS, WORDS
 from headcount.page.examples import choose_examples
 from headcount.runs.folder import RunFile
 
@@ -49,13 +49,14 @@ def describe_study(report: StudyReport, folder: Path) -> dict[str, Any]:
         "axis": _describe_axis(study),
         "styles": [{"color": color, "marker": marker} for color, marker, _ in STYLES],
         "verdicts": _describe_verdicts(study),
-        "settings": [_describe_setting(setting, folder) for setting in study.settings],
+        "settings": [_describe_setting(setting, report, folder) for setting in study.settings],
         "seeds": sorted(set().union(*(setting.seeds for setting in study.settings))),
         "documents": _describe_documents(study),
         "tables": [
             _score_table(study, report.scores),
             _cost_table(study, report.costs),
             _training_table(study, folder),
+            *_corpus_tables(study, report.corpus),
         ],
     }
     shown: dict[str, Any] = map_texts(printable, content)
@@ -125,7 +126,7 @@ def _describe_verdicts(study: Study) -> list[dict[str, str]]:
     return described
 
 
-def _describe_setting(setting: SettingResult, folder: Path) -> dict[str, Any]:
+def _describe_setting(setting: SettingResult, report: StudyReport, folder: Path) -> dict[str, Any]:
     estimates = setting.estimates.items()
     comparisons = setting.comparisons.items()
     return {
@@ -134,7 +135,7 @@ def _describe_setting(setting: SettingResult, folder: Path) -> dict[str, Any]:
         "isReference": setting.cell.is_reference,
         "estimates": {metric: _describe_estimate(each) for metric, each in estimates},
         "comparisons": {metric: _describe_comparison(each) for metric, each in comparisons},
-        "costs": _describe_costs(setting),
+        "costs": _describe_costs(setting, report.costs.columns[1:]),
         "runs": [_describe_run(result, folder) for result in setting.results],
     }
 
@@ -161,19 +162,22 @@ def _describe_estimate(estimate: StudyEstimate) -> dict[str, float | None]:
 def _describe_comparison(comparison: CellComparison) -> dict[str, Any]:
     verdict = comparison.verdict
     seeds = comparison.planned_seeds
+    notes = [f"{seeds} seeds would decide"] if seeds else []
+    if comparison.caveat:
+        notes.append(comparison.caveat)
     return {
         **_describe_estimate(comparison.difference),
         "p": p_as_text(comparison.corrected_p),
         "verdict": WORDS[verdict],
-        "symbol": SYMBOLS[verdict],
+        "symbol": f"{SYMBOLS[verdict]}{CAVEAT_MARK if comparison.caveat else ''}",
         "color": COLORS[verdict],
-        "note": f"{seeds} seeds would decide" if seeds else "",
+        "note": ", ".join(notes),
     }
 
 
-def _describe_costs(setting: SettingResult) -> list[list[str]]:
+def _describe_costs(setting: SettingResult, titles: Sequence[str]) -> list[list[str]]:
     costs = []
-    for title, (key, unit, number_format) in COSTS.items():
+    for title, (key, unit, number_format) in zip(titles, COSTS.values(), strict=True):
         value = setting.cost(key)
         if value is not None:
             costs.append([title, format(value * unit, number_format)])
@@ -247,6 +251,24 @@ def _baseline_row(
     sort += [scores[metric].mean for metric in METRICS]
     sort += [None] * (len(fields) - len(METRICS))
     return _row(None, [(name,), *fields], sort)
+
+
+def _corpus_tables(study: Study, block: ResultTable | None) -> list[dict[str, Any]]:
+    """Return the table of BLEU and chrF, if there is one.."""
+    if block is None:
+        return []
+    rows = []
+    for number, fields in enumerate(block.settings + block.baselines):
+        setting = number if number < len(study.settings) else None
+        means = [_leading_number(lines[0]) for lines in fields[1:]]
+        rows.append(_row(setting, fields, [setting, *means]))
+    return [_table("Scores of the whole test split", block.columns, rows, texts=(0,))]
+
+
+def _leading_number(text: str) -> float | None:
+    """Return the mean that a field begins with; None if it has none."""
+    mean = text.split(" ")[0]
+    return None if mean == "-" else float(mean)
 
 
 def _cost_table(study: Study, block: ResultTable) -> dict[str, Any]:

@@ -109,7 +109,7 @@ def code_version() -> str:
     if not commit:
         return text
     is_changed = _output_of([*git, "status", "--porcelain", "--", "."]) != ""
-    return f"{text}, commit {commit}{', changed' if is_changed else ''}"
+    return f"{text} (commit {commit}{', changed' if is_changed else ''})"
 
 
 def _package_versions() -> dict[str, str]:

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +7,10 @@ import pytest
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.grid import load_grid
 from headcount.experiments.report.findings import (
+    describe_costs,
     describe_findings,
     describe_method,
+    describe_scores,
     describe_state,
     setting_name,
 )
@@ -92,23 +95,73 @@ def test_a_difference_that_is_significant_but_within_the_margin_does_not_matter(
     assert "equal within the margin of 3 in RL (p < 0.001; higher, p 0.0" in message
 
 
-def test_speeds_that_vary_between_seeds_are_marked(tmp_path: Path) -> None:
+def test_wall_times_are_called_comparable_only_where_that_was_measured(tmp_path: Path) -> None:
+    """The reasons are in test_environments.py."""
     study = study_of({1: 20, 8: 24})
-    assert "not comparable" not in "\n".join(describe_method(study))
-    costs = study.results[0].cell.folder / "costs.json"
-    costs.write_text(costs.read_text().replace("9983.4", "4991.7"))
-    study = read_study(study.grid, [result.cell for result in study.results])
-    message = "\n".join(describe_method(study))
-    assert (
-        "Speeds are not comparable: those of the seeds of a setting differ by up to 100%"
-        in message
+    message = "\n".join(describe_costs(study))
+    assert message.endswith(
+        "*: wall times, which are not comparable between settings: the seeds of a setting differ "
+        "by up to 14% in decoding."
     )
+    assert "other work" not in message
+    for result in study.results:
+        costs = result.cell.folder / "costs.json"
+        edited = json.loads(costs.read_text()) | {"decode_ms_per_summary": 15}
+        costs.write_text(json.dumps(edited))
+    study = read_study(study.grid, [result.cell for result in study.results])
+    message = "\n".join(describe_costs(study))
+    assert "not comparable" not in message
+    assert "measured on one kind of processor" in message and "at most 10%" in message
+
+
+def test_cells_of_different_environments_are_a_finding(tmp_path: Path) -> None:
+    study = study_of({1: 20, 8: 24})
+    assert not any("environment" in line for line in describe_findings(study))
+    path = study.results[0].cell.folder / "environment.json"
+    path.write_text(path.read_text().replace("2.12.0", "2.11.0"))
+    study = read_study(study.grid, [result.cell for result in study.results])
+    assert describe_findings(study)[-1] == (
+        "The trainings ran in environments that differ in torch (2.11.0: 1 training; "
+        "2.12.0: 5 trainings)."
+    )
+
+
+def test_the_caption_of_a_table_describes_what_is_in_it(tmp_path: Path) -> None:
+    study = study_of({1: 20, 8: 24, 16: 24.1})
+    assert not any("detectable" in line for line in describe_scores(study))
+    assert sum("Smallest detectable: " in line for line in describe_method(study)) == 1
+    assert any("smallest detectable" in line for line in describe_findings(study))
+
+
+def test_two_seeds_are_said_to_be_too_few(tmp_path: Path) -> None:
+    """Also where a study is half-finished, and only two are common."""
+    study = study_of({1: 20, 8: 24}, seeds="[0, 2]")
+    first, second, *_ = describe_findings(study)
+    assert first.startswith("Significantly different from 8 heads: ")
+    assert second.startswith("- 1 head (from two seeds): -4.00 R1 [")
+    marked = "† from two seeds: too few for these error rates."
+    assert sum(marked in line for line in describe_scores(study)) == 1
+    full = study_of({1: 20, 8: 24})
+    assert "†" not in "\n".join([*describe_method(full), *describe_findings(full)])
+
+    study = read_study(full.grid, [full.cells[0], full.cells[2], *full.cells[3:]])
+    assert describe_findings(study)[0].endswith(
+        "8 heads: 1 head (from two seeds) of 1 setting compared."
+    )
+    assert sum(marked in line for line in describe_scores(study)) == 1
+
+
+def test_one_seed_is_marked_too(tmp_path: Path) -> None:
+    study = study_of({1: 20, 8: 24}, seeds="[2]")
+    text = "\n".join(describe_scores(study))
+    assert "† one seed: p and verdict are about other documents only" in text
+    assert "otherwise undecided." in text  # no plan for other seeds
 
 
 def test_one_seed_says_that_it_is_one(tmp_path: Path) -> None:
     study = study_of({1: 20, 8: 24}, seeds="[2]")
     assert describe_findings(study)[1].startswith(
-        "- 1 head (about other documents, not other seeds): -3.90 R1 ["
+        "- 1 head (one seed: about other documents only): -3.90 R1 ["
     )
     assert (
         "seed 2: with the 95 % interval about other documents alone." in describe_method(study)[0]

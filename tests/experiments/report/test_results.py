@@ -62,6 +62,14 @@ DAMAGE: list[tuple[str, Callable[[str], str], str]] = [
     ("costs.json", lambda text: "[1, 2]", "list instead of a mapping"),
     ("costs.json", edit(tokens_per_second="9,983"), "tokens_per_second=9,983 is not a number"),
     ("costs.json", edit(parameters=None), "parameters=None is not a number"),
+    ("environment.json", lambda text: text[:-10], "damaged"),
+    (
+        "environment.json",
+        lambda text: text.replace("2,", '"2",'),
+        "threads=2 is not a whole number",
+    ),
+    ("environment.json", lambda text: text.replace('"A CPU"', "3"), "processor=3 is not a text"),
+    ("environment.json", lambda text: "[{}]", "no 'threads'"),
     ("config.yaml", lambda text: text[:5] + ": [", "damaged"),
     ("config.yaml", lambda text: "", "damaged"),
     (

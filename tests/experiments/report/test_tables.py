@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,10 +12,12 @@ from rich.console import Console
 from headcount.escape import csv_table
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.grid import load_grid
+from headcount.experiments.report.findings import describe_method
 from headcount.experiments.report.study import Study, read_study
 from headcount.experiments.report.tables import (
     ResultTable,
     as_latex,
+    corpus_table,
     cost_table,
     p_as_text,
     results_rows,
@@ -95,6 +98,61 @@ def test_costs_stand_in_their_units(tmp_path: Path) -> None:
     rows = cost_table(read_study(study.grid, [result.cell for result in study.results])).settings
     assert [place[0] for place in rows[0]] == ["4", "2.30", "42.0", "9,983", "15.2", "912", "1.69"]
     assert [place[0] for place in rows[1]] == ["8", *6 * "-"]
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_verdicts_from_few_seeds_are_marked(seeds: int, tmp_path: Path) -> None:
+    mark = {1: "† one seed", 2: "† from two seeds"}[seeds]
+    cells = write_study(Path("few"), lambda cell: 20 + cell.is_reference, grid=TWO)
+    study = read_study(load_grid(Path("few")), cells)
+    assert "†" not in score_table(study).as_markdown()
+    study = read_study(load_grid(Path("few")), [*cells[:seeds], *cells[3:]])
+    table = score_table(study)
+    assert table.settings[0][-1][-1] == mark and len(table.settings[0][-1]) == 4
+    assert f"<br>{mark} |" in table.as_markdown()
+    assert (
+        rf"{{\scriptsize {mark.replace('†', '$' + chr(92) + 'dagger$')}}} \\" in table.as_latex()
+    )
+    console = Console(width=100, file=io.StringIO())
+    console.print(table.as_rich(4))
+    assert mark in console.file.getvalue()
+
+
+def add_corpus_scores(study: Study, *names: str) -> Study:
+    for number, result in enumerate(study.results):
+        path = result.cell.folder / "scores.json"
+        content = json.loads(path.read_text())
+        for name in names:
+            score = 10.0 + number
+            content["systems"]["model"][name] = {"mean": score, "low": 9, "high": 20}
+            content["systems"]["lead-1"][name] = {"mean": 3.5, "low": 3, "high": 4}
+        path.write_text(json.dumps(content))
+    return read_study(study.grid, study.cells)
+
+
+def test_scores_of_the_corpus_are_reported_without_a_test(tmp_path: Path) -> None:
+    study = study_of()
+    assert corpus_table(study) is None and "bleu" not in results_rows(study)[0]
+    study = add_corpus_scores(study, "chrf", "bleu")
+    table = corpus_table(study)
+    assert table.columns == ["num_heads", "BLEU", "chrF"]
+    assert table.settings == [
+        [("4",), ("11.00 ± 1.00",), ("11.00 ± 1.00",)],
+        [("8", "seed 0, 1"), ("13.50 ± 0.71",), ("13.50 ± 0.71",)],
+    ]
+    assert table.baselines[0] == [("lead-1",), ("3.50",), ("3.50",)]
+    assert table.baselines[1] == [("longest-1",), ("-",), ("-",)]
+    rows = list(csv.DictReader(io.StringIO(csv_table(results_rows(study)))))
+    assert [(row["bleu"], row["chrf"]) for row in rows][1] == ("11.0", "11.0")
+    assert any("BLEU and chrF of the whole test split" in line for line in describe_method(study))
+
+
+def test_a_score_that_only_some_trainings_have_is_not_reported(tmp_path: Path) -> None:
+    study = add_corpus_scores(study_of(), "bleu", "chrf")
+    path = study.results[0].cell.folder / "scores.json"
+    path.write_text(path.read_text().replace('"chrf"', '"other"'))
+    study = read_study(study.grid, study.cells)
+    assert corpus_table(study).columns == ["num_heads", "BLEU"]
 
 
 def test_markdown_is_a_table() -> None:

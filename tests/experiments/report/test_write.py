@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,15 @@ from headcount.experiments.report.write import report
 from tests.experiments.studies import HEADS, write_study
 
 STUDY = Path("experiments/heads")
-WRITTEN = ["figure.pdf", "figure.png", "figure.svg", "results.csv", "table.md", "table.tex"]
+WRITTEN = [
+    "environment.json",
+    "figure.pdf",
+    "figure.png",
+    "figure.svg",
+    "results.csv",
+    "table.md",
+    "table.tex",
+]
 
 
 SMALL = HEADS.replace("[1, 2, 4, 8, 16]", "[1, 8]").replace("[0, 1, 2]", "[0, 1]")
@@ -42,9 +51,9 @@ def test_a_report_is_the_same_bytes_each_time(
     report(STUDY)
     first, output = written(STUDY), capsys.readouterr().out
     assert sorted(first) == WRITTEN and sorted(path.name for path in STUDY.iterdir()) == [
-        *WRITTEN[:3],
+        *WRITTEN[:4],
         "grid.yaml",
-        *WRITTEN[3:],
+        *WRITTEN[4:],
     ]
     assert b"<dc:date>" not in first["figure.svg"] and b"CreationDate" not in first["figure.pdf"]
     table = first["table.md"].decode()
@@ -56,14 +65,18 @@ def test_a_report_is_the_same_bytes_each_time(
         assert text in table and text in output
     assert (
         "| 16<br>seed 2 |" in table
-        and "- 16 heads (1 of 3 seeds, about other documents, not other seeds): " in table
+        and "- 16 heads (1 of 3 seeds, one seed: about other documents only): " in table
     )
     assert (
-        "- 1 head (2 of 3 seeds): -" in table
+        "- 1 head (2 of 3 seeds, from two seeds): -" in table
+        and "<br>† from two seeds |" in table
         and "| lead-1 | 18.46<br>" in table
         and f"{other.name}: not started" in table
     )
     assert not list(Path("runs").rglob("wandb"))
+    assert "Environment of 6 trainings: processor A CPU" in table
+    assert json.loads(first["environment.json"])["trainings"] == 6
+    assert b"detectable" not in first["table.tex"] and "Smallest detectable" in table
     report(STUDY)
     assert written(STUDY) == first
 

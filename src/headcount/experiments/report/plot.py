@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from headcount.experiments.cell import Cell
 from headcount.experiments.report.results import MODEL
 from headcount.experiments.report.study import METRICS, SettingResult, Study
-from headcount.experiments.verdicts import COLORS, SYMBOLS
+from headcount.experiments.verdicts import CAVEAT_MARK, COLORS, SYMBOLS
 from headcount.plot_style import STYLE
 
 # Inches. The width is that of one column of two.
@@ -210,7 +210,8 @@ def draw_study(study: Study) -> Figure:
 
 
 def _legend(study: Study, axis: Axis) -> list[Line2D]:
-    """Return an entry for each line, if there are several, and for each verdict that occurs."""
+    """Return an entry for each line, if there are several, for each verdict that occurs, and for
+    the mark of few seeds."""
     entries = []
     if len(axis.series) > 1:
         for name, (color, marker, stroke) in zip(axis.series, STYLES, strict=False):
@@ -218,13 +219,18 @@ def _legend(study: Study, axis: Axis) -> list[Line2D]:
             entries.append(entry)
 
     occurring = set()
+    has_caveats = False
     for setting in study.settings:
         for comparison in setting.comparisons.values():
             occurring.add(comparison.verdict)
+            has_caveats |= bool(comparison.caveat)
     for verdict, color in COLORS.items():
         if verdict in occurring:
             label = f"{SYMBOLS[verdict]} {verdict}"
             entries.append(Line2D([], [], color=color, linewidth=2, label=label))
+    if has_caveats:
+        label = f"{CAVEAT_MARK} fewer than three seeds"
+        entries.append(Line2D([], [], linestyle="none", label=label))
     return entries
 
 
@@ -287,7 +293,7 @@ def _draw_setting(
         panel.text(
             position,
             1.0,
-            SYMBOLS[comparison.verdict],
+            f"{SYMBOLS[comparison.verdict]}{CAVEAT_MARK if comparison.caveat else ''}",
             transform=panel.get_xaxis_transform(),
             ha="center",
             va="bottom",

@@ -40,6 +40,8 @@ class Result:
         systems: for the model and the baselines, the mean of each metric; None where no example
             has it.
         costs: by name; empty without ``costs.json``.
+        environments: in which it was trained, see ``runs/environment.py``; empty without
+            ``environment.json``, which earlier versions did not write.
         data: the SHA-256 of each split; empty without ``data.json``.
         validation: the score that selects a value of the inner axis; 0 without one.
     """
@@ -49,6 +51,7 @@ class Result:
     step: int
     systems: dict[str, dict[str, Estimate | None]]
     costs: dict[str, float | str]
+    environments: list[dict[str, Any]]
     data: dict[str, str]
     validation: float
 
@@ -72,6 +75,7 @@ def read_result(cell: Cell, grid: Grid) -> Result:
         step=step,
         systems=systems,
         costs=_read_costs(cell.folder / RunFile.COSTS),
+        environments=_read_environments(cell.folder / RunFile.ENVIRONMENT),
         data=_read_hashes(cell.folder / RunFile.DATA),
         validation=_read_validation(cell, grid.select.by) if grid.select else 0.0,
     )
@@ -134,6 +138,22 @@ def _read_costs(path: Path) -> dict[str, float | str]:
         for name, value in _read_mapping(path).items():
             costs[name] = value if name == "device" else _number(value, name)
         return costs
+
+
+def _read_environments(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    with damage_as_config_error(path, "train"):
+        environments = json.loads(path.read_text(encoding="utf-8"))
+        for environment in environments:
+            # Hours are counted by these, and the others are shown.
+            for name in ("threads", "processes"):
+                _whole_number(environment, name)
+            for name in ("processor", "device"):
+                if not isinstance(environment[name], str):
+                    raise TypeError(f"{name}={environment[name]} is not a text")
+            environment["packages"].items()
+        return list(environments)
 
 
 def _read_hashes(path: Path) -> dict[str, str]:

@@ -41,6 +41,7 @@ from headcount.experiments.verdicts import Verdict
 SIGNIFICANCE = 0.05  # two-sided
 POWER = 0.8
 MAX_PLANNED_SEEDS = 50  # no plan goes further
+MIN_SEEDS = 3  # with fewer, error rates are higher than stated: docs/statistics.md
 
 Numbers = NDArray[np.float64]
 # (seeds, examples): F1 x 100, the same seeds and examples in the same order in every cell.
@@ -150,6 +151,14 @@ class CellComparison:
         if self.seeds_to_decide is None:
             return f"more than {MAX_PLANNED_SEEDS}"
         return f"about {self.seeds_to_decide}"
+
+    @property
+    def caveat(self) -> str:
+        """What limits a verdict from fewer than three seeds, in words; else empty."""
+        seeds = self.difference.seeds
+        if seeds >= MIN_SEEDS:
+            return ""
+        return "one seed: about other documents only" if seeds == 1 else "from two seeds"
 
     @property
     def verdict(self) -> Verdict:

@@ -11,6 +11,7 @@ import numpy as np
 from headcount.errors import ConfigError
 from headcount.escape import one_line
 from headcount.evaluation import bootstrap
+from headcount.evaluation.corpus_metrics import CORPUS_METRICS
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.cell import Cell
 from headcount.experiments.grid import COMPARED, Grid
@@ -95,6 +96,15 @@ class Study:
     signature: str
     examples: int
     added: AddedSeeds = field(default_factory=AddedSeeds)
+
+    @property
+    def corpus_metrics(self) -> list[str]:
+        """The metrics of the whole corpus, BLEU and chrF, that all trainings have computed."""
+        computed: list[str] = []
+        for name in CORPUS_METRICS:
+            if all(result.systems[MODEL].get(name) for result in self.results):
+                computed.append(name)
+        return computed
 
     @property
     def reference_cell(self) -> SettingResult | None:

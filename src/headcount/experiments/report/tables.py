@@ -9,18 +9,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from headcount.escape import latex, markdown
+from headcount.evaluation.corpus_metrics import CORPUS_TITLES
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.experiments.cell import Cell
 from headcount.experiments.grid import as_text
+from headcount.experiments.report.environments import TIMES, why_times_are_not_comparable
 from headcount.experiments.report.results import MODEL, Result
 from headcount.experiments.report.statistics import MAX_PLANNED_SEEDS
 from headcount.experiments.report.study import ABBREVIATIONS, METRICS, SettingResult, Study
-from headcount.experiments.verdicts import COLORS, SYMBOLS, WORDS, Verdict
+from headcount.experiments.verdicts import CAVEAT_MARK, COLORS, SYMBOLS, WORDS, Verdict
 
 Lines = tuple[str, ...]  # the text of one table field, line by line
 LATEX_BREAK = r" \\ "
@@ -165,7 +168,10 @@ def score_table(study: Study) -> ResultTable:
 
 
 def cost_table(study: Study) -> ResultTable:
-    """Return the costs of each setting, means over its seeds."""
+    """Return the costs of each setting, means over its seeds.
+
+    Titles of times that are not comparable end with a star.
+    """
     settings = []
     for setting in study.settings:
         row = [row_name(study, setting)]
@@ -173,7 +179,44 @@ def cost_table(study: Study) -> ResultTable:
             cost = setting.cost(key)
             row.append(("-" if cost is None else format(cost * unit, number_format),))
         settings.append(row)
-    return ResultTable(columns=[first_column(study), *COSTS], settings=settings, baselines=[])
+
+    marked = set(TIMES) if why_times_are_not_comparable(study) else set()
+    columns = [first_column(study)]
+    for title, (key, _, _) in COSTS.items():
+        columns.append(f"{title}*" if key in marked else title)
+    return ResultTable(columns=columns, settings=settings, baselines=[])
+
+
+def corpus_table(study: Study) -> ResultTable | None:
+    """Return BLEU and chrF of each setting, means over its seeds, then those of the baselines;
+    None if they were not computed."""
+    metrics = study.corpus_metrics
+    if not metrics:
+        return None
+    settings = []
+    for setting in study.settings:
+        row = [row_name(study, setting)]
+        for metric in metrics:
+            scores = [result.systems[MODEL][metric] for result in setting.results]
+            row.append(_mean_over_seeds([score.mean for score in scores if score]))
+        settings.append(row)
+
+    baselines: list[list[Lines]] = []
+    for name in study.baselines:
+        row = [(name,)]
+        for metric in metrics:
+            baseline = study.results[0].systems.get(name, {}).get(metric)
+            row.append(("-" if baseline is None else f"{baseline.mean:.2f}",))
+        baselines.append(row)
+    titles = [CORPUS_TITLES[metric] for metric in metrics]
+    return ResultTable(
+        columns=[first_column(study), *titles], settings=settings, baselines=baselines
+    )
+
+
+def _mean_over_seeds(scores: Sequence[float]) -> Lines:
+    mean = f"{np.mean(scores):.2f}"
+    return (f"{mean} ± {np.std(scores, ddof=1):.2f}" if len(scores) > 1 else mean,)
 
 
 def first_column(study: Study) -> str:
@@ -206,9 +249,8 @@ def results_rows(study: Study) -> list[list[object]]:
     titles = ["cell", *axes, *inner, "seed"]
     if inner:
         titles.append("selected")
-    rows: list[list[object]] = [
-        [*titles, "step", "examples", *EXAMPLE_METRICS, *COST_KEYS, "folder"]
-    ]
+    metrics = [*EXAMPLE_METRICS, *study.corpus_metrics]
+    rows: list[list[object]] = [[*titles, "step", "examples", *metrics, *COST_KEYS, "folder"]]
 
     for result in study.results:
         cell = result.cell
@@ -218,17 +260,18 @@ def results_rows(study: Study) -> list[list[object]]:
         if inner:
             row.append(cell.name in selected)
         row += [result.step, len(result.scored.rows)]
-        row += _model_scores(result)
+        row += _model_scores(result, metrics)
         row += [result.costs.get(key) for key in COST_KEYS]
         row.append(str(cell.folder))
         rows.append([round(value, 4) if isinstance(value, float) else value for value in row])
     return rows
 
 
-def _model_scores(result: Result) -> list[float | None]:
-    """Return the mean of each example metric; None where no example has it."""
+def _model_scores(result: Result, metrics: Sequence[str]) -> list[float | None]:
+    """Return the mean, or the score of the corpus, in each metric; None where no example has
+    one."""
     means: list[float | None] = []
-    for name in EXAMPLE_METRICS:
+    for name in metrics:
         estimate = result.systems[MODEL].get(name)
         means.append(None if estimate is None else estimate.mean)
     return means
@@ -289,7 +332,8 @@ def _difference(setting: SettingResult, metric: str) -> Lines:
 
 
 def _verdicts(setting: SettingResult) -> Lines:
-    """Return the verdict in each metric; in brackets the seeds that would decide."""
+    """Return the verdict in each metric; in brackets the seeds that would decide. Fewer than three
+    seeds are named last."""
     lines = []
     for metric, comparison in setting.comparisons.items():
         verdict = comparison.verdict
@@ -297,6 +341,10 @@ def _verdicts(setting: SettingResult) -> Lines:
         if comparison.planned_seeds:
             line += f" ({comparison.seeds_to_decide or f'>{MAX_PLANNED_SEEDS}'})"
         lines.append(line)
+
+    # All metrics are compared on the same seeds.
+    caveats = {comparison.caveat for comparison in setting.comparisons.values()}
+    lines += [f"{CAVEAT_MARK} {caveat.partition(':')[0]}" for caveat in caveats if caveat]
     return tuple(lines) or ("",)
 
 
@@ -376,7 +424,7 @@ def _latex_number(text: str, *, is_small: bool) -> str:
 def _latex_verdict(text: str) -> str:
     verdict = _find_verdict(text)
     if verdict is None:
-        return latex(text)
+        return rf"{{\scriptsize {latex(text)}}}" if text else ""
     metric, words = text.split(f" {SYMBOLS[verdict]} ")
     color = COLORS[verdict].removeprefix("#")
     return rf"{{\scriptsize {latex(metric)} \textcolor[HTML]{{{color}}}{{{latex(words)}}}}}"

@@ -1,12 +1,13 @@
 """The report of a study, also of a half-finished one: ``headcount report``.
 
 It writes into the experiment's folder ``results.csv`` (a row for each finished training),
-``table.md``, ``table.tex`` and ``figure.svg``, ``figure.pdf`` and ``figure.png``. The same runs
-give the same bytes.
+``table.md``, ``table.tex``, ``figure.svg``, ``figure.pdf`` and ``figure.png``, and
+``environment.json``: where the trainings ran, and their hours. The same runs give the same bytes.
 """
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,9 @@ from headcount.escape import csv_table, markdown_prose
 from headcount.experiments.cell import Cell
 from headcount.experiments.cells import make_cells
 from headcount.experiments.grid import load_grid
+from headcount.experiments.report.environments import summarize_environments
 from headcount.experiments.report.findings import (
+    describe_corpus_scores,
     describe_costs,
     describe_findings,
     describe_method,
@@ -36,6 +39,7 @@ from headcount.experiments.report.tables import (
     COSTS,
     ResultTable,
     as_latex,
+    corpus_table,
     cost_table,
     results_rows,
     score_table,
@@ -46,6 +50,7 @@ from headcount.runs.files import write_atomically
 from headcount.runs.wandb_tracking import track
 from headcount.terminal import make_console, print_on
 
+TEXTS = ("results.csv", "table.md", "table.tex", "environment.json")
 PICTURES = ("svg", "pdf", "png")
 
 
@@ -58,6 +63,7 @@ class StudyReport:
         rows: of ``results.csv``, under their titles.
         scores: the table of scores.
         costs: the table of costs.
+        corpus: the table of BLEU and chrF; None if they were not computed.
         state: what is missing, one line each.
         findings: what was found, one line each.
         method: how to read the tables, a paragraph each.
@@ -67,6 +73,7 @@ class StudyReport:
     rows: list[list[object]]
     scores: ResultTable
     costs: ResultTable
+    corpus: ResultTable | None
     state: list[str]
     findings: list[str]
     method: list[str]
@@ -111,6 +118,7 @@ def make_report(study: Study) -> StudyReport:
         rows=results_rows(study),
         scores=score_table(study),
         costs=cost_table(study),
+        corpus=corpus_table(study),
         state=describe_state(study),
         findings=describe_findings(study),
         method=describe_method(study),
@@ -124,18 +132,26 @@ def _write_files(made: StudyReport, folder: Path) -> None:
     parts = [
         markdown_prose("\n".join(made.state)),
         made.scores.as_markdown(),
+        made.corpus.as_markdown() if made.corpus else "",
         markdown_prose("\n".join(made.findings)),
         made.costs.as_markdown(),
         markdown_prose("\n\n".join(made.method)),
     ]
     markdown = "\n\n".join(part.strip() for part in parts if part)
     write_atomically(folder / "table.md", f"{markdown}\n")
+    tables = [made.scores, made.costs]
     captions = [
         [*made.findings[:1], *describe_scores(made.study)],
         ["Costs of each setting, means over seeds.", *describe_costs(made.study)],
     ]
-    tables = as_latex(made.study.grid.name, [made.scores, made.costs], captions)
-    write_atomically(folder / "table.tex", tables)
+    if made.corpus:
+        tables.append(made.corpus)
+        captions.append(describe_corpus_scores(made.study))
+    write_atomically(folder / "table.tex", as_latex(made.study.grid.name, tables, captions))
+
+    # Where the trainings ran, and their hours.
+    environments = json.dumps(summarize_environments(made.study), indent=2, ensure_ascii=False)
+    write_atomically(folder / "environment.json", f"{environments}\n")
 
     figure = draw_study(made.study)
     for kind in PICTURES:
@@ -148,11 +164,14 @@ def _print(made: StudyReport, folder: Path) -> None:
     counts = f"{len(study.results)} of {len(study.cells)} trainings"
     print_on(console, f"{study.grid.name}: {counts}", style="bold")
     console.print(made.scores.as_rich(1 + len(METRICS)))
+    if made.corpus:
+        print_on(console, "")
+        console.print(made.corpus.as_rich(len(made.corpus.columns)))
     print_on(console, "\n".join(["", *made.findings, ""]))
     console.print(made.costs.as_rich(1 + len(COSTS)))
     print_on(console, "\n".join(["", *made.method, *made.state, ""]))
     pictures = f"figure.{{{','.join(PICTURES)}}}"
-    print_on(console, f"written to {folder}: results.csv, table.md, table.tex, {pictures}")
+    print_on(console, f"written to {folder}: {', '.join(TEXTS)}, {pictures}")
 
 
 def _log_to_wandb(made: StudyReport, folder: Path, tracking: TrackingConfig) -> None:
@@ -169,6 +188,8 @@ def _log_to_wandb(made: StudyReport, folder: Path, tracking: TrackingConfig) -> 
         "scores": made.scores.as_rows(),
         "costs": made.costs.as_rows(),
     }
+    if made.corpus:
+        tables["corpus"] = made.corpus.as_rows()
     texts = {"state": made.state, "findings": made.findings, "method": made.method}
 
     # The tables row by row, the figure, and the texts as a summary.
