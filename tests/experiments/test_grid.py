@@ -153,3 +153,13 @@ def test_a_solved_key_is_no_axis(tmp_path: Path) -> None:
 def test_a_folder_without_a_grid(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file; legal: a folder with a grid.yaml"):
         load_grid(tmp_path)
+
+
+@pytest.mark.parametrize("metric", ["bleu", "chrf"])
+def test_a_margin_for_a_score_of_the_corpus_is_rejected_with_the_reason(
+    metric: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path / "study", margin=f"{{{metric}: 0.5}}")
+    message = f"{metric} is a score of the whole corpus, for which a study has no test; legal: "
+    with pytest.raises(ConfigError, match=message):
+        load_grid(folder)

@@ -97,6 +97,12 @@ def test_the_figure_has_every_setting_within_its_range(content: dict[str, Any]) 
     assert [run["seed"] for run in sixteen["runs"]] == [0, 2]
     assert one["comparisons"]["rouge1"]["mean"] < -8
 
+    # Two seeds are too few, and times of one seed more or less cannot be compared.
+    few = sixteen["comparisons"]["rouge1"]
+    assert few["symbol"].endswith("†") and few["note"].endswith("from two seeds")
+    assert "†" not in one["comparisons"]["rouge1"]["symbol"]
+    assert [title for title, _ in one["costs"]][2:4] == ["tokens/s*", "decoding, ms per summary*"]
+
 
 def test_summaries_and_links_are_those_of_the_run_folders(content: dict[str, Any]) -> None:
     document = content["documents"][0]
@@ -225,3 +231,19 @@ def test_every_control_of_a_study_has_a_name(visit: Visit) -> None:
 def test_axe_finds_no_fault_in_a_study(browser, axe: str, page: Path, dark: bool) -> None:
     with Visit(browser, page, dark=dark, phone=dark) as visit:
         assert visit.faults(axe) == []
+
+
+def test_scores_of_the_corpus_have_a_table(tmp_path: Path) -> None:
+    grid = HEADS.replace("[1, 2, 4, 8, 16]", "[1, 8]")
+    for cell in write_study(FOLDER, score, grid=grid):
+        path = cell.folder / "scores.json"
+        scores = json.loads(path.read_text())
+        scores["systems"]["model"]["bleu"] = {"mean": 20.0 + cell.seed, "low": 1, "high": 40}
+        path.write_text(json.dumps(scores))
+    loaded = load_grid(FOLDER)
+    study = read_study(loaded, make_cells(loaded))
+    table = describe_study(write.make_report(study), FOLDER)["tables"][-1]
+    assert [column["title"] for column in table["columns"]] == ["num_heads", "BLEU"]
+    assert table["rows"][0]["cells"][1] == {"lines": ["21.00 ± 1.00"], "sort": 21.0}
+    assert table["rows"][2]["cells"][1] == {"lines": ["-"], "sort": None}
+    assert [row["last"] for row in table["rows"]] == [False, False, True, True, True, True]

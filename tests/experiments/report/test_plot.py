@@ -142,6 +142,17 @@ def test_a_verdict_has_a_colour_and_a_symbol(tmp_path: Path) -> None:
     ]
 
 
+def test_a_verdict_from_two_seeds_is_marked(tmp_path: Path) -> None:
+    grid = HEADS.replace("[1, 2, 4, 8, 16]", "[1, 8]").replace("[0, 1, 2]", "[0, 1]")
+    cells = write_study(Path("study"), lambda cell: 20, grid=grid)
+    drawn = draw_study(read_study(load_grid(Path("study")), cells))
+    for panel in drawn.axes:
+        [symbol] = [text for text in panel.texts if not isinstance(text, Annotation)]
+        assert symbol.get_text().endswith("†")
+    [legend] = drawn.legends
+    assert legend.get_texts()[-1].get_text() == "† fewer than three seeds"
+
+
 def test_colours_of_verdicts_are_distinct_for_the_colour_blind() -> None:
     """By simulation of deuteranopia and protanopia (Vienot et al. 1999), in linear RGB."""
     simulations = {

@@ -52,7 +52,9 @@ class EvaluationConfig(Section):
     sentences: SentenceRule = key(
         "split", "sentences of ROUGE-Lsum: found in each line, or newline: the lines themselves"
     )
-    bleu_tokenizer: BleuTokenizer = key("13a", "sacrebleu's tokenizer for BLEU: zh for Chinese")
+    bleu_tokenizer: BleuTokenizer = key(
+        "13a", "sacrebleu's tokenizer for BLEU: zh for Chinese, char for Japanese or Thai"
+    )
     baselines: list[str] = key(
         BASELINES, "extractive baselines in the table of scores: NAME-K takes K units"
     )
