@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headcount.data.batches import Layout
-from headcount.data.objectives import infill, leave_out_sentences
+from headcount.data.objectives import gap_sentences_length, infill, leave_out_sentences
 from headcount.data.tokens import Ids
 
 START, END = 0, 1
@@ -85,3 +85,16 @@ def test_a_document_without_a_sentence_to_leave_out_is_infilled() -> None:
         )
         expected = infill(document, layout(30, 20), np.random.default_rng(3))
         assert all(map(np.array_equal, made, expected)), begins
+
+
+def test_three_tenths_are_of_the_sentences_that_the_model_reads() -> None:
+    """Of a hundred sentences ten are read. Thirty would be all of them."""
+    document = np.arange(2, 1002, dtype=np.int32)
+    begins = np.arange(0, 1000, 10, dtype=np.int32)
+    within = layout(101, 200)
+    for seed in range(20):
+        kept, target = leave_out_sentences(
+            document, begins, within, np.random.default_rng(seed)
+        )
+        assert (kept == START).sum() == 3 and len(target) == 30
+        assert gap_sentences_length(1000, begins, within) >= len(target)

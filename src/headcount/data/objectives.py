@@ -25,9 +25,9 @@ def leave_out_sentences(
     """Gap sentences: some sentences are left out of a document, and are its summary.
 
     Pegasus (Zhang et al. 2020, section 3.1) with its random choice, which is another one in each
-    epoch. Three tenths of the sentences are left out, at least one, as far as the summary has
-    room; never one that is cut from the document or longer than a summary. A document that has no
-    such sentence, or no other, is infilled instead.
+    epoch. Three tenths of the sentences that the model reads are left out, at least one, as far as
+    the summary has room; never one that is cut from the document or longer than a summary. A
+    document that has no such sentence, or no other, is infilled instead.
 
     Args:
         document: its uncut token ids.
@@ -45,10 +45,11 @@ def leave_out_sentences(
 
     # Choose at random. A sentence that the summary has no room for is passed over.
     room = layout.max_summary_tokens - 2
+    gaps = _count_gaps(bounds, layout)
     spans: list[tuple[int, int]] = []
     for sentence in random.permutation(candidates).tolist():
         begin, end = bounds[sentence : sentence + 2].tolist()
-        if end - begin <= room and len(spans) < _count_gaps(sentences):
+        if end - begin <= room and len(spans) < gaps:
             spans.append((begin, end))
             room -= end - begin
 
@@ -64,8 +65,9 @@ def gap_sentences_length(tokens: int, sentences: Ids, layout: Layout) -> int:
         sentences: the first token of each sentence.
         layout: how long documents and summaries may be.
     """
-    candidates = _find_candidates(np.append(sentences, tokens), layout)
-    gaps = min(len(candidates), _count_gaps(sentences))
+    bounds = np.append(sentences, tokens)
+    candidates = _find_candidates(bounds, layout)
+    gaps = min(len(candidates), _count_gaps(bounds, layout))
     if not gaps:
         return infill_length(tokens, layout)
 
@@ -83,14 +85,22 @@ def _find_candidates(bounds: Ids, layout: Layout) -> NDArray[np.int64]:
     """
     if len(bounds) < 3:  # one sentence
         return np.array([], np.int64)
-    is_visible = bounds[1:] < layout.max_document_tokens
     fits = np.diff(bounds) <= layout.max_summary_tokens - 2
-    return np.flatnonzero(is_visible & fits)
+    return np.flatnonzero(_is_visible(bounds, layout) & fits)
 
 
-def _count_gaps(sentences: Ids) -> int:
-    """Return how many sentences are left out, as far as there is room."""
-    return max(1, round(REMOVED_SHARE * len(sentences)))
+def _is_visible(bounds: Ids, layout: Layout) -> NDArray[np.bool_]:
+    """Return which sentences are whole once the document is cut."""
+    return bounds[1:] < layout.max_document_tokens
+
+
+def _count_gaps(bounds: Ids, layout: Layout) -> int:
+    """Return how many sentences are left out, as far as there is room.
+
+    Of a long document, three tenths of all sentences may be all that the model reads of it.
+    """
+    visible = np.count_nonzero(_is_visible(bounds, layout))
+    return max(1, round(REMOVED_SHARE * visible))
 
 
 def infill(document: Ids, layout: Layout, random: np.random.Generator) -> tuple[Ids, Ids]:
