@@ -6,9 +6,15 @@ import pytest
 import pytorch_lightning as pl
 from tokenizers import Tokenizer
 
+from headcount.config.load import load
 from headcount.errors import ConfigError
 from headcount.training.data_module import SummarizationDataModule
-from headcount.training.preconditions import check_same_data, count_steps, report_unscored_text
+from headcount.training.preconditions import (
+    check_same_data,
+    count_steps,
+    report_unfinished_warmups,
+    report_unscored_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +32,36 @@ def test_steps_are_those_that_lightning_trains(
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = pl.Trainer(**arguments, **quiet, accelerator="cpu", default_root_dir=tmp_path)
     assert count_steps(trainer, batches=7) == steps
+
+
+@pytest.mark.parametrize(
+    ("stages", "steps", "reported"),
+    [
+        ("[]", 200, ["optimizer.warmup_steps=200: this training has 200 steps"]),
+        ("[]", 201, []),
+        ("[]", None, []),
+        ("[{steps: 50},{}]", 1000, ["stages: warmup_steps=200 of stage 1, which has 50 steps"]),
+        # Only time limits the training: its last stage has no number of steps.
+        ("[{steps: 50},{}]", None, ["stages: warmup_steps=200 of stage 1, which has 50 steps"]),
+        (
+            "[{steps: 900,warmup_steps: 10},{learning_rate_factor: 0.5}]",
+            1000,
+            ["stages: warmup_steps=200 of stage 2, which has 100 steps, so its learning rate "
+             "stays below 0.0005"],
+        ),
+        # The budget ends within the first stage.
+        ("[{steps: 900},{}]", 100, ["stages: warmup_steps=200 of stage 1, which has 100 steps"]),
+        ("[{steps: 201},{warmup_steps: 9}]", 1000, []),
+    ],
+)  # fmt: skip
+def test_a_warm_up_that_a_stage_never_leaves_is_reported(
+    stages: str, steps: int | None, reported: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = ["optimizer.warmup_steps=200", "optimizer.learning_rate=0.001", f"stages={stages}"]
+    report_unfinished_warmups(load([], changes), steps)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(reported)
+    assert all(line.startswith(start) for line, start in zip(lines, reported, strict=True))
 
 
 def test_the_data_of_a_started_run(small, tmp_path: Path) -> None:

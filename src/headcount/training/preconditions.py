@@ -5,6 +5,7 @@ was started with.
 """
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -31,8 +32,8 @@ def check_batches(
 ) -> int | None:
     """Check intervals and shares of an epoch, now that its number of batches is known.
 
-    Lightning rejects them only after the run has been prepared. A warm-up that training never
-    leaves is reported, not rejected.
+    Lightning rejects them only after the run has been prepared. A warm-up that a training or a
+    stage never leaves is reported, not rejected.
 
     Args:
         config: of the run.
@@ -83,13 +84,37 @@ def check_batches(
             f"stages: the last one begins after {last_begin:,} steps, and this training has "
             f"{steps:,}"
         )
-    warmup = config.optimizer.warmup_steps
-    if steps is not None and warmup >= steps > 0:
-        print_line(
-            f"optimizer.warmup_steps={warmup}: this training has {steps:,} steps, so the learning "
-            f"rate stays below optimizer.learning_rate={config.optimizer.learning_rate}"
-        )
+    report_unfinished_warmups(config, steps)
     return steps
+
+
+def report_unfinished_warmups(config: Config, steps: int | None) -> None:
+    """Report each stage that ends before its warm-up, or a training without stages that does.
+
+    Args:
+        config: of the run.
+        steps: of the whole training; None: only time limits it, and so its last stage.
+    """
+    plan = config.stage_plan
+    total = math.inf if steps is None else steps
+    ends = [*(begin for begin, _ in plan[1:]), total]
+    for number, ((begin, stage), end) in enumerate(zip(plan, ends, strict=True), 1):
+        # The budget may end within a stage, or before it.
+        length = min(end, total) - begin
+        if not 0 < length <= stage.warmup_steps:
+            continue
+        if config.stages:
+            rate = config.optimizer.learning_rate * stage.learning_rate_factor
+            print_line(
+                f"stages: warmup_steps={stage.warmup_steps} of stage {number}, which has "
+                f"{length:,} steps, so its learning rate stays below {rate:g}"
+            )
+        else:
+            print_line(
+                f"optimizer.warmup_steps={stage.warmup_steps}: this training has {length:,} "
+                "steps, so the learning rate stays below "
+                f"optimizer.learning_rate={config.optimizer.learning_rate}"
+            )
 
 
 def report_unscored_text(config: Config, data: SummarizationDataModule) -> None:

@@ -15,7 +15,9 @@ from pytorch_lightning.callbacks import Callback
 from headcount.commands import evaluate as evaluation
 from headcount.commands import train as run
 from headcount.errors import ConfigError, RunError
+from headcount.training.callbacks.checkpointing import Checkpoints
 from headcount.training.module import Summarizer
+from headcount.training.signals import Signals
 from tests.training.stopping import assert_same, stop_at, watched
 
 NINE = (
@@ -326,6 +328,38 @@ def test_patience_waits_for_the_last_stage(small, scored: None, tmp_path: Path) 
     """Steps 5 and 6 are two worse validations, of the first stage."""
     run.train(small(*PATIENT, "stages=[{steps: 7,objective: infill},{}]", "run.folder=patient"))
     assert ended(tmp_path / "patient")[2]["step"] > 6
+
+
+@pytest.mark.parametrize("cut", [None, 4, 6])
+def test_patience_compares_validations_of_the_last_stage(
+    small, scored: None, cut: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step 2 of the first stage has the best score of all, which is kept. The last stage improves
+    up to step 6, also if it is cut there."""
+    for step, score in {2: 90, 3: 30, 4: 31, 5: 32, 6: 33, 7: 32, 8: 32}.items():
+        monkeypatch.setitem(SCORES, step, score)
+    stages = "stages=[{steps: 2,objective: infill},{}]"
+    config = small(*PATIENT, stages, "run.folder=patient")
+    if cut is not None:
+        stop_at(cut, config)
+    run.train(config)
+    reason = (
+        "no better validation/rougeL than 33.00 of step 6 in 2 validations (evaluation.patience)"
+    )
+    assert ended(tmp_path / "patient") == (2, 8, {"step": 8, "stopped_early": reason})
+
+
+@pytest.mark.parametrize(("patience_from", "stage_best"), [(0, (40.0, 4)), (4, None)])
+def test_a_state_of_an_earlier_version_has_one_best_score(
+    patience_from: int, stage_best: tuple[float, int] | None, whole
+) -> None:
+    checkpoints = Checkpoints(
+        whole(), "validation/rougeL", Signals(), patience=2, patience_from=patience_from
+    )
+    state = {"best": (40.0, -1.0), "best_step": 4, "worse_validations": 1, "stopped_early": None}
+    checkpoints.load_state_dict(state)
+    assert checkpoints.best == (40.0, -1.0) and checkpoints.worse_validations == 1
+    assert checkpoints.stage_best == stage_best
 
 
 @pytest.mark.parametrize("step", [3, 5])

@@ -54,6 +54,8 @@ class Checkpoints(Checkpoint):
 
     Attributes:
         best: the best score with its loss, see ``selection_key``; None before any validation.
+        stage_best: the best score of the last stage and its step, which patience compares with:
+            an earlier stage may have a better one. None before a validation of the last stage.
         stopped_early: why the training ended early; None if it did not.
     """
 
@@ -66,7 +68,7 @@ class Checkpoints(Checkpoint):
         self.patience = patience
         self.patience_from = patience_from
         self.best: tuple[float, float] | None = None
-        self.best_step = 0
+        self.stage_best: tuple[float, int] | None = None
         self.worse_validations = 0
         self.stopped_early: str | None = None
         self.saved_step = 0  # of last.ckpt
@@ -79,10 +81,10 @@ class Checkpoints(Checkpoint):
         return CHECKPOINTS_STATE
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best score with its loss, and how long it has been the best."""
+        """Return the best scores, and for how long there has been no better one."""
         return {
             "best": self.best,
-            "best_step": self.best_step,
+            "stage_best": self.stage_best,
             "worse_validations": self.worse_validations,
             "stopped_early": self.stopped_early,
         }
@@ -93,7 +95,7 @@ class Checkpoints(Checkpoint):
         # Earlier versions saved the score alone, and none of the others.
         self.best = selection_key(best, math.inf) if isinstance(best, float) else best
         if "stopped_early" in state:
-            self.best_step = state["best_step"]
+            self.stage_best = self._stage_best_of(state)
             self.worse_validations = state["worse_validations"]
             self.stopped_early = state["stopped_early"]
 
@@ -104,6 +106,17 @@ class Checkpoints(Checkpoint):
         except ConfigError as error:
             print_line(f"{error}; the best from here on takes its place")
             self.best = None
+
+    def _stage_best_of(self, state: dict[str, Any]) -> tuple[float, int] | None:
+        """Return the best score of the last stage, and its step."""
+        if "stage_best" in state:
+            saved: tuple[float, int] | None = state["stage_best"]
+            return saved
+        # Earlier versions had one best score for all stages. If it is not of the last stage, that
+        # of the last stage begins with the next validation.
+        if self.best is None or state["best_step"] <= self.patience_from:
+            return None
+        return self.best[0], state["best_step"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Defer signals to the ends of batches; forget where an earlier start failed."""
@@ -167,13 +180,14 @@ class Checkpoints(Checkpoint):
             self._fail(trainer, "validation loss", [])
         self._check_weights(trainer)
 
-        # Only a better score renews the patience.
+        # Only a better score renews the patience, and only one of the last stage.
         score = trainer.callback_metrics[self.score].item()
-        if self.best is None or score > self.best[0]:
-            self.best_step = trainer.global_step
-            self.worse_validations = 0
-        else:
-            self._count_worse_validation(trainer, self.best[0])
+        if trainer.global_step > self.patience_from:
+            if self.stage_best is None or score > self.stage_best[0]:
+                self.stage_best = (score, trainer.global_step)
+                self.worse_validations = 0
+            else:
+                self._count_worse_validation(trainer, *self.stage_best)
 
         # Of equal scores the lower loss, then the later validation is kept.
         candidate = selection_key(score, loss.item())
@@ -182,15 +196,13 @@ class Checkpoints(Checkpoint):
             self._save(trainer, "best")
         self._save_last(trainer)
 
-    def _count_worse_validation(self, trainer: pl.Trainer, best: float) -> None:
+    def _count_worse_validation(self, trainer: pl.Trainer, best: float, best_step: int) -> None:
         """Let the training end if its patience is exhausted. The last checkpoint says so."""
-        if trainer.global_step <= self.patience_from:
-            return
         self.worse_validations += 1
         if not self.patience or self.worse_validations < self.patience or self.stopped_early:
             return
         self.stopped_early = (
-            f"no better {self.score} than {best:.2f} of step {self.best_step:,} in "
+            f"no better {self.score} than {best:.2f} of step {best_step:,} in "
             f"{self.patience} validations (evaluation.patience)"
         )
         print_line(f"step {trainer.global_step:,}: {self.stopped_early}; the training ends")
