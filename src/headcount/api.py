@@ -80,7 +80,7 @@ def build_module(config: Config, data: SummarizationDataModule) -> Summarizer:
         data: from ``build_data``; its tokenizer decides the size of the vocabulary.
 
     Raises:
-        ConfigError: the run that it starts from has another tokenizer or other shapes.
+        ConfigError: the run that it starts from has another tokenizer or another model.
     """
     summarizer = Summarizer(config, data.tokenizer)
     summarizer.initial_weights = read_initial_weights(config, data.tokenizer)

@@ -62,7 +62,7 @@ from headcount.training.callbacks.progress import TrainingProgress
 from headcount.training.callbacks.step_seeding import SeededSteps
 from headcount.training.callbacks.weight_averaging import averaging
 from headcount.training.data_module import SummarizationDataModule
-from headcount.training.initial_weights import read_initial_weights
+from headcount.training.initial_weights import read_initial_weights, record_initial_weights
 from headcount.training.module import Summarizer
 from headcount.training.optimizers import check_optimizer, has_whole_weights
 from headcount.training.preconditions import (
@@ -224,6 +224,8 @@ def _train(
     checkpoint = rank_trainer.strategy.broadcast(checkpoint)
     if is_resumed and checkpoint is None:  # all of them were damaged
         summarizer.initial_weights = read_initial_weights(config, data.tokenizer)
+    if rank_trainer.is_global_zero and checkpoint is None:
+        record_initial_weights(folder, config, summarizer.initial_weights)
 
     with logging as our_loggers:
         # Train, until the budget is used up, the patience ends or a signal arrives.

@@ -28,6 +28,7 @@ class RunFile(StrEnum):
     MODELS = "models.json"  # of an evaluation outside of run folders: the runs that it evaluates
     DATA = "data.json"
     TOKENIZER = "tokenizer.json"
+    INITIAL_WEIGHTS = "initial_weights.json"  # with model.start_from: which weights these were
     CHECKPOINTS = "checkpoints"
     METRICS = "metrics.csv"
     COSTS = "costs.json"

@@ -58,8 +58,8 @@ class ModelConfig(AttentionKeys):
     )
     start_from: str | None = key(
         None,
-        "run folder or export whose best weights a training starts from; shapes and tokenizer "
-        "must be the same; null: random weights",
+        "run folder or export whose best weights a training starts from; its model and tokenizer "
+        "must be the same, except for dropout; null: random weights",
     )
 
     def __post_init__(self) -> None:
