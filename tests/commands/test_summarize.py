@@ -60,7 +60,7 @@ def test_summarize_jsonl(
     capsys.readouterr()
     summarize(folder, config, "in.jsonl")
     out = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [o["id"] for o in out] == [*(r["id"] for r in known), 13, 14]
+    assert [o["id"] for o in out] == [*(r["id"] for r in known), 12, 13]
     assert [o["summary"] for o in out[:12]] == [
         p["summary"] for p in rows(folder / "predictions.jsonl")
     ]
@@ -192,6 +192,32 @@ def test_a_file_of_something_else_is_refused(
     assert [row["id"] for row in rows(out)] == [1, 2, 3]  # the lines of a text
     (tmp_path / "in.txt").write_text("Cleo: Good day.\n")
     refused("started with documents=")
+
+
+def test_minimum_bayes_risk_depends_on_the_words_of_rouge(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    """The tokenizer of the scores chooses among the candidates, and among no others."""
+    folder = finished_run
+    (tmp_path / "in.jsonl").write_text(json.dumps({"document": DOCUMENT}))
+    few = ["generation.mbr_num_beams=2", "generation.mbr_num_samples=0"]
+    for strategy in ("mbr", "greedy"):
+        out = tmp_path / f"{strategy}.jsonl"
+        config, other = (
+            load(
+                [str(folder / "config.yaml")],
+                [*few, f"generation.strategy={strategy}", f"evaluation.tokenizer={tokenizer}"],
+            )
+            for tokenizer in ("rouge-score", "unicode")
+        )
+        summarize(folder, config, "in.jsonl", out=out)
+        if strategy == "greedy":
+            summarize(folder, other, "in.jsonl", out=out)
+            continue
+        with pytest.raises(
+            ConfigError, match="started with evaluation.tokenizer=rouge-score, not unicode; legal"
+        ):
+            summarize(folder, other, "in.jsonl", out=out)
 
 
 def test_a_broken_line_is_found_before_anything_is_written(

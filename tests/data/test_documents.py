@@ -12,7 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from headcount.config.load import load
 from headcount.data.documents import read_documents
+from headcount.data.pairs import id_of, unique_ids
+from headcount.data.sources import load_splits
 from headcount.errors import ConfigError
 
 ROWS = [
@@ -88,7 +91,33 @@ def test_columnar_files() -> None:
     with pa.OSFile("in.arrow", "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
         writer.write_table(table)
     for name in ("in.parquet", "in.arrow"):
-        assert list(read_documents(name, ["lines"])) == [("a", "One.\nTwo."), (2, "Three.")]
+        assert list(read_documents(name, ["lines"])) == [("a", "One.\nTwo."), (1, "Three.")]
+
+
+def test_rows_have_the_ids_of_pairs(tmp_path: Path) -> None:
+    """So the summaries of a file find the training examples of the same file."""
+    ids = [None, "a", "a", "", " ", 7, "a", "b\tc", 2.5, "a#2", None]
+    rows = [{"id": each, "document": f"d{n}", "summary": "s"} for n, each in enumerate(ids)]
+    text = "\n\n".join(map(json.dumps, rows))
+    Path("in.jsonl").write_text(text)
+    Path("in.json").write_text(json.dumps(rows))
+    as_texts = [{**row, "id": "" if row["id"] is None else str(row["id"])} for row in rows]
+    for name, delimiter in (("in.csv", ","), ("in.tsv", "|")):
+        with open(name, "w", newline="") as file:
+            writer = csv.DictWriter(file, ["id", "document", "summary"], delimiter=delimiter)
+            writer.writeheader()
+            writer.writerows(as_texts)
+    Path("in.tsv").write_text(
+        Path("in.tsv").read_text().replace("\t", " ").replace("|", "\t").replace('"', "")
+    )
+    pq.write_table(pa.Table.from_pylist(as_texts), "in.parquet")
+
+    expected = ["0", "a", "a#3", "3", "4", "7", "a#4", "b c", "2.5", "a#2", "10"]
+    for name in ("in.jsonl", "in.json", "in.csv", "in.tsv", "in.parquet"):
+        config = load([], [f"data.path={name}", f"data.cache_dir={tmp_path / 'cache'}"])
+        pairs = load_splits(config.data, {"train": "train"})[0]["train"]
+        found = [id_of({"id": identifier}) for identifier, _ in read_documents(name, [])]
+        assert list(pairs.ids) == unique_ids(found) == expected, name
 
 
 TEXT = {
@@ -177,13 +206,13 @@ def test_documents_are_taken_as_in_training() -> None:
     assert found == list(values.values())
 
 
-def test_an_id_that_is_missing_is_the_number_of_the_line() -> None:
-    ids = {"null": 1, "NaN": 2, '""': 3, "0": 0, "false": False, '"a"': "a", '" a\\n"': "a"}
+def test_an_id_that_is_missing_is_the_number_of_the_row() -> None:
+    ids = {"null": 0, "NaN": 1, '""': 2, "0": 0, "false": False, '"a"': "a", '" a\\n"': "a"}
     lines = [f'{{"id": {identifier}, "text": "x"}}\n' for identifier in ids]
     Path("in.jsonl").write_text("".join(lines))
     assert [identifier for identifier, _ in read_documents("in.jsonl", [])] == list(ids.values())
     Path("in.json").write_text('[{"text": "x"}, {"id": null, "text": "y"}]')
-    assert [identifier for identifier, _ in read_documents("in.json", [])] == [1, 2]
+    assert [identifier for identifier, _ in read_documents("in.json", [])] == [0, 1]
 
 
 def test_the_first_column_that_is_not_empty_is_used() -> None:

@@ -93,8 +93,6 @@ def test_three_tenths_are_of_the_sentences_that_the_model_reads() -> None:
     begins = np.arange(0, 1000, 10, dtype=np.int32)
     within = layout(101, 200)
     for seed in range(20):
-        kept, target = leave_out_sentences(
-            document, begins, within, np.random.default_rng(seed)
-        )
+        kept, target = leave_out_sentences(document, begins, within, np.random.default_rng(seed))
         assert (kept == START).sum() == 3 and len(target) == 30
         assert gap_sentences_length(1000, begins, within) >= len(target)

@@ -249,6 +249,34 @@ def test_carving(data: DataConfig, tmp_path: Path) -> None:
         load_splits(replace(config, carved_examples=25), roles)
 
 
+def test_carved_splits_of_a_finished_run_have_names(data: DataConfig, tmp_path: Path) -> None:
+    """An evaluation changes ``data.test_split``, and what was carved is as in the training."""
+    write_rows(tmp_path, "train.jsonl", [{"document": f"d{n}", "summary": "s"} for n in range(50)])
+    folder = replace(data, validation_split=None, test_split=None, carved_examples=5)
+    file = replace(folder, path=str(tmp_path / "data" / "train.jsonl"))
+    roles = {"train": "train", "validation": None, "test": None}
+    for trained in (folder, file):
+        ids = {role: list(pairs.ids) for role, pairs in load_splits(trained, roles)[0].items()}
+        for name, expected in ids.items():
+            changed = replace(trained, test_split=name)
+            splits, origin = load_splits(changed, {"test": name}, trained=trained)
+            assert list(splits["test"].ids) == expected, name
+            carved = name if name == "train" else f"{name}, 5 of train"
+            assert origin["test"]["split"] == carved
+        # The split for which nothing was changed is what it was, too.
+        changed = replace(trained, test_split="train")
+        splits, _ = load_splits(changed, {"validation": None}, trained=trained)
+        assert list(splits["validation"].ids) == ids["validation"]
+
+    # Other data, and a split that has files of its own.
+    other = replace(folder, path=str(tmp_path / "data" / "train.jsonl"), test_split="train")
+    assert len(load_splits(other, {"test": "train"}, trained=folder)[0]["test"]) == 50
+    write_rows(tmp_path, "validation.jsonl", [{"document": "new", "summary": "s"}])
+    changed = replace(folder, test_split="validation")
+    splits, _ = load_splits(changed, {"test": "validation"}, trained=folder)
+    assert list(splits["test"].documents) == ["new"]
+
+
 def test_what_is_not_utf8_is_mended_and_named(data: DataConfig, tmp_path: Path) -> None:
     write(
         tmp_path,

@@ -1,6 +1,7 @@
 """Summaries by other models: whose they are, and when they are used."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from headcount.data.teacher import read_teacher_summaries
 from headcount.data.tokenizer import train_tokenizer
 from headcount.data.training_examples import Drawn, ExampleMaker, Plan, TrainingExamples
 from headcount.errors import ConfigError
+from headcount.training.data_module import SummarizationDataModule
 from tests.training.stopping import watched
 
 DOCUMENTS = [f"document {n}" for n in range(40)]
@@ -69,6 +71,59 @@ def test_what_does_not_belong_to_the_training_split_is_rejected() -> None:
             read_teacher_summaries(write(rows), PAIRS, TOKENIZER)
     with pytest.raises(ConfigError, match="^data.teacher_summaries=none: no such file; legal: "):
         read_teacher_summaries("none", PAIRS, TOKENIZER)
+
+
+def test_summaries_of_held_out_examples_are_skipped() -> None:
+    bare = [{"id": n, "summary": f"taught {n}"} for n in range(45)]
+    held_out = {str(n) for n in range(40, 45)}
+    teacher = read_teacher_summaries(write(bare), PAIRS, TOKENIZER, held_out=held_out)
+    assert (teacher.number, teacher.number_held_out) == (40, 5)
+    with pytest.raises(ConfigError, match="teacher.jsonl:41: .* no example with the id 40; legal"):
+        read_teacher_summaries(write(bare), PAIRS, TOKENIZER)
+
+
+def test_repeated_ids_are_numbered_as_those_of_the_examples() -> None:
+    pairs = replace(PAIRS, ids=["a", "a#2", *PAIRS.ids[2:]])
+    rows = [{"id": "a", "summary": "first"}, {"id": "a", "summary": "second"}]
+    rows += [{"id": n, "summary": f"taught {n}"} for n in range(2, 40)]
+    assert read_teacher_summaries(write(rows), pairs, TOKENIZER).texts[:2] == ["first", "second"]
+
+
+def test_a_student_of_carved_splits(small, tmp_path: Path, capsys) -> None:
+    """One file without ids, as ``configs/data/one_file.yaml`` has it: a teacher that has written
+    of all its documents teaches those of the training split only."""
+    lines = (tmp_path / "data" / "train.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    for each in rows:
+        del each["id"]
+    Path("pairs.jsonl").write_text("".join(json.dumps(each) + "\n" for each in rows))
+    one_file = ["data.path=pairs.jsonl", "data.validation_split=null", "data.test_split=null",
+                "data.carved_examples=10", "evaluation.baselines=[]"]  # fmt: skip
+    train(small(*one_file, "trainer.max_steps=2", "run.folder=first"))
+    data = SummarizationDataModule(small(*one_file))
+    data.setup()
+
+    # The documented commands: evaluate a carved split, summarize the file.
+    written = {}
+    short = ["generation.min_tokens=4", "generation.max_tokens=8"]
+    for split in ("train", "validation"):
+        config = load(["first/config.yaml"], [f"data.test_split={split}", *short])
+        evaluate(Path("first"), config, out=Path(split))
+        file = Path(split) / "predictions.jsonl"
+        written[split] = [json.loads(line)["id"] for line in file.read_text().splitlines()]
+        assert written[split] == list(data.splits[split].pairs.ids)
+    assert len(written["train"]) == 40
+    summarize(Path("first"), load(["first/config.yaml"], short), "pairs.jsonl",
+              out=Path("all.jsonl"))  # fmt: skip
+
+    for teacher, held_out in (("train/predictions.jsonl", 0), ("all.jsonl", 20)):
+        capsys.readouterr()
+        student = SummarizationDataModule(small(*one_file, f"data.teacher_summaries={teacher}"))
+        student.setup()
+        assert student.teacher is not None
+        assert student.teacher.number == 40 and student.teacher.number_held_out == held_out
+        message = "20 summaries of data.teacher_summaries are of validation and test examples"
+        assert (message in capsys.readouterr().out) == bool(held_out)
 
 
 class Summaries(Callback):

@@ -29,6 +29,7 @@ from headcount.runs.folder import (
     create_numbered_folder,
     current_folder,
     differences,
+    load_run_config,
     lock_folder,
     stable_path,
 )
@@ -100,7 +101,9 @@ def evaluate(
     with Signals(), ExitStack() as locks:
         trainer = make_trainer(config, loggers=[], callbacks=[])
         silence_other_ranks(trainer)
-        data = SummarizationDataModule(config, load_tokenizer(run / RunFile.TOKENIZER))
+        tokenizer = load_tokenizer(run / RunFile.TOKENIZER)
+        trained = load_run_config(run, []).data
+        data = SummarizationDataModule(config, tokenizer, trained=trained)
         data.trainer = trainer
         data.setup()
 

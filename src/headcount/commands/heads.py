@@ -44,7 +44,13 @@ from headcount.heads.tables import (
 )
 from headcount.runs.checkpoint import checkpoint_path
 from headcount.runs.files import write_atomically
-from headcount.runs.folder import HEAD_ANALYSIS_KEYS, RunFile, create_numbered_folder, lock_folder
+from headcount.runs.folder import (
+    HEAD_ANALYSIS_KEYS,
+    RunFile,
+    create_numbered_folder,
+    load_run_config,
+    lock_folder,
+)
 from headcount.runs.wandb_tracking import track
 from headcount.terminal import make_console, print_on
 from headcount.training.callbacks.progress import progress_bar
@@ -77,7 +83,12 @@ def analyse_heads(run: Path, config: Config) -> tuple[Path, Analysis]:
     move_to_gpu_if_any(summarizer)
 
     # The sample of documents.
-    data = SummarizationDataModule(config, summarizer.tokenizer, split=config.heads.split)
+    data = SummarizationDataModule(
+        config,
+        summarizer.tokenizer,
+        split=config.heads.split,
+        trained=load_run_config(run, []).data,
+    )
     data.setup()
     split = data.splits[config.heads.split]
     rows = sample_rows(len(split), config.heads.documents)

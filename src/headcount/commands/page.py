@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from headcount.config.load import sort_arguments
 from headcount.config.schema import Config
+from headcount.config.sections.data import DataConfig
 from headcount.data.batches import EncodedPairs
 from headcount.data.documents import read_documents
 from headcount.data.pairs import Pairs
@@ -182,7 +183,9 @@ def read_pairs(runs: Sequence[PageRun], file: str | None, documents: int) -> Pai
     """
     config = runs[0].summarizer.config
     if file is None:
-        return _test_pairs(config, documents)
+        folder = runs[0].folder
+        trained = None if folder is None else load_run_config(folder, []).data
+        return _test_pairs(config, trained, documents)
 
     # Read no more of a large file than the first documents that are not blank.
     rows = read_documents(file, list(config.data.document_columns))
@@ -197,7 +200,7 @@ def read_pairs(runs: Sequence[PageRun], file: str | None, documents: int) -> Pai
     return without_references(ids, texts)
 
 
-def _test_pairs(config: Config, documents: int) -> Pairs:
-    splits, _ = load_splits(config.data, {"test": config.data.test_split})
+def _test_pairs(config: Config, trained: DataConfig | None, documents: int) -> Pairs:
+    splits, _ = load_splits(config.data, {"test": config.data.test_split}, trained=trained)
     pairs = splits["test"]
     return select_rows(pairs, choose_examples(documents, len(pairs)))

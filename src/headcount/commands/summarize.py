@@ -271,6 +271,9 @@ def _provenance(config: Config, source: _Source, checkpoint: str) -> dict[str, A
     for name, value in asdict(config.generation).items():
         if name != "batch_size":
             provenance[f"generation.{name}"] = value
+    # Minimum Bayes risk chooses by ROUGE, which counts the words of this tokenizer.
+    if config.generation.strategy == "mbr":
+        provenance["evaluation.tokenizer"] = config.evaluation.tokenizer
     return provenance
 
 

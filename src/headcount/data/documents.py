@@ -6,7 +6,6 @@ as those of training.
 
 import io
 import json
-import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from headcount.data import readers
-from headcount.data.pairs import clean_text, document_text, value_of
+from headcount.data.pairs import clean_text, document_text, id_of, value_of
 from headcount.data.readers import Row
 from headcount.errors import ConfigError
 
@@ -39,8 +38,8 @@ def read_documents(
         is_whole: read a file of text as one document.
 
     Yields:
-        Id and document. The id is None in text, and the number of the line or row where it is
-        missing.
+        Id and document. The id is None in text. Where a row has none, it is the number of the row
+        from 0, as among the pairs of training.
 
     Raises:
         ConfigError: the file, or a line of it, cannot be read.
@@ -166,9 +165,8 @@ def _lines_of_text(lines: Any) -> Iterator[Document]:
 
 
 def _from_rows(rows: Iterator[Row], columns: list[str]) -> Iterator[Document]:
-    for place, row in rows:
+    for number, (place, row) in enumerate(rows):
         try:
-            number = int(place.rpartition(":")[2])
             yield _identifier(row, number), _document(row, columns)
         except ConfigError as error:
             raise ConfigError(f"{place}: {error}") from None
@@ -176,10 +174,9 @@ def _from_rows(rows: Iterator[Row], columns: list[str]) -> Iterator[Document]:
 
 def _identifier(row: dict[str, Any], number: int) -> Any:
     """Return the id of a row, its number if it has none."""
-    identifier = row.get("id")
-    is_missing = identifier is None or identifier == ""
-    if is_missing or (isinstance(identifier, float) and not math.isfinite(identifier)):
+    if not id_of(row):
         return number
+    identifier = row["id"]
     is_plain = isinstance(identifier, bool | int | float)
     return identifier if is_plain else clean_text(identifier, "id")
 

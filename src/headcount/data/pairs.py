@@ -99,6 +99,18 @@ def clean_text(value: Any, column: str) -> str:
     return _replace_surrogates(_to_text(value, column, legal="text, or a number"))[0]
 
 
+def id_of(row: dict[str, Any]) -> str:
+    """Return the id of a row on one line, empty if it has none.
+
+    Line breaks, tabs and other controls would break the files of results.
+
+    Raises:
+        ConfigError: the id is neither text nor number.
+    """
+    identifier = clean_text(row.get("id"), "id")
+    return "".join(c if c.isprintable() else " " for c in identifier).strip()
+
+
 def document_text(value: Any, column: str) -> tuple[str, bool]:
     """Return a document as text, empty if it is missing, and whether it had to be repaired.
 
@@ -255,7 +267,7 @@ class _PairWriter:
             info["rows"] += 1
             try:
                 document, references, is_repaired = self.columns.pair(row)
-                identifier = _one_line(clean_text(row.get("id"), "id"))
+                identifier = id_of(row)
             except ConfigError as error:
                 raise ConfigError(f"{place}: {error}") from None
             for name in self.columns.references:
@@ -329,47 +341,62 @@ def _merge_groups(folder: Path, pairs: Iterable[Pair], writer: _PairWriter) -> I
     path.unlink()
 
 
-def _one_line(identifier: str) -> str:
-    """Return an id without line breaks, tabs and other controls, which would break the files of
-    results."""
-    return "".join(c if c.isprintable() else " " for c in identifier).strip()
-
-
 def _hash_id(identifier: str) -> int:
     return int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=8).digest())
+
+
+def _number_repeated(ids: Iterable[str], hashes: NDArray[np.uint64]) -> Iterator[str]:
+    """Yield ids made unique: the second ``a`` is ``a#2``.
+
+    Equal ids have equal hashes, so only ids whose hashes repeat are kept in memory.
+
+    Args:
+        ids: the ids.
+        hashes: the hash of each, in the same order.
+    """
+    values, counts = np.unique(hashes, return_counts=True)
+    repeated = set(values[counts > 1].tolist())
+    taken = set(values.tolist())
+    seen: Counter[str] = Counter()
+    for identifier in ids:
+        unique = identifier
+        if _hash_id(identifier) in repeated:
+            seen[identifier] += 1
+            if seen[identifier] > 1:
+                unique = f"{identifier}#{seen[identifier]}"
+                # The data may have an id that looks like a numbered one.
+                while _hash_id(unique) in taken:
+                    seen[identifier] += 1
+                    unique = f"{identifier}#{seen[identifier]}"
+        yield unique
+
+
+def unique_ids(ids: Sequence[str]) -> list[str]:
+    """Return ids as ``write_pairs`` makes them unique."""
+    hashes = np.array([_hash_id(identifier) for identifier in ids], np.uint64)
+    return list(_number_repeated(ids, hashes))
 
 
 def _number_repeated_ids(folder: Path, hashes: NDArray[np.uint64]) -> int:
     """Number the ids that occur more than once, and return how many were changed.
 
-    Equal ids have equal hashes, so the table is read and written again only if hashes repeat.
+    The table is read and written again only if hashes repeat.
 
     Args:
         folder: the folder of ``pairs.arrow``.
         hashes: of the ids, in the order of the table.
     """
-    values, counts = np.unique(hashes, return_counts=True)
-    repeated = set(values[counts > 1].tolist())
-    if not repeated:
+    if len(np.unique(hashes)) == len(hashes):
         return 0
-
-    taken = set(values.tolist())
-    seen: Counter[str] = Counter()
+    pairs = Pairs.open(folder)
     changed = 0
 
     def numbered() -> Iterator[Pair]:
         nonlocal changed
-        for identifier, document, references in _iterate(Pairs.open(folder)):
-            unique = identifier
-            if _hash_id(identifier) in repeated:
-                seen[identifier] += 1
-                if seen[identifier] > 1:
-                    unique = f"{identifier}#{seen[identifier]}"
-                    # The data may have an id that looks like a numbered one.
-                    while _hash_id(unique) in taken:
-                        seen[identifier] += 1
-                        unique = f"{identifier}#{seen[identifier]}"
-                    changed += 1
+        uniques = _number_repeated(pairs.ids, hashes)
+        for unique, pair in zip(uniques, _iterate(pairs), strict=True):
+            identifier, document, references = pair
+            changed += unique != identifier
             yield unique, document, references
 
     write_table(folder / "numbered.arrow", SCHEMA, _chunks(numbered()))

@@ -304,7 +304,11 @@ def _split(config: DataConfig, role: str) -> str | None:
 
 
 def load_splits(
-    config: DataConfig, roles: dict[str, str | None], datasets: Datasets | None = None
+    config: DataConfig,
+    roles: dict[str, str | None],
+    datasets: Datasets | None = None,
+    *,
+    trained: DataConfig | None = None,
 ) -> tuple[dict[str, Pairs], dict[str, Any]]:
     """Load some splits of the configured data set.
 
@@ -313,6 +317,8 @@ def load_splits(
         roles: for each role (train, validation, test) the name of its split; None: carved out of
             the training split.
         datasets: data sets of ``datasets`` by split, instead of ``data.path``.
+        trained: the ``data`` section that a run was trained with, if the config is that of the run
+            with changes. Splits that the run carved are then what they were in its training.
 
     Returns:
         For each role its pairs; and the origin of the data: source, number of pairs and dropped
@@ -340,18 +346,20 @@ def load_splits(
         # What was read from the source: dropped rows and columns are those of the whole split.
         # A training split keeps a row for each reference, unless a split is carved out of it: no
         # document may be on both sides then.
-        source = open_source(config, split or config.train_split, datasets)
+        part = _find_part(config, role, split, trained)
+        source = open_source(config, part.split, datasets)
         if split is not None:
             _print_same_split(role, role_of.setdefault(source.sha256, role))
-        folder = source.prepare(grouped=role != "train" or bool(_carved_roles(config)))
+        grouped = role != "train" or bool(carved_roles(config))
+        folder = source.prepare(grouped=grouped)
         info = read_info(folder)
         reference_columns.update(info["columns"]["references"])
 
         # What this role gets of it.
-        folder = _carve(config, folder, role)
+        folder = _carve(part, folder)
         splits[role] = Pairs.open(folder)
         origin[role] = {
-            "split": split or f"{role}, {config.carved_examples} of {config.train_split}",
+            "split": part.description,
             "pairs": len(splits[role]),
             "rows": info["rows"],
             "repeated_ids": info["repeated_ids"],
@@ -389,18 +397,89 @@ def _check_number_of_splits(config: DataConfig, roles: dict[str, str | None]) ->
         )
 
 
-def _carved_roles(config: DataConfig) -> list[str]:
+def carved_roles(config: DataConfig) -> list[str]:
+    """Return the roles whose splits are carved out of the training split."""
     return [role for role in ("validation", "test") if _split(config, role) is None]
 
 
-def _carve(config: DataConfig, folder: Path, role: str) -> Path:
-    """Return the folder of the pairs that a role gets of a split.
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """What a role gets of a split.
+
+    Attributes:
+        config: by which the split is carved.
+        split: its name.
+        role: whose examples: train, validation or test; None: all of them.
+    """
+
+    config: DataConfig
+    split: str
+    role: str | None
+
+    @property
+    def description(self) -> str:
+        if self.role in carved_roles(self.config):
+            return f"{self.role}, {self.config.carved_examples} of {self.split}"
+        return self.split
+
+
+def _find_part(
+    config: DataConfig, role: str, split: str | None, trained: DataConfig | None
+) -> _Part:
+    """Return what a role gets of which split.
+
+    A split that a run carved has no name in the source. When a finished run is evaluated,
+    ``data.test_split=validation`` is nevertheless the one that it carved, and
+    ``data.test_split=train`` what it has learned from, without what was held out.
+    """
+    carving = config
+    if trained is not None and _is_same_source(config, trained):
+        carving = trained
+    carved = carved_roles(carving)
+
+    if split is None:
+        carving = carving if role in carved else config
+        return _Part(config=carving, split=config.train_split, role=role)
+    if carved and (role == "train" or (carving is trained and split == config.train_split)):
+        return _Part(config=carving, split=split, role="train")
+    if carving is trained and split in carved and not _has_files(config, split):
+        return _Part(config=carving, split=config.train_split, role=split)
+    return _Part(config=config, split=split, role=None)
+
+
+def _is_same_source(config: DataConfig, trained: DataConfig) -> bool:
+    """Return whether a config has the training split that a run carved, and carves it alike."""
+    keys = ("path", "name", "revision", "train_split", "carved_examples", "carving_seed")
+    return all(getattr(config, key) == getattr(trained, key) for key in (*keys, "group_by"))
+
+
+def _has_files(config: DataConfig, split: str) -> bool:
+    """Return whether local files hold a split under its own name."""
+    if config.path == "docstrings":
+        return True
+    path = user_path("data.path", config.path)
+    if not path.exists() or files.is_one_split(path):
+        return False
+    try:
+        return bool(files.find(path, split))
+    except (ConfigError, OSError):
+        return False
+
+
+def _carve(part: _Part, folder: Path) -> Path:
+    """Return the folder of the pairs of a part of a split.
 
     Splits that are null in the config are carved out of the training split: a permutation by
     ``data.carving_seed`` begins with the examples of the carved splits, and training has the rest.
+
+    Args:
+        part: which part.
+        folder: of the pairs of the whole split.
     """
-    carved = _carved_roles(config)
-    if not carved or role not in ("train", *carved):
+    config = part.config
+    role = part.role
+    carved = carved_roles(config)
+    if role is None or not carved:
         return folder
 
     pairs = Pairs.open(folder)

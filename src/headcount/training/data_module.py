@@ -16,6 +16,7 @@ from rich.console import Console
 from tokenizers import Tokenizer
 
 from headcount.config.schema import Config
+from headcount.config.sections.data import DataConfig
 from headcount.data.audit import prepare_audit, show
 from headcount.data.batches import Batch, EncodedPairs, Layout, by_length
 from headcount.data.bpe_dropout import BpeDropout
@@ -23,7 +24,7 @@ from headcount.data.loader import DecodingLoader, TrainingLoader, decoding_loade
 from headcount.data.pairs import Pairs
 from headcount.data.sampler import TokenBudgetSampler
 from headcount.data.sentences import prepare_sentences
-from headcount.data.sources import Datasets, load_splits, open_source
+from headcount.data.sources import Datasets, carved_roles, load_splits, open_source
 from headcount.data.stream import Stream, StreamLoader, read_pairs
 from headcount.data.teacher import TeacherSummaries, read_teacher_summaries
 from headcount.data.tokenizer import prepare_tokenizer
@@ -46,6 +47,7 @@ class SummarizationDataModule(pl.LightningDataModule):
         config: of the run.
         tokenizer: that of a finished run; None: train one on the training split.
         split: validation or test, the only one that is loaded with a given tokenizer.
+        trained: the ``data`` section of that run, without the changes of the config.
         datasets: data sets of ``datasets`` by the names of their splits, instead of ``data.path``.
 
     Attributes:
@@ -60,6 +62,7 @@ class SummarizationDataModule(pl.LightningDataModule):
         tokenizer: Tokenizer | None = None,
         *,
         split: str = "test",
+        trained: DataConfig | None = None,
         datasets: Datasets | None = None,
     ) -> None:
         super().__init__()
@@ -67,6 +70,7 @@ class SummarizationDataModule(pl.LightningDataModule):
         self.config = config
         self.given_tokenizer = tokenizer
         self.only_split = split
+        self.trained = trained
         self.kept_tokenizer: Tokenizer | None = None
         self.splits: dict[str, EncodedPairs] = {}
         self.teacher: TeacherSummaries | None = None
@@ -88,12 +92,12 @@ class SummarizationDataModule(pl.LightningDataModule):
         if data.streaming:
             roles.pop("train", None)
 
-        pairs, self.origin = load_splits(data, roles, self.datasets)
+        pairs, self.origin = load_splits(data, roles, self.datasets, trained=self.trained)
         self.tokenizer = self.given_tokenizer or self._prepare_tokenizer(pairs)
         for role, split in pairs.items():
             self._encode(role, split)
         if "train" in pairs and data.teacher_summaries is not None:
-            self.teacher = self._read_teacher(pairs["train"], data.teacher_summaries)
+            self.teacher = self._read_teacher(pairs, data.teacher_summaries)
 
     def _encode(self, role: str, pairs: Pairs) -> None:
         """Tokenize a split, and print its size and what is cut of it."""
@@ -120,16 +124,26 @@ class SummarizationDataModule(pl.LightningDataModule):
                 f"is decoded (trainer.{key}={limit})"
             )
 
-    def _read_teacher(self, pairs: Pairs, path: str) -> TeacherSummaries:
-        teacher = read_teacher_summaries(path, pairs, self.tokenizer)
+    def _read_teacher(self, pairs: dict[str, Pairs], path: str) -> TeacherSummaries:
+        # Splits that are carved out of the training split are in its file, too.
+        held_out: set[str] = set()
+        for role in carved_roles(self.config.data):
+            held_out.update(pairs[role].ids)
+        train = pairs["train"]
+        teacher = read_teacher_summaries(path, train, self.tokenizer, held_out=held_out)
         self.origin["train"]["teacher_summaries"] = {
             "sha256": teacher.sha256,
             "number": teacher.number,
         }
         print_line(
-            f"train: {teacher.number:,} of {len(pairs):,} examples have a summary by other "
+            f"train: {teacher.number:,} of {len(train):,} examples have a summary by other "
             f"models, used with probability {self.config.data.teacher_share} (data.teacher_share)"
         )
+        if teacher.number_held_out:
+            print_line(
+                f"train: {teacher.number_held_out:,} summaries of data.teacher_summaries are of "
+                "validation and test examples, and are not used"
+            )
         return teacher
 
     def _check_not_empty(self, role: str, split: EncodedPairs) -> None:
