@@ -161,6 +161,20 @@ REFERENCE = "{model.num_heads: 8, optimizer.learning_rate: 0.001}"
 TOGETHER = "cell num_heads=4,learning_rate=0.002 differs from num_heads=8,learning_rate=0.001 in "
 
 
+def test_minimum_bayes_risk_is_in_all_cells_or_in_none(tmp_path: Path) -> None:
+    """It optimizes the metric by which the cells are compared."""
+    some = "{generation.strategy: [beam, mbr]}"
+    with pytest.raises(ConfigError) as caught:
+        check(tmp_path, "none", some, "{generation.strategy: beam}")
+    assert str(caught.value).endswith(
+        "cell strategy=mbr,seed=0 has generation.strategy=mbr, which optimizes the metric, and "
+        "strategy=beam,seed=0 has generation.strategy=beam: their scores are not comparable; "
+        "legal: mbr in all cells, or in none"
+    )
+    check(tmp_path, "none", "{generation.strategy: [beam, greedy]}", "{generation.strategy: beam}")
+    check(tmp_path, "fixed_width", HEADS, EIGHT, "generation.strategy: mbr")
+
+
 def test_a_width_that_a_control_keeps_is_no_axis(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"legal: 32, as in embedding_size=32, or control: none"):
         check(

@@ -357,8 +357,11 @@ def _front_matter(
         "pipeline_tag": "summarization",
         "tags": ["summarization", "headcount", config["model"]["architecture"]],
         "metrics": list(dict.fromkeys(metric["type"] for metric in metrics)),
-        "model-index": [{"name": name, "results": [results]}],
     }
+    # The hub lists these scores beside those of other models. Those of a search that optimizes the
+    # metric are in the card only, which says so.
+    if not scores.get("system"):
+        header["model-index"] = [{"name": name, "results": [results]}]
     if facts.languages:
         header["language"] = list(facts.languages)
 

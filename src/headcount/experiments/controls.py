@@ -83,6 +83,7 @@ def check_controls(grid: Grid, cells: Sequence[Cell]) -> None:
         _check_widths(grid, cell, reference, where)
         _check_parameters(grid, cell, reference, where)
     _check_separable(grid, cells)
+    _check_strategies(grid, cells)
 
 
 def _check_separable(grid: Grid, cells: Sequence[Cell]) -> None:
@@ -108,6 +109,19 @@ def _check_separable(grid: Grid, cells: Sequence[Cell]) -> None:
                 "effects cannot be told apart; legal: a cell for each alone, or "
                 f"varied_together: [{', '.join(keys)}]"
             )
+
+
+def _check_strategies(grid: Grid, cells: Sequence[Cell]) -> None:
+    """Check that minimum Bayes risk, which optimizes the metric, is in all cells or in none."""
+    with_mbr = [cell for cell in cells if cell.config.generation.strategy == "mbr"]
+    others = [cell for cell in cells if cell.config.generation.strategy != "mbr"]
+    if with_mbr and others:
+        raise ConfigError(
+            f"{grid.file}: cell {with_mbr[0].name} has generation.strategy=mbr, which optimizes "
+            f"the metric, and {others[0].name} has generation.strategy="
+            f"{others[0].config.generation.strategy}: their scores are not comparable; legal: mbr "
+            "in all cells, or in none"
+        )
 
 
 def _check_keys(grid: Grid, cell: Cell, reference: Cell, varied: set[str], where: str) -> None:
