@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,24 +66,15 @@ def fit(
     return recorder.batches, summarizer.state_dict()
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "cuts"),
-    [
-        ("adamw", range(1, 2 * EPOCH + 1)),
-        # Its state is of another kind; what makes the batches is the same.
-        ("muon", [1, EPOCH, EPOCH + 2, 2 * EPOCH]),
-    ],
-)
-def test_cut_at_every_step_of_two_epochs(
-    small, optimizer: str, cuts: Sequence[int], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_cut_at_every_step_of_two_epochs(small, optimizer: str, tmp_path: Path) -> None:
     """Batches and weights, dropout included, are those of the run that was not cut, whatever makes
     the batches."""
     steps = 2 * EPOCH + 2
     name = f"optimizer.name={optimizer}"
     batches, weights = fit(small, tmp_path / "whole", steps, None, name)
     assert len(batches) == steps and batches[:EPOCH] != batches[EPOCH : 2 * EPOCH]
-    for cut in cuts:
+    for cut in range(1, 2 * EPOCH + 1):
         workers = ["data.num_workers=1"] if cut == EPOCH + 2 else []
         checkpoint = tmp_path / "whole" / f"step={cut}.ckpt"
         rest, resumed = fit(small, tmp_path / f"cut{cut}", steps, checkpoint, name, *workers)
