@@ -691,7 +691,7 @@ def ablate(
         typer.Option(
             min=0,
             metavar="HOURS",
-            help="with --until-decided: hours of training after which no seeds are added",
+            help="with --until-decided: hours, of all launches, after which no seeds are added",
         ),
     ] = None,
     expect: Annotated[

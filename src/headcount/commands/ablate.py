@@ -46,7 +46,8 @@ def ablate(
         smoke: train a few steps of each cell, in a separate folder.
         seeds: additional seeds for all settings, separated by commas.
         until_decided: add seeds to the undecided settings.
-        budget: number of hours after which ``until_decided`` adds no more seeds.
+        budget: number of hours of all launches with ``until_decided`` after which it adds no more
+            seeds.
         expect: fingerprint of the study, with which a job was submitted; the study must not have
             changed since then.
 
@@ -81,6 +82,11 @@ def ablate(
     added = read_added_seeds(grid, grid_cells)
     if seeds is not None:
         added = add_by_hand(grid, added, seeds)
+    if where == "wandb" and (added.by_hand or added.by_rule):
+        raise ConfigError(
+            f"--where wandb: {grid.folder} has added seeds {added.seeds()}, which agents on other "
+            "machines do not know; legal: --where local or slurm, or these seeds in grid.yaml"
+        )
     all_cells = extend_cells(grid, grid_cells, added, smoke=smoke)
     cells = pick_cells(all_cells, only)
 

@@ -78,7 +78,7 @@ def make_corpus_metrics(evaluation: EvaluationConfig) -> dict[str, CorpusMetric]
     return {
         name: CorpusMetric(name, evaluation.bleu_tokenizer)
         for name in CORPUS_METRICS
-        if name in evaluation.metrics or name == evaluation.select_by
+        if name in evaluation.computed
     }
 
 

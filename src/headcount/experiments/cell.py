@@ -37,7 +37,8 @@ class Cell:
             ``num_heads=4,learning_rate=0.001,seed=0``.
         label: the name without seed and inner axis, see ``Grid.label``.
         setting: values of the axes, as the grid gives them.
-        axes: every axis of the grid with its value, also where the grid leaves it to the config.
+        axes: every axis of the grid with its value, also where the grid leaves it to the config;
+            the overlay is None in a cell without one.
         choice: the inner axis with its value; empty without ``select``.
         seed: of this training.
         is_reference: whether all other settings are compared with this one.

@@ -54,6 +54,8 @@ def make_cells(grid: Grid, *, smoke: bool = False) -> list[Cell]:
     if grid.control == "matched_parameters":
         cells = _match_parameters(grid, cells, smoke_overrides)
     _reject_repeated(grid, cells)
+    _check_declared(grid)
+    _check_selection(grid, cells)
     return cells
 
 
@@ -78,6 +80,33 @@ def _reject_repeated(grid: Grid, cells: Sequence[Cell]) -> None:
             raise ConfigError(
                 f"{grid.file}: cell {cell.name} is the same training as cell {other.name}; "
                 "legal: each once"
+            )
+
+
+def _check_declared(grid: Grid) -> None:
+    """Check that the keys that are declared to vary together are varied."""
+    varied = [key for key in grid.axes if key != "configs"]
+    for file in dict.fromkeys(grid.overlays):
+        varied += read_keys(grid.locate(file))
+    for key in grid.varied_together:
+        if key not in varied:
+            raise ConfigError(
+                f"{grid.file}: varied_together: {key} is not varied by the grid; "
+                f"{legal_names(key, list(dict.fromkeys(varied)))}"
+            )
+
+
+def _check_selection(grid: Grid, cells: Sequence[Cell]) -> None:
+    """Check that the trainings compute the score that selects a value of the inner axis."""
+    if grid.select is None:
+        return
+    for cell in cells:
+        computed = [f"validation/{name}" for name in cell.config.evaluation.computed]
+        if grid.select.by not in computed:
+            metric = grid.select.by.removeprefix("validation/")
+            raise ConfigError(
+                f"{grid.file}: select.by={grid.select.by}: cell {cell.name} does not compute it; "
+                f"legal: {', '.join(computed)}, or evaluation.metrics with {metric}"
             )
 
 
@@ -175,7 +204,9 @@ def _resolve(
     config = compose.load(files, overrides, where=f"{grid.file}: cell {name}")
 
     resolved = compose.flatten(as_dict(config))
-    axes = {key: setting["configs"] if key == "configs" else resolved[key] for key in grid.axes}
+    # A list of cells may have an overlay in some of them only.
+    resolved["configs"] = setting.get("configs")
+    axes = {key: resolved[key] for key in grid.axes}
     config_fingerprint = fingerprint(config)
     study_folder = grid.name + ("-smoke" if smoke_overrides else "")
     run_folder = f"{shorten(name, MAX_FOLDER_LENGTH)}-{config_fingerprint}"

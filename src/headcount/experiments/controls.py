@@ -9,17 +9,37 @@ loses.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from headcount.config.load import as_dict, changed, flatten
 from headcount.config.schema import Config
 from headcount.errors import ConfigError
 from headcount.experiments.cell import Cell, read_keys
-from headcount.experiments.grid import Grid
+from headcount.experiments.grid import Grid, as_text
 from headcount.model.cost import Cost, cost
+from headcount.runs.folder import has_effect
+from headcount.wording import join_words
 
 TOLERANCE = 0.01  # of the reference cell's parameters
+# Keys of the section ``evaluation`` that change what is trained, not how it is scored.
+TRAINING_KEYS = ("evaluation.validation_examples", "evaluation.select_by", "evaluation.patience")
+# Keys that determine the examples of the splits.
+EXAMPLE_KEYS = (
+    "data.path",
+    "data.name",
+    "data.revision",
+    "data.document_columns",
+    "data.summary_columns",
+    "data.reference_columns",
+    "data.group_by",
+    "data.train_split",
+    "data.validation_split",
+    "data.test_split",
+    "data.carved_examples",
+    "data.carving_seed",
+)
 _costs: dict[str, Cost] = {}  # by what they are counted from; many cells differ in the seed only
 
 
@@ -72,43 +92,29 @@ def check_controls(grid: Grid, cells: Sequence[Cell]) -> None:
     Raises:
         ConfigError: a cell that does not, by name.
     """
-    varied = {*grid.axes, *cells[0].choice}
-    for file in grid.overlays:
-        varied |= read_keys(grid.locate(file)).keys()
-
+    differences = []
     for cell in cells:
         where = f"{grid.file}: cell {cell.name} breaks control={grid.control}"
         reference = _find_reference(cells, cell)
-        _check_keys(grid, cell, reference, varied, where)
+        differing = _find_differences(grid, cell, reference)
+        _check_comparable(cell, reference, differing, where)
+        _check_keys(grid, cell, reference, differing, where)
         _check_widths(grid, cell, reference, where)
         _check_parameters(grid, cell, reference, where)
-    _check_separable(grid, cells)
+        differences.append(differing)
+    _check_separable(grid, cells, differences)
     _check_strategies(grid, cells)
 
 
-def _check_separable(grid: Grid, cells: Sequence[Cell]) -> None:
-    """Check that no two axes change together only: their effects could not be told apart.
+def find_differences(grid: Grid, cells: Sequence[Cell], cell: Cell) -> dict[str, Any]:
+    """Return the keys in which a cell differs from the reference cell, with the cell's values.
 
-    A cell may differ from the reference cell in several axes if other cells differ in each of
-    them alone, or if the grid declares that they are varied together.
+    Args:
+        grid: the checked grid.
+        cells: all of its cells.
+        cell: any of them.
     """
-    reference = next(cell for cell in cells if cell.is_reference)
-    differing = {}
-    for cell in cells:
-        keys = [key for key in grid.axes if cell.axes[key] != reference.axes[key]]
-        differing[cell.label] = keys
-
-    varied_alone = {keys[0] for keys in differing.values() if len(keys) == 1}
-    declared = {*grid.varied_together}
-    for label, keys in differing.items():
-        confounded = [key for key in keys if key not in varied_alone]
-        if len(keys) > 1 and confounded and not set(keys) <= declared:
-            raise ConfigError(
-                f"{grid.file}: cell {label} differs from {reference.label} in "
-                f"{' and '.join(keys)} at once, and no cell in {confounded[0]} alone: their "
-                "effects cannot be told apart; legal: a cell for each alone, or "
-                f"varied_together: [{', '.join(keys)}]"
-            )
+    return _find_differences(grid, cell, _find_reference(cells, cell))
 
 
 def _check_strategies(grid: Grid, cells: Sequence[Cell]) -> None:
@@ -124,27 +130,120 @@ def _check_strategies(grid: Grid, cells: Sequence[Cell]) -> None:
         )
 
 
-def _check_keys(grid: Grid, cell: Cell, reference: Cell, varied: set[str], where: str) -> None:
-    """Check that no key differs but those that are varied, and those that follow them.
+def _find_differences(grid: Grid, cell: Cell, reference: Cell) -> dict[str, Any]:
+    """Return the keys in which a cell differs from the reference cell, with the cell's values.
 
     A key whose default is the value of another key follows it: ``model.encoder_heads`` follows
-    ``model.num_heads``. In another section it has to be an axis all the same: if the summaries
-    that are generated become longer with the data, that is to be declared.
+    ``model.num_heads``, and is no further difference. In another section it is one all the same:
+    if the summaries that are generated become longer with the data, that is to be declared.
     """
-    free = ("seed", "run.", "tracking.")
+    # Every key that differs, but for those that are free to.
     solved = {"model.feedforward_size"} if grid.control == "matched_parameters" else set()
-    sections = {key.split(".")[0] for key in varied}
-    own_keys = changed(cell.config).keys() | changed(reference.config).keys()
     found = flatten(as_dict(cell.config))
     expected = flatten(as_dict(reference.config))
+    differing = {}
     for name in sorted(found.keys() | expected.keys()):
-        if name.startswith(free) or name in varied | solved:
-            continue
-        # What differs without being set in either config follows another key.
-        follows_axis = name not in own_keys and name.split(".")[0] in sections
-        if found.get(name) != expected.get(name) and not follows_axis:
-            legal = f"{expected.get(name)}, as in {reference.label}, or an axis that says so"
-            raise ConfigError(f"{where}: {name}={found.get(name)}; legal: {legal}")
+        is_free = name == "seed" or name in solved or not has_effect(name, cell.config)
+        if not is_free and found.get(name) != expected.get(name):
+            differing[name] = found.get(name)
+
+    # What differs without being set in either config follows another key.
+    own_keys = changed(cell.config).keys() | changed(reference.config).keys()
+    varied = _varied_keys(grid, cell, reference)
+    sections = {_section(name) for name in differing if name in varied and name in own_keys}
+    own_differences = {}
+    for name, value in differing.items():
+        if name in own_keys or _section(name) not in sections:
+            own_differences[name] = value
+    return own_differences
+
+
+def _varied_keys(grid: Grid, cell: Cell, reference: Cell) -> set[str]:
+    """Return the axes, and the keys that an overlay of either cell sets."""
+    varied = {*grid.axes, *cell.choice}
+    for overlay in (cell.axes.get("configs"), reference.axes.get("configs")):
+        if overlay is not None:
+            varied |= read_keys(grid.locate(overlay)).keys()
+    return varied
+
+
+def _section(name: str) -> str:
+    return name.split(".")[0]
+
+
+def _check_comparable(
+    cell: Cell, reference: Cell, differing: Mapping[str, Any], where: str
+) -> None:
+    """Check that a cell has the examples of the reference cell and is scored as it is.
+
+    No report could compare them otherwise, which would be noticed after all trainings.
+    """
+    for name, value in differing.items():
+        is_scoring = _section(name) == "evaluation" and name not in TRAINING_KEYS
+        if is_scoring or name in EXAMPLE_KEYS:
+            expected = flatten(as_dict(reference.config))[name]
+            raise ConfigError(
+                f"{where}: {name}={value}; legal: {expected}, as in {reference.label}: cells with "
+                "other examples or other scores cannot be compared"
+            )
+
+    # The selecting metric is computed on test, too.
+    found = cell.config.evaluation.computed
+    expected = reference.config.evaluation.computed
+    if found != expected:
+        raise ConfigError(
+            f"{where}: the metrics {', '.join(found)} are computed; legal: {', '.join(expected)}, "
+            f"as in {reference.label}: cells with other scores cannot be compared"
+        )
+
+
+def _check_keys(
+    grid: Grid, cell: Cell, reference: Cell, differing: Mapping[str, Any], where: str
+) -> None:
+    """Check that no key differs but those that are varied."""
+    varied = _varied_keys(grid, cell, reference)
+    for name, value in differing.items():
+        if name not in varied:
+            expected = flatten(as_dict(reference.config)).get(name)
+            legal = f"{expected}, as in {reference.label}, or an axis that says so"
+            raise ConfigError(f"{where}: {name}={value}; legal: {legal}")
+
+
+def _check_separable(
+    grid: Grid, cells: Sequence[Cell], differences: Sequence[Mapping[str, Any]]
+) -> None:
+    """Check that no two keys change together only: their effects could not be told apart.
+
+    A cell may differ from the reference cell in several keys if another cell differs in each of
+    these values alone, or if the grid declares that the keys are varied together.
+
+    Args:
+        grid: the checked grid.
+        cells: all of its cells.
+        differences: of each cell from the reference cell.
+    """
+    alone = set()
+    for differing in differences:
+        if len(differing) == 1:
+            [(key, value)] = differing.items()
+            alone.add((key, as_text(value)))
+
+    reference = next(cell for cell in cells if cell.is_reference)
+    for cell, differing in zip(cells, differences, strict=True):
+        confounded = []
+        for key, value in differing.items():
+            is_known = (key, as_text(value)) in alone or key in grid.varied_together
+            if len(differing) > 1 and not is_known:
+                confounded.append(key)
+        if confounded:
+            first = confounded[0]
+            together = confounded if len(confounded) > 1 else [*differing]
+            raise ConfigError(
+                f"{grid.file}: cell {cell.label} differs from {reference.label} in "
+                f"{join_words([*differing])} at once, and no cell in "
+                f"{first}={as_text(differing[first])} alone: their effects cannot be told apart; "
+                f"legal: a cell for each alone, or varied_together: [{', '.join(together)}]"
+            )
 
 
 def _check_widths(grid: Grid, cell: Cell, reference: Cell, where: str) -> None:

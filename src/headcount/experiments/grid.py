@@ -57,8 +57,8 @@ class Grid:
         overrides: values for all cells, over the files.
         select: the inner axis, or None.
         margin: the smallest difference that matters, by metric; empty if none is stated.
-        varied_together: axes that are declared to change together, so that their effects cannot
-            be told apart.
+        varied_together: keys that are declared to change together, so that their effects cannot
+            be told apart; axes, or keys that a file of the axis ``configs`` sets.
     """
 
     folder: Path
@@ -197,7 +197,7 @@ LEGAL = {
     "overrides": "a mapping of keys to values",
     "margin": f"a mapping of {', '.join(COMPARED)} to the smallest difference that matters, "
     "above zero, as {rougeL: 0.5}",
-    "varied_together": "a list of axes of the grid",
+    "varied_together": "a list of at least two keys that the grid varies",
     "select": f"{{over: {{KEY: [VALUE, ...]}}, by: SCORE}}, where SCORE is {', '.join(SCORES)}",
 }
 OPTIONAL = ("overrides", "select", "margin", "varied_together")
@@ -338,12 +338,8 @@ class _Parser:
                 f"{self.file}: reference_cell={grid.reference_cell}: not a cell of the grid; "
                 f"legal: {shown}"
             )
-        for key in grid.varied_together:
-            if key not in grid.axes:
-                raise ConfigError(
-                    f"{self.file}: varied_together: {key} is no axis of the grid; "
-                    f"{legal_names(key, grid.axes)}"
-                )
+        if len(grid.varied_together) == 1:
+            raise self.error("varied_together", grid.varied_together, "one key alone")
 
     def _check_key(self, grid: Grid, section: str, key: str) -> None:
         where = f"{self.file}: {section}"

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from headcount.errors import ConfigError
 from headcount.experiments.cell import Cell
@@ -38,6 +39,21 @@ class Look:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What all launches of the sequential rule have taken together.
+
+    Attributes:
+        hours: by the clock.
+        worker_hours: the hours of each launch times its trainings at a time.
+        trainings: number of trainings that were finished meanwhile.
+    """
+
+    hours: float = 0.0
+    worker_hours: float = 0.0
+    trainings: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class AddedSeeds:
     """What was added to a study.
 
@@ -45,15 +61,24 @@ class AddedSeeds:
         by_hand: seeds that were added to all settings.
         by_rule: seeds that the sequential rule added, by label of the setting.
         looks: of the sequential rule, in order; empty without it.
+        usage: hours of the sequential rule.
     """
 
     by_hand: list[int] = field(default_factory=list)
     by_rule: dict[str, list[int]] = field(default_factory=dict)
     looks: list[Look] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
 
     def of_setting(self, label: str) -> list[int]:
         """Return the seeds that were added to a setting."""
         return [*self.by_hand, *self.by_rule.get(label, [])]
+
+    def seeds(self) -> list[int]:
+        """Return the seeds that were added to any setting, each once."""
+        seeds = list(self.by_hand)
+        for of_setting in self.by_rule.values():
+            seeds += of_setting
+        return list(dict.fromkeys(seeds))
 
     def verdicts(self) -> dict[str, dict[str, Verdict]]:
         """Return the last verdict of the sequential rule by label and metric."""
@@ -106,7 +131,10 @@ def read_added_seeds(grid: Grid, cells: Sequence[Cell]) -> AddedSeeds:
         for label, seeds in content["by_rule"].items():
             by_rule[str(label)] = [int(seed) for seed in seeds]
         added = AddedSeeds(
-            by_hand=[int(seed) for seed in content["by_hand"]], by_rule=by_rule, looks=looks
+            by_hand=[int(seed) for seed in content["by_hand"]],
+            by_rule=by_rule,
+            looks=looks,
+            usage=_read_usage(content),
         )
 
     reference_cell = grid.label(grid.reference_cell)
@@ -118,6 +146,18 @@ def read_added_seeds(grid: Grid, cells: Sequence[Cell]) -> AddedSeeds:
         if look.margin != grid.margin:
             raise _changed_after_a_look(grid, path, "margin", grid.margin, look.margin)
     return added
+
+
+def _read_usage(content: dict[str, Any]) -> Usage:
+    # Earlier versions did not record it.
+    if "usage" not in content:
+        return Usage()
+    usage = content["usage"]
+    return Usage(
+        hours=float(usage["hours"]),
+        worker_hours=float(usage["worker_hours"]),
+        trainings=int(usage["trainings"]),
+    )
 
 
 def _changed_after_a_look(
@@ -176,10 +216,7 @@ def extend_cells(
         added: what was added.
         smoke: whether these are cells of ``--smoke``.
     """
-    seeds = list(added.by_hand)
-    for of_setting in added.by_rule.values():
-        seeds += of_setting
-    seeds = list(dict.fromkeys(seeds))
+    seeds = added.seeds()
     if not seeds:
         return list(cells)
 

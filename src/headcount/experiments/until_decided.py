@@ -25,6 +25,7 @@ from headcount.experiments.report.study import Study, read_study
 from headcount.experiments.seeds import (
     AddedSeeds,
     Look,
+    Usage,
     extend_cells,
     read_added_seeds,
     write_added_seeds,
@@ -48,7 +49,8 @@ def train_until_decided(
         grid: the checked grid, with a margin.
         cells: of the grid, without additions.
         workers: trainings at a time.
-        budget: hours after which no more seeds are added; None: no limit.
+        budget: hours of this and all earlier launches after which no more seeds are added; None:
+            no limit.
         console: where to show it.
 
     Returns:
@@ -59,28 +61,37 @@ def train_until_decided(
     """
     _check(grid, read_added_seeds(grid, cells))
     looks = plan_looks(len(grid.seeds))
-    start = time.monotonic()
     while True:
         # After a look, undecided settings get the seeds of the next one, within the budget.
         added = read_added_seeds(grid, cells)
         is_over = _is_over(grid, added, looks)
         if added.looks and not is_over:
             added = _add_seeds(grid, added, looks)
-            hours_used = (time.monotonic() - start) / HOUR
-            hours_needed = _hours_needed(grid, extend_cells(grid, cells, added), workers)
+            hours_used = added.usage.hours
+            extended = extend_cells(grid, cells, added)
+            hours_needed = _hours_needed(grid, extended, added.usage, workers)
             if budget is not None and hours_used + hours_needed > budget:
                 print_on(
                     console,
-                    f"--budget {budget:g}: {hours_used:.1f} hours are used, and the next look "
-                    f"would take about {hours_needed:.1f}; the same command with a larger budget "
-                    "continues",
+                    f"--budget {budget:g}: {hours_used:.1f} hours are used, those of earlier "
+                    f"launches too, and the next look would take about {hours_needed:.1f}; the "
+                    "same command with a larger budget continues",
                 )
                 return 0
             write_added_seeds(cells, added)
 
-        # Train what is not finished.
+        # Train what is not finished. The hours count also if that fails or is stopped.
         extended = extend_cells(grid, cells, added)
-        status = Launch(extended, grid.name, workers=workers, console=console).run()
+        open_before = _count_open(extended)
+        begin = time.monotonic()
+        try:
+            status = Launch(extended, grid.name, workers=workers, console=console).run()
+        finally:
+            if open_before:
+                hours = (time.monotonic() - begin) / HOUR
+                trainings = open_before - _count_open(extended)
+                added = _add_usage(added, hours, workers=workers, trainings=trainings)
+                write_added_seeds(cells, added)
         if status != 0 or is_over:
             return status
 
@@ -215,17 +226,39 @@ def _add_seeds(grid: Grid, added: AddedSeeds, looks: Sequence[int]) -> AddedSeed
     return replace(added, by_rule=by_rule)
 
 
-def _hours_needed(grid: Grid, cells: Sequence[Cell], workers: int) -> float:
-    """Return the hours of the open trainings, each as long as the finished ones on average."""
+def _count_open(cells: Sequence[Cell]) -> int:
+    return sum(read_state(cell) != "finished" for cell in cells)
+
+
+def _add_usage(added: AddedSeeds, hours: float, *, workers: int, trainings: int) -> AddedSeeds:
+    """Return what was added to a study, with the hours of a launch."""
+    usage = Usage(
+        hours=added.usage.hours + hours,
+        worker_hours=added.usage.worker_hours + hours * workers,
+        trainings=added.usage.trainings + trainings,
+    )
+    return replace(added, usage=usage)
+
+
+def _hours_needed(grid: Grid, cells: Sequence[Cell], usage: Usage, workers: int) -> float:
+    """Return the hours of the open trainings, each as long as those of earlier launches on
+    average, from their start to their scores.
+
+    If earlier launches have finished none, because the study was trained without this rule, each
+    is as long as the training steps and the decoding that finished runs have recorded.
+    """
+    number_open = _count_open(cells)
+    if usage.trainings:
+        return number_open * usage.worker_hours / usage.trainings / workers
+
     seconds = []
-    number_open = 0
     for cell in cells:
-        if read_state(cell) != "finished":
-            number_open += 1
-            continue
-        taken = read_result(cell, grid).costs.get("training_seconds")
-        if isinstance(taken, int | float):
-            seconds.append(taken)
+        if read_state(cell) == "finished":
+            result = read_result(cell, grid)
+            training = result.costs.get("training_seconds")
+            decoding = result.costs.get("decode_ms_per_summary")
+            if isinstance(training, int | float) and isinstance(decoding, int | float):
+                seconds.append(training + decoding / 1000 * len(result.scored.rows))
     if not seconds:
         return 0.0
     return number_open * sum(seconds) / len(seconds) / workers / HOUR

@@ -55,6 +55,7 @@ def describe_study(report: StudyReport, folder: Path) -> dict[str, Any]:
         "tables": [
             _score_table(study, report.scores),
             _cost_table(study, report.costs),
+            *_selection_tables(study),
             _training_table(study, folder),
             *_corpus_tables(study, report.corpus),
         ],
@@ -237,7 +238,10 @@ def _score_table(study: Study, block: ResultTable) -> dict[str, Any]:
         # Verdicts sort by the number of metrics that are better minus the number that are worse.
         verdicts = [each.verdict for each in compared if each is not None]
         sort.append(verdicts.count("better") - verdicts.count("worse") if verdicts else None)
-        rows.append(_row(number, fields, sort))
+        row = _row(number, fields, sort)
+        # The lines after those of the verdicts are notes.
+        row["cells"][-1]["colors"] = [COLORS[verdict] for verdict in verdicts]
+        rows.append(row)
 
     for (_, *fields), (name, scores) in zip(block.baselines, study.baselines.items(), strict=True):
         rows.append(_baseline_row(name, fields, scores))
@@ -277,6 +281,33 @@ def _cost_table(study: Study, block: ResultTable) -> dict[str, Any]:
         costs = [setting.cost(key) for key, _, _ in COSTS.values()]
         rows.append(_row(number, fields, [number, *costs]))
     return _table("Costs, means over seeds", block.columns, rows, texts=(0,))
+
+
+def _selection_tables(study: Study) -> list[dict[str, Any]]:
+    """Return a table with the validation scores of each setting's values of the inner axis; none
+    without one."""
+    if study.grid.select is None:
+        return []
+    rows = []
+    for number, setting in enumerate(study.settings):
+        for position, candidate in enumerate(setting.candidates):
+            [value] = candidate.choice.values()
+            mean = candidate.mean
+            seeds = len(candidate.scores)
+            fields = [
+                [setting_name(setting.cell)],
+                [as_text(value)],
+                ["-" if mean is None else f"{mean:.2f}"],
+                [f"{seeds} of {candidate.trainings}"],
+                ["selected" if candidate.is_selected else ""],
+            ]
+            sort = [number, position, mean, seeds, int(candidate.is_selected)]
+            rows.append(_row(number, fields, sort))
+
+    [key] = study.grid.select.over
+    score = f"mean {study.grid.select.by}"
+    columns = ["setting", key.split(".")[-1], score, "seeds", "selected"]
+    return [_table("Selection on validation", columns, rows, texts=(0, 1, 4))]
 
 
 def _training_table(study: Study, folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from headcount.errors import ConfigError
 
 SelectionMetric = Literal["rouge1", "rouge2", "rougeL", "rougeLsum", "bleu", "chrf"]
 CorpusMetricName = Literal["bleu", "chrf"]
+ROUGE_METRICS = get_args(SelectionMetric)[:4]  # always computed
 BleuTokenizer = Literal["13a", "intl", "zh", "char", "none"]
 ReferenceRule = Literal["mean", "max", "best-by-rouge1"]
 RougeTokenizer = Literal["rouge-score", "unicode", "character"]
@@ -59,6 +60,12 @@ class EvaluationConfig(Section):
         BASELINES, "extractive baselines in the table of scores: NAME-K takes K units"
     )
     unit: Unit = key("sentence", "unit that the extractive baselines select")
+
+    @property
+    def computed(self) -> list[str]:
+        """The metrics that are computed, as ``select_by`` names them."""
+        wanted = [*ROUGE_METRICS, *self.metrics, self.select_by]
+        return [name for name in get_args(SelectionMetric) if name in wanted]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from headcount.escape import markdown_code, one_line
 from headcount.evaluation.corpus_metrics import CORPUS_TITLES
 from headcount.experiments.cell import Cell
+from headcount.experiments.controls import find_differences
+from headcount.experiments.grid import as_text
 from headcount.experiments.report.environments import (
     COMPARABLE_SPREAD,
     describe_differences,
@@ -15,7 +17,13 @@ from headcount.experiments.report.environments import (
 )
 from headcount.experiments.report.sequential import plan_looks
 from headcount.experiments.report.statistics import CellComparison
-from headcount.experiments.report.study import ABBREVIATIONS, METRICS, SettingResult, Study
+from headcount.experiments.report.study import (
+    ABBREVIATIONS,
+    METRICS,
+    Candidate,
+    SettingResult,
+    Study,
+)
 from headcount.experiments.report.tables import p_as_text
 from headcount.experiments.verdicts import CAVEAT_MARK
 from headcount.wording import count_nouns, join_words
@@ -82,7 +90,12 @@ def describe_findings(study: Study) -> list[str]:
         for setting in compared:
             name = f"{setting_name(setting.cell)}{_describe_seeds(setting)}"
             lines.append(f"- {name}: {_describe_comparisons(setting)}.")
-    return [*lines, *_describe_baselines(study), *describe_differences(study)]
+    return [
+        *lines,
+        *_describe_baselines(study),
+        *_describe_selection(study),
+        *describe_differences(study),
+    ]
 
 
 def setting_name(cell: Cell) -> str:
@@ -212,6 +225,30 @@ def _list_not_above(not_above: Sequence[tuple[SettingResult, str, str]]) -> str:
     return join_words(listed)
 
 
+def _describe_selection(study: Study) -> list[str]:
+    """Return each setting's value of the inner axis, with the validation scores that decided."""
+    if study.grid.select is None:
+        return []
+    [key] = study.grid.select.over
+    lines = [f"{key} is selected by the mean {study.grid.select.by} over seeds:"]
+    for setting in study.settings:
+        candidates = setting.candidates
+        [selected] = [_describe_candidate(each) for each in candidates if each.is_selected]
+        others = [_describe_candidate(each) for each in candidates if not each.is_selected]
+        found = f"{selected}; not selected: {', '.join(others)}" if others else selected
+        lines.append(f"- {setting_name(setting.cell)}: {found}.")
+    return lines
+
+
+def _describe_candidate(candidate: Candidate) -> str:
+    """Return a value of the inner axis with its score, and its seeds where some are missing."""
+    [value] = candidate.choice.values()
+    parts = [] if candidate.mean is None else [f"{candidate.mean:.2f}"]
+    if len(candidate.scores) < candidate.trainings:
+        parts.append(f"{len(candidate.scores)} of {candidate.trainings} seeds")
+    return f"{as_text(value)} ({', '.join(parts)})"
+
+
 def describe_method(study: Study) -> list[str]:
     """Return how to read the tables and the figure, one paragraph per line."""
     return [
@@ -245,6 +282,7 @@ def describe_scores(study: Study) -> list[str]:
     # What the study varies and controls.
     lines += _describe_added_seeds(study)
     lines.append(f"Control `{study.grid.control}`: {CONTROLS[study.grid.control]}.")
+    lines += _describe_overlays(study)
     together = study.grid.varied_together
     if together:
         lines.append(
@@ -252,6 +290,22 @@ def describe_scores(study: Study) -> list[str]:
             "apart."
         )
     return lines
+
+
+def _describe_overlays(study: Study) -> list[str]:
+    """Return the keys in which settings with a file of their own differ from the reference cell:
+    the name of a file does not say what it changes."""
+    own = study.grid.reference_cell.get("configs")
+    parts = []
+    for setting in study.settings:
+        if setting.cell.axes.get("configs") == own:
+            continue
+        differing = find_differences(study.grid, study.cells, setting.cell)
+        values = [f"{key}={as_text(value)}" for key, value in differing.items()]
+        parts.append(f"{setting_name(setting.cell)} has {join_words(values)}")
+    if not parts:
+        return []
+    return [f"Unlike {study.grid.label(study.grid.reference_cell)}: {'; '.join(parts)}."]
 
 
 def _describe_detectable(study: Study) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,28 @@ NO_BASELINES = (MODEL, "shuffled")  # systems of a run that are not baselines of
 
 
 @dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A value of the inner axis in a setting.
+
+    Attributes:
+        choice: the inner axis with this value.
+        scores: validation scores of the finished trainings, in the order of their seeds.
+        trainings: number of all trainings, finished or not.
+        is_selected: whether the setting is reported with this value.
+    """
+
+    choice: dict[str, Any]
+    scores: list[float]
+    trainings: int
+    is_selected: bool
+
+    @property
+    def mean(self) -> float | None:
+        """The mean of the scores; None if no training is finished."""
+        return float(np.mean(self.scores)) if self.scores else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SettingResult:
     """A setting of the grid, over its seeds.
 
@@ -43,12 +66,14 @@ class SettingResult:
         estimates: the mean of each of METRICS.
         comparisons: of each of METRICS with the reference cell; empty for the reference cell
             itself, and without a common seed.
+        candidates: the values of the inner axis, in the grid's order; empty without one.
     """
 
     cells: list[Cell]
     results: list[Result]
     estimates: dict[str, StudyEstimate]
     comparisons: dict[str, CellComparison] = field(default_factory=dict)
+    candidates: list[Candidate] = field(default_factory=list)
 
     @property
     def cell(self) -> Cell:
@@ -143,8 +168,12 @@ def read_study(grid: Grid, cells: Sequence[Cell], added: AddedSeeds | None = Non
     ids = _shared_examples(results)
     settings = []
     for label in dict.fromkeys(result.cell.label for result in results):
-        selected = _select_cells(label, cells, results)
-        settings.append(_summarize_setting(selected, results, ids))
+        of_setting = [cell for cell in cells if cell.label == label]
+        candidates = _find_candidates(of_setting, results)
+        [choice] = [each.choice for each in candidates if each.is_selected]
+        selected = [cell for cell in of_setting if cell.choice == choice]
+        shown = candidates if grid.select else []
+        settings.append(_summarize_setting(selected, results, ids, shown))
     _compare(settings, ids, grid.margin)
     added = added or AddedSeeds()
     _apply_decisions(settings, added)
@@ -220,26 +249,42 @@ def _shared_examples(results: Sequence[Result]) -> list[str]:
     return [name for name in first.scored.rows if name in shared]
 
 
-def _select_cells(label: str, cells: Sequence[Cell], results: Sequence[Result]) -> list[Cell]:
-    """Return the cells of a setting.
+def _find_candidates(cells: Sequence[Cell], results: Sequence[Result]) -> list[Candidate]:
+    """Return the values of the inner axis in a setting; without one, a single candidate.
 
-    With an inner axis, those with the value that has the best mean validation score over seeds.
+    The selected one has the best mean validation score among those with the most finished
+    trainings: the mean of fewer seeds may be the highest by chance.
+
+    Args:
+        cells: of the setting.
+        results: of the study.
     """
-    scores: dict[str, list[float]] = {}
-    for result in results:
-        if result.cell.label == label:
-            scores.setdefault(str(result.cell.choice), []).append(result.validation)
-    best = max(scores, key=lambda choice: float(np.mean(scores[choice])))
-    return [cell for cell in cells if cell.label == label and str(cell.choice) == best]
+    # The trainings of each value, and the scores of the finished ones.
+    score_of = {result.cell.name: result.validation for result in results}
+    choices: list[dict[str, Any]] = []
+    for cell in cells:
+        if cell.choice not in choices:
+            choices.append(cell.choice)
+    candidates = []
+    for choice in choices:
+        names = [cell.name for cell in cells if cell.choice == choice]
+        scores = [score_of[name] for name in names if name in score_of]
+        candidates.append(
+            Candidate(choice=choice, scores=scores, trainings=len(names), is_selected=False)
+        )
+
+    # ``max`` returns the first of equal values.
+    best = max(candidates, key=lambda each: (len(each.scores), each.mean or 0.0))
+    return [replace(each, is_selected=each is best) for each in candidates]
 
 
 def _summarize_setting(
-    cells: list[Cell], results: Sequence[Result], ids: Sequence[str]
+    cells: list[Cell], results: Sequence[Result], ids: Sequence[str], candidates: list[Candidate]
 ) -> SettingResult:
     names = {cell.name for cell in cells}
     finished = [result for result in results if result.cell.name in names]
     estimates = {metric: estimate_mean(_scores(finished, metric, ids)) for metric in METRICS}
-    return SettingResult(cells=cells, results=finished, estimates=estimates)
+    return SettingResult(cells=cells, results=finished, estimates=estimates, candidates=candidates)
 
 
 def _scores(results: Sequence[Result], metric: str, ids: Sequence[str]) -> Scores:

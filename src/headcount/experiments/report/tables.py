@@ -239,7 +239,7 @@ def row_name(study: Study, setting: SettingResult) -> Lines:
 
 def results_rows(study: Study) -> list[list[object]]:
     """Return the titles and a row for each finished training: axes, scores, costs, run folder."""
-    # With an inner axis, which of its values was selected.
+    # With an inner axis, which of its values was selected, and by which score.
     axes = study.grid.axes
     inner = list(study.grid.select.over) if study.grid.select else []
     selected: set[str] = set()
@@ -247,8 +247,8 @@ def results_rows(study: Study) -> list[list[object]]:
         selected.update(cell.name for cell in setting.cells)
 
     titles = ["cell", *axes, *inner, "seed"]
-    if inner:
-        titles.append("selected")
+    if study.grid.select:
+        titles += ["selected", study.grid.select.by]
     metrics = [*EXAMPLE_METRICS, *study.corpus_metrics]
     rows: list[list[object]] = [[*titles, "step", "examples", *metrics, *COST_KEYS, "folder"]]
 
@@ -258,7 +258,7 @@ def results_rows(study: Study) -> list[list[object]]:
         row += [_axis_value(cell, key) for key in (*axes, *inner)]
         row.append(cell.seed)
         if inner:
-            row.append(cell.name in selected)
+            row += [cell.name in selected, result.validation]
         row += [result.step, len(result.scored.rows)]
         row += _model_scores(result, metrics)
         row += [result.costs.get(key) for key in COST_KEYS]

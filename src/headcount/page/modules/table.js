@@ -5,9 +5,9 @@ import { element } from './dom.js';
 // Return a table in a frame that scrolls.
 //
 // A column is { title, kind }, where the kind is `text` or `number`. A row is { cells, last }; rows
-// that are `last` stay below the others. A cell is { lines, sort, link, share, tone }: lines of text,
-// the number that it is sorted by (null: below all numbers), a URL or null, a number from 0 to 1 that
-// is drawn as a bar, and a CSS class.
+// that are `last` stay below the others. A cell is { lines, sort, link, share, tone, colors }: lines
+// of text, the number that it is sorted by (null: below all numbers), a URL or null, a number from 0 to 1
+// that is drawn as a bar, a CSS class, and the colours of the first lines if these are verdicts.
 // `onRow(row)` is called when the pointer enters a row, and with null when it leaves.
 export function sortableTable({ title, columns, rows, onRow = null }) {
   const body = element('tbody');
@@ -59,14 +59,22 @@ function tableRow(row, columns, onRow) {
   return node;
 }
 
-function content({ lines, link = null, share = null }) {
-  const [first, ...rest] = lines;
-  const parts = [link === null ? first : element('a', { href: link }, first)];
-  for (const line of rest) parts.push(element('span', { class: 'small' }, line));
+function content({ lines, link = null, share = null, colors = [] }) {
+  const parts = lines.map((line, index) => {
+    if (index < colors.length) return verdict(line, colors[index]);
+    if (index > 0) return element('span', { class: 'small' }, line);
+    return link === null ? line : element('a', { href: link }, line);
+  });
   if (share !== null) {
     const bar = element('span', { class: 'bar', 'aria-hidden': 'true' });
     bar.style.setProperty('--share', `${Math.round(100 * share)}%`);
     parts.push(bar);
   }
   return parts;
+}
+
+function verdict(line, color) {
+  const node = element('span', { class: 'line verdict' }, line);
+  node.style.setProperty('--verdict', color);
+  return node;
 }
