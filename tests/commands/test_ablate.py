@@ -7,6 +7,9 @@ import pytest
 
 from headcount.commands.ablate import ablate
 from headcount.errors import ConfigError
+from headcount.experiments.cells import make_cells
+from headcount.experiments.grid import load_grid
+from headcount.experiments.seeds import AddedSeeds, write_added_seeds
 from tests.conftest import SMALL, write_data
 
 REPOSITORY = Path(__file__).parents[2]
@@ -110,3 +113,13 @@ def test_added_seeds_are_trained_and_stay(study: Path, monkeypatch: pytest.Monke
 def test_options_that_do_not_go_together(options, message: str, study: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         ablate(study, [], **options)
+
+
+def test_added_seeds_are_not_dropped_by_a_sweep(study: Path) -> None:
+    """Agents on other machines do not know them."""
+    cells = make_cells(load_grid(study))
+    write_added_seeds(cells, AddedSeeds(by_hand=[3], by_rule={"num_heads=1": [5]}))
+    with pytest.raises(
+        ConfigError, match=r"^--where wandb: [^\n]*study has added seeds \[3, 5\], "
+    ):
+        ablate(study, [], where="wandb")

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from headcount.errors import ConfigError
-from headcount.experiments.cells import check_study, fingerprint_study, make_cells
+from headcount.experiments.cells import check_study, fingerprint_study, make_cells, pick_cells
 from headcount.experiments.grid import load_grid
 from tests.experiments.test_grid import write
 
@@ -252,3 +252,24 @@ def test_a_cell_that_cannot_be_is_named(
     with pytest.raises(ConfigError) as caught:
         make_cells(load_grid(write(folder, grid=grid, reference_cell=baseline)))
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_overlay_in_some_cells_only(folder: Path) -> None:
+    cells = "[{model.dropout: 0.1}, {configs: other.yaml}]"
+    reference = "{model.dropout: 0.1}"
+    made = make_cells(load_grid(write(folder, grid=cells, reference_cell=reference, seeds="[0]")))
+    assert [cell.label for cell in made] == ["dropout=0.1", "other"]
+    assert [cell.axes["configs"] for cell in made] == [None, "other.yaml"]
+    assert [cell.config.model.num_heads for cell in made] == [4, 8]
+    assert pick_cells(made, ["configs=null"]) == made[:1]
+
+
+def test_a_score_that_is_not_computed_selects_nothing(folder: Path) -> None:
+    select = "{over: {optimizer.learning_rate: [1e-3, 2e-3]}, by: validation/bleu}"
+    with pytest.raises(ConfigError) as caught:
+        make_cells(load_grid(write(folder, select=select)))
+    message = str(caught.value)
+    assert "select.by=validation/bleu: cell num_heads=1,norm_position=pre," in message
+    assert message.endswith("validation/rougeLsum, or evaluation.metrics with bleu")
+    for more in ("{evaluation.metrics: [rouge, bleu]}", "{evaluation.select_by: bleu}"):
+        assert make_cells(load_grid(write(folder, select=select, overrides=more)))

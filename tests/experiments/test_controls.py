@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -216,7 +217,7 @@ def test_parameters_are_matched_at_each_value_of_the_inner_axis(tmp_path: Path) 
 
 def test_axes_that_change_together_only_are_named(tmp_path: Path) -> None:
     message = f"{TOGETHER}model.num_heads and optimizer.learning_rate at once, and no cell in "
-    with pytest.raises(ConfigError, match=f"{message}model.num_heads alone") as caught:
+    with pytest.raises(ConfigError, match=f"{message}model.num_heads=4 alone") as caught:
         check(tmp_path, "fixed_width", PAIRED, REFERENCE)
     assert str(caught.value).endswith(
         "or varied_together: [model.num_heads, optimizer.learning_rate]"
@@ -224,7 +225,7 @@ def test_axes_that_change_together_only_are_named(tmp_path: Path) -> None:
 
     # One of the two alone is not enough, as long as the other one never changes alone.
     one_alone = PAIRED.replace("]", ", {model.num_heads: 4, optimizer.learning_rate: 0.001}]")
-    with pytest.raises(ConfigError, match="and no cell in optimizer.learning_rate alone"):
+    with pytest.raises(ConfigError, match="and no cell in optimizer.learning_rate=0.002 alone"):
         check(tmp_path, "fixed_width", one_alone, REFERENCE)
 
 
@@ -252,9 +253,35 @@ def test_axes_may_be_declared_to_change_together(tmp_path: Path) -> None:
         varied_together="[model.num_heads, optimizer.learning_rate]",
     )
     with pytest.raises(
-        ConfigError, match="varied_together: model.num_head is no axis of the grid;"
+        ConfigError, match="varied_together: model.num_head is not varied by the grid; did you"
     ):
-        check(tmp_path, "fixed_width", PAIRED, REFERENCE, varied_together="[model.num_head]")
+        check(
+            tmp_path,
+            "fixed_width",
+            PAIRED,
+            REFERENCE,
+            varied_together="[model.num_head, optimizer.learning_rate]",
+        )
+
+
+def test_values_that_never_occur_alone_are_named(tmp_path: Path) -> None:
+    """Each of both axes changes alone in some cell, but not to these values."""
+    more = (
+        ", {model.num_heads: 4, optimizer.learning_rate: 0.001}"
+        ", {model.num_heads: 8, optimizer.learning_rate: 0.002}"
+        ", {model.num_heads: 1, optimizer.learning_rate: 0.004}]"
+    )
+    grid = PAIRED.replace("]", more)
+    message = "cell num_heads=1,learning_rate=0.004 differs .* no cell in model.num_heads=1 alone"
+    with pytest.raises(ConfigError, match=message):
+        check(tmp_path, "fixed_width", grid, REFERENCE)
+
+    # One of the two values alone leaves the other one.
+    one_alone = grid.replace("]", ", {model.num_heads: 1, optimizer.learning_rate: 0.001}]")
+    with pytest.raises(ConfigError, match="no cell in optimizer.learning_rate=0.004 alone"):
+        check(tmp_path, "fixed_width", one_alone, REFERENCE)
+    both = one_alone.replace("]", ", {model.num_heads: 8, optimizer.learning_rate: 0.004}]")
+    check(tmp_path, "fixed_width", both, REFERENCE)
 
 
 def test_a_key_of_the_model_that_depends_on_an_axis_is_named(tmp_path: Path) -> None:
@@ -275,3 +302,83 @@ def test_what_a_config_of_the_grid_sets_may_differ(tmp_path: Path) -> None:
     for name, rate in (("x", 1), ("y", 2)):
         (tmp_path / f"{name}.yaml").write_text(f"optimizer: {{learning_rate: {rate}}}")
     check(tmp_path, "none", "{configs: [x.yaml, y.yaml]}", "{configs: x.yaml}")
+
+
+OVERLAYS = "{configs: [four.yaml, eight.yaml]}"
+
+
+def write_overlays(more: str) -> None:
+    """Write an overlay with four heads and one with eight, the first one with more keys."""
+    Path("four.yaml").write_text(f"model: {{num_heads: 4}}\n{more}\n")
+    Path("eight.yaml").write_text("model: {num_heads: 8}\n")
+
+
+def test_what_an_overlay_changes_together_is_declared(tmp_path: Path) -> None:
+    def check_overlays(**options: str) -> None:
+        check(tmp_path, "fixed_width", OVERLAYS, "{configs: eight.yaml}", **options)
+
+    write_overlays("optimizer: {learning_rate: 0.005}")
+    keys = "model.num_heads and optimizer.learning_rate"
+    with pytest.raises(ConfigError, match=f"cell four differs from eight in {keys} at once"):
+        check_overlays()
+    declared = "[model.num_heads, optimizer.learning_rate]"
+    check_overlays(varied_together=declared)
+
+    # A key that is added to the file later is not in the declaration.
+    write_overlays("optimizer: {learning_rate: 0.005, weight_decay: 0.3}")
+    with pytest.raises(ConfigError, match="no cell in optimizer.weight_decay=0.3 alone"):
+        check_overlays(varied_together=declared)
+
+    # Keys that follow by default, or are set to what they would follow, are one change.
+    write_overlays("run: {name: four}")
+    check_overlays()
+    Path("four.yaml").write_text("model: {num_heads: 4, encoder_heads: 4}\n")
+    check_overlays()
+
+
+def test_an_overlay_of_another_cell_excuses_nothing(tmp_path: Path) -> None:
+    """A third overlay sets the key that depends on the heads here."""
+    Path("base.yaml").write_text('model: {embedding_size: 32, feedforward_size: "${model.num_heads}"}\n')
+    write_overlays("")
+    Path("wide.yaml").write_text("model: {num_heads: 8, feedforward_size: 64}\n")
+    changes = {
+        "configs": "[base.yaml]",
+        "control": "none",
+        "grid": "{configs: [four.yaml, eight.yaml, wide.yaml]}",
+        "reference_cell": "{configs: eight.yaml}",
+        "seeds": "[0]",
+    }
+    study = load_grid(write(tmp_path / "study", **changes))
+    with pytest.raises(ConfigError, match="cell four,seed=0 breaks .* model.feedforward_size=4;"):
+        check_controls(study, make_cells(study))
+
+
+@pytest.mark.parametrize(
+    ("grid", "found"),
+    [
+        (OVERLAYS, "evaluation.tokenizer=unicode; legal: rouge-score, as in eight"),
+        ("{evaluation.references: [mean, max]}", "evaluation.references=max; legal: mean, as in "),
+        ("{data.carving_seed: [0, 1]}", "data.carving_seed=1; legal: 0, as in carving_seed=0"),
+        (
+            "{evaluation.select_by: [rougeL, bleu]}",
+            "rougeLsum, bleu are computed; legal: rouge1, ",
+        ),
+    ],
+)
+def test_cells_that_no_report_could_compare_are_rejected_before_training(
+    grid: str, found: str, tmp_path: Path
+) -> None:
+    write_overlays("evaluation: {tokenizer: unicode}")
+    reference = {
+        "c": "{configs: eight.yaml}",
+        "evaluation.r": "{evaluation.references: mean}",
+        "d": "{data.carving_seed: 0}",
+        "evaluation.s": "{evaluation.select_by: rougeL}",
+    }
+    [cell] = [value for key, value in reference.items() if grid.startswith("{" + key)]
+    with pytest.raises(ConfigError, match=re.escape(found)):
+        check(tmp_path, "none", grid, cell)
+
+
+def test_how_checkpoints_are_selected_may_be_varied(tmp_path: Path) -> None:
+    check(tmp_path, "none", "{evaluation.patience: [0, 3]}", "{evaluation.patience: 0}")

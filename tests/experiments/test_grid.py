@@ -118,6 +118,8 @@ MISTAKES = {
     "select={over: {a.b: [1]}, by: validation/loss}": "where SCORE is validation/rouge1, "
     "validation/rouge2, ",
     "seeds=[0": "grid.yaml: while parsing",
+    "varied_together=[model.num_heads]": "varied_together=['model.num_heads']: one key alone; "
+    "legal: a list of at least two keys",
     "grid=[{configs: 3}]": "grid: configs=3: wrong value; legal: a YAML file",
     "grid=[{configs: a/gpt.yaml}, {configs: b/gpt.yaml}]": "grid: {configs: a/gpt.yaml} and "
     "{configs: b/gpt.yaml} are both named gpt; legal: names that differ",

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,14 @@ def test_looks_are_about_one_reference_cell_and_margin(
     with pytest.raises(ConfigError) as caught:
         report(Path("study"))
     assert message in str(caught.value)
+
+
+def test_a_record_without_hours_is_read(study: tuple[Grid, list[Cell]]) -> None:
+    """Earlier versions did not count them."""
+    grid, cells = study
+    write_added_seeds(cells, LOOKED)
+    [path] = Path("runs/study").glob("added_seeds-*.json")
+    content = json.loads(path.read_text())
+    del content["usage"]
+    path.write_text(json.dumps(content))
+    assert read_added_seeds(grid, cells) == LOOKED

@@ -1,10 +1,12 @@
 """The sequential rule on made-up studies: a launch writes the scores that a seed decides."""
 
 import io
+import json
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from headcount.experiments.grid import load_grid
 from headcount.experiments.report.write import report
 from headcount.experiments.seeds import (
     AddedSeeds,
+    Usage,
     extend_cells,
     read_added_seeds,
     write_added_seeds,
@@ -61,12 +64,12 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def start(budget: float | None = None) -> tuple[str, AddedSeeds]:
+def start(budget: float | None = None, workers: int = 1) -> tuple[str, AddedSeeds]:
     grid = load_grid(Path("study"))
     cells = make_cells(grid)
     printed = io.StringIO()
     console = Console(file=printed, width=200)
-    assert train_until_decided(grid, cells, workers=1, budget=budget, console=console) == 0
+    assert train_until_decided(grid, cells, workers=workers, budget=budget, console=console) == 0
     return printed.getvalue(), read_added_seeds(grid, cells)
 
 
@@ -110,12 +113,47 @@ def test_seeds_are_added_where_a_study_is_undecided_and_looks_are_reported(
     assert "num_heads=1" in table and "RL ▼ worse" in table and "RL = equal" in table
 
 
+def test_a_budget_counts_the_hours_of_all_launches(
+    trained: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each of two trainings at a time takes 0.2 hours here, of which 300 seconds are steps."""
+    clock = SimpleNamespace(monotonic=lambda: len(trained) / 10 * until_decided.HOUR)
+    monkeypatch.setattr(until_decided, "time", clock)
+    written(GRID.replace("[1, 4, 8, 16]", "[8, 16]"))
+
+    # The first look takes six trainings, the second one four.
+    printed, added = start(budget=0.9, workers=2)
+    assert len(trained) == 6 and added.usage.hours == pytest.approx(0.6)
+    assert "--budget 0.9: 0.6 hours are used, those of earlier launches too" in printed
+    assert "the next look would take about 0.4" in printed
+    assert start(budget=0.9, workers=2)[1] == added and len(trained) == 6
+
+    # One training at a time takes twice as long.
+    assert "would take about 0.8" in start(budget=1.3, workers=1)[0] and len(trained) == 6
+    _, added = start(budget=1.05, workers=2)
+    assert len(trained) == 10 and [look.seeds for look in added.looks] == [3, 5]
+
+
+def test_without_hours_on_record_a_look_takes_steps_and_decoding(
+    trained: list[str], tmp_path: Path
+) -> None:
+    """The first seeds were trained without the rule."""
+    cells = written(GRID.replace("[1, 4, 8, 16]", "[8, 16]"))
+    for cell in cells:
+        train(cell)
+        costs = json.loads((cell.folder / "costs.json").read_text())
+        costs |= {"training_seconds": 720.0, "decode_ms_per_summary": 12_000.0}  # of 60 summaries
+        (cell.folder / "costs.json").write_text(json.dumps(costs))
+    printed, added = start(budget=1.5)
+    assert "0.0 hours are used" in printed and "would take about 1.6" in printed
+    assert trained == [] and added.usage == Usage()
+
+
 def test_a_budget_ends_it_and_a_larger_one_continues(trained: list[str], tmp_path: Path) -> None:
-    """Made-up trainings take 300 seconds each."""
     written()
-    printed, added = start(budget=0.01)
+    printed, added = start(budget=0)
     assert len(trained) == 12 and [look.seeds for look in added.looks] == [3]
-    assert "--budget 0.01: 0.0 hours are used, and the next look would take about 0." in printed
+    assert "--budget 0: 0.0 hours are used, " in printed
     assert not added.by_rule
 
     # The next look has the data of five seeds, not those of three again.
@@ -173,7 +211,7 @@ def test_a_killed_look_is_continued(
 ) -> None:
     """The launcher ends after the seeds of a look were recorded, and before it was taken."""
     cells = written()
-    start(budget=0.01)
+    start(budget=0)
     added = read_added_seeds(load_grid(Path("study")), cells)
     by_rule = {label: [3, 4] for label in ("num_heads=8", "num_heads=16")}
     write_added_seeds(cells, replace(added, by_rule=by_rule))
@@ -196,7 +234,8 @@ def test_a_failed_training_is_no_look(monkeypatch: pytest.MonkeyPatch, tmp_path:
     cells = make_cells(grid)
     console = Console(file=io.StringIO())
     assert train_until_decided(grid, cells, workers=1, budget=None, console=console) == 1
-    assert read_added_seeds(grid, cells) == AddedSeeds()
+    added = read_added_seeds(grid, cells)
+    assert replace(added, usage=Usage()) == AddedSeeds() and added.usage.trainings == 0
 
 
 def add_three(cells: list[Cell]) -> None:

@@ -14,6 +14,7 @@ from headcount.experiments.cells import make_cells
 from headcount.experiments.grid import load_grid
 from headcount.experiments.report import write
 from headcount.experiments.report.study import read_study
+from headcount.experiments.verdicts import COLORS
 from headcount.page.html import STUDY, write_page
 from headcount.page.study import describe_study
 from tests.experiments.studies import HEADS, write_study
@@ -124,6 +125,40 @@ def test_rows_sort_by_the_numbers_that_they_show(content: dict[str, Any]) -> Non
     assert len(costs["rows"]) == 3 and len(trainings["rows"]) == 8
 
 
+def test_verdicts_have_their_colours_in_the_table(content: dict[str, Any]) -> None:
+    one, eight, sixteen = (row["cells"][-1] for row in content["tables"][0]["rows"][:3])
+    assert len(one["lines"]) == 3 and one["colors"] == [COLORS["worse"]] * 3
+    assert eight["colors"] == []
+    # A note on the number of seeds comes after the verdicts.
+    assert len(sixteen["lines"]) == 4 and len(sixteen["colors"]) == 3
+
+
+def test_the_candidates_of_an_inner_axis_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    select = "select: {over: {optimizer.learning_rate: [0.1, 0.2]}, by: validation/rougeL}\n"
+    grid = HEADS.replace("[1, 2, 4, 8, 16]", "[1, 8]") + select
+    missing = "num_heads=1,learning_rate=0.2,seed=1"
+    cells = write_study(FOLDER, lambda cell: 20, grid=grid, keep=lambda cell: cell.name != missing)
+    for cell in cells:
+        score = 100 * cell.choice["optimizer.learning_rate"]
+        if cell.folder.exists():
+            (cell.folder / "metrics.csv").write_text(
+                f"step,validation/rougeL,validation/loss\n1,{score},2\n"
+            )
+    study = read_study(load_grid(FOLDER), cells)
+    tables = describe_study(write.make_report(study), FOLDER)["tables"]
+    [table] = [table for table in tables if table["title"] == "Selection on validation"]
+    shown = [[cell["lines"][0] for cell in row["cells"]] for row in table["rows"]]
+    assert shown == [
+        ["1 head", "0.1", "10.00", "3 of 3", "selected"],
+        ["1 head", "0.2", "20.00", "2 of 3", ""],
+        ["8 heads", "0.1", "10.00", "3 of 3", ""],
+        ["8 heads", "0.2", "20.00", "3 of 3", "selected"],
+    ]
+
+
 def test_the_command_writes_the_page(
     place: Path, content: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +173,10 @@ def test_pointing_at_a_setting_and_keeping_it(visit: Visit) -> None:
     marks = visit.page.locator(".mark")
     assert marks.count() == 3
     marks.nth(0).hover()
+    # A verdict has the same colour in the table.
+    color = "getComputedStyle(document.querySelector('SELECTOR')).color"
+    in_table = color.replace("SELECTOR", "#tables tbody tr[data-setting=\\'0\\'] .verdict")
+    assert visit.script(in_table) == visit.script(color.replace("SELECTOR", "#detail .verdict"))
     detail = visit.text("#detail")
     assert "1 head" in detail and "seed 2" in detail and "parameters (M)" in detail
     assert "worse" in detail and "ROUGE-L" in detail

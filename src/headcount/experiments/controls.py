@@ -117,19 +117,6 @@ def find_differences(grid: Grid, cells: Sequence[Cell], cell: Cell) -> dict[str,
     return _find_differences(grid, cell, _find_reference(cells, cell))
 
 
-def _check_strategies(grid: Grid, cells: Sequence[Cell]) -> None:
-    """Check that minimum Bayes risk, which optimizes the metric, is in all cells or in none."""
-    with_mbr = [cell for cell in cells if cell.config.generation.strategy == "mbr"]
-    others = [cell for cell in cells if cell.config.generation.strategy != "mbr"]
-    if with_mbr and others:
-        raise ConfigError(
-            f"{grid.file}: cell {with_mbr[0].name} has generation.strategy=mbr, which optimizes "
-            f"the metric, and {others[0].name} has generation.strategy="
-            f"{others[0].config.generation.strategy}: their scores are not comparable; legal: mbr "
-            "in all cells, or in none"
-        )
-
-
 def _find_differences(grid: Grid, cell: Cell, reference: Cell) -> dict[str, Any]:
     """Return the keys in which a cell differs from the reference cell, with the cell's values.
 
@@ -244,6 +231,19 @@ def _check_separable(
                 f"{first}={as_text(differing[first])} alone: their effects cannot be told apart; "
                 f"legal: a cell for each alone, or varied_together: [{', '.join(together)}]"
             )
+
+
+def _check_strategies(grid: Grid, cells: Sequence[Cell]) -> None:
+    """Check that minimum Bayes risk, which optimizes the metric, is in all cells or in none."""
+    with_mbr = [cell for cell in cells if cell.config.generation.strategy == "mbr"]
+    others = [cell for cell in cells if cell.config.generation.strategy != "mbr"]
+    if with_mbr and others:
+        raise ConfigError(
+            f"{grid.file}: cell {with_mbr[0].name} has generation.strategy=mbr, which optimizes "
+            f"the metric, and {others[0].name} has generation.strategy="
+            f"{others[0].config.generation.strategy}: their scores are not comparable; legal: mbr "
+            "in all cells, or in none"
+        )
 
 
 def _check_widths(grid: Grid, cell: Cell, reference: Cell, where: str) -> None:

@@ -192,6 +192,45 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     assert describe_state(study_of({1: 20, 8: 20, 16: 20})) == []
 
 
+def test_the_scores_that_selected_a_value_are_reported(tmp_path: Path) -> None:
+    select = "select: {over: {optimizer.learning_rate: [0.1, 0.2]}, by: validation/rougeL}\n"
+    missing = "num_heads=1,learning_rate=0.2,seed=2"
+    cells = write_study(
+        Path("study"),
+        lambda cell: 20,
+        grid=THREE.replace("1, 8, 16", "1, 8") + select,
+        keep=lambda cell: cell.name != missing,
+    )
+    for cell in cells:
+        score = 100 * cell.choice["optimizer.learning_rate"] + cell.seed
+        if cell.folder.exists():
+            (cell.folder / "metrics.csv").write_text(
+                f"step,validation/rougeL,validation/loss\n1,{score},2\n"
+            )
+    found = describe_findings(read_study(load_grid(Path("study")), cells))
+    first = found.index(
+        "optimizer.learning_rate is selected by the mean validation/rougeL over seeds:"
+    )
+    assert found[first + 1 : first + 3] == [
+        "- 1 head: 0.1 (11.00); not selected: 0.2 (20.50, 2 of 3 seeds).",
+        "- 8 heads: 0.2 (21.00); not selected: 0.1 (11.00).",
+    ]
+
+
+def test_what_an_overlay_changes_is_reported(tmp_path: Path) -> None:
+    """The name of its file does not say it."""
+    Path("four.yaml").write_text("model: {num_heads: 4}\noptimizer: {learning_rate: 0.005}\n")
+    Path("eight.yaml").write_text("model: {num_heads: 8}\n")
+    grid = HEADS.replace("model.num_heads: [1, 2, 4, 8, 16]", "configs: [four.yaml, eight.yaml]")
+    grid = grid.replace("{model.num_heads: 8}", "{configs: eight.yaml}")
+    grid += "varied_together: [model.num_heads, optimizer.learning_rate]\n"
+    cells = write_study(Path("study"), lambda cell: 20, grid=grid)
+    lines = describe_method(read_study(load_grid(Path("study")), cells))
+    assert "Unlike eight: four has model.num_heads=4 and optimizer.learning_rate=0.005." in lines
+    together = "model.num_heads and optimizer.learning_rate are varied together: this study cannot"
+    assert any(line.startswith(together) for line in lines)
+
+
 def test_the_method_says_how_to_read_it(tmp_path: Path) -> None:
     study = study_of({1: 20, 8: 24, 16: 24})
     message = "\n".join(describe_method(study))

@@ -11,7 +11,7 @@ from headcount.experiments.grid import load_grid
 from headcount.experiments.report.statistics import compare_family, estimate_mean
 from headcount.experiments.report.study import Study, read_study
 from headcount.runs.scores import read_results
-from tests.experiments.studies import HEADS, write_study, write_values
+from tests.experiments.studies import HEADS, write_run, write_study, write_values
 
 TWO = HEADS.replace("[1, 2, 4, 8, 16]", "[1, 8]")
 FOUR = HEADS.replace("[1, 2, 4, 8, 16]", "[1, 2, 8, 16]").replace("[0, 1, 2]", "[0, 1]")
@@ -120,6 +120,34 @@ def test_an_inner_axis_is_chosen_by_the_validation_score_of_the_kept_checkpoint(
     study = read(cells)
     assert [row.cell.choice for row in study.settings] == 2 * [{"optimizer.learning_rate": 0.2}]
     assert [row.seeds for row in study.settings] == [[0, 1], [0, 1]] and len(study.results) == 8
+
+
+def test_a_candidate_with_fewer_seeds_is_not_selected(tmp_path: Path) -> None:
+    """Its mean may be the highest by chance."""
+    missing = "learning_rate=0.2,seed=1"
+    cells = write_study(
+        Path("study"), lambda cell: 20, grid=SELECT, keep=lambda cell: missing not in cell.name
+    )
+    for cell in cells:
+        if cell.folder.exists():
+            score = cell.choice["optimizer.learning_rate"] + cell.seed
+            (cell.folder / "metrics.csv").write_text(
+                f"step,validation/rougeL,validation/rouge2,validation/loss\n1,1,{score},2\n"
+            )
+    setting = read(cells).settings[0]
+    fewer = {"optimizer.learning_rate": 0.2}
+    assert [each.scores for each in setting.candidates] == [[0.1, 1.1], [0.2]]
+    assert [each.is_selected for each in setting.candidates] == [True, False]
+    assert setting.candidates[1].choice == fewer and setting.candidates[1].trainings == 2
+    assert setting.seeds == [0, 1]
+
+    # With the seed that was missing it has the highest mean of as many.
+    [last] = [cell for cell in cells if missing in cell.name and not cell.is_reference]
+    write_run(last, 20)
+    (last.folder / "metrics.csv").write_text(
+        "step,validation/rougeL,validation/rouge2,validation/loss\n1,1,1.2,2\n"
+    )
+    assert read(cells).settings[0].cell.choice == fewer
 
 
 def test_without_the_baseline_nothing_is_compared(tmp_path: Path) -> None:

@@ -270,6 +270,7 @@ def test_results_say_what_of_an_inner_axis_was_chosen(tmp_path: Path) -> None:
         *(("0.1", "True"), ("0.2", "False")),
         *(("0.1", "False"), ("0.2", "True")),
     ]
+    assert [row["validation/rougeL"] for row in rows] == ["-0.1", "-0.2", "0.1", "0.2"]
     assert score_table(study).settings[1][0] == ("8", "learning_rate=0.2")
 
 
