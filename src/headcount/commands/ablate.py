@@ -82,7 +82,7 @@ def ablate(
     added = read_added_seeds(grid, grid_cells)
     if seeds is not None:
         added = add_by_hand(grid, added, seeds)
-    if where == "wandb" and (added.by_hand or added.by_rule):
+    if added.seeds() and where == "wandb":
         raise ConfigError(
             f"--where wandb: {grid.folder} has added seeds {added.seeds()}, which agents on other "
             "machines do not know; legal: --where local or slurm, or these seeds in grid.yaml"
