@@ -338,7 +338,9 @@ def test_what_an_overlay_changes_together_is_declared(tmp_path: Path) -> None:
 
 def test_an_overlay_of_another_cell_excuses_nothing(tmp_path: Path) -> None:
     """A third overlay sets the key that depends on the heads here."""
-    Path("base.yaml").write_text('model: {embedding_size: 32, feedforward_size: "${model.num_heads}"}\n')
+    Path("base.yaml").write_text(
+        'model: {embedding_size: 32, feedforward_size: "${model.num_heads}"}\n'
+    )
     write_overlays("")
     Path("wide.yaml").write_text("model: {num_heads: 8, feedforward_size: 64}\n")
     changes = {
