@@ -23,9 +23,7 @@ SHORT_RATIO = 0.5  # the same
 CUT_PERCENT = 10.0  # of the summaries reach the maximum length
 REPEATED_PERCENT = 10.0  # of the trigrams are repeated, in addition to those of the references
 DROPPED_PERCENT = 1.0  # of the words, or of the letters and digits, of the references are dropped
-BLIND_PERCENT = (
-    50.0  # of the letters and digits, or of the references, have no token: ROUGE is blind
-)
+BLIND_PERCENT = 50.0  # of the letters and digits, or of the references, have no token
 SYMBOLS_PERCENT = 1.0  # of the references have no letter or digit
 UNSPACED_PERCENT = 10.0  # of the letters and digits are of scripts without blanks between words
 
