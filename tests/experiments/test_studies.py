@@ -22,6 +22,7 @@ def test_all_are_found() -> None:
         "architectures",
         "recipe",
         "recipe_additions",
+        "averaging",
     }
 
 
