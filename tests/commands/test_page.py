@@ -44,7 +44,7 @@ def test_a_page_of_a_run_and_of_a_file(
     summarize(run, load([config_file(run)], ["generation.strategy=beam"]), "in.jsonl")
     expected = [json.loads(line)["summary"] for line in capsys.readouterr().out.splitlines()]
     assert [each["summary"] for each in content["runs"][0]["documents"]] == expected
-    assert [each["id"] for each in content["documents"]] == ["<b>", "3"]
+    assert [each["id"] for each in content["documents"]] == ["<b>", "1"]
 
 
 def test_summaries_without_a_head_are_those_of_summarize(
