@@ -16,10 +16,10 @@ from headcount.runs.checkpoint import (
     Resumable,
     check_unchanged,
     checkpoint_path,
+    is_selected,
     last_good_checkpoint,
     load_checkpoint,
     remove_scratch,
-    selection_key,
     write_checkpoint,
 )
 
@@ -232,7 +232,8 @@ def test_weights_that_export_did_not_write_are_named(tmp_path: Path) -> None:
         load_checkpoint(tmp_path, "best")
 
 
-def test_checkpoints_are_selected_by_score_then_by_loss() -> None:
-    assert selection_key(2.0, 9.0) > selection_key(1.0, 1.0)
-    assert selection_key(1.0, 2.0) > selection_key(1.0, 3.0)
-    assert selection_key(1.0, 2.0) == selection_key(1.0, 2.0)
+def test_a_later_validation_is_selected_within_the_margin_of_the_best() -> None:
+    assert is_selected(0.0, None, 1.0)
+    assert is_selected(3.0, 2.0, 1.0) and is_selected(1.0, 2.0, 1.0)
+    assert not is_selected(0.9, 2.0, 1.0)
+    assert is_selected(2.0, 2.0, 0.0) and not is_selected(1.9, 2.0, 0.0)

@@ -298,6 +298,7 @@ def _make_checkpoints(config: Config, folder: Path, signals: Signals) -> Checkpo
         folder,
         f"validation/{config.evaluation.select_by}",
         signals,
+        margin=config.evaluation.selection_margin,
         patience=config.evaluation.patience,
         patience_from=last_stage_begin,
     )

@@ -24,7 +24,12 @@ from headcount.wording import join_words
 
 TOLERANCE = 0.01  # of the reference cell's parameters
 # Keys of the section ``evaluation`` that change what is trained, not how it is scored.
-TRAINING_KEYS = ("evaluation.validation_examples", "evaluation.select_by", "evaluation.patience")
+TRAINING_KEYS = (
+    "evaluation.validation_examples",
+    "evaluation.select_by",
+    "evaluation.selection_margin",
+    "evaluation.patience",
+)
 # Keys that determine the examples of the splits.
 EXAMPLE_KEYS = (
     "data.path",

@@ -44,13 +44,18 @@ FIXED_BY_TRAINING = (  # keys that cannot be changed for a trained model
 )
 
 
-def selection_key(score: float, loss: float) -> tuple[float, float]:
-    """Return the key by which validations are compared to select a checkpoint: score, then loss.
+def is_selected(score: float, best: float | None, margin: float) -> bool:
+    """Return whether the weights of a validation are selected over those of earlier ones.
 
-    The larger key is the better one. Of equal keys the later validation is selected: with a score
-    that stays at zero the weights of the first validation must not be selected.
+    They are if the score is the best so far, or lower by no more than ``margin``: scores of a
+    sample differ by chance, and the learning rate has come down further since.
+
+    Args:
+        score: of the validation.
+        best: best score so far; None if it is the first validation.
+        margin: ``evaluation.selection_margin``.
     """
-    return score, -loss
+    return best is None or score >= best - margin
 
 
 class CheckpointFiles(TorchCheckpointIO):

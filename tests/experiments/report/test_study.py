@@ -112,8 +112,8 @@ def test_an_inner_axis_is_chosen_by_the_validation_score_of_the_kept_checkpoint(
     cells = write_study(Path("study"), lambda cell: 20, grid=SELECT)
     for cell in cells:
         kept, passed = (5, 9) if cell.choice["optimizer.learning_rate"] == 0.1 else (6, 1)
-        # The best rougeL is kept, of equal ones that of the lower loss.
-        rows = f"0,10,{passed},,1\n1,,,0.5,\n2,20,{passed},,3\n3,20,{kept + cell.seed},,2\n"
+        # The latest rougeL within a point of the best one is kept.
+        rows = f"0,10,{passed},,1\n1,,,0.5,\n2,20,{passed},,3\n3,19.5,{kept + cell.seed},,2\n4,8,0,,2\n"
         (cell.folder / "metrics.csv").write_text(
             f"step,validation/rougeL,validation/rouge2,train/loss,validation/loss\n{rows}"
         )

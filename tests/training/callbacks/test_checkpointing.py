@@ -358,7 +358,7 @@ def test_a_state_of_an_earlier_version_has_one_best_score(
     )
     state = {"best": (40.0, -1.0), "best_step": 4, "worse_validations": 1, "stopped_early": None}
     checkpoints.load_state_dict(state)
-    assert checkpoints.best == (40.0, -1.0) and checkpoints.worse_validations == 1
+    assert checkpoints.best == 40.0 and checkpoints.worse_validations == 1
     assert checkpoints.stage_best == stage_best
 
 
@@ -396,23 +396,14 @@ def test_min_steps_goes_before_patience(small, scored: None, tmp_path: Path) -> 
     assert ended(tmp_path / "cut")[:2] == (8, 8)
 
 
-LOSSES = {3: 5.0, 6: 3.0, 9: 4.0}
-
-
-def fix_validation(
-    monkeypatch: pytest.MonkeyPatch, scores: dict[int, float], losses: dict[int, float]
-) -> None:
-    """Replace what is logged as score and loss of the validation after each step."""
+def fix_scores(monkeypatch: pytest.MonkeyPatch, scores: dict[int, float]) -> None:
+    """Replace what is logged as score of the validation after each step."""
     log_dict = Summarizer.log_dict
 
     def log(self: Summarizer, metrics: dict[str, torch.Tensor], **settings: Any) -> None:
-        step = self.trainer.global_step
         fixed = dict(metrics)
-        for name in metrics:
-            if name == "validation/loss":
-                fixed[name] = torch.tensor(losses[step])
-            elif name == "validation/rougeL":
-                fixed[name] = torch.tensor(scores[step])
+        if "validation/rougeL" in metrics:
+            fixed["validation/rougeL"] = torch.tensor(scores[self.trainer.global_step])
         log_dict(self, fixed, **settings)
 
     monkeypatch.setattr(Summarizer, "log_dict", log)
@@ -424,26 +415,26 @@ def best_step(folder: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("scores", "losses", "best", "stop"),
+    ("scores", "margin", "best", "stop"),
     [
-        ({3: 0.0, 6: 0.0, 9: 0.0}, LOSSES, 6, None),  # equal scores: the lowest loss
-        ({3: 0.0, 6: 0.0, 9: 0.0}, LOSSES, 6, 7),
-        ({3: 0.0, 6: 0.0, 9: 0.0}, {3: 4.0, 6: 4.0, 9: 4.0}, 9, 4),  # equal both: the latest
-        ({3: 2.0, 6: 1.0, 9: 1.0}, LOSSES, 3, None),  # the score comes first
-        ({3: 1.0, 6: 2.0, 9: 2.0}, {3: 1.0, 6: 3.0, 9: 3.5}, 6, None),
+        ({3: 0.0, 6: 0.0, 9: 0.0}, 0.0, 9, None),  # of equal ones the latest
+        ({3: 2.0, 6: 1.2, 9: 0.5}, 0.0, 3, None),
+        ({3: 2.0, 6: 1.2, 9: 0.5}, 1.0, 6, None),  # within the margin of the best, not of 1.2
+        ({3: 2.0, 6: 1.2, 9: 0.5}, 1.0, 6, 7),
+        ({3: 2.0, 6: 0.5, 9: 1.2}, 1.0, 9, 4),
     ],
 )
-def test_ties_fall_to_the_lower_loss_then_to_the_later(
+def test_the_latest_validation_within_the_margin_is_selected(
     small,
     scores: dict[int, float],
-    losses: dict[int, float],
+    margin: float,
     best: int,
     stop: int | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Also if a run is stopped between the validations that tie."""
-    fix_validation(monkeypatch, scores, losses)
-    config = small(*NINE, "run.folder=here")
+    """Also if a run is stopped between validations."""
+    fix_scores(monkeypatch, scores)
+    config = small(*NINE, f"evaluation.selection_margin={margin}", "run.folder=here")
     if stop is not None:
         stop_at(stop, config)
     run.train(config)

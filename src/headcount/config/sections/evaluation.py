@@ -38,6 +38,12 @@ class EvaluationConfig(Section):
     select_by: SelectionMetric = key(
         "rougeL", "validation score that selects the checkpoint, one of the metrics"
     )
+    selection_margin: float = key(
+        1.0,
+        "points of select_by by which a later validation may lie below the best one and is still "
+        "selected: scores of a sample differ by chance; 0: the best one",
+        at_least=0,
+    )
     patience: int = key(
         0,
         "end the training after this many validations in a row without a better score; 0: never",

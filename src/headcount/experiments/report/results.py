@@ -20,7 +20,7 @@ from headcount.errors import ConfigError
 from headcount.evaluation.bootstrap import Estimate
 from headcount.experiments.cell import Cell
 from headcount.experiments.grid import Grid
-from headcount.runs.checkpoint import selection_key
+from headcount.runs.checkpoint import is_selected
 from headcount.runs.files import damage_as_config_error
 from headcount.runs.folder import RunFile, has_effect
 from headcount.runs.scores import Scored, read_results
@@ -173,12 +173,15 @@ def _read_validation(cell: Cell, name: str) -> float:
         # DictReader collects surplus fields under None.
         if any(None in row for row in rows):
             raise ValueError("a row with more fields than the title row")
-        validations = [row for row in rows if row.get(criterion)]
 
-        # Of equally good validations the latest one's checkpoint is kept. ``max`` returns the
-        # first of equal values, so it is given the latest first.
-        def key(row: dict[str, str]) -> tuple[float, float]:
-            return selection_key(float(row[criterion]), float(row["validation/loss"]))
-
-        selected = max(reversed(validations), key=key)
+        # Select as the training did.
+        best: float | None = None
+        selected: dict[str, str] = {}
+        for row in rows:
+            if not row.get(criterion):
+                continue
+            score = float(row[criterion])
+            if is_selected(score, best, cell.config.evaluation.selection_margin):
+                selected = row
+            best = score if best is None else max(score, best)
         return _number(float(selected[name]), name)

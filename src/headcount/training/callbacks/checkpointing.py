@@ -1,7 +1,6 @@
 """When a training saves its checkpoints, and when it ends early."""
 
 import json
-import math
 import signal
 from enum import IntEnum
 from pathlib import Path
@@ -15,8 +14,8 @@ from headcount.errors import ConfigError, RunError
 from headcount.runs.checkpoint import (
     CHECKPOINTS_STATE,
     checkpoint_path,
+    is_selected,
     read_checkpoint,
-    selection_key,
 )
 from headcount.runs.files import write_atomically
 from headcount.runs.folder import RunFile, current_folder
@@ -38,8 +37,8 @@ class State(IntEnum):
 class Checkpoints(Checkpoint):
     """Saves ``best`` by a validation score and ``last``; ends the training at a signal.
 
-    Of equal scores the lower validation loss is the better one, then the later validation. A loss
-    or a weight that is not finite ends the training before it is saved.
+    Of validations whose scores are within the margin of the best one, the latest is selected. A
+    loss or a weight that is not finite ends the training before it is saved.
 
     A checkpoint is saved only where Lightning can resume exactly: after a validation, or after a
     batch that no validation follows, and never between the batches of one optimizer step.
@@ -48,26 +47,36 @@ class Checkpoints(Checkpoint):
         run: the run folder.
         score: name of the validation score; higher is better.
         signals: that end the training.
+        margin: points by which the score of a selected validation may lie below the best one.
         patience: number of validations in a row without a better score after which the training
             ends; 0: it never ends early.
         patience_from: validations up to this step, before the last stage, do not count for it.
 
     Attributes:
-        best: the best score with its loss, see ``selection_key``; None before any validation.
+        best: the best score, which is not that of the selected weights if later ones came close
+            to it; None before any validation.
         stage_best: the best score of the last stage and its step, which patience compares with:
             an earlier stage may have a better one. None before a validation of the last stage.
         stopped_early: why the training ended early; None if it did not.
     """
 
     def __init__(
-        self, run: Path, score: str, signals: Signals, *, patience: int = 0, patience_from: int = 0
+        self,
+        run: Path,
+        score: str,
+        signals: Signals,
+        *,
+        margin: float = 0.0,
+        patience: int = 0,
+        patience_from: int = 0,
     ) -> None:
         self.run = run
         self.score = score
         self.signals = signals
+        self.margin = margin
         self.patience = patience
         self.patience_from = patience_from
-        self.best: tuple[float, float] | None = None
+        self.best: float | None = None
         self.stage_best: tuple[float, int] | None = None
         self.worse_validations = 0
         self.stopped_early: str | None = None
@@ -91,9 +100,9 @@ class Checkpoints(Checkpoint):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the best score, unless its checkpoint is damaged."""
+        # Earlier versions saved the score with its loss, or none of the others.
         best = state["best"]
-        # Earlier versions saved the score alone, and none of the others.
-        self.best = selection_key(best, math.inf) if isinstance(best, float) else best
+        self.best = best[0] if isinstance(best, (tuple, list)) else best
         if "stopped_early" in state:
             self.stage_best = self._stage_best_of(state)
             self.worse_validations = state["worse_validations"]
@@ -116,7 +125,7 @@ class Checkpoints(Checkpoint):
         # of the last stage begins with the next validation.
         if self.best is None or state["best_step"] <= self.patience_from:
             return None
-        return self.best[0], state["best_step"]
+        return self.best, state["best_step"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Defer signals to the ends of batches; forget where an earlier start failed."""
@@ -168,7 +177,7 @@ class Checkpoints(Checkpoint):
         return int(trainer.strategy.reduce(state, reduce_op="max"))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save ``last``, and ``best`` if the score is the best so far.
+        """Save ``last``, and ``best`` if the score is the best so far or within the margin of it.
 
         Raises:
             RunError: the loss or a weight is not finite, as after a step whose gradients were not.
@@ -189,10 +198,10 @@ class Checkpoints(Checkpoint):
             else:
                 self._count_worse_validation(trainer, *self.stage_best)
 
-        # Of equal scores the lower loss, then the later validation is kept.
-        candidate = selection_key(score, loss.item())
-        if self.best is None or candidate >= self.best:
-            self.best = candidate
+        # Within the margin of the best score, the later validation is kept.
+        selected = is_selected(score, self.best, self.margin)
+        self.best = score if self.best is None else max(score, self.best)
+        if selected:
             self._save(trainer, "best")
         self._save_last(trainer)
 
