@@ -15,6 +15,7 @@ STUDIES = sorted((REPOSITORY / "experiments").glob("*/grid.yaml"))
 def test_all_are_found() -> None:
     assert {file.parent.name for file in STUDIES} >= {
         "head_count",
+        "head_count_again",
         "head_count_fixed_head_dim",
         "head_count_matched",
         "head_place",
