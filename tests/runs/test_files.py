@@ -14,6 +14,7 @@ from headcount.runs.checkpoint import write_checkpoint
 from headcount.runs.files import (
     damage_as_config_error,
     describe_os_error,
+    read_json_or_put_aside,
     unwritable_as_run_error,
     write_atomically,
     write_folder,
@@ -107,3 +108,17 @@ def test_errors_of_the_environment_name_their_place(
         assert describe_os_error(full, tmp_path) == f"{place}: {end}"
     full.filename = "/elsewhere"
     assert describe_os_error(full, tmp_path) == f"/elsewhere: {end}"
+
+
+def test_a_damaged_file_that_a_run_can_do_without_is_put_aside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "costs.json"
+    assert read_json_or_put_aside(file, dict) is None
+    file.write_text('{"a": 1}')
+    assert read_json_or_put_aside(file, dict) == {"a": 1}
+    for damaged in ('{"a"', "[1]"):
+        file.write_text(damaged)
+        assert read_json_or_put_aside(file, dict) is None and not file.exists()
+        assert (tmp_path / "costs.json.damaged").read_text() == damaged
+        assert f"{file}: damaged (" in capsys.readouterr().out

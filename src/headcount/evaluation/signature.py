@@ -45,12 +45,15 @@ def signature(references: Sequence[Sequence[str]], evaluation: EvaluationConfig)
         references: references of each example, whose number is part of the signature.
         evaluation: the ``evaluation`` section of the config.
     """
+    # What is no key of the config.
     counts = {len(texts) for texts in references}
     number = min(counts) if len(counts) == 1 else "var"
     stemmer = "none" if evaluation.tokenizer == "character" else "porter"
     sentences: str = evaluation.sentences
     if sentences == "split":
         sentences += f"-{SPLITTER_VERSION}"
+
+    # ROUGE, then the corpus metrics by sacrebleu.
     rouge = "|".join(
         [
             f"rouge-score:{version('rouge-score')}",

@@ -23,7 +23,7 @@ from headcount.runs.folder import has_effect
 from headcount.wording import join_words
 
 TOLERANCE = 0.01  # of the reference cell's parameters
-# Keys of the section ``evaluation`` that change what is trained, not how it is scored.
+# Keys of the section ``evaluation`` that change which weights are kept, not how they are scored.
 TRAINING_KEYS = (
     "evaluation.validation_examples",
     "evaluation.select_by",

@@ -20,7 +20,7 @@ from headcount.experiments.grid import Grid
 from headcount.experiments.launch.local import Launch, read_state
 from headcount.experiments.report.results import read_result
 from headcount.experiments.report.sequential import plan_looks, reject
-from headcount.experiments.report.statistics import CellComparison
+from headcount.experiments.report.statistics import MIN_SEEDS, CellComparison
 from headcount.experiments.report.study import Study, read_study
 from headcount.experiments.seeds import (
     AddedSeeds,
@@ -35,7 +35,6 @@ from headcount.terminal import print_on
 from headcount.wording import count_nouns
 
 HOUR = 3600  # seconds
-MIN_SEEDS = 3  # of the first look; the error rate of fewer was not simulated
 
 Verdicts = dict[str, dict[str, Verdict]]  # by label and metric
 

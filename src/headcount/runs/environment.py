@@ -28,7 +28,7 @@ from typing import Any
 import torch
 
 from headcount.escape import one_line
-from headcount.runs.files import put_aside, write_atomically
+from headcount.runs.files import read_json_or_put_aside, write_atomically
 from headcount.runs.folder import RunFile, current_folder
 
 PACKAGE = "headcount"
@@ -65,15 +65,7 @@ def add_environment(folder: Path, environment: dict[str, Any]) -> None:
         environment: as from ``describe_environment``.
     """
     path = current_folder(folder) / RunFile.ENVIRONMENT
-    known: list[dict[str, Any]] = []
-    if path.exists():
-        try:
-            known = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(known, list):
-                raise ValueError("not a list")
-        except (OSError, ValueError) as error:
-            put_aside(path, f"damaged ({type(error).__name__}: {error})")
-            known = []
+    known = read_json_or_put_aside(path, list) or []
 
     # The last one is that in which the training ended.
     others = [each for each in known if each != environment]

@@ -2,18 +2,21 @@
 
 import csv
 import errno
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import gettempdir
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import yaml
 
 from headcount.errors import ConfigError, RunError
 from headcount.terminal import print_line
+
+Kind = TypeVar("Kind", dict[str, Any], list[Any])
 
 MIN_FREE_BYTES = 2**20  # a file system with less is regarded as full
 
@@ -199,6 +202,26 @@ def put_aside(path: Path, reason: str) -> None:
     with unwritable_as_run_error(aside):
         os.replace(path, aside)
     print_line(f"{path}: {reason}; it is put aside as {aside.name}")
+
+
+def read_json_or_put_aside(path: Path, kind: type[Kind]) -> Kind | None:
+    """Return the content of a JSON file; None if there is none, or it was damaged and is now put
+    aside.
+
+    Args:
+        path: the file.
+        kind: what the content is: a dictionary or a list.
+    """
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, kind):
+            raise ValueError(f"not a {kind.__name__}")
+    except (OSError, ValueError) as error:
+        put_aside(path, f"damaged ({type(error).__name__}: {error})")
+        return None
+    return content
 
 
 def describe_os_error(error: OSError, folder: Path) -> str | None:

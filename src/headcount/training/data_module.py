@@ -125,12 +125,15 @@ class SummarizationDataModule(pl.LightningDataModule):
             )
 
     def _read_teacher(self, pairs: dict[str, Pairs], path: str) -> TeacherSummaries:
+        """Read the summaries of a teacher; record and print how many are used."""
         # Splits that are carved out of the training split are in its file, too.
         held_out: set[str] = set()
         for role in carved_roles(self.config.data):
             held_out.update(pairs[role].ids)
         train = pairs["train"]
         teacher = read_teacher_summaries(path, train, self.tokenizer, held_out=held_out)
+
+        # What is used of them, and what is not.
         self.origin["train"]["teacher_summaries"] = {
             "sha256": teacher.sha256,
             "number": teacher.number,

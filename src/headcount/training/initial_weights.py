@@ -109,6 +109,8 @@ def record_initial_weights(
     """
     if weights is None:
         return
+
+    # The run may have started before.
     sha256 = _digest(weights)
     record = folder / RunFile.INITIAL_WEIGHTS
     if record.exists():
@@ -125,6 +127,8 @@ def record_initial_weights(
                 f"{sha256}, and {folder} was started from others; legal: {then}, or "
                 "--fresh"
             )
+
+    # It starts now, or again from the same weights.
     content = {"start_from": config.model.start_from, "sha256": sha256}
     write_atomically(record, json.dumps(content, indent=2))
 

@@ -95,6 +95,7 @@ def report_unfinished_warmups(config: Config, steps: int | None) -> None:
         config: of the run.
         steps: of the whole training; None: only time limits it, and so its last stage.
     """
+    # Where each stage ends.
     plan = config.stage_plan
     total = math.inf if steps is None else steps
     ends = [*(begin for begin, _ in plan[1:]), total]
@@ -103,6 +104,8 @@ def report_unfinished_warmups(config: Config, steps: int | None) -> None:
         length = min(end, total) - begin
         if not 0 < length <= stage.warmup_steps:
             continue
+
+        # The rate that it stays below.
         if config.stages:
             rate = config.optimizer.learning_rate * stage.learning_rate_factor
             print_line(

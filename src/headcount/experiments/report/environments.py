@@ -69,7 +69,8 @@ def summarize_environments(study: Study) -> dict[str, Any]:
 
 
 def describe_environments(study: Study) -> list[str]:
-    """Return in what environment the trainings ran and how long, one paragraph per line."""
+    """Return what the environments of the trainings share and how long these took, one paragraph
+    per line; what differs is a finding, see ``describe_differences``."""
     lines = []
     values = _values_by_part(study.results)
     shared = [
@@ -78,7 +79,7 @@ def describe_environments(study: Study) -> list[str]:
     if shared:
         recorded = sum(bool(result.environments) for result in study.results)
         lines.append(f"Environment of {count_nouns(recorded, 'training')}: {', '.join(shared)}.")
-    return [*lines, *describe_differences(study), *_describe_hours(study)]
+    return [*lines, *_describe_hours(study)]
 
 
 def describe_differences(study: Study) -> list[str]:

@@ -76,10 +76,14 @@ class Checkpoints(Checkpoint):
         self.margin = margin
         self.patience = patience
         self.patience_from = patience_from
+
+        # State of the selection and of the patience, which is in checkpoints.
         self.best: float | None = None
         self.stage_best: tuple[float, int] | None = None
         self.worse_validations = 0
         self.stopped_early: str | None = None
+
+        # State of the saves.
         self.saved_step = 0  # of last.ckpt
         self.is_stopping = False
         self.is_due = False  # a save was put off to the end of the optimizer step

@@ -30,7 +30,7 @@ from pytorch_lightning.callbacks import Callback
 from headcount.config.schema import Config
 from headcount.model.cost import cost, forward_flops
 from headcount.runs.environment import add_environment, describe_environment
-from headcount.runs.files import put_aside, write_atomically
+from headcount.runs.files import read_json_or_put_aside, write_atomically
 from headcount.runs.folder import RunFile, current_folder
 
 
@@ -188,14 +188,4 @@ def add_costs(folder: Path, costs: dict[str, float | str]) -> None:
 
 def read_costs(folder: Path) -> dict[str, float | str]:
     """Return the costs that a folder has so far; a damaged file is put aside."""
-    path = current_folder(folder) / RunFile.COSTS
-    if not path.exists():
-        return {}
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(known, dict):
-            raise ValueError("not a mapping")
-    except (OSError, ValueError) as error:
-        put_aside(path, f"damaged ({type(error).__name__}: {error})")
-        return {}
-    return known
+    return read_json_or_put_aside(current_folder(folder) / RunFile.COSTS, dict) or {}
