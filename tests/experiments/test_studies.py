@@ -16,12 +16,14 @@ def test_all_are_found() -> None:
     assert {file.parent.name for file in STUDIES} >= {
         "head_count",
         "head_count_again",
+        "head_count_dialogsum",
         "head_count_fixed_head_dim",
         "head_count_matched",
         "head_place",
         "kv_heads",
         "architectures",
         "recipe",
+        "recipe_dialogsum",
         "recipe_additions",
         "averaging",
     }
