@@ -39,7 +39,7 @@ def test_prints_a_table_with_its_signature(
     output = capsys.readouterr().out
     assert "test: 12 examples; F1 x 100" in output
     assert output.endswith(
-        "\nrouge-score:0.1.2|nrefs:2|references:mean|tokenizer:rouge-score|stemmer:porter|sentences:split-2|bootstrap:1000|seed:0\n"
+        "\nrouge-score:0.1.2|nrefs:2|references:mean|tokenizer:rouge-score|stemmer:porter|sentences:split-3|bootstrap:1000|seed:0\n"
     )
     rows = printed(output)
     assert list(rows) == [*names, "human"] and all(len(row) == 4 for row in rows.values())

@@ -70,6 +70,10 @@ def test_signs_of_a_script_need_no_blank() -> None:
             'He said "no." Then (it was late.) He left.',
             ['He said "no."', "Then (it was late.)", "He left."],
         ),
+        (
+            "Ann asks #Person2#. #Person1# pays no. 5. $5 is due. @ann left. • One",
+            ["Ann asks #Person2#.", "#Person1# pays no. 5.", "$5 is due.", "@ann left.", "• One"],
+        ),
         ("So do I. You too, e.g. Bob.", ["So do I.", "You too, e.g. Bob."]),
         (
             "It fell 3.5 % vs. Apple.com etc. and rose... Then",
@@ -119,6 +123,7 @@ RULES = [
     "one line\nanother. Third\n\nfourth! fifth.",
     "今天很好。他走了．约３．５米．是 राम घर गया। वह सो गया॥ Γιατί; Έφυγε. ฉันไปตลาด ซื้อผลไม้",
     "the cat sat . the dog barked . is it ? yes",
+    "#Person1# asks. #Person2# pays. $5 is due. @ann left. • One",
 ]
 
 
@@ -129,4 +134,4 @@ def test_another_result_is_another_version() -> None:
     """
     results = repr([split_lines(text) for text in RULES])
     digest = hashlib.sha256(results.encode()).hexdigest()[:12]
-    assert (SPLITTER_VERSION, digest) == (2, "1bc860e0e5b3")
+    assert (SPLITTER_VERSION, digest) == (3, "d146b697b282")

@@ -6,7 +6,7 @@ from headcount.evaluation.signature import rouge_of_signature, signature
 
 
 def test_signature_names_package_version_and_rules() -> None:
-    rest = "tokenizer:rouge-score|stemmer:porter|sentences:split-2|bootstrap:1000|seed:0"
+    rest = "tokenizer:rouge-score|stemmer:porter|sentences:split-3|bootstrap:1000|seed:0"
     several = EvaluationConfig(references="max")
     assert (
         signature([["a", "b"], ["c", "d"]], several)
@@ -22,7 +22,7 @@ def test_tokenizer_and_sentences_are_in_the_signature() -> None:
     def of(**changes: str) -> str:
         return signature([["a"]], EvaluationConfig(**changes))
 
-    assert "|tokenizer:unicode|stemmer:porter|sentences:split-2|" in of(tokenizer="unicode")
+    assert "|tokenizer:unicode|stemmer:porter|sentences:split-3|" in of(tokenizer="unicode")
     assert "|tokenizer:character|stemmer:none|" in of(tokenizer="character")
     assert "|sentences:newline|" in of(sentences="newline")
 
@@ -37,7 +37,7 @@ def test_a_signature_gives_the_scorer_back() -> None:
     assert rouge_of_signature(earlier).tokenizer == "rouge-score"
 
 
-@pytest.mark.parametrize("sentences", ["split", "split-2", "split-31"])
+@pytest.mark.parametrize("sentences", ["split", "split-3", "split-31"])
 def test_a_signature_of_any_splitter_gives_the_scorer_back(sentences: str) -> None:
     """Run folders of earlier versions keep their signatures."""
     text = f"rouge-score:0.1.2|nrefs:1|references:mean|tokenizer:unicode|sentences:{sentences}"

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import regex
 
 # Of the rules of ``split_lines``, for the signature of scores. A change of any of its results is a
-# new version. Version 1, which had two sets of rules, was not in signatures.
-SPLITTER_VERSION = 2
+# new version. Version 1, which had two sets of rules, was not in signatures; version 2 did not end
+# a sentence before # @ • and signs of currency.
+SPLITTER_VERSION = 3
 
 # Signs that end a sentence whether or not a blank follows: 。！？ । ॥ ؟ ۔ ። ។ ။ and others.
 _SIGN = r"[\p{Sentence_Break=STerm}\u037E\u0F0D\u0F0E--[!?]]"
@@ -29,8 +30,10 @@ _END = regex.compile(
 _HAS_SIGN = regex.compile(rf"{_SIGN}|．", regex.V1)
 _CAPITAL = regex.compile(r"[\p{Lu}\p{Lt}]")
 # The first character of a sentence after . ! ? …: a capital, a letter of a script without
-# capitals, a number, or an opening mark.
-_BEGIN = regex.compile(r"""[\p{Lu}\p{Lt}\p{Lo}\p{Georgian}\p{N}"'`*(\[«‹„“‘¿¡「『《（]""")
+# capitals, a number, an opening mark, a bullet, or a sign before a word: "#Person1#", "$5".
+_BEGIN = regex.compile(
+    r"""[\p{Lu}\p{Lt}\p{Lo}\p{Georgian}\p{N}•"'`*(\[«‹„“‘¿¡「『《（]|[#@\p{Sc}](?=[\p{L}\p{N}])"""
+)
 _LOWER_CASE = regex.compile(r"\p{Ll}")
 _BLANK_LINE = regex.compile(r"\n\s*\n")
 
@@ -61,7 +64,8 @@ def split_paragraphs(text: str) -> list[str]:
 
     A full stop, an exclamation or a question mark ends a sentence if it is followed by a blank and
     by a character that can begin a sentence: a capital, a letter of a script without capitals, a
-    number or an opening mark; in a text without capitals any letter.
+    number, an opening mark, a bullet, or a sign as in #Person1# and $5; in a text without capitals
+    any letter.
     """
     has_capitals = _CAPITAL.search(text) is not None
     sentences = []
