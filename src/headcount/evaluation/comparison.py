@@ -107,24 +107,36 @@ def probability_of_improvement(scores: Vector, others: Vector) -> Estimate:
 
 
 def score_by(
-    quantities: Sequence[Vector], outputs: Sequence[Outputs], edges: Vector
+    quantities: Sequence[Vector],
+    outputs: Sequence[Outputs],
+    edges: Vector,
+    *,
+    unknown: str | None = None,
 ) -> list[Bucket]:
     """Return the mean score of each system over the examples of each bucket.
 
     Args:
-        quantities: for each system the quantity of each example, [examples]; an example with NaN
-            is in no bucket.
+        quantities: for each system the quantity of each example, [examples]; NaN if it is unknown.
         outputs: the systems.
         edges: lower ends of all buckets except the first, in ascending order.
+        unknown: label of a last bucket for the examples whose quantity is unknown, if there are
+            any; None: they are in no bucket.
     """
+    # The number of edges up to a quantity is the number of its bucket.
+    labels = bucket_labels(edges)
+    numbers = []
+    for quantity in quantities:
+        of_known = np.searchsorted(edges, quantity, side="right")
+        numbers.append(np.where(np.isfinite(quantity), of_known, len(labels)))
+    if unknown is not None and any((each == len(labels)).any() for each in numbers):
+        labels.append(unknown)
+
     buckets = []
-    for number, label in enumerate(bucket_labels(edges)):
+    for number, label in enumerate(labels):
         sizes = []
         scores = []
-        for quantity, system in zip(quantities, outputs, strict=True):
-            # The number of edges up to a quantity is the number of its bucket.
-            known = np.isfinite(quantity) & np.isfinite(system.scores)
-            inside = known & (np.searchsorted(edges, quantity, side="right") == number)
+        for of_examples, system in zip(numbers, outputs, strict=True):
+            inside = np.isfinite(system.scores) & (of_examples == number)
             sizes.append(int(inside.sum()))
             scores.append(float(system.scores[inside].mean()) if inside.any() else np.nan)
         buckets.append(Bucket(label=label, sizes=sizes, scores=scores))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headcount.escape import markdown, markdown_code
-from headcount.evaluation.bootstrap import CorrectedDifference, Estimate
+from headcount.evaluation.bootstrap import CorrectedDifference, Estimate, Vector
 from headcount.evaluation.comparison import (
     COPIED_EDGES,
     Agreement,
@@ -26,6 +26,9 @@ from headcount.evaluation.text_statistics import words_of
 
 NGRAMS = 10  # of each system
 EXAMPLES = 5  # of each system
+# Labels of the examples whose quantity is unknown.
+UNKNOWN_LENGTH = "unknown: all summaries are empty"
+NO_WORDS = "empty summary"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +40,15 @@ class BucketTable:
         quantity: title of its first column, the quantity that defines the groups.
         unit: unit of the sizes of the groups: examples or words.
         buckets: the rows.
+        is_paired: whether both systems are scored on the same examples or words in each row. They
+            are not where each system's own summaries define the groups.
     """
 
     title: str
     quantity: str
     unit: str
     buckets: list[Bucket]
+    is_paired: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +132,7 @@ def make_comparison(
         rouge: scorer for the agreement of summaries.
     """
     first = outputs[0]
+    document_words = _count_document_words(outputs)
     contrasts = []
     for other, differences in zip(outputs[1:], tests, strict=True):
         # N-grams and examples are listed in both directions.
@@ -143,7 +150,7 @@ def make_comparison(
                 wins=int((other.scores > first.scores).sum()),
                 losses=int((other.scores < first.scores).sum()),
                 agreement=measure_agreement(first, other, rouge),
-                tables=_bucket_tables(first, other, references, metric),
+                tables=_bucket_tables(first, other, references, metric, document_words),
                 ngrams=(more_of_other, more_of_first),
                 examples=(wins_of_other, wins_of_first),
             )
@@ -154,33 +161,48 @@ def make_comparison(
     )
 
 
+def _count_document_words(outputs: Sequence[Outputs]) -> Vector:
+    """Return the length of each document, [examples]; NaN where all summaries are empty.
+
+    It is compression x words of a summary, which is unknown for an empty one.
+    """
+    words = np.full(len(outputs[0].scores), np.nan)
+    for system in outputs:
+        of_system = system.metric("compression") * system.metric("words")
+        words = np.where(np.isfinite(words), words, of_system)
+    return words.round()
+
+
 def _bucket_tables(
-    first: Outputs, other: Outputs, references: Sequence[Sequence[str]], metric: str
+    first: Outputs,
+    other: Outputs,
+    references: Sequence[Sequence[str]],
+    metric: str,
+    document_words: Vector,
 ) -> list[BucketTable]:
     systems = [first, other]
     tables = []
 
-    # By the lengths of document and reference, which do not depend on the system. The document's
-    # is compression x words of a summary; it is unknown for an empty one, so try that of both
-    # systems.
-    lengths = [system.metric("compression") * system.metric("words") for system in systems]
-    document_words = np.where(np.isfinite(lengths[0]), lengths[0], lengths[1]).round()
+    # By the lengths of document and reference, which do not depend on the system.
     reference_words = np.array([len(words_of(texts[0])) for texts in references], dtype=float)
     for quantity, values in (
         ("words of the document", document_words),
         ("words of the reference", reference_words),
     ):
         if np.isfinite(values).any():
-            buckets = score_by([values, values], systems, quartile_edges(values))
+            buckets = score_by(
+                [values, values], systems, quartile_edges(values), unknown=UNKNOWN_LENGTH
+            )
             tables.append(_example_table(metric, quantity, buckets))
 
     # By the length of each system's own summaries, and by the share of copied words in them.
     summary_words = [system.metric("words") for system in systems]
     buckets = score_by(summary_words, systems, quartile_edges(summary_words[0]))
-    tables.append(_example_table(metric, "words of the summary", buckets))
+    tables.append(_example_table(metric, "words of the summary", buckets, is_paired=False))
     copied = [system.metric("coverage") for system in systems]
-    buckets = score_by(copied, systems, np.array(COPIED_EDGES))
-    tables.append(_example_table(metric, "% of the summary copied from the document", buckets))
+    buckets = score_by(copied, systems, np.array(COPIED_EDGES), unknown=NO_WORDS)
+    quantity = "% of the summary copied from the document"
+    tables.append(_example_table(metric, quantity, buckets, is_paired=False))
 
     # Words instead of examples: rare words are harder.
     tables.append(
@@ -194,9 +216,15 @@ def _bucket_tables(
     return tables
 
 
-def _example_table(metric: str, quantity: str, buckets: list[Bucket]) -> BucketTable:
+def _example_table(
+    metric: str, quantity: str, buckets: list[Bucket], *, is_paired: bool = True
+) -> BucketTable:
     return BucketTable(
-        title=f"{metric} by {quantity}", quantity=quantity, unit="examples", buckets=buckets
+        title=f"{metric} by {quantity}",
+        quantity=quantity,
+        unit="examples",
+        buckets=buckets,
+        is_paired=is_paired,
     )
 
 

@@ -207,35 +207,52 @@ def _check_separable(
     """Check that no two keys change together only: their effects could not be told apart.
 
     A cell may differ from the reference cell in several keys if another cell differs in each of
-    these values alone, or if the grid declares that the keys are varied together.
+    these values alone. Keys that the grid declares to be varied together are one change: a cell
+    may differ in them alone, and in further keys if another cell has this change alone.
 
     Args:
         grid: the checked grid.
         cells: all of its cells.
         differences: of each cell from the reference cell.
     """
+    # The changes that some cell has alone: of a key, or of the declared keys together.
     alone = set()
+    alone_together = set()
     for differing in differences:
+        declared = _only_declared(grid, differing)
         if len(differing) == 1:
-            [(key, value)] = differing.items()
-            alone.add((key, as_text(value)))
+            alone.update(_as_items(differing))
+        if declared and len(declared) == len(differing):
+            alone_together.add(declared)
 
     reference = next(cell for cell in cells if cell.is_reference)
     for cell, differing in zip(cells, differences, strict=True):
-        confounded = []
-        for key, value in differing.items():
-            is_known = (key, as_text(value)) in alone or key in grid.varied_together
-            if len(differing) > 1 and not is_known:
-                confounded.append(key)
-        if confounded:
+        items = _as_items(differing)
+        declared = _only_declared(grid, differing)
+        excused = declared if declared in alone_together else frozenset()
+        confounded = [key for key, text in items if (key, text) not in alone | excused]
+        if len(differing) > 1 and confounded:
+            # A key that is not declared is named first: a declaration may be incomplete.
+            confounded.sort(key=lambda key: key in grid.varied_together)
             first = confounded[0]
-            together = confounded if len(confounded) > 1 else [*differing]
+            several = confounded if len(confounded) > 1 else [*differing]
+            together = dict.fromkeys([*grid.varied_together, *several])
             raise ConfigError(
                 f"{grid.file}: cell {cell.label} differs from {reference.label} in "
                 f"{join_words([*differing])} at once, and no cell in "
                 f"{first}={as_text(differing[first])} alone: their effects cannot be told apart; "
                 f"legal: a cell for each alone, or varied_together: [{', '.join(together)}]"
             )
+
+
+def _as_items(differing: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(key, as_text(value)) for key, value in differing.items()]
+
+
+def _only_declared(grid: Grid, differing: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
+    """Return the differences in keys that the grid declares to be varied together."""
+    items = _as_items(differing)
+    return frozenset(item for item in items if item[0] in grid.varied_together)
 
 
 def _check_strategies(grid: Grid, cells: Sequence[Cell]) -> None:

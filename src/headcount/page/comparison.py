@@ -65,16 +65,23 @@ def _describe_contrast(contrast: Contrast, report: ComparisonReport) -> dict[str
 
 
 def _bucket_table(contrast: Contrast, table: BucketTable) -> dict[str, Any]:
-    """Return a table with a row for each bucket of examples or words, such as a length range."""
+    """Return a table with a row for each bucket of examples or words, such as a length range.
+
+    A difference of scores on other examples would say nothing, so unpaired tables have none.
+    """
     columns = [{"title": table.quantity, "kind": "text"}]
-    for title in (contrast.first.name, contrast.other.name, "difference"):
+    titles = [contrast.first.name, contrast.other.name]
+    if table.is_paired:
+        titles.append("difference")
+    for title in titles:
         columns.append({"title": title, "kind": "number"})
     rows = []
     for number, bucket in enumerate(table.buckets):
         cells = [{"lines": [bucket.label], "sort": number}]
         for score, size in zip(bucket.scores, bucket.sizes, strict=True):
             cells.append(_score_cell(score, f"{size:,} {table.unit}"))
-        cells.append(_difference_cell(bucket))
+        if table.is_paired:
+            cells.append(_difference_cell(bucket))
         rows.append({"cells": cells})
     return {"title": table.title, "columns": columns, "rows": rows}
 
