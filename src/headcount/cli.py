@@ -691,7 +691,8 @@ def ablate(
         typer.Option(
             min=0,
             metavar="HOURS",
-            help="with --until-decided: hours, of all launches, after which no seeds are added",
+            help="with --until-decided: hours of all launches after which no seeds are added; the "
+            "seeds of grid.yaml are trained before it counts",
         ),
     ] = None,
     expect: Annotated[

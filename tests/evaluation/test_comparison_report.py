@@ -82,6 +82,26 @@ def test_tables_are_whole(text: str) -> None:
     assert sum(sizes) == 12 and len(sizes) == 4
 
 
+def test_empty_summaries_leave_no_table() -> None:
+    """The length of a document is known by the summary of any system, and else unknown."""
+    first = outputs("first", ["", "", *["they meet"] * 10])
+    second = outputs("second", ["", "", "", *["they meet"] * 9])
+    third = outputs("third", ["they", "", *["they meet"] * 10])
+    lines = written(second, third, first=first).splitlines()
+
+    def rows_of(title: str) -> list[list[str]]:
+        begin = lines.index(f"### {title}") + 4
+        rows = [line.strip("| ").split(" | ") for line in lines[begin:]]
+        return rows[: rows.index([""])]
+
+    rows = rows_of("ROUGE-L by words of the document")
+    assert sum(int(row[2]) for row in rows) == sum(int(row[4]) for row in rows) == 12
+    assert rows[-1] == ["unknown: all summaries are empty", "0.00", "1", "0.00", "1"]
+    assert rows[0][0] == "below 11" and rows[0][2] == "3"  # of 4, 8 and 10 words
+    rows = rows_of("ROUGE-L by % of the summary copied from the document")
+    assert rows[-1] == ["empty summary", "0.00", "2", "0.00", "3"]
+
+
 def test_texts_are_escaped() -> None:
     evil = outputs("a|b <script>", ["<b>*x*</b> | $y$ [z](http://a)\x1b[0m"] * 12)
     text = written(outputs("other", ["plain"] * 12), first=evil)

@@ -65,9 +65,25 @@ def test_sums_of_statistics_give_the_score_of_the_corpus(name, theirs, reference
     assert 10 < expected < 95
 
 
-@pytest.mark.parametrize(("name", "option"), [("bleu", "bleu"), ("chrf", "chrf")])
-def test_scores_are_those_of_sacrebleus_command(name, option: str, tmp_path: Path) -> None:
+# Sentences on which the tokenizers of sacrebleu differ: symbols, dashes, numbers, scripts without
+# blanks.
+MIXED = [
+    ("我喜欢喝红茶和绿茶。", "我喜欢喝红茶和黑茶！"),
+    ("«Straße» – 3,5€ für 2.000 Leute…", "»Straße« – 3,50€ für 2.000 Leute"),
+    ("彼は東京に住んでいます", "彼は東京で働いています"),
+    ("it's state-of-the-art, isn't it?", "it is state-of-the-art, isn't it"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "tokenizer"),
+    [("bleu", "13a"), ("bleu", "intl"), ("bleu", "zh"), ("bleu", "char"), ("chrf", "13a")],
+)
+def test_scores_are_those_of_sacrebleus_command(name, tokenizer, tmp_path: Path) -> None:
     summaries, targets = make_corpus(40, 2)
+    for summary, reference in MIXED:
+        summaries.append(summary)
+        targets.append([reference, f"{reference} {summary[:5]}"])
     hypotheses = tmp_path / "hypotheses"
     hypotheses.write_text("\n".join(summaries) + "\n", encoding="utf-8")
     files = []
@@ -75,11 +91,13 @@ def test_scores_are_those_of_sacrebleus_command(name, option: str, tmp_path: Pat
         path = tmp_path / f"references-{stream}"
         path.write_text("\n".join(texts[stream] for texts in targets) + "\n", encoding="utf-8")
         files.append(str(path))
-    command = [sys.executable, "-m", "sacrebleu", *files, "-i", str(hypotheses), "-m", option]
+    command = [sys.executable, "-m", "sacrebleu", *files, "-i", str(hypotheses), "-m", name]
+    if name == "bleu":
+        command += ["-tok", tokenizer]
     printed = subprocess.run(
         [*command, "-b", "-w", "10"], check=True, capture_output=True, text=True
     ).stdout
-    metric = CorpusMetric(name, "13a")
+    metric = CorpusMetric(name, tokenizer)
     score = metric.score(count(metric, summaries, targets).sum(0).tolist())
     assert f"{score:.10f}" == printed.strip()
 

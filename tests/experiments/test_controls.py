@@ -264,6 +264,44 @@ def test_axes_may_be_declared_to_change_together(tmp_path: Path) -> None:
         )
 
 
+def test_a_declared_key_is_excused_with_its_partners_only(tmp_path: Path) -> None:
+    """Two settings change both declared keys; the last one changes one of them, and another."""
+    keys = ("model.num_heads", "optimizer.learning_rate", "model.dropout")
+
+    def cell(*values: object) -> str:
+        parts = [f"{key}: {value}" for key, value in zip(keys, values, strict=True)]
+        return f"{{{', '.join(parts)}}}"
+
+    reference = cell(8, 0.001, 0.1)
+    partners = cell(4, 0.002, 0.1)
+    alone = cell(8, 0.001, 0.3)
+
+    def check_with(*cells: str) -> None:
+        grid = f"[{', '.join((reference, *cells))}]"
+        check(
+            tmp_path,
+            "fixed_width",
+            grid,
+            reference,
+            varied_together="[model.num_heads, optimizer.learning_rate]",
+        )
+
+    # The partners are one change, which may be combined with another one that is known, too.
+    check_with(partners, alone)
+    check_with(partners, alone, cell(4, 0.002, 0.3))
+    with pytest.raises(ConfigError, match="no cell in model.dropout=0.3 alone"):
+        check_with(partners, cell(4, 0.002, 0.3))
+    with pytest.raises(ConfigError, match="no cell in model.num_heads=2 alone"):
+        check_with(partners, alone, cell(2, 0.002, 0.3))
+
+    # A member that differs with another key only is excused by nothing.
+    with pytest.raises(ConfigError, match="no cell in model.num_heads=4 alone") as caught:
+        check_with(partners, alone, cell(4, 0.001, 0.3))
+    assert str(caught.value).endswith(
+        "or varied_together: [model.num_heads, optimizer.learning_rate, model.dropout]"
+    )
+
+
 def test_values_that_never_occur_alone_are_named(tmp_path: Path) -> None:
     """Each of both axes changes alone in some cell, but not to these values."""
     more = (

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,12 +44,41 @@ def test_seeds_are_added_to_all_settings_and_stay(study: tuple[Grid, list[Cell]]
     assert [cell.is_reference for cell in extended] == [False] * 5 + [True] * 5
 
 
-def test_an_edited_grid_begins_without_additions(study: tuple[Grid, list[Cell]]) -> None:
+def test_another_study_begins_without_additions(study: tuple[Grid, list[Cell]]) -> None:
     grid, cells = study
     write_added_seeds(cells, add_by_hand(grid, AddedSeeds(), "3"))
     Path("study/grid.yaml").write_text(TWO + "overrides: {model.dropout: 0.3}\n")
     changed = make_cells(load_grid(Path("study")))
     assert read_added_seeds(load_grid(Path("study")), changed) == AddedSeeds()
+
+
+def test_a_second_error_rate_is_not_spent_on_the_same_trainings(
+    study: tuple[Grid, list[Cell]],
+) -> None:
+    """Seeds of the grid are edited after a look; other seeds, or other cells, are another study."""
+    grid, cells = study
+    [look] = LOOKED.looks
+    seen = replace(look, trainings=[cell.folder.name for cell in cells])
+    write_added_seeds(cells, replace(LOOKED, looks=[seen]))
+    [path] = Path("runs/study").glob("added_seeds-*.json")
+
+    def edit(old: str, new: str) -> None:
+        Path("study/grid.yaml").write_text(TWO.replace(old, new))
+        edited = load_grid(Path("study"))
+        assert read_added_seeds(edited, make_cells(edited)) == AddedSeeds()
+
+    for old, new in (("[0, 1]", "[0, 1, 2, 3, 4]"), ("[1, 8]", "[1, 4, 8]")):
+        with pytest.raises(ConfigError) as caught:
+            edit(old, new)
+        message = str(caught.value)
+        assert f"study/grid.yaml: look 1 of --until-decided, in {path}, has seen 4 tr" in message
+        assert "as model.num_heads=1" in message or "as num_heads=1" in message
+        assert "legal: grid.yaml and its configs as they were" in message
+    edit("[0, 1]", "[2, 3]")
+    edit("reference_cell", "overrides: {model.dropout: 0.3}\nreference_cell")
+
+    # The grid itself is still the study of its looks.
+    assert read_added_seeds(grid, cells).looks == [seen]
 
 
 def test_the_report_has_the_added_seeds(study: tuple[Grid, list[Cell]]) -> None:

@@ -92,6 +92,7 @@ def test_seeds_are_added_where_a_study_is_undecided_and_looks_are_reported(
     assert verdicts["num_heads=1"]["rougeL"] == "worse"
     assert verdicts["num_heads=4"]["rougeL"] == "equal within the margin"
     assert [look.seeds for look in added.looks] == [3, 5, 8]
+    assert len(added.looks[0].trainings) == 12 and len(added.looks[2].trainings) == len(trained)
     assert "look after 3 seeds: " in printed and "look after 8 seeds: " in printed
 
     # The same command again trains and looks no more.
@@ -109,6 +110,8 @@ def test_seeds_are_added_where_a_study_is_undecided_and_looks_are_reported(
     assert "worse in R1 (after 3 seeds)" in table
     assert "Verdicts are those of a sequential rule" in table
     assert "Equal is smaller than the margin of 1 RL." in table
+    assert "undecided in R1 (after 8 seeds, the last look)" in table
+    assert "RL ? undecided<br>undecided after the last look |" in table
     assert "better or worse where the corrected p is below" not in table
     assert "num_heads=1" in table and "RL ▼ worse" in table and "RL = equal" in table
 
@@ -196,7 +199,12 @@ def test_a_report_tells_the_decisions_of_the_looks_only(
     report(Path("study"))
     table = Path("study/table.md").read_text()
     assert "p < 0.001" in table  # of all metrics
-    assert "worse in R1 (after 3 seeds), undecided in R2 (after 5 seeds) and RL" in table
+    again = "(after 5 seeds; next look: 8 seeds)"
+    assert f"worse in R1 (after 3 seeds), undecided in R2 {again} and RL {again}; sm" in table
+    assert "R1 ▼ worse<br>R2 ? undecided<br>RL ? undecided<br>next look: 8 seeds |" in table
+    page = Path("study/report.html").read_text()
+    assert page.count('"next look: 8 seeds"') == 2
+    assert "neither they nor the intervals are adjusted for the looks" in table
 
     undecided = {"num_heads=16": {**late["num_heads=16"], "rouge1": "undecided"}}
     write_added_seeds(cells, replace(added, looks=[replace(looks[1], verdicts=undecided)]))

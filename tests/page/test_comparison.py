@@ -56,6 +56,23 @@ def test_the_content_is_that_of_the_report(
     assert all("\u202e" not in str(each) and "\0" not in str(each) for each in second["examples"])
 
 
+def test_scores_of_other_examples_have_no_difference(content: dict[str, Any]) -> None:
+    """Each run is bucketed by its own summaries in two tables."""
+    titles = {}
+    for table in content["contrasts"][0]["tables"]:
+        columns = [column["title"] for column in table["columns"]]
+        titles[table["title"]] = columns[1:]
+        assert all(len(row["cells"]) == len(columns) for row in table["rows"])
+    own = ["first", "second"]
+    assert titles == {
+        "ROUGE-L by words of the document": [*own, "difference"],
+        "ROUGE-L by words of the reference": [*own, "difference"],
+        "ROUGE-L by words of the summary": own,
+        "ROUGE-L by % of the summary copied from the document": own,
+        "F1 of words by their frequency in the references": [*own, "difference"],
+    }
+
+
 @pytest.fixture(scope="module")
 def page(content: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("comparison") / "comparison.html"

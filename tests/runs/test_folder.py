@@ -154,6 +154,19 @@ def test_an_empty_config_of_a_run_is_damage(tmp_path: Path) -> None:
         load_run_config(tmp_path, [])
 
 
+def test_a_run_from_before_a_key_is_not_resumed_by_another_rule(tmp_path: Path) -> None:
+    """The best checkpoint was selected before ``selection_margin`` existed."""
+    config = load([], ["run.folder=here", "evaluation.selection_margin=0"])
+    Path("here").mkdir()
+    text = to_yaml(config).replace("  selection_margin: 0.0\n", "")
+    assert "selection_margin" not in text
+    Path("here/config.yaml").write_text(text)
+    message = r"here: the run in it was started with evaluation.selection_margin=0.0; legal: the"
+    with pytest.raises(ConfigError, match=message):
+        find_run(load([], ["run.folder=here"]))
+    assert find_run(config) == Path("here")
+
+
 def test_workers_of_a_stream_have_an_effect() -> None:
     """Each of them reads a part of it, so their number decides the order of the examples."""
     config = load([], [])

@@ -92,9 +92,14 @@ def ablate(
 
     # Errors up to here are reported without the seconds that importing torch takes.
     from headcount.experiments.controls import check_controls
+    from headcount.experiments.launch.local import read_state
+    from headcount.experiments.report.results import check_config
 
     console = make_console()
     check_controls(grid, all_cells)
+    for cell in all_cells:
+        if read_state(cell) == "finished":
+            check_config(cell)  # before hours of trainings that no report could compare with it
     if dry_run:
         from headcount.experiments.plan import print_plan
         from headcount.training.step_time import time_step

@@ -1,8 +1,9 @@
 """Seeds that were added to a study after its launch, by hand or by the sequential rule.
 
 ``grid.yaml`` keeps the seeds of the design. What was added is stored beside the study's runs, in
-``added_seeds-FINGERPRINT.json``; the fingerprint is that of the study, so an edited grid
-begins without additions.
+``added_seeds-FINGERPRINT.json``; the fingerprint is that of the study, so another study begins
+without additions. A grid that was edited after a look and still has trainings that were looked at
+is rejected: it would spend a second error rate on the same scores.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from headcount.experiments.cells import fingerprint_study, make_cells
 from headcount.experiments.grid import Grid
 from headcount.experiments.verdicts import Verdict
 from headcount.runs.files import damage_as_config_error, write_atomically
+from headcount.wording import count_nouns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +32,15 @@ class Look:
         verdicts: of the settings and metrics that were tested, by label and metric.
         reference_cell: label of the setting that the others were compared with.
         margin: the smallest difference that matters, by metric.
+        trainings: names of the run folders whose scores were seen; empty in looks of earlier
+            versions, which did not record them.
     """
 
     seeds: int
     verdicts: dict[str, dict[str, Verdict]]
     reference_cell: str
     margin: dict[str, float]
+    trainings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +103,11 @@ class AddedSeeds:
 
 
 def _file(cells: Sequence[Cell]) -> Path:
-    return cells[0].folder.parent / f"added_seeds-{fingerprint_study(cells)}.json"
+    return cells[0].folder.parent / _file_name(fingerprint_study(cells))
+
+
+def _file_name(fingerprint: str) -> str:
+    return f"added_seeds-{fingerprint}.json"
 
 
 def read_added_seeds(grid: Grid, cells: Sequence[Cell]) -> AddedSeeds:
@@ -110,32 +119,14 @@ def read_added_seeds(grid: Grid, cells: Sequence[Cell]) -> AddedSeeds:
 
     Raises:
         ConfigError: the file is damaged; or the grid now has another reference cell or margin than
-            the looks of the sequential rule, whose verdicts are about these.
+            the looks of the sequential rule, whose verdicts are about these; or looks at some of
+            these trainings were taken with another grid.
     """
     path = _file(cells)
+    _check_other_looks(grid, cells, path)
     if not path.exists():
         return AddedSeeds()
-    with damage_as_config_error(path, "ablate"):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        looks = []
-        for look in content["looks"]:
-            looks.append(
-                Look(
-                    seeds=int(look["seeds"]),
-                    verdicts={label: dict(each) for label, each in look["verdicts"].items()},
-                    reference_cell=str(look["reference_cell"]),
-                    margin=dict(look["margin"]),
-                )
-            )
-        by_rule = {}
-        for label, seeds in content["by_rule"].items():
-            by_rule[str(label)] = [int(seed) for seed in seeds]
-        added = AddedSeeds(
-            by_hand=[int(seed) for seed in content["by_hand"]],
-            by_rule=by_rule,
-            looks=looks,
-            usage=_read_usage(content),
-        )
+    added = _read(path)
 
     reference_cell = grid.label(grid.reference_cell)
     for look in added.looks:
@@ -146,6 +137,61 @@ def read_added_seeds(grid: Grid, cells: Sequence[Cell]) -> AddedSeeds:
         if look.margin != grid.margin:
             raise _changed_after_a_look(grid, path, "margin", grid.margin, look.margin)
     return added
+
+
+def _check_other_looks(grid: Grid, cells: Sequence[Cell], own: Path) -> None:
+    """Check that no study with another grid has looked at trainings of this one."""
+    names = {cell.folder.name for cell in cells}
+    for path in sorted(own.parent.glob(_file_name("*"))):
+        if path == own:
+            continue
+        for number, look in enumerate(_read(path).looks, start=1):
+            seen = names.intersection(look.trainings)
+            if seen:
+                raise ConfigError(
+                    f"{grid.file}: look {number} of --until-decided, in {path}, has seen "
+                    f"{count_nouns(len(seen), 'training')} of this study, as {min(seen)}, with "
+                    "another grid: further looks would spend a second error rate on them; legal: "
+                    "grid.yaml and its configs as they were, or cells that were not looked at, as "
+                    "by other seeds"
+                )
+
+
+def _read(path: Path) -> AddedSeeds:
+    """Return the content of a record.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    with damage_as_config_error(path, "ablate"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        looks = []
+        for look in content["looks"]:
+            looks.append(
+                Look(
+                    seeds=int(look["seeds"]),
+                    verdicts={label: dict(each) for label, each in look["verdicts"].items()},
+                    reference_cell=str(look["reference_cell"]),
+                    margin=dict(look["margin"]),
+                    trainings=_read_trainings(look),
+                )
+            )
+        by_rule = {}
+        for label, seeds in content["by_rule"].items():
+            by_rule[str(label)] = [int(seed) for seed in seeds]
+        return AddedSeeds(
+            by_hand=[int(seed) for seed in content["by_hand"]],
+            by_rule=by_rule,
+            looks=looks,
+            usage=_read_usage(content),
+        )
+
+
+def _read_trainings(look: dict[str, Any]) -> list[str]:
+    # Earlier versions did not record them.
+    if "trainings" not in look:
+        return []
+    return [str(name) for name in look["trainings"]]
 
 
 def _read_usage(content: dict[str, Any]) -> Usage:

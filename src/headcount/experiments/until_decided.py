@@ -202,6 +202,7 @@ def take_look(study: Study, added: AddedSeeds, looks: Sequence[int]) -> Look:
         verdicts=verdicts,
         reference_cell=study.grid.label(study.grid.reference_cell),
         margin=study.grid.margin,
+        trainings=[result.cell.folder.name for result in study.results],
     )
 
 

@@ -164,6 +164,8 @@ def _describe_comparison(comparison: CellComparison) -> dict[str, Any]:
     verdict = comparison.verdict
     seeds = comparison.planned_seeds
     notes = [f"{seeds} seeds would decide"] if seeds else []
+    if comparison.next_look:
+        notes.append(comparison.next_look)
     if comparison.caveat:
         notes.append(comparison.caveat)
     return {

@@ -85,6 +85,8 @@ KEYS_WITHOUT_EFFECT = (
     "data.num_workers",
     *HEAD_ANALYSIS_KEYS,
 )
+# What runs did before a key existed, where that is not the key's default today.
+VALUES_BEFORE_KEYS = {"evaluation.selection_margin": 0.0}
 # All files of an export.
 EXPORT_FILES = (
     RunFile.EXPORTED_CONFIG,
@@ -105,6 +107,19 @@ def has_effect(key: str, config: Config) -> bool:
     if key == "data.num_workers":
         return config.data.streaming
     return not key.startswith(KEYS_WITHOUT_EFFECT)
+
+
+def settings_of_run(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run by their dotted keys, with those that its version did not have
+    in its config yet.
+
+    Args:
+        config: of the run, as nested mappings.
+
+    Raises:
+        AttributeError: the config is not a mapping.
+    """
+    return VALUES_BEFORE_KEYS | flatten(config)
 
 
 def config_file(run: Path) -> str:
@@ -228,7 +243,8 @@ def _reject_other_content(folder: Path) -> None:
 def differences(folder: Path, config: Config) -> list[str]:
     """Return the settings of a run that differ from a config and can change results, as KEY=VALUE.
 
-    A key that is new in the schema is no difference if the config has its default.
+    A key that is new in the schema is no difference if the config has its default, unless earlier
+    versions did something else.
     """
     try:
         text = (folder / RunFile.CONFIG).read_text(encoding="utf-8")
@@ -249,7 +265,7 @@ def config_differences(before: dict[str, Any], config: Config) -> list[str]:
     Raises:
         AttributeError: the earlier config is not a mapping.
     """
-    earlier = flatten(map_texts(hide_passwords, before))
+    earlier = settings_of_run(map_texts(hide_passwords, before))
     present = flatten(map_texts(hide_passwords, as_dict(config)))
     found = []
     for key in sorted(earlier.keys() | changed(config).keys()):

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from headcount.commands.ablate import ablate
 from headcount.errors import ConfigError
 from headcount.experiments.cell import Cell
 from headcount.experiments.grid import load_grid
@@ -148,3 +150,27 @@ def test_keys_without_effect_may_differ(tmp_path: Path) -> None:
     text = path.read_text().replace("num_workers: 0", "num_workers: 3")
     path.write_text(text.replace("  qk_norm", "  other"))
     read(cell)
+
+
+def test_a_run_is_not_pooled_with_those_of_another_rule(tmp_path: Path) -> None:
+    """Before ``selection_margin`` existed, the best checkpoint was selected."""
+    cell = made()
+    path = cell.folder / "config.yaml"
+    path.write_text(path.read_text().replace("  selection_margin: 1.0\n", ""))
+    for read_again in (
+        lambda: read(cell),
+        lambda: report(Path("study")),
+        lambda: ablate(Path("study"), []),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            read_again()
+        assert str(caught.value) == (
+            f"{path}: trained before evaluation.selection_margin existed, as with "
+            "evaluation.selection_margin=0.0, but cell num_heads=8,seed=0 has 1.0; legal: "
+            "headcount ablate, after this folder was moved away, or a report by the version that "
+            "trained it"
+        )
+
+    # With the rule of that time it is the same training.
+    earlier = replace(cell.config.evaluation, selection_margin=0.0)
+    read(replace(cell, config=replace(cell.config, evaluation=earlier)))

@@ -148,6 +148,10 @@ def _describe_verdicts(comparisons: dict[str, CellComparison]) -> str:
         if comparison.decision is not None:
             # By the sequential rule, to which the p-values of a fixed design do not apply.
             detail = f"after {comparison.decision_seeds} seeds"
+            if comparison.next_look_seeds is not None:
+                detail += f"; {comparison.next_look}"
+            elif comparison.next_look:
+                detail += ", the last look"
             decided.setdefault(comparison.verdict, []).append(f"{name} ({detail})")
         elif comparison.verdict == "undecided":
             undecided.append(name)
@@ -396,7 +400,7 @@ def _describe_added_seeds(study: Study) -> list[str]:
         "are wrong in at most 5 % of studies each, over all looks (alpha spending, Lan and DeMets "
         f"1983): looks are planned after {_join_numbers(plan)} seeds, and undecided settings get "
         f"more. Equal is smaller than {_describe_margin(study)}. The p-values are those of the "
-        "last data alone."
+        "last data alone: neither they nor the intervals are adjusted for the looks."
     )
     for number, look in enumerate(added.looks, start=1):
         by_verdict: dict[str, list[str]] = {}

@@ -22,7 +22,7 @@ from headcount.experiments.cell import Cell
 from headcount.experiments.grid import Grid
 from headcount.runs.checkpoint import is_selected
 from headcount.runs.files import damage_as_config_error
-from headcount.runs.folder import RunFile, has_effect
+from headcount.runs.folder import RunFile, has_effect, settings_of_run
 from headcount.runs.scores import Scored, read_results
 
 MODEL = "model"  # the system that the run has trained
@@ -62,7 +62,7 @@ def read_result(cell: Cell, grid: Grid) -> Result:
     Raises:
         ConfigError: a file is missing, damaged, or of another training; it is named.
     """
-    _check_config(cell)
+    check_config(cell)
     scored = read_results(cell.folder)
     scores = cell.folder / RunFile.SCORES
     with damage_as_config_error(scores, "train"):
@@ -81,18 +81,31 @@ def read_result(cell: Cell, grid: Grid) -> Result:
     )
 
 
-def _check_config(cell: Cell) -> None:
-    """Check that the run folder's config is the cell's, where it can change a result."""
+def check_config(cell: Cell) -> None:
+    """Check that the run folder's config is the cell's, where it can change a result.
+
+    Raises:
+        ConfigError: it is not, or it is damaged; the file and the key are named.
+    """
     path = cell.folder / RunFile.CONFIG
     with damage_as_config_error(path, "train"):
-        trained = flatten(yaml.load(path.read_text(encoding="utf-8"), Loader=SAFE_LOADER))
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader=SAFE_LOADER)
+        written = flatten(config)
+        trained = settings_of_run(config)
     for key, value in flatten(as_dict(cell.config)).items():
-        # A key that is new in the schema is not in the config of an earlier run.
-        if key in trained and trained[key] != value and has_effect(key, cell.config):
+        # Another key that is new in the schema has the default of what earlier versions did.
+        if key not in trained or trained[key] == value or not has_effect(key, cell.config):
+            continue
+        if key not in written:
             raise ConfigError(
-                f"{path}: {key}={trained[key]}, but cell {cell.name} has {value}; legal: as train "
-                "has written it"
+                f"{path}: trained before {key} existed, as with {key}={trained[key]}, but cell "
+                f"{cell.name} has {value}; legal: headcount ablate, after this folder was moved "
+                "away, or a report by the version that trained it"
             )
+        raise ConfigError(
+            f"{path}: {key}={trained[key]}, but cell {cell.name} has {value}; legal: as train "
+            "has written it"
+        )
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:

@@ -114,6 +114,8 @@ class CellComparison:
         decision: the verdict of a sequential rule, which holds instead of these tests; None
             without one.
         decision_seeds: the number of seeds at the look that decided; None without one.
+        next_look_seeds: the number of seeds at the next look of the rule, if the comparison is
+            undecided and will be tested there; else None.
     """
 
     difference: StudyEstimate
@@ -126,6 +128,7 @@ class CellComparison:
     seeds_to_decide: int | None = None
     decision: Verdict | None = None
     decision_seeds: int | None = None
+    next_look_seeds: int | None = None
 
     @property
     def is_significant(self) -> bool:
@@ -151,6 +154,16 @@ class CellComparison:
         if self.seeds_to_decide is None:
             return f"more than {MAX_PLANNED_SEEDS}"
         return f"about {self.seeds_to_decide}"
+
+    @property
+    def next_look(self) -> str:
+        """When the sequential rule tests an undecided comparison again, in words; empty without
+        the rule."""
+        if self.decision != "undecided":
+            return ""
+        if self.next_look_seeds is None:
+            return "undecided after the last look"
+        return f"next look: {self.next_look_seeds} seeds"
 
     @property
     def caveat(self) -> str:

@@ -19,6 +19,7 @@ from headcount.experiments.grid import COMPARED, Grid
 from headcount.experiments.launch.local import read_state
 from headcount.experiments.launch.status_table import State
 from headcount.experiments.report.results import MODEL, Result, read_result
+from headcount.experiments.report.sequential import plan_looks
 from headcount.experiments.report.statistics import (
     CellComparison,
     Scores,
@@ -176,7 +177,7 @@ def read_study(grid: Grid, cells: Sequence[Cell], added: AddedSeeds | None = Non
         settings.append(_summarize_setting(selected, results, ids, shown))
     _compare(settings, ids, grid.margin)
     added = added or AddedSeeds()
-    _apply_decisions(settings, added)
+    _apply_decisions(settings, added, grid)
 
     # Baselines have the same scores in all trainings.
     first = (_find_reference(settings) or settings[0]).results[0]
@@ -333,7 +334,7 @@ def _compare(
         setting.comparisons[metric] = comparison
 
 
-def _apply_decisions(settings: Sequence[SettingResult], added: AddedSeeds) -> None:
+def _apply_decisions(settings: Sequence[SettingResult], added: AddedSeeds, grid: Grid) -> None:
     """Set the verdicts of the sequential rule, if there was a look."""
     # A later look tests only what earlier ones left undecided, so the last verdict holds.
     for look in added.looks:
@@ -343,6 +344,18 @@ def _apply_decisions(settings: Sequence[SettingResult], added: AddedSeeds) -> No
                     setting.comparisons[metric] = replace(
                         setting.comparisons[metric], decision=verdict, decision_seeds=look.seeds
                     )
+
+    # A setting that is decided in each metric with a margin is not looked at again.
+    plan = plan_looks(len(grid.seeds))
+    if len(added.looks) == len(plan):
+        return
+    open_labels = added.undecided(grid.margin)
+    for setting in settings:
+        for metric, comparison in setting.comparisons.items():
+            if comparison.decision == "undecided" and setting.cell.label in open_labels:
+                setting.comparisons[metric] = replace(
+                    comparison, next_look_seeds=plan[len(added.looks)]
+                )
 
 
 def _baselines(

@@ -332,8 +332,8 @@ def _difference(setting: SettingResult, metric: str) -> Lines:
 
 
 def _verdicts(setting: SettingResult) -> Lines:
-    """Return the verdict in each metric; in brackets the seeds that would decide. Fewer than three
-    seeds are named last."""
+    """Return the verdict in each metric; in brackets the seeds that would decide. The next look
+    of a sequential rule, and fewer than three seeds, are named last."""
     lines = []
     for metric, comparison in setting.comparisons.items():
         verdict = comparison.verdict
@@ -342,7 +342,9 @@ def _verdicts(setting: SettingResult) -> Lines:
             line += f" ({comparison.seeds_to_decide or f'>{MAX_PLANNED_SEEDS}'})"
         lines.append(line)
 
-    # All metrics are compared on the same seeds.
+    # All metrics are looked at together, and compared on the same seeds.
+    next_looks = {comparison.next_look for comparison in setting.comparisons.values()}
+    lines += [next_look for next_look in next_looks if next_look]
     caveats = {comparison.caveat for comparison in setting.comparisons.values()}
     lines += [f"{CAVEAT_MARK} {caveat.partition(':')[0]}" for caveat in caveats if caveat]
     return tuple(lines) or ("",)
