@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from headcount.experiments.cells import make_cells
 from headcount.experiments.grid import load_grid
 from headcount.experiments.report import write
 from headcount.experiments.report.study import read_study
+from headcount.experiments.seeds import AddedSeeds, Look
 from headcount.experiments.verdicts import COLORS
 from headcount.page.html import STUDY, write_page
 from headcount.page.study import describe_study
@@ -131,6 +133,28 @@ def test_verdicts_have_their_colours_in_the_table(content: dict[str, Any]) -> No
     assert eight["colors"] == []
     # A note on the number of seeds comes after the verdicts.
     assert len(sixteen["lines"]) == 4 and len(sixteen["colors"]) == 3
+
+
+def test_an_undecided_setting_names_the_next_look(place: Path) -> None:
+    """Of one whose metrics with a margin are decided, there is none."""
+    undecided = {"rouge1": "undecided", "rouge2": "undecided", "rougeL": "undecided"}
+    look = Look(
+        seeds=3,
+        verdicts={"num_heads=1": undecided, "num_heads=16": {**undecided, "rougeL": "better"}},
+        reference_cell="num_heads=8",
+        margin={"rougeL": 1.0},
+    )
+    with chdir(place):
+        grid = replace(load_grid(FOLDER), margin={"rougeL": 1.0})
+        study = read_study(grid, make_cells(grid), AddedSeeds(looks=[look]))
+        settings = describe_study(write.make_report(study), FOLDER)["settings"]
+    notes = {}
+    for setting in settings:
+        comparisons = setting["comparisons"].items()
+        notes[setting["name"]] = {metric: each["note"] for metric, each in comparisons}
+    assert set(notes["1 head"].values()) == {"next look: 5 seeds"}
+    assert "undecided after the last look" in notes["16 heads"]["rouge1"]
+    assert "look" not in notes["16 heads"]["rougeL"]
 
 
 def test_the_candidates_of_an_inner_axis_are_listed(
