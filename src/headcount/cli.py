@@ -692,7 +692,7 @@ def ablate(
             min=0,
             metavar="HOURS",
             help="with --until-decided: hours of all launches after which no seeds are added; the "
-            "seeds of grid.yaml are trained before it counts",
+            "seeds of grid.yaml are trained in any case",
         ),
     ] = None,
     expect: Annotated[

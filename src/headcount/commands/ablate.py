@@ -47,7 +47,7 @@ def ablate(
         seeds: additional seeds for all settings, separated by commas.
         until_decided: add seeds to the undecided settings.
         budget: number of hours of all launches with ``until_decided`` after which it adds no more
-            seeds.
+            seeds; those of the grid are trained in any case.
         expect: fingerprint of the study, with which a job was submitted; the study must not have
             changed since then.
 

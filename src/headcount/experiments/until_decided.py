@@ -48,8 +48,8 @@ def train_until_decided(
         grid: the checked grid, with a margin.
         cells: of the grid, without additions.
         workers: trainings at a time.
-        budget: hours of this and all earlier launches after which no more seeds are added; None:
-            no limit.
+        budget: hours of this and all earlier launches after which no more seeds are added; those
+            of the grid are trained in any case. None: no limit.
         console: where to show it.
 
     Returns:
