@@ -79,7 +79,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_figures_are_those_of_the_pages() -> None:
     number = r"\d+\.\d\d?"
     [answer] = re.findall(r"\*\*The answer so far.*?\n\n", README, re.S)
-    study = (ROOT / "experiments/head_count/README.md").read_text()
+    study = (ROOT / "experiments/head_count_again/README.md").read_text()
     found = re.findall(r"\d+\.\d\d", answer)
     assert found and all(figure in study for figure in found)
 
