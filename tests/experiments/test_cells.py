@@ -273,3 +273,22 @@ def test_a_score_that_is_not_computed_selects_nothing(folder: Path) -> None:
     assert message.endswith("validation/rougeLsum, or evaluation.metrics with bleu")
     for more in ("{evaluation.metrics: [rouge, bleu]}", "{evaluation.select_by: bleu}"):
         assert make_cells(load_grid(write(folder, select=select, overrides=more)))
+
+
+def test_a_cell_is_picked_by_the_value_as_the_grid_or_the_config_spells_it(folder: Path) -> None:
+    """Sweeps hand out the grid's: 0, where the config has 0.0."""
+    grid = load_grid(
+        write(
+            folder,
+            grid="{optimizer.ema_decay: [0, 0.998]}",
+            reference_cell="{optimizer.ema_decay: 0}",
+            seeds="[0]",
+        )
+    )
+    cells = make_cells(grid)
+    for text in ("0", "0.0"):
+        assert pick_cells(cells, [f"optimizer.ema_decay={text}"]) == cells[:1]
+    with pytest.raises(
+        ConfigError, match="optimizer.ema_decay=1: no such cell; legal: 0.0, 0.998"
+    ):
+        pick_cells(cells, ["optimizer.ema_decay=1"])

@@ -420,5 +420,14 @@ def test_cells_that_no_report_could_compare_are_rejected_before_training(
         check(tmp_path, "none", grid, cell)
 
 
+def test_streaming_is_no_axis(tmp_path: Path) -> None:
+    """A stream is identified by its source, so that a report would see other data."""
+    grid = "{data.streaming: [false, true]}"
+    with pytest.raises(
+        ConfigError, match=r"data\.streaming=True; legal: False, as in streaming=fa"
+    ):
+        check(tmp_path, "none", grid, "{data.streaming: false}")
+
+
 def test_how_checkpoints_are_selected_may_be_varied(tmp_path: Path) -> None:
     check(tmp_path, "none", "{evaluation.patience: [0, 3]}", "{evaluation.patience: 0}")

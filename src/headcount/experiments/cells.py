@@ -137,7 +137,7 @@ def pick_cells(cells: list[Cell], wanted: Sequence[str]) -> list[Cell]:
     Args:
         cells: of a grid.
         wanted: ``KEY=VALUE`` each, where KEY is an axis, ``seed`` or ``cell`` (the label); values
-            may be spelled as in Python.
+            may be spelled as in Python, and as the grid spells them: 0 where the config has 0.0.
 
     Raises:
         ConfigError: no cell has them.
@@ -146,6 +146,7 @@ def pick_cells(cells: list[Cell], wanted: Sequence[str]) -> list[Cell]:
         # The value of this key in each cell.
         key, _, text = condition.partition("=")
         values = []
+        picked = []
         for cell in cells:
             known = cell.axes | cell.choice | {"seed": cell.seed, "cell": cell.label}
             if key not in known:
@@ -153,12 +154,13 @@ def pick_cells(cells: list[Cell], wanted: Sequence[str]) -> list[Cell]:
                 raise ConfigError(f"{condition}: not what cells differ in; {names}")
             values.append(known[key])
 
+            # Sweeps hand out the value as the grid gives it.
+            as_given = cell.setting.get(key, known[key])
+            spellings = (as_text(known[key]), str(known[key]), as_text(as_given), str(as_given))
+            if text in spellings:
+                picked.append(cell)
+
         # Cells with the wanted value are left for the next condition.
-        picked = [
-            cell
-            for cell, value in zip(cells, values, strict=True)
-            if text in (as_text(value), str(value))
-        ]
         if not picked:
             legal = ", ".join(dict.fromkeys(as_text(value) for value in values))
             raise ConfigError(f"{condition}: no such cell; legal: {legal}")

@@ -30,7 +30,8 @@ TRAINING_KEYS = (
     "evaluation.selection_margin",
     "evaluation.patience",
 )
-# Keys that determine the examples of the splits.
+# Keys that determine the examples of the splits, or how data.json identifies them: a stream by the
+# digest of its source, so that a report cannot tell that its texts are the same.
 EXAMPLE_KEYS = (
     "data.path",
     "data.name",
@@ -44,6 +45,7 @@ EXAMPLE_KEYS = (
     "data.test_split",
     "data.carved_examples",
     "data.carving_seed",
+    "data.streaming",
 )
 _costs: dict[str, Cost] = {}  # by what they are counted from; many cells differ in the seed only
 
