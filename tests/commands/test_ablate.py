@@ -105,6 +105,7 @@ def test_added_seeds_are_trained_and_stay(study: Path, monkeypatch: pytest.Monke
         ({"until_decided": True, "where": "slurm"}, "^--until-decided trains a whole study on"),
         ({"until_decided": True, "seeds": "3"}, "^--until-decided trains a whole study on this"),
         ({"until_decided": True}, "grid.yaml: margin is missing"),
+        ({"until_decided": True, "dry_run": True}, "grid.yaml: margin is missing"),
         ({"budget": 2.0}, "^--budget 2 does nothing alone; legal: with --until-decided"),
         ({"seeds": "3", "where": "wandb"}, "^--seeds 3 does nothing with --where wandb"),
         ({"seeds": "x"}, "^--seeds=x: not whole numbers"),

@@ -63,6 +63,24 @@ def test_what_trains_by_epochs_has_no_time(small_study: list[Cell]) -> None:
     assert "not in that time: 2 cells that train by epochs" in printed.getvalue()
 
 
+def test_accumulated_batches_count(small_study: list[Cell]) -> None:
+    """A step of the optimizer takes as many batches, in time and in FLOPs."""
+    small_study[2].config.trainer["accumulate_grad_batches"] = 4
+    printed = io.StringIO()
+    print_plan(
+        load_grid(Path("study")),
+        small_study[1:],
+        workers=1,
+        time_step=lambda config: 1.0,
+        console=Console(file=printed, width=200),
+    )
+    rows = [line for line in printed.getvalue().splitlines() if "waiting" in line]
+    flops = count_cost(small_study[2].config).training_flops_per_token * 512 * 200
+    assert [f"{flops:.2e}" in rows[0], f"{4 * flops:.2e}" in rows[1]] == [True, True]
+    assert ["0:03:20" in rows[0], "0:13:20" in rows[1]] == [True, True]
+    assert "2 cells; about 0:16:40 with" in printed.getvalue()
+
+
 def test_each_value_of_the_inner_axis_is_timed(tmp_path: Path) -> None:
     grid = HEADS.replace("[0, 1, 2]", "[0, 1]").replace("[1, 2, 4, 8, 16]", "[8]")
     grid += "select: {over: {data.batch_tokens: [1024, 4096]}, by: validation/rougeL}\n"

@@ -100,6 +100,11 @@ def ablate(
     for cell in all_cells:
         if read_state(cell) == "finished":
             check_config(cell)  # before hours of trainings that no report could compare with it
+    if until_decided:
+        # Before a plan is printed, or failures are forgotten.
+        from headcount.experiments.until_decided import _check as check_rule
+
+        check_rule(grid, added)
     if dry_run:
         from headcount.experiments.plan import print_plan
         from headcount.training.step_time import time_step

@@ -58,7 +58,9 @@ def print_plan(
             step_seconds[cell.without_seed] = time_step(cell.config)
         steps = cell.config.trainer["max_steps"]
         is_by_steps = steps >= 0
-        seconds = steps * step_seconds[cell.without_seed]
+        # A step of the optimizer may accumulate the gradients of several batches.
+        batches = steps * cell.config.trainer.get("accumulate_grad_batches", 1)
+        seconds = batches * step_seconds[cell.without_seed]
         state = read_state(cell)
         if state != "finished" and is_by_steps:
             total_seconds += seconds
@@ -66,7 +68,7 @@ def print_plan(
             number_without_time += 1
 
         cost = count_cost(cell.config)
-        flops = cost.training_flops_per_token * cell.config.data.batch_tokens * steps
+        flops = cost.training_flops_per_token * cell.config.data.batch_tokens * batches
         table.add_row(
             cell.name,
             state,
@@ -79,7 +81,7 @@ def print_plan(
     remaining = timedelta(seconds=round(total_seconds / workers))
     console.print(
         f"{len(cells)} cells; about {remaining} with --workers {workers} for the unfinished "
-        "ones: training steps alone, each as long as one of a full batch took just now",
+        "ones: training steps alone, each batch as long as a step with a full one took just now",
         highlight=False,
     )
     if number_without_time:
