@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from headcount.config.sections.evaluation import EvaluationConfig
@@ -49,7 +51,12 @@ def test_shuffled_sources_are_scored_on_request() -> None:
             None,
             "the same summary is generated for 40 of 40 documents: They talk of it.",
         ),
-        (READS[1:] + READS[:1], None, "do not depend on the documents: ROUGE-1 is"),
+        (
+            READS[1:] + READS[:1],
+            None,
+            "no dependence of the summaries on the documents could be shown with 40 examples: "
+            "ROUGE-1 is ",
+        ),
         ([*READS[:-2], "", " "], None, "2 of 40 summaries are empty"),
         (
             [text + " and so on" * 5 for text in READS],
@@ -76,6 +83,18 @@ def test_shuffled_sources_are_scored_on_request() -> None:
 )
 def test_alarms(summaries: list[str], cut: list[bool] | None, message: str) -> None:
     assert sum(message in alarm for alarm in judge(summaries, cut).alarms) == 1
+
+
+def test_too_few_examples_to_show_a_dependence_are_counted() -> None:
+    """The interval says that these do not show independence either."""
+    texts = [READS[0], *["They talk."] * 3]
+    judged = report(
+        texts, [False] * 4, DOCUMENTS[:4], REFERENCES[:4], evaluation=EvaluationConfig()
+    )
+    [alarm] = [each for each in judged.alarms if "dependence" in each]
+    assert "could be shown with 4 examples: ROUGE-1 is " in alarm
+    interval = re.search(r"a difference of \+[\d.]+ \[([+-][\d.]+), ([+-][\d.]+)\]$", alarm)
+    assert interval and float(interval[1]) <= 0 < float(interval[2])
 
 
 def test_empty_summaries_do_not_hide_equal_ones() -> None:

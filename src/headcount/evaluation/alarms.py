@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from math import isfinite
 
+import numpy as np
 import regex
 
 from headcount.config.sections.evaluation import EvaluationConfig
@@ -16,6 +17,7 @@ from headcount.evaluation.tokenizers import (
     measure_dropped,
     tokenize_characters,
 )
+from headcount.wording import count_nouns
 
 SAME_SHARE = 0.05  # of all summaries are equal, in addition to those of the references
 LONG_RATIO = 2.0  # length of the summaries divided by that of the references
@@ -161,11 +163,16 @@ def _ignored_documents(model: System, shuffled: System) -> Iterator[str]:
         return
     column = [EXAMPLE_METRICS.index("rouge1")]
     [gain] = differences(model.values[:, column], shuffled.values[:, column], RESAMPLES)
+
+    # That the interval contains zero proves nothing: a few examples may be too few to show it.
     if gain.low <= 0:
+        are_known = np.isfinite(model.values[:, column] - shuffled.values[:, column])
+        examples = count_nouns(int(are_known.sum()), "example")
         yield (
-            "the summaries do not depend on the documents: "
+            f"no dependence of the summaries on the documents could be shown with {examples}: "
             f"ROUGE-1 is {model.mean('rouge1'):.2f}, and {shuffled.mean('rouge1'):.2f} when the "
-            "documents are shuffled"
+            f"documents are shuffled, a difference of {gain.mean:+.2f} [{gain.low:+.2f}, "
+            f"{gain.high:+.2f}]"
         )
 
 
