@@ -1,8 +1,12 @@
+from pathlib import Path
+
 import pytest
 
 from headcount.config.sections.evaluation import EvaluationConfig
 from headcount.errors import ConfigError
 from headcount.evaluation.signature import rouge_of_signature, signature
+
+FILE = Path("run/scores.json")
 
 
 def test_signature_names_package_version_and_rules() -> None:
@@ -31,17 +35,17 @@ def test_a_signature_gives_the_scorer_back() -> None:
     evaluation = EvaluationConfig(
         references="max", tokenizer="unicode", sentences="newline", metrics=["bleu"]
     )
-    rouge = rouge_of_signature(signature([["a"]], evaluation))
+    rouge = rouge_of_signature(signature([["a"]], evaluation), FILE)
     assert (rouge.rule, rouge.tokenizer, rouge.sentences) == ("max", "unicode", "newline")
     earlier = "rouge-score:0.1.2|nrefs:1|references:mean|stemmer:porter|sentences:newline|seed:0"
-    assert rouge_of_signature(earlier).tokenizer == "rouge-score"
+    assert rouge_of_signature(earlier, FILE).tokenizer == "rouge-score"
 
 
 @pytest.mark.parametrize("sentences", ["split", "split-3", "split-31"])
 def test_a_signature_of_any_splitter_gives_the_scorer_back(sentences: str) -> None:
     """Run folders of earlier versions keep their signatures."""
     text = f"rouge-score:0.1.2|nrefs:1|references:mean|tokenizer:unicode|sentences:{sentences}"
-    assert rouge_of_signature(text).sentences == "split"
+    assert rouge_of_signature(text, FILE).sentences == "split"
 
 
 @pytest.mark.parametrize(
@@ -49,8 +53,10 @@ def test_a_signature_of_any_splitter_gives_the_scorer_back(sentences: str) -> No
 )
 def test_an_edited_signature_is_rejected_by_name(edited: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        rouge_of_signature(edited)
-    assert edited in str(caught.value) and "signature" in str(caught.value)
+        rouge_of_signature(edited, FILE)
+    assert str(caught.value).startswith(f"run/scores.json: signature={edited}")
+    is_named = "; legal: " in str(caught.value) or "expected one of ['mean'" in str(caught.value)
+    assert is_named and "\n" not in str(caught.value)
 
 
 def test_sacrebleus_signatures_follow() -> None:

@@ -73,3 +73,11 @@ def test_missing_or_damaged_files_are_said_in_one_line(
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no scores.json in it"):
         read_results(tmp_path / "none")
+
+
+@pytest.mark.parametrize("signature", [None, 1, ["rouge"]])
+def test_a_signature_that_is_no_text_is_damage(signature: object, run: Path) -> None:
+    path = run / "scores.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"signature": signature}))
+    with pytest.raises(ConfigError, match=r"run/scores.json: damaged \(TypeError: signature="):
+        read_results(run)

@@ -29,6 +29,7 @@ from headcount.evaluation.tables import print_differences, print_systems
 from headcount.page.comparison import describe_comparison
 from headcount.page.html import COMPARISON, write_page
 from headcount.runs.files import write_atomically
+from headcount.runs.folder import RunFile
 from headcount.runs.scores import Scored, read_results
 from headcount.terminal import make_console, print_on
 
@@ -89,7 +90,8 @@ def compare(
         print_differences(console, title, [TITLES[name] for name in names], rows)
 
     if report is not None:
-        _write_report(report, systems, runs, shared, tests, metric)
+        signature_file = folders[0] / RunFile.SCORES
+        _write_report(report, systems, runs, shared, tests, metric, signature_file)
         print_on(console, f"\nreport: {report}")
 
 
@@ -100,6 +102,7 @@ def _write_report(
     shared: Sequence[str],
     tests: Sequence[dict[str, CorrectedDifference]],
     metric: str,
+    signature_file: Path,
 ) -> None:
     outputs = []
     for system, run in zip(systems, runs, strict=True):
@@ -115,7 +118,7 @@ def _write_report(
         [runs[0].references[identifier] for identifier in shared],
         metric=TITLES[metric],
         signature=runs[0].signature,
-        rouge=rouge_of_signature(runs[0].signature),
+        rouge=rouge_of_signature(runs[0].signature, signature_file),
     )
     text = as_markdown(comparison)
     if report.suffix.lower() == ".html":

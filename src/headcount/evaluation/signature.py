@@ -6,6 +6,7 @@ Scores are comparable if their signatures are equal.
 
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 from headcount.config.load import from_dict
 from headcount.config.sections.evaluation import EvaluationConfig
@@ -16,25 +17,33 @@ from headcount.evaluation.rouge import Rouge
 from headcount.evaluation.sentences import SPLITTER_VERSION
 
 
-def rouge_of_signature(signature: str) -> Rouge:
+def rouge_of_signature(signature: str, file: Path) -> Rouge:
     """Return the ROUGE scorer that a signature describes.
 
     A signature of an early version has no tokenizer, which was always ``rouge-score``, or no
     version of the sentence splitter, which then is the present one all the same.
 
+    Args:
+        signature: of the scores.
+        file: it was read from, for messages.
+
     Raises:
         ConfigError: it describes none, as in a ``scores.json`` that was edited by hand.
     """
+    where = f"{file}: signature={signature}"
     rouge, *_ = signature.split(" ")
     try:
         parts = dict(part.split(":", 1) for part in rouge.split("|"))
         sentences, _, _ = parts["sentences"].partition("-")
         settings = {"references": parts["references"], "sentences": sentences}
     except (KeyError, ValueError):
-        raise ConfigError(f"{signature} is no signature of scores") from None
+        raise ConfigError(
+            f"{where} is no signature of scores; legal: as train or evaluate has written it, with "
+            "parts as references:mean|tokenizer:unicode|sentences:split"
+        ) from None
 
     settings["tokenizer"] = parts.get("tokenizer", "rouge-score")
-    config = from_dict({"evaluation": settings}, f"signature {signature}")
+    config = from_dict({"evaluation": settings}, where)
     return Rouge.from_config(config.evaluation)
 
 

@@ -119,6 +119,8 @@ def read_results(folder: Path) -> Scored:
     with damage_as_config_error(path, WRITER):
         scores = json.loads(path.read_text(encoding="utf-8"))
         signature = scores["signature"]
+        if not isinstance(signature, str):
+            raise TypeError(f"signature={signature} is not a text")
         system = scores.get("system")
         if not isinstance(system, str | None):
             raise TypeError(f"system={system} in scores.json")
