@@ -140,3 +140,21 @@ def test_times_of_one_machine_that_agree_are_comparable(tmp_path: Path) -> None:
 def test_a_study_without_costs_has_no_times_to_compare(tmp_path: Path) -> None:
     study = study_of(costs=lambda value, _: {})
     assert why_times_are_not_comparable(study) == []
+
+
+def test_a_part_that_only_some_trainings_have_is_not_shared(tmp_path: Path) -> None:
+    """Earlier versions recorded fewer parts."""
+
+    def forget(value: dict[str, Any], number: int) -> dict[str, Any]:
+        if number >= 2:
+            return value
+        parts = {name: each for name, each in value.items() if name != "system"}
+        return parts | {"packages": {"torch": "2.12.0"}}
+
+    study = study_of(environment=forget)
+    shared, _ = describe_environments(study)
+    assert "Linux" not in shared and "numpy" not in shared and "torch 2.12.0" in shared
+    assert describe_differences(study) == [
+        "The trainings ran in environments that differ in system (not recorded: 2 trainings; "
+        "Linux x86_64: 4 trainings) and numpy (not recorded: 2 trainings; 2.4.0: 4 trainings)."
+    ]

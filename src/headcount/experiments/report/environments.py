@@ -19,6 +19,7 @@ COMPARABLE_SPREAD = 0.1
 # Parts of an environment on which times depend.
 MACHINE = ("processor", "device", "threads", "processes")
 SECONDS_PER_HOUR = 3600
+NOT_RECORDED = "not recorded"  # by the version that wrote the environment
 
 
 def count_hours(study: Study) -> dict[str, float]:
@@ -179,17 +180,25 @@ def _distinct(results: Sequence[Result]) -> list[dict[str, Any]]:
 def _values_by_part(results: Sequence[Result]) -> dict[str, Counter[str]]:
     """Return the values of each part of the environments, with the number of trainings.
 
-    A package is a part of its own.
+    A package is a part of its own. A part that some environments have and others do not is
+    ``NOT_RECORDED`` in the others. Trainings without any environment are not counted.
     """
-    values: dict[str, Counter[str]] = {}
-    for result in results:
-        of_training: dict[str, set[str]] = {}
-        for environment in result.environments:
-            parts = {name: value for name, value in environment.items() if name != "packages"}
-            for name, value in (parts | environment["packages"]).items():
-                of_training.setdefault(one_line(name), set()).add(one_line(str(value)))
+    # All parts that some environment has, in order.
+    names: dict[str, None] = {}
+    for environment in _distinct(results):
+        names.update(dict.fromkeys(_parts(environment)))
 
-        # A training that was resumed elsewhere counts for both values.
-        for name, of_part in of_training.items():
-            values.setdefault(name, Counter()).update(sorted(of_part))
+    values: dict[str, Counter[str]] = {name: Counter() for name in names}
+    for result in results:
+        parts = [_parts(environment) for environment in result.environments]
+        for name in names:
+            # A training that was resumed elsewhere counts for both values.
+            values[name].update(sorted({each.get(name, NOT_RECORDED) for each in parts}))
     return values
+
+
+def _parts(environment: dict[str, Any]) -> dict[str, str]:
+    """Return the parts of an environment as text, each package as one."""
+    parts = {name: value for name, value in environment.items() if name != "packages"}
+    parts |= environment["packages"]
+    return {one_line(name): one_line(str(value)) for name, value in parts.items()}
