@@ -48,7 +48,7 @@ class Regime:
     name: str
     seed: float
     example: float
-    rest: float
+    residual: float
     heavy: bool = (
         False  # four examples of five do not differ at all, and seeds have Laplace's distribution
     )
@@ -63,7 +63,7 @@ REGIMES = [
     Regime("examples dominate", 0.1, 8, 4),
     Regime("seeds and examples alike", 0.3, 8, 4),
     Regime("no seed variance", 0, 3, 8.5),
-    Regime("rest only", 0, 0, 9),
+    Regime("residual only", 0, 0, 9),
 ]
 
 
@@ -79,7 +79,7 @@ def simulate(draws: np.random.Generator, regime: Regime, seeds: int) -> Numbers:
         return values * sd / 2**0.5  # a difference is of two
 
     scale = (EXAMPLES / STAND_FOR) ** 0.5
-    cells = draw(regime.rest * scale, seeds, EXAMPLES)
+    cells = draw(regime.residual * scale, seeds, EXAMPLES)
     cells += draw(regime.seed, seeds, 1)
     cells += draw(regime.example * scale, 1, EXAMPLES)
     return cells[:, 1:] - cells[:, :1]
@@ -112,12 +112,12 @@ def test_satterthwaite(values: Numbers) -> Test:
     seeds = values.shape[-2]
     of_seeds = values.mean(-1).var(-1, ddof=1) / seeds
     of_examples = values.mean(-2).var(-1, ddof=1) / EXAMPLES
-    rest = values - values.mean(-2, keepdims=True)
-    rest -= rest.mean(-1, keepdims=True)
+    residuals = values - values.mean(-2, keepdims=True)
+    residuals -= residuals.mean(-1, keepdims=True)
     degrees = (seeds - 1) * (EXAMPLES - 1)
-    of_rest = np.square(rest).sum((-2, -1)) / degrees / (seeds * EXAMPLES)
-    variance = of_seeds + of_examples - of_rest
-    spread = of_seeds**2 / (seeds - 1) + of_examples**2 / (EXAMPLES - 1) + of_rest**2 / degrees
+    of_residuals = np.square(residuals).sum((-2, -1)) / degrees / (seeds * EXAMPLES)
+    variance = of_seeds + of_examples - of_residuals
+    spread = of_seeds**2 / (seeds - 1) + of_examples**2 / (EXAMPLES - 1) + of_residuals**2 / degrees
     positive = variance > 0
     return t_test(
         values.mean((-2, -1)),
@@ -215,7 +215,7 @@ def fixed_claims(p: Numbers) -> list[list[bool]]:
 
 def measure_verdicts(regime: Regime) -> None:
     """Print error rates and power of claims of difference and of equivalence."""
-    seed_variance = regime.seed**2 / 5 + regime.rest**2 / (5 * STAND_FOR)
+    seed_variance = regime.seed**2 / 5 + regime.residual**2 / (5 * STAND_FOR)
     margin = MARGIN * (seed_variance + regime.example**2 / STAND_FOR) ** 0.5
     draws = np.random.default_rng(1)
     rates: dict[str, list[list[float]]] = {}
@@ -277,7 +277,7 @@ def measure(regime: Regime, seeds: int) -> None:
     """Print what share of intervals covers no effect, of families errs, and of effects is found,
     by each method."""
     draws = np.random.default_rng(0)
-    seed_variance = regime.seed**2 / seeds + regime.rest**2 / (seeds * STAND_FOR)
+    seed_variance = regime.seed**2 / seeds + regime.residual**2 / (seeds * STAND_FOR)
     error = (seed_variance + regime.example**2 / STAND_FOR) ** 0.5
     known, detectable = (
         2.802 * error,
