@@ -89,10 +89,10 @@ def test_equivalence_is_said_with_its_margin(tmp_path: Path) -> None:
 def test_a_difference_that_is_significant_but_within_the_margin_does_not_matter(
     tmp_path: Path,
 ) -> None:
-    study = study_of({1: 24.6, 8: 24}, more="margin: {rougeL: 3}\n")
+    study = study_of({1: 25, 8: 24}, more="margin: {rougeL: 4}\n")
     assert study.settings[0].comparisons["rougeL"].is_significant
     message = describe_findings(study)[1]
-    assert "equal within the margin of 3 in RL (p < 0.001; higher, p 0.0" in message
+    assert "equal within the margin of 4 in RL (p < 0.001; higher, p 0.0" in message
 
 
 def test_wall_times_are_called_comparable_only_where_that_was_measured(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_two_seeds_are_said_to_be_too_few(tmp_path: Path) -> None:
     assert second.startswith("- 1 head (from two seeds): -4.00 R1 [")
     marked = "† from two seeds: too few for these error rates."
     assert sum(marked in line for line in describe_scores(study)) == 1
-    full = study_of({1: 20, 8: 24})
+    full = study_of({1: 4, 8: 24})
     assert "†" not in "\n".join([*describe_method(full), *describe_findings(full)])
 
     study = read_study(full.grid, [full.cells[0], full.cells[2], *full.cells[3:]])
@@ -166,6 +166,36 @@ def test_one_seed_says_that_it_is_one(tmp_path: Path) -> None:
     assert (
         "seed 2: with the 95 % interval about other documents alone." in describe_method(study)[0]
     )
+
+
+def test_the_caption_names_the_planned_comparisons(tmp_path: Path) -> None:
+    """Also those of settings that have no results yet."""
+    margin = "margin: {rougeL: 1.5}\n"
+    text = "\n".join(describe_scores(study_of({1: 20, 8: 24}, more=margin)))
+    assert (
+        "corrected for all 6 comparisons (Holm; those without scores yet count as p = 1)" in text
+    )
+    assert "(two one-sided tests, corrected for 2 comparisons)" in text
+    text = "\n".join(describe_scores(study_of({1: 20, 8: 24, 16: 24}, more=margin)))
+    assert "corrected for all 6 comparisons (Holm), intervals not." in text
+
+
+def test_one_comparison_is_singular(tmp_path: Path) -> None:
+    grid = HEADS.replace("[1, 2, 4, 8, 16]", "[1, 8]") + "margin: {rougeL: 1.5}\n"
+    cells = write_study(Path("study"), lambda cell: 20, grid=grid)
+    text = "\n".join(describe_scores(read_study(load_grid(Path("study")), cells)))
+    assert "(two one-sided tests, corrected for 1 comparison)" in text
+
+
+def test_the_caption_says_which_seeds_are_compared(tmp_path: Path) -> None:
+    full = study_of({1: 20, 8: 24, 16: 24}, seeds="[0, 1, 2, 3]")
+    assert "seed 0, 1, 2 and 3: mean over seeds" in describe_scores(full)[0]
+    assert "paired by seed and example; p two-sided" in describe_scores(full)[1]
+
+    study = read_study(full.grid, [*full.cells[:3], *full.cells[4:]])
+    means, differences, *_ = describe_scores(study)
+    assert "seed 0, 1, 2 and 3, or those that a row names: mean over seeds" in means
+    assert "paired by seed and example, of the seeds that both have; p two-sided" in differences
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

@@ -86,6 +86,24 @@ def test_all_settings_and_metrics_are_one_family(tmp_path: Path) -> None:
     assert len(found) == 9 and found[0].corrected_p == pytest.approx(min(1, 9 * found[0].p))
 
 
+def test_the_family_of_a_half_finished_study_is_that_of_the_finished_one(tmp_path: Path) -> None:
+    """Verdicts would be withdrawn later otherwise, though nothing in their trainings changed."""
+    margin = "margin: {rougeL: 3, rouge1: 3}\n"
+    cells = write_study(
+        Path("study"),
+        lambda cell: 20 + cell.axes["model.num_heads"] / 8,
+        grid=FOUR + margin,
+        keep=lambda cell: cell.axes["model.num_heads"] in (1, 8),
+    )
+    [setting] = [each for each in read(cells).settings if each.comparisons]
+    found = sorted(setting.comparisons.values(), key=lambda each: each.p)
+    assert len(found) == 3 and found[0].corrected_p == pytest.approx(min(1, 9 * found[0].p))
+    equal = [each for each in found if each.equivalence_p is not None]
+    first = min(equal, key=lambda each: each.equivalence_p)
+    expected = min(1, 6 * first.equivalence_p)
+    assert len(equal) == 2 and first.corrected_equivalence_p == pytest.approx(expected)
+
+
 def test_one_seed_and_equal_scores_are_reported_as_such(tmp_path: Path) -> None:
     cells = write_study(
         Path("study"),

@@ -53,7 +53,7 @@ def test_scores_stand_with_interval_difference_and_p_above_the_baselines(tmp_pat
     ]
     four, eight = block.settings
     assert (
-        four[0] == ("4",)
+        four[0] == ("4", "seed 0, 1, 2")
         and four[1][0] == "4.50 ± 0.50"
         and four[4] == ("-4.00", "[-4.00, -4.00]", "p < 0.001")
     )
@@ -137,7 +137,7 @@ def test_scores_of_the_corpus_are_reported_without_a_test(tmp_path: Path) -> Non
     table = corpus_table(study)
     assert table.columns == ["num_heads", "BLEU", "chrF"]
     assert table.settings == [
-        [("4",), ("11.00 ± 1.00",), ("11.00 ± 1.00",)],
+        [("4", "seed 0, 1, 2"), ("11.00 ± 1.00",), ("11.00 ± 1.00",)],
         [("8", "seed 0, 1"), ("13.50 ± 0.71",), ("13.50 ± 0.71",)],
     ]
     assert table.baselines[0] == [("lead-1",), ("3.50",), ("3.50",)]
@@ -252,6 +252,43 @@ def test_results_have_a_row_a_finished_training(tmp_path: Path) -> None:
         and rows[1]["step"] == "100"
     )
     assert rows[0]["folder"] == str(study.results[0].cell.folder) and "selected" not in rows[0]
+
+
+def test_small_values_of_the_grid_are_not_rounded(tmp_path: Path) -> None:
+    grid = TWO.replace("model.num_heads: [4, 8]", "optimizer.learning_rate: [1.0e-5, 3.0e-5]")
+    grid = grid.replace("{model.num_heads: 8}", "{optimizer.learning_rate: 3.0e-5}")
+    rates = ["1e-05", "3e-05"]
+    cells = write_study(Path("study"), lambda cell: 20, grid=grid.replace("[0, 1, 2]", "[0]"))
+    rows = results_rows(read_study(load_grid(Path("study")), cells))
+    table = list(csv.DictReader(io.StringIO(csv_table(rows))))
+    assert [row["optimizer.learning_rate"] for row in table] == rates
+
+    # Those of an inner axis are not either; scores are.
+    select = "select: {over: {optimizer.learning_rate: [1.0e-5, 3.0e-5]}, by: validation/rougeL}"
+    cells = write_study(Path("inner"), lambda cell: 20, grid=TWO.replace("1, 2]", "1]") + select)
+    for cell in cells:
+        (cell.folder / "metrics.csv").write_text(
+            "step,validation/rougeL,validation/loss\n1,1.234567,2\n"
+        )
+    rows = results_rows(read_study(load_grid(Path("inner")), cells))
+    table = list(csv.DictReader(io.StringIO(csv_table(rows))))
+    assert sorted({row["optimizer.learning_rate"] for row in table}) == rates
+    assert {row["validation/rougeL"] for row in table} == {"1.2346"}
+
+
+def test_a_setting_with_other_seeds_than_the_reference_cell_names_them(tmp_path: Path) -> None:
+    """After --until-decided a decided setting has all of its seeds, but fewer."""
+    grid = TWO.replace("[0, 1, 2]", "[0, 1, 2, 3, 4, 5, 6, 7]")
+    cells = write_study(Path("study"), lambda cell: 20, grid=grid)
+    study = read_study(load_grid(Path("study")), [*cells[:5], *cells[8:]])
+    table = score_table(study)
+    assert [row[0] for row in table.settings] == [("4", "seed 0, 1, 2, 3, 4"), ("8",)]
+    assert cost_table(study).settings[0][0] == ("4", "seed 0, 1, 2, 3, 4")
+
+    # In LaTeX a long list is broken, as other names are.
+    assert r"{\scriptsize seed 0, 1, 2, 3,}" in table.as_latex()
+    full = read_study(study.grid, cells)
+    assert [row[0] for row in score_table(full).settings] == [("4",), ("8",)]
 
 
 def test_results_say_what_of_an_inner_axis_was_chosen(tmp_path: Path) -> None:

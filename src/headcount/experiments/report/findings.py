@@ -23,6 +23,7 @@ from headcount.experiments.report.study import (
     Candidate,
     SettingResult,
     Study,
+    count_planned,
 )
 from headcount.experiments.report.tables import p_as_text
 from headcount.experiments.verdicts import CAVEAT_MARK
@@ -274,13 +275,18 @@ def describe_scores(study: Study) -> list[str]:
     # Differences and verdicts, if there are any. A sequential rule has verdicts of its own.
     if compared:
         assert study.reference_cell is not None
+        pairing = "paired by seed and example"
+        if _have_different_seeds(study):
+            pairing += ", of the seeds that both have"
+        planned = count_planned(study.grid)
+        pending = "; those without scores yet count as p = 1" if compared < planned else ""
         lines.append(
-            f"Δ: minus {setting_name(study.reference_cell.cell)}, paired by seed and example; "
-            f"p two-sided, corrected for all {compared * len(METRICS)} comparisons (Holm), "
-            "intervals not."
+            f"Δ: minus {setting_name(study.reference_cell.cell)}, {pairing}; "
+            f"p two-sided, corrected for all {count_nouns(planned * len(METRICS), 'comparison')} "
+            f"(Holm{pending}), intervals not."
         )
         if not study.added.looks:
-            lines.append(_describe_verdict_rule(study, compared))
+            lines.append(_describe_verdict_rule(study))
         lines += _describe_few_seeds(study)
 
     # What the study varies and controls.
@@ -335,14 +341,14 @@ def describe_corpus_scores(study: Study) -> list[str]:
     ]
 
 
-def _describe_verdict_rule(study: Study, compared: int) -> str:
+def _describe_verdict_rule(study: Study) -> str:
     """Return what the verdicts mean."""
     rule = "Verdict: better or worse where the corrected p is below 0.05"
     if study.grid.margin:
-        tests = compared * len(study.grid.margin)
+        tests = count_planned(study.grid) * len(study.grid.margin)
         rule += (
             f"; equal where the difference is proven smaller than {_describe_margin(study)} "
-            f"(two one-sided tests, corrected for {tests} comparisons)"
+            f"(two one-sided tests, corrected for {count_nouns(tests, 'comparison')})"
         )
     rule += "; otherwise undecided"
     if any(comparison.planned_seeds for comparison in _comparisons(study)):
@@ -414,10 +420,11 @@ def _describe_added_seeds(study: Study) -> list[str]:
     return lines
 
 
+def _have_different_seeds(study: Study) -> bool:
+    return any(setting.seeds != study.usual_seeds for setting in study.settings)
+
+
 def _describe_means(study: Study) -> str:
-    seeds: set[int] = set()
-    for setting in study.settings:
-        seeds.update(setting.seeds)
     seed_counts = {len(setting.seeds) for setting in study.settings}
 
     # With one seed, intervals are about other documents only.
@@ -430,9 +437,11 @@ def _describe_means(study: Study) -> str:
         if 1 in seed_counts:
             about += ", of one seed about other documents alone"
 
-    names = _join_numbers(sorted(seeds))
+    seeds = f"seed {_join_numbers(study.usual_seeds)}"
+    if _have_different_seeds(study):
+        seeds += ", or those that a row names"
     return (
-        f"F1 x 100 of {study.examples:,} test examples, seed {names}: {spread}with "
+        f"F1 x 100 of {study.examples:,} test examples, {seeds}: {spread}with "
         f"the 95 % interval {about}. {markdown_code(study.signature)}"
     )
 

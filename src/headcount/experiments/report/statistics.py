@@ -2,14 +2,14 @@
 both sources of variance counted.
 
 A difference in F1 x 100, cell minus reference cell, paired by seed s and example e, is modelled as
-``effect + seed_s + example_e + rest_se``. Other seeds would have given other ``seed_s``, other
+``effect + seed_s + example_e + residual_se``. Other seeds would have given other ``seed_s``, other
 documents other ``example_e``. The variance of its mean over S seeds and E examples is the sum of
 two terms (crossed random effects: Searle, Casella and McCulloch 1992):
 
 - ``seed_variance``, the variance of the seeds' means divided by S, with S - 1 degrees of freedom.
-  It contains the variance of the rest.
-- ``example_variance``, (MS_example - MS_rest) / (S * E) or 0, with E - 1 degrees of freedom: what
-  is common to all seeds.
+  It contains the residual variance.
+- ``example_variance``, (MS_example - MS_residual) / (S * E) or 0, with E - 1 degrees of freedom:
+  what is common to all seeds.
 
 Each term has a t distribution of its own. The mean over its standard error is compared with both,
 weighted by their shares of the variance, as Cochran and Cox (1950) weight the critical values of
@@ -23,7 +23,7 @@ other documents only.
 Two questions are asked of each difference. Is it zero? And is it smaller than a margin, the
 smallest difference that matters? The second one is answered by two one-sided tests (Schuirmann
 1987): that the difference is above minus the margin, and that it is below the margin. Each
-question has a Holm correction (1979) of its own, over all comparisons of the study.
+question has a Holm correction (1979) of its own, over all comparisons that the study plans.
 """
 
 import math
@@ -53,15 +53,15 @@ class Variance:
     """The variance of a mean over seeds and examples, or of many means, by source.
 
     Attributes:
-        seeds: contribution of the seeds, including the rest; zero with one seed.
+        seeds: contribution of the seeds, including the residual; zero with one seed.
         examples: contribution of the examples.
-        rest: contribution of the rest; zero with one seed. The true ``seeds`` is at least the
-            true ``rest``.
+        residual: contribution of what neither seed nor example explains; zero with one seed. The
+            true ``seeds`` is at least the true ``residual``.
     """
 
     seeds: Numbers
     examples: Numbers
-    rest: Numbers
+    residual: Numbers
 
     @property
     def standard_error(self) -> Numbers:
@@ -102,7 +102,7 @@ class CellComparison:
         corrected_p: corrected for the number of comparisons in the family (Holm 1979).
         detectable: the smallest true difference that this study finds in 80 % of its repetitions
             (5 %, two-sided, not corrected). It is as uncertain as the variance over seeds, which
-            counts as at least that of the rest.
+            counts as at least the residual one.
         margin: the smallest difference that matters; None if the study states none.
         equivalence_p: the larger p of two one-sided tests, that the difference is not within the
             margin; None without a margin.
@@ -229,8 +229,9 @@ class MeanTest:
 
     def floored_variance(self) -> Variance:
         """Return the variance for planning: a few seeds may agree by chance, but their variance is
-        at least that of the rest."""
-        return replace(self.variance, seeds=np.maximum(self.variance.seeds, self.variance.rest))
+        at least the residual one."""
+        seeds = np.maximum(self.variance.seeds, self.variance.residual)
+        return replace(self.variance, seeds=seeds)
 
 
 def estimate_mean(scores: Scores) -> StudyEstimate:
@@ -239,14 +240,22 @@ def estimate_mean(scores: Scores) -> StudyEstimate:
 
 
 def compare_family(
-    pairs: Sequence[tuple[Scores, Scores]], margins: Sequence[float | None] | None = None
+    pairs: Sequence[tuple[Scores, Scores]],
+    margins: Sequence[float | None] | None = None,
+    pending_margins: Sequence[float | None] = (),
 ) -> list[CellComparison]:
-    """Test each cell against the reference cell, and correct the p-values for their number.
+    """Test each cell against the reference cell, and correct the p-values for the number of all
+    comparisons that the study plans.
+
+    Those without scores yet count as p = 1. So a verdict of a half-finished study is not withdrawn
+    only because more comparisons are made.
 
     Args:
         pairs: (cell, reference cell), one for each cell and metric that the study compares. The
             two of a pair have the same seeds and the same examples, in the same order.
         margins: of each pair; None where the study states none.
+        pending_margins: of each planned comparison that has no scores yet; None where the study
+            states none.
     """
     if margins is None:
         margins = [None] * len(pairs)
@@ -258,8 +267,9 @@ def compare_family(
 
     # Is the difference zero?
     p_values = [test.difference_p() for test in tests]
+    corrected = _correct(p_values, pending=len(pending_margins))
     comparisons = []
-    for test, p, corrected_p in zip(tests, p_values, holm(p_values), strict=True):
+    for test, p, corrected_p in zip(tests, p_values, corrected, strict=True):
         comparisons.append(
             CellComparison(
                 difference=test.estimate,
@@ -272,7 +282,9 @@ def compare_family(
     # Is it smaller than the margin?
     stated = {number: margin for number, margin in enumerate(margins) if margin is not None}
     p_values = [tests[number].equivalence_p(margin) for number, margin in stated.items()]
-    for number, p, corrected_p in zip(stated, p_values, holm(p_values), strict=True):
+    pending_stated = [margin for margin in pending_margins if margin is not None]
+    corrected = _correct(p_values, pending=len(pending_stated))
+    for number, p, corrected_p in zip(stated, p_values, corrected, strict=True):
         comparisons[number] = replace(
             comparisons[number],
             margin=stated[number],
@@ -286,11 +298,16 @@ def compare_family(
             seeds = seeds_to_decide(
                 tests[number],
                 margin=comparison.margin,
-                level=SIGNIFICANCE / len(pairs),
-                equivalence_level=SIGNIFICANCE / max(1, len(stated)),
+                level=SIGNIFICANCE / (len(pairs) + len(pending_margins)),
+                equivalence_level=SIGNIFICANCE / max(1, len(stated) + len(pending_stated)),
             )
             comparisons[number] = replace(comparison, seeds_to_decide=seeds)
     return comparisons
+
+
+def _correct(p_values: Sequence[float], *, pending: int) -> list[float]:
+    """Return Holm's correction of a family to which a number of pending tests belongs."""
+    return holm([*p_values, *[1.0] * pending])[: len(p_values)]
 
 
 def measure_mean(values: Scores) -> MeanTest:
@@ -386,20 +403,21 @@ def split_variance(values: Numbers) -> Variance:
     example_variance = example_means.var(axis=-1, ddof=1) / examples
     if seeds == 1:
         zero = np.zeros(values.shape[:-2])
-        return Variance(seeds=zero, examples=example_variance, rest=zero)
+        return Variance(seeds=zero, examples=example_variance, residual=zero)
 
-    # The rest is what neither the seed nor the example explains.
-    rest = values - example_means[..., None, :]
-    rest -= rest.mean(axis=-1, keepdims=True)
+    # The residuals are what neither the seed nor the example explains.
+    residuals = values - example_means[..., None, :]
+    residuals -= residuals.mean(axis=-1, keepdims=True)
     degrees = (seeds - 1) * (examples - 1)
-    rest_variance = np.square(rest).sum(axis=(-2, -1)) / (degrees * seeds * examples)
+    squares = np.square(residuals).sum(axis=(-2, -1))
+    residual_variance = squares / (degrees * seeds * examples)
 
-    # The variance of the examples' means contains the rest, which the seeds' already count.
+    # The variance of the examples' means contains the residual one, which the seeds' has.
     seed_means = values.mean(axis=-1)
     return Variance(
         seeds=seed_means.var(axis=-1, ddof=1) / seeds,
-        examples=np.maximum(0, example_variance - rest_variance),
-        rest=rest_variance,
+        examples=np.maximum(0, example_variance - residual_variance),
+        residual=residual_variance,
     )
 
 

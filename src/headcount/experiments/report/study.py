@@ -31,7 +31,8 @@ from headcount.experiments.seeds import AddedSeeds
 
 METRICS = dict(zip(COMPARED, ("ROUGE-1", "ROUGE-2", "ROUGE-L"), strict=True))
 ABBREVIATIONS = {"rouge1": "R1", "rouge2": "R2", "rougeL": "RL"}
-NO_BASELINES = (MODEL, "shuffled")  # systems of a run that are not baselines of a study
+# Systems of a run that are not baselines of a study.
+SYSTEMS_OF_THE_MODEL = (MODEL, "shuffled")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +138,13 @@ class Study:
         """The setting that all others are compared with, if it has a finished training."""
         return _find_reference(self.settings)
 
+    @property
+    def usual_seeds(self) -> list[int]:
+        """The finished seeds of the reference cell; without one, those of all settings."""
+        if self.reference_cell is not None:
+            return self.reference_cell.seeds
+        return sorted({seed for setting in self.settings for seed in setting.seeds})
+
 
 def read_study(grid: Grid, cells: Sequence[Cell], added: AddedSeeds | None = None) -> Study:
     """Read the finished trainings of a study and compare its settings.
@@ -175,7 +183,7 @@ def read_study(grid: Grid, cells: Sequence[Cell], added: AddedSeeds | None = Non
         selected = [cell for cell in of_setting if cell.choice == choice]
         shown = candidates if grid.select else []
         settings.append(_summarize_setting(selected, results, ids, shown))
-    _compare(settings, ids, grid.margin)
+    _compare(settings, ids, grid)
     added = added or AddedSeeds()
     _apply_decisions(settings, added, grid)
 
@@ -298,16 +306,20 @@ def _scores(results: Sequence[Result], metric: str, ids: Sequence[str]) -> Score
     return np.stack(scores)
 
 
+def count_planned(grid: Grid) -> int:
+    """Return how many settings a study compares with the reference cell when it is finished."""
+    return len(grid.settings) - 1
+
+
 def _find_reference(settings: Sequence[SettingResult]) -> SettingResult | None:
     return next((setting for setting in settings if setting.cell.is_reference), None)
 
 
-def _compare(
-    settings: Sequence[SettingResult], ids: Sequence[str], margin: dict[str, float]
-) -> None:
+def _compare(settings: Sequence[SettingResult], ids: Sequence[str], grid: Grid) -> None:
     """Compare each setting with the reference cell on their common seeds.
 
-    All settings and metrics are one family; those with a margin are another one, for equivalence.
+    All settings of the grid and metrics are one family, also those that have no results yet; those
+    with a margin are another one, for equivalence.
     """
     reference = _find_reference(settings)
     if reference is None:
@@ -328,8 +340,11 @@ def _compare(
             pairs.append((cell_scores, reference_scores))
             compared.append((setting, metric))
 
-    margins = [margin.get(metric) for _, metric in compared]
-    comparisons = compare_family(pairs, margins)
+    # Settings that cannot be compared yet belong to the family, too.
+    pending = count_planned(grid) - len(pairs) // len(METRICS)
+    pending_margins = [grid.margin.get(metric) for metric in METRICS] * pending
+    margins = [grid.margin.get(metric) for _, metric in compared]
+    comparisons = compare_family(pairs, margins, pending_margins)
     for (setting, metric), comparison in zip(compared, comparisons, strict=True):
         setting.comparisons[metric] = comparison
 
@@ -364,7 +379,7 @@ def _baselines(
     """Return the extractive baselines and the human row that have all of METRICS."""
     baselines = {}
     for name, scores in systems.items():
-        if name in NO_BASELINES:
+        if name in SYSTEMS_OF_THE_MODEL:
             continue
         known = {}
         for metric in METRICS:

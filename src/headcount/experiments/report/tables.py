@@ -29,6 +29,7 @@ Lines = tuple[str, ...]  # the text of one table field, line by line
 LATEX_BREAK = r" \\ "
 MAX_NAME_LENGTH = 16  # characters in a line of a setting's name in LaTeX
 MAX_TITLE_LENGTH = 12  # characters in a line of a LaTeX column title
+SEED_PREFIX = "seed "  # begins the line of a row name that lists the seeds
 
 # Column: key of costs.json, unit, format.
 COSTS = {
@@ -227,13 +228,13 @@ def first_column(study: Study) -> str:
 
 def row_name(study: Study, setting: SettingResult) -> Lines:
     """Return the name of a setting, the selected value of the inner axis, and its seeds where
-    some are missing."""
+    some are missing or where they are not those of the reference cell."""
     label = setting.cell.label
     lines = [label.split("=")[-1] if len(study.grid.axes) == 1 else label]
     for key, value in setting.cell.choice.items():
         lines.append(f"{key.split('.')[-1]}={as_text(value)}")
-    if len(setting.seeds) < len(setting.cells):
-        lines.append(f"seed {', '.join(map(str, setting.seeds))}")
+    if len(setting.seeds) < len(setting.cells) or setting.seeds != study.usual_seeds:
+        lines.append(f"{SEED_PREFIX}{', '.join(map(str, setting.seeds))}")
     return tuple(lines)
 
 
@@ -258,13 +259,19 @@ def results_rows(study: Study) -> list[list[object]]:
         row += [_axis_value(cell, key) for key in (*axes, *inner)]
         row.append(cell.seed)
         if inner:
-            row += [cell.name in selected, result.validation]
+            row += [cell.name in selected, _rounded(result.validation)]
         row += [result.step, len(result.scored.rows)]
-        row += _model_scores(result, metrics)
-        row += [result.costs.get(key) for key in COST_KEYS]
+
+        # Scores and costs are rounded; the values of the grid, as a learning rate of 1.0e-5, not.
+        row += [_rounded(score) for score in _model_scores(result, metrics)]
+        row += [_rounded(result.costs.get(key)) for key in COST_KEYS]
         row.append(str(cell.folder))
-        rows.append([round(value, 4) if isinstance(value, float) else value for value in row])
+        rows.append(row)
     return rows
+
+
+def _rounded(value: object) -> object:
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def _model_scores(result: Result, metrics: Sequence[str]) -> list[float | None]:
@@ -394,7 +401,8 @@ def _latex_title(title: str) -> str:
 def _break_name(name: Lines) -> list[str]:
     """Break a name into short lines: a long one would make the table too wide.
 
-    The first line is the setting's label, whose axes are separated by commas.
+    The first line is the setting's label, whose axes are separated by commas. A list of seeds may
+    break at its blanks.
     """
     label, *rest = name
     lines = []
@@ -402,6 +410,8 @@ def _break_name(name: Lines) -> list[str]:
         key, equals, value = part.partition("=")
         if len(part) > MAX_NAME_LENGTH and equals:
             lines += [f"{key}=", value]
+        elif part.startswith(SEED_PREFIX):
+            lines += textwrap.wrap(part, MAX_NAME_LENGTH)
         else:
             lines.append(part)
     return lines

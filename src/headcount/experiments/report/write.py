@@ -103,12 +103,12 @@ def report(
     extended = extend_cells(grid, cells, added, smoke=smoke)
 
     tracking = _tracking(cells[0], overrides)
-    made = make_report(read_study(grid, extended, added))
+    study_report = make_report(read_study(grid, extended, added))
     folder = cells[0].folder.parent if smoke or is_shipped(grid.folder) else grid.folder
-    _write_files(made, folder)
-    _print(made, folder)
-    _log_to_wandb(made, folder, tracking)
-    return made, folder
+    _write_files(study_report, folder)
+    _print(study_report, folder)
+    _log_to_wandb(study_report, folder, tracking)
+    return study_report, folder
 
 
 def make_report(study: Study) -> StudyReport:
@@ -125,58 +125,59 @@ def make_report(study: Study) -> StudyReport:
     )
 
 
-def _write_files(made: StudyReport, folder: Path) -> None:
-    write_atomically(folder / "results.csv", csv_table(made.rows))
+def _write_files(study_report: StudyReport, folder: Path) -> None:
+    study = study_report.study
+    write_atomically(folder / "results.csv", csv_table(study_report.rows))
 
     # The tables, with the texts between them.
     parts = [
-        markdown_prose("\n".join(made.state)),
-        made.scores.as_markdown(),
-        made.corpus.as_markdown() if made.corpus else "",
-        markdown_prose("\n".join(made.findings)),
-        made.costs.as_markdown(),
-        markdown_prose("\n\n".join(made.method)),
+        markdown_prose("\n".join(study_report.state)),
+        study_report.scores.as_markdown(),
+        study_report.corpus.as_markdown() if study_report.corpus else "",
+        markdown_prose("\n".join(study_report.findings)),
+        study_report.costs.as_markdown(),
+        markdown_prose("\n\n".join(study_report.method)),
     ]
     markdown = "\n\n".join(part.strip() for part in parts if part)
     write_atomically(folder / "table.md", f"{markdown}\n")
-    tables = [made.scores, made.costs]
+    tables = [study_report.scores, study_report.costs]
     captions = [
-        [*made.findings[:1], *describe_scores(made.study)],
-        ["Costs of each setting, means over seeds.", *describe_costs(made.study)],
+        [*study_report.findings[:1], *describe_scores(study)],
+        ["Costs of each setting, means over seeds.", *describe_costs(study)],
     ]
-    if made.corpus:
-        tables.append(made.corpus)
-        captions.append(describe_corpus_scores(made.study))
-    write_atomically(folder / "table.tex", as_latex(made.study.grid.name, tables, captions))
+    if study_report.corpus:
+        tables.append(study_report.corpus)
+        captions.append(describe_corpus_scores(study))
+    write_atomically(folder / "table.tex", as_latex(study.grid.name, tables, captions))
 
     # Where the trainings ran, and their hours.
-    environments = json.dumps(summarize_environments(made.study), indent=2, ensure_ascii=False)
+    environments = json.dumps(summarize_environments(study), indent=2, ensure_ascii=False)
     write_atomically(folder / "environment.json", f"{environments}\n")
 
-    figure = draw_study(made.study)
+    figure = draw_study(study)
     for kind in PICTURES:
         save_figure(figure, folder / f"figure.{kind}")
 
 
-def _print(made: StudyReport, folder: Path) -> None:
-    study = made.study
+def _print(study_report: StudyReport, folder: Path) -> None:
+    study = study_report.study
     console = make_console()
     counts = f"{len(study.results)} of {len(study.cells)} trainings"
     print_on(console, f"{study.grid.name}: {counts}", style="bold")
-    console.print(made.scores.as_rich(1 + len(METRICS)))
-    if made.corpus:
+    console.print(study_report.scores.as_rich(1 + len(METRICS)))
+    if study_report.corpus:
         print_on(console, "")
-        console.print(made.corpus.as_rich(len(made.corpus.columns)))
-    print_on(console, "\n".join(["", *made.findings, ""]))
-    console.print(made.costs.as_rich(1 + len(COSTS)))
-    print_on(console, "\n".join(["", *made.method, *made.state, ""]))
+        console.print(study_report.corpus.as_rich(len(study_report.corpus.columns)))
+    print_on(console, "\n".join(["", *study_report.findings, ""]))
+    console.print(study_report.costs.as_rich(1 + len(COSTS)))
+    print_on(console, "\n".join(["", *study_report.method, *study_report.state, ""]))
     pictures = f"figure.{{{','.join(PICTURES)}}}"
     print_on(console, f"written to {folder}: {', '.join(TEXTS)}, {pictures}")
 
 
-def _log_to_wandb(made: StudyReport, folder: Path, tracking: TrackingConfig) -> None:
+def _log_to_wandb(study_report: StudyReport, folder: Path, tracking: TrackingConfig) -> None:
     """Log the report as a W&B run of its own."""
-    grid = made.study.grid
+    grid = study_report.study.grid
     config = {
         "control": grid.control,
         "grid": grid.settings,
@@ -184,16 +185,20 @@ def _log_to_wandb(made: StudyReport, folder: Path, tracking: TrackingConfig) -> 
         "reference_cell": grid.reference_cell,
     }
     tables: dict[str, Sequence[list[Any]]] = {
-        "results": made.rows,
-        "scores": made.scores.as_rows(),
-        "costs": made.costs.as_rows(),
+        "results": study_report.rows,
+        "scores": study_report.scores.as_rows(),
+        "costs": study_report.costs.as_rows(),
     }
-    if made.corpus:
-        tables["corpus"] = made.corpus.as_rows()
-    texts = {"state": made.state, "findings": made.findings, "method": made.method}
+    if study_report.corpus:
+        tables["corpus"] = study_report.corpus.as_rows()
+    texts = {
+        "state": study_report.state,
+        "findings": study_report.findings,
+        "method": study_report.method,
+    }
 
     # The tables row by row, the figure, and the texts as a summary.
-    runs = made.study.cells[0].folder.parent
+    runs = study_report.study.cells[0].folder.parent
     tracking = replace(tracking, group=grid.name, name="report", tags=[])
     with track(tracking, runs, config, job_type="report") as trackers:
         for tracker in trackers:
