@@ -117,7 +117,9 @@ def test_satterthwaite(values: Numbers) -> Test:
     degrees = (seeds - 1) * (EXAMPLES - 1)
     of_residuals = np.square(residuals).sum((-2, -1)) / degrees / (seeds * EXAMPLES)
     variance = of_seeds + of_examples - of_residuals
-    spread = of_seeds**2 / (seeds - 1) + of_examples**2 / (EXAMPLES - 1) + of_residuals**2 / degrees
+    spread = (
+        of_seeds**2 / (seeds - 1) + of_examples**2 / (EXAMPLES - 1) + of_residuals**2 / degrees
+    )
     positive = variance > 0
     return t_test(
         values.mean((-2, -1)),
