@@ -47,6 +47,11 @@ def test_the_name_of_a_processor(
     processor_name.cache_clear()
 
 
+def test_a_package_that_is_missing_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "requires", lambda _: ["no_such_package>=1", "numpy>=1"])
+    assert list(module._package_versions()) == ["numpy"]
+
+
 def test_the_commit_is_that_of_the_repository_that_tracks_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

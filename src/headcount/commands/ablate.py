@@ -102,7 +102,7 @@ def ablate(
             check_config(cell)  # before hours of trainings that no report could compare with it
     if until_decided:
         # Before a plan is printed, or failures are forgotten.
-        from headcount.experiments.until_decided import _check as check_rule
+        from headcount.experiments.until_decided import check_rule
 
         check_rule(grid, added)
     if dry_run:

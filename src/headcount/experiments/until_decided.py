@@ -58,7 +58,7 @@ def train_until_decided(
     Raises:
         ConfigError: the rule does not apply to this study.
     """
-    _check(grid, read_added_seeds(grid, cells))
+    check_rule(grid, read_added_seeds(grid, cells))
     looks = plan_looks(len(grid.seeds))
     while True:
         # After a look, undecided settings get the seeds of the next one, within the budget.
@@ -109,8 +109,12 @@ def _is_over(grid: Grid, added: AddedSeeds, looks: Sequence[int]) -> bool:
     return not added.undecided(grid.margin) or len(added.looks) == len(looks)
 
 
-def _check(grid: Grid, added: AddedSeeds) -> None:
-    """Check that the rule applies to a study, and that its error rate would hold."""
+def check_rule(grid: Grid, added: AddedSeeds) -> None:
+    """Check that the rule applies to a study, and that its error rate would hold.
+
+    Raises:
+        ConfigError: it does not, with the reason.
+    """
     # The grid.
     if not grid.margin:
         raise ConfigError(

@@ -105,12 +105,17 @@ def code_version() -> str:
 
 
 def _package_versions() -> dict[str, str]:
-    """Return the versions of the packages that this one requires, without extras."""
+    """Return the versions of the packages that this one requires, without extras; of those that
+    are installed."""
+    requirements: list[str] = []
+    with suppress(PackageNotFoundError):  # from a folder of sources that is not installed
+        requirements = requires(PACKAGE) or []
+
     versions = {}
-    with suppress(PackageNotFoundError):
-        for requirement in requires(PACKAGE) or []:
-            name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
-            if "extra ==" not in requirement:
+    for requirement in requirements:
+        name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+        if "extra ==" not in requirement:
+            with suppress(PackageNotFoundError):
                 versions[name] = version(name)
     return versions
 
