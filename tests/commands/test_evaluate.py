@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import WandbLogger
 
 from headcount.commands import train as run
 from headcount.commands.evaluate import evaluate
-from headcount.config.load import load
+from headcount.config.load import load, to_yaml
 from headcount.errors import ConfigError, RunError
 from headcount.evaluation.report import report
 from headcount.evaluation.systems import EXAMPLE_METRICS
@@ -285,6 +285,14 @@ def test_several_runs_are_scored_as_a_system(
         for path in (first / "evaluation-1", folder, again)
     )
     assert together != alone and twice == alone
+
+    # Had the second one carved its splits in another way, it knew the test documents of the first.
+    for path, seed in ((first, 0), (second, 1)):
+        carved = ["data.test_split=null", "data.carved_examples=5", f"data.carving_seed={seed}"]
+        (path / "config.yaml").write_text(to_yaml(load([str(path / "config.yaml")], carved)))
+    config = load([str(first / "config.yaml")], [])
+    with pytest.raises(ConfigError, match=f"{second.name}: data.carving_seed=1 is not that of"):
+        evaluate(first, config, others=[second])
 
 
 def test_another_folder_for_an_evaluation(

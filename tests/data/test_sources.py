@@ -12,7 +12,7 @@ from headcount.config.sections.data import DataConfig
 from headcount.data import hub
 from headcount.data import sources as source
 from headcount.data.documents import read_documents
-from headcount.data.sources import load_splits
+from headcount.data.sources import carving_difference, carving_of, load_splits
 from headcount.errors import ConfigError
 from tests.conftest import write_data
 from tests.fuzzing import check_data, write_fuzzed
@@ -275,6 +275,62 @@ def test_carved_splits_of_a_finished_run_have_names(data: DataConfig, tmp_path: 
     changed = replace(folder, test_split="validation")
     splits, _ = load_splits(changed, {"test": "validation"}, trained=folder)
     assert list(splits["test"].documents) == ["new"]
+
+
+CARVED = {"validation_split": None, "test_split": None}
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "found"),
+    [
+        ({**CARVED, "carving_seed": 1}, CARVED, ("data.carving_seed", "1", "0")),
+        ({**CARVED, "carved_examples": 5}, CARVED, ("data.carved_examples", "5", "1000")),
+        (CARVED, {**CARVED, "group_by": "document"}, ("data.group_by", "null", "document")),
+        (CARVED, {"test_split": None}, ("data.validation_split", "null", "validation")),
+        ({"test_split": None}, CARVED, ("data.validation_split", "validation", "null")),
+        ({"test_split": None, "carved_examples": 5}, {}, ("data.test_split", "null", "test")),
+        # The same examples, nothing that is carved, and other data.
+        (CARVED, {**CARVED, "batch_tokens": 5000}, None),
+        ({"test_split": None}, {"test_split": None, "validation_split": "dev"}, None),
+        ({"carving_seed": 1}, CARVED, None),
+        ({**CARVED, "carving_seed": 1}, {**CARVED, "path": "elsewhere"}, None),
+        ({**CARVED, "carving_seed": 1}, {**CARVED, "train_split": "other"}, None),
+        ({**CARVED, "carving_seed": 1}, {**CARVED, "revision": "v2"}, None),
+    ],
+)
+def test_another_carving_of_the_same_split_is_found(
+    data: DataConfig,
+    here: dict[str, Any],
+    there: dict[str, Any],
+    found: tuple[str, str, str] | None,
+) -> None:
+    difference = carving_difference(replace(data, **here), replace(data, **there))
+    if found is None:
+        assert difference is None
+    else:
+        assert difference is not None
+        assert (difference.key, difference.here, difference.there) == found
+
+
+def test_a_run_is_not_evaluated_on_carved_examples_that_it_has_trained_on(
+    data: DataConfig, tmp_path: Path
+) -> None:
+    write_rows(tmp_path, "train.jsonl", [{"document": f"d{n}", "summary": "s"} for n in range(50)])
+    trained = replace(data, **CARVED, carved_examples=5)
+    with pytest.raises(
+        ConfigError,
+        match=r"^data.carving_seed=1: the run was trained with 0, [^\n]*test split; legal: 0$",
+    ):
+        load_splits(replace(trained, carving_seed=1), {"test": None}, trained=trained)
+    named = replace(trained, test_split="test")
+    with pytest.raises(ConfigError, match=r"^data.test_split=null: .*; legal: test$"):
+        load_splits(trained, {"test": None}, trained=named)
+
+    # By which config the test split is carved, whatever it is called.
+    assert carving_of(replace(trained, test_split="validation"), "test", trained) is trained
+    assert carving_of(trained, "test", trained) is trained
+    assert carving_of(replace(trained, test_split="train"), "test", trained) is None
+    assert carving_of(named, "test", named) is None
 
 
 def test_what_is_not_utf8_is_mended_and_named(data: DataConfig, tmp_path: Path) -> None:

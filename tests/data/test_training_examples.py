@@ -1,5 +1,8 @@
 """Training examples are decided by seed, epoch and number, and made of the training split alone."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -57,20 +60,31 @@ def test_the_plan_counts_optimizer_steps() -> None:
     assert plan.uses("infill") and not plan.uses("gap_sentences")
 
 
-@pytest.mark.parametrize("changes", [[], ["data.streaming=true"]])
+CARVED = ["data.validation_split=null", "data.test_split=null", "data.carved_examples=10"]
+
+
+@pytest.mark.parametrize("changes", [[], ["data.streaming=true"], CARVED])
 @pytest.mark.parametrize("objective", ["gap_sentences", "infill"])
 def test_nothing_of_validation_and_test_is_learned_from(
     objective: str, changes: list[str], small
 ) -> None:
-    """Everything that training reads and writes is text of the training documents."""
+    """Everything that training reads and writes is text of the training documents, also where all
+    splits are carved out of one."""
+    _number_documents(Path(small().data.path) / "train.jsonl")
     data = SummarizationDataModule(
         small(f"data.objective={objective}", "evaluation.unit=line", *changes)
     )
     data.setup()
-    whole = SummarizationDataModule(small())
+    whole = SummarizationDataModule(small(*(CARVED if changes == CARVED else [])))
     whole.setup()
     split = whole.splits["train"]
     documents = {example: split.documents[example].tolist() for example in range(len(split))}
+    held_out = [
+        sorted(document.tolist())
+        for role in ("validation", "test")
+        for document in whole.splits[role].documents
+    ]
+    assert len(held_out) == (20 if changes == CARVED else 24)
     start, end = split.layout.start_id, split.layout.end_id
 
     seen = set()
@@ -87,5 +101,14 @@ def test_nothing_of_validation_and_test_is_learned_from(
             remaining = [token for token in kept.tolist() if token not in (start, end)]
             assert removed and start in kept
             assert sorted(removed + remaining) == sorted(documents[index])
+            assert sorted(removed + remaining) not in held_out
             seen.add(index)
     assert len(seen) > 30
+
+
+def _number_documents(file: Path) -> None:
+    """Make all documents of a file different."""
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["document"] += f"\nLot {number}."
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -8,14 +8,20 @@ import pytest
 import torch
 
 from headcount.commands.train import train
-from headcount.config.load import load
+from headcount.config.load import load, to_yaml
 from headcount.config.schema import Config
 from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError
 from headcount.runs.checkpoint import load_checkpoint
 from headcount.runs.folder import config_file
 from headcount.training.data_module import SummarizationDataModule
-from headcount.training.ensemble import check_runs, describe_system, first_difference, load_runs
+from headcount.training.ensemble import (
+    check_held_out,
+    check_runs,
+    describe_system,
+    first_difference,
+    load_runs,
+)
 from headcount.training.module import Summarizer
 from tests.model.builds import ARCHITECTURES
 
@@ -72,6 +78,38 @@ def test_runs_that_do_not_go_together_are_named_in_one_line(small) -> None:
         check_runs([first, first], config_of(first, "generation.heads_off=[cross.0.0]"))
     with pytest.raises(ConfigError, match=r"model.num_heads=1: .* was trained with another value"):
         check_runs([first, first], config_of(first, "model.num_heads=1"))
+
+
+def test_runs_that_trained_on_the_test_documents_of_the_first_are_named(small) -> None:
+    """Only the configs of the runs are read here."""
+
+    def carved(name: str, *overrides: str) -> Path:
+        folder = Path(small().run.directory) / name
+        folder.mkdir(parents=True)
+        file = f"data.path={small().data.path}/train.jsonl"
+        splits = ["data.validation_split=null", "data.test_split=null", "data.carved_examples=5"]
+        (folder / "config.yaml").write_text(to_yaml(small(file, *splits, *overrides)))
+        return folder
+
+    first = carved("first")
+    seed = carved("seed", "data.carving_seed=1")
+    named = carved("named", "data.test_split=test")
+    elsewhere = carved("elsewhere", "data.path=elsewhere", "data.carving_seed=1")
+    with pytest.raises(
+        ConfigError,
+        match=r"^[^\n]*seed: data.carving_seed=1 is not that of [^\n]*first, [^\n]*; legal: runs "
+        r"with data.carving_seed=0, or data.test_split=NAME[^\n]*$",
+    ):
+        check_held_out([first, first, seed], config_of(first))
+    with pytest.raises(ConfigError, match=r"named: data.test_split=test is not that of"):
+        check_held_out([first, named], config_of(first))
+    with pytest.raises(ConfigError, match=r"seed: data.carving_seed=1 is not that of"):
+        check_held_out([first, seed], config_of(first, "data.test_split=validation"))
+
+    # The same carving, other data, a test split that is not carved, and one run.
+    check_held_out([first, carved("same", "seed=1"), elsewhere], config_of(first))
+    check_held_out([named, seed], config_of(named))
+    check_held_out([seed], config_of(seed))
 
 
 @pytest.mark.pictures

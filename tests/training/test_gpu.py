@@ -18,9 +18,11 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 GPU = ["trainer.accelerator=gpu", "trainer.log_every_n_steps=1", "evaluation.baselines=[]"]
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed", "bf16-true"])
-def test_a_training(precision: str, small, tmp_path: Path) -> None:
-    train(small(*GPU, f"trainer.precision={precision}", "run.folder=run"))
+def test_a_training(precision: str, optimizer: str, small, tmp_path: Path) -> None:
+    changes = [f"trainer.precision={precision}", f"optimizer.name={optimizer}"]
+    train(small(*GPU, *changes, "run.folder=run"))
     assert json.loads((tmp_path / "run" / "scores.json").read_text())["examples"] == 12
     assert json.loads((tmp_path / "run" / "costs.json").read_text())["device"] != "cpu"
 

@@ -86,6 +86,11 @@ def test_another_shape_or_tokenizer_is_named(small, source: Path, tmp_path: Path
     assert message("tokenizer.vocabulary_size=280").endswith(
         "that run has another tokenizer; legal: tokenizer.path=source/tokenizer.json"
     )
+    # The source has trained on what is carved out of the training split now.
+    same_tokenizer = "tokenizer.path=source/tokenizer.json"
+    found = message("data.test_split=null", "data.carved_examples=5", same_tokenizer)
+    assert found.startswith("model.start_from=source: data.test_split=test there and null here, ")
+    assert found.endswith("; legal: data.test_split=test")
     for wrong in ("nowhere", "data"):
         found = message(f"model.start_from={wrong}")
         assert found.startswith(f"model.start_from={wrong}: ")

@@ -1,5 +1,6 @@
 """Muon: which matrices it trains, what a step does to them, and what it does not go with."""
 
+import math
 from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any
@@ -125,6 +126,25 @@ def test_singular_values_of_an_update(dtype: torch.dtype) -> None:
     assert torch.linalg.svdvals(update).max() > 1.4
 
 
+@pytest.mark.parametrize("shape", [(192, 192), (128, 512)])
+def test_singular_values_of_an_ill_conditioned_update(
+    shape: tuple[int, int], dtype: torch.dtype
+) -> None:
+    """Shapes of committed configs, and a condition of 1,000: values above a thousandth of the norm
+    come near one, smaller ones stay smaller, and none grows beyond."""
+    torch.manual_seed(0)
+    matrix = with_singular_values(shape, 7, 7 / 1000, by_ratio=True)
+    left, before, right = torch.linalg.svd(matrix, full_matrices=False)
+    is_large = before > 0.001 * matrix.norm()
+    assert is_large.any() and not is_large.all()
+
+    [direction] = orthogonalize([matrix], dtype)
+    assert torch.linalg.svdvals(direction.float()).max() < 1.3
+    # How much is left of each singular vector.
+    after = (left.mT @ direction.float() @ right.mT).diagonal()
+    assert after[is_large].min() > 0.7 and after[is_large].max() < 1.3
+
+
 def test_precision_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU orthogonalizes in bf16 where it has instructions for it, a GPU always."""
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
@@ -134,9 +154,16 @@ def test_precision_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert optimizers._fast_dtype(torch.device("cuda")) == torch.bfloat16
 
 
-def with_singular_values(shape: tuple[int, int], largest: float, smallest: float) -> torch.Tensor:
+def with_singular_values(
+    shape: tuple[int, int], largest: float, smallest: float, *, by_ratio: bool = False
+) -> torch.Tensor:
+    """Return a random matrix whose singular values have equal differences, or equal ratios."""
     left, _, right = torch.linalg.svd(torch.randn(shape), full_matrices=False)
-    return left * torch.linspace(largest, smallest, min(shape)) @ right
+    if by_ratio:
+        values = torch.logspace(math.log10(largest), math.log10(smallest), min(shape))
+    else:
+        values = torch.linspace(largest, smallest, min(shape))
+    return left * values @ right
 
 
 @pytest.mark.parametrize("shape", [(48, 48), (32, 96), (96, 32)])

@@ -18,7 +18,7 @@ from tests.training.stopping import assert_same
 # Trains twice with each optimizer, the second time in two parts, evaluates and summarizes, and
 # writes down what each process was given.
 SCRIPT = """
-import json, sys
+import hashlib, json, sys
 from contextlib import suppress
 from pathlib import Path
 from pytorch_lightning.callbacks import Callback
@@ -47,6 +47,12 @@ class Recorder(Callback):
     def on_validation_epoch_end(self, trainer, module):
         texts = [row[2:] for row in module.samples]  # reference and summary
         self.seen["summaries"].append([trainer.global_step, texts])
+
+    def on_train_end(self, trainer, module):
+        sha256 = hashlib.sha256()
+        for tensor in module.state_dict().values():
+            sha256.update(tensor.detach().numpy().tobytes())
+        self.seen["weights"] = sha256.hexdigest()
 
     def write(self, trainer):
         with open(f"{name}-{trainer.global_rank}.json", "w") as file:
@@ -162,6 +168,10 @@ def assert_shared(runs: Runs, whole_run: Path, cut_run: Path) -> None:
             == whole[process]["train"]
         )
     assert_same(whole_run, cut_run)
+
+    # The checkpoint is that of the first process; the other one has the same weights.
+    digests = {process["weights"] for part in ("whole", "rest") for process in runs[part]}
+    assert len(digests) == 1
 
 
 def assert_generated_together(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from headcount.config.load import to_yaml
 from headcount.data.tokenizer import START
 from headcount.errors import ConfigError
 from headcount.training.callbacks.step_seeding import SeededSteps
+from headcount.training.callbacks.weight_averaging import averaging
 from headcount.training.data_module import SummarizationDataModule
 from headcount.training.module import Summarizer
 from tests.training.stopping import assert_same, logged, stop_at, watched
@@ -40,6 +41,17 @@ class Recorder(Callback):
         self.batches.append(batch.indices)
 
 
+STAGES = (
+    "stages=[{steps: 2,objective: infill},{steps: 3,objective: gap_sentences},{}]",
+    "evaluation.unit=line",
+    "optimizer.schedule=cosine",
+    "optimizer.warmup_steps=1",
+    "optimizer.name=muon",
+    "optimizer.ema_decay=0.9",
+    "trainer.gradient_clip_val=0.5",
+)
+
+
 def fit(
     small, folder: Path, steps: int, checkpoint: Path | None = None, *overrides: str
 ) -> tuple[Any, Any]:
@@ -59,10 +71,14 @@ def fit(
         max_steps=steps, max_epochs=-1, val_check_interval=3, check_val_every_n_epoch=None, num_sanity_val_steps=0,
         accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
         use_distributed_sampler=False, callbacks=[recorder, keep, SeededSteps(config.seed)],
+        gradient_clip_val=config.trainer.get("gradient_clip_val"),
     )  # fmt: skip
+    # Before the checkpoint, which holds the average after the step.
+    trainer.callbacks[:0] = averaging(config, trainer)
     torch.manual_seed(0)
     trainer.fit(summarizer, data, ckpt_path=checkpoint, weights_only=True)
-    assert trainer.num_training_batches == EPOCH
+    if not config.stages:
+        assert trainer.num_training_batches == EPOCH
     return recorder.batches, summarizer.state_dict()
 
 
@@ -78,6 +94,19 @@ def test_cut_at_every_step_of_two_epochs(small, optimizer: str, tmp_path: Path) 
         workers = ["data.num_workers=1"] if cut == EPOCH + 2 else []
         checkpoint = tmp_path / "whole" / f"step={cut}.ckpt"
         rest, resumed = fit(small, tmp_path / f"cut{cut}", steps, checkpoint, name, *workers)
+        assert rest == batches[cut:], cut
+        assert all(torch.equal(resumed[name], weights[name]) for name in weights), cut
+
+
+def test_cut_at_every_step_of_three_stages(small, tmp_path: Path) -> None:
+    """The boundaries of the stages are among them; the schedule of each, the momentum and the
+    averages of the weights continue."""
+    steps = 8
+    batches, weights = fit(small, tmp_path / "whole", steps, None, *STAGES)
+    assert len(batches) == steps
+    for cut in range(1, steps):
+        checkpoint = tmp_path / "whole" / f"step={cut}.ckpt"
+        rest, resumed = fit(small, tmp_path / f"cut{cut}", steps, checkpoint, *STAGES)
         assert rest == batches[cut:], cut
         assert all(torch.equal(resumed[name], weights[name]) for name in weights), cut
 

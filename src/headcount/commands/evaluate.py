@@ -50,6 +50,7 @@ from headcount.training.decoding import (
     summary_bar,
 )
 from headcount.training.ensemble import (
+    check_held_out,
     check_runs,
     describe_system,
     digest_checkpoints,
@@ -88,11 +89,13 @@ def evaluate(
 
     Raises:
         ConfigError: a run is not complete, a setting of its model is changed, the runs cannot be
-            combined, the data is not available, or ``out`` has something else in it.
+            combined, one has trained on test examples, the data is not available, or ``out`` has
+            something else in it.
         SystemExit: with 128 + the signal that stopped the evaluation.
     """
     runs = [run, *others]
     check_runs(runs, config)
+    check_held_out(runs, config)
     if out is not None and _is_finished(out, config, runs):
         print_line(f"{out}: finished")
         return

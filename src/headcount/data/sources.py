@@ -39,6 +39,8 @@ SAMPLED_ROWS = 1000  # the columns are chosen by the first rows
 BATCH_ROWS = 1000  # rows of a hub data set that are in memory at a time
 NAMED_ROWS = 3  # dropped rows that a message names
 FROM_PYTHON = "Python"  # what is recorded as the path of data sets that a script passes
+SOURCE_KEYS = ("path", "name", "revision", "train_split")  # what splits are carved out of
+CARVING_KEYS = ("carved_examples", "carving_seed", "group_by")  # and which examples these are
 
 Datasets = Mapping[str, Any]  # datasets.Dataset by the name of the split
 
@@ -325,7 +327,8 @@ def load_splits(
         rows, digests.
 
     Raises:
-        ConfigError: the data, a split or a column is missing, or no row is usable.
+        ConfigError: the data, a split or a column is missing, no row is usable, or a carved split
+            has examples that the run has trained on.
     """
     origin: dict[str, Any] = {
         "path": config.path,
@@ -347,6 +350,8 @@ def load_splits(
         # A training split keeps a row for each reference, unless a split is carved out of it: no
         # document may be on both sides then.
         part = _find_part(config, role, split, trained)
+        if trained is not None:
+            _check_held_out(part, trained)
         source = open_source(config, part.split, datasets)
         if split is not None:
             _print_same_split(role, role_of.setdefault(source.sha256, role))
@@ -417,8 +422,13 @@ class _Part:
     role: str | None
 
     @property
+    def is_held_out(self) -> bool:
+        """Whether it is carved out of the training split."""
+        return self.role in carved_roles(self.config)
+
+    @property
     def description(self) -> str:
-        if self.role in carved_roles(self.config):
+        if self.is_held_out:
             return f"{self.role}, {self.config.carved_examples} of {self.split}"
         return self.split
 
@@ -449,8 +459,79 @@ def _find_part(
 
 def _is_same_source(config: DataConfig, trained: DataConfig) -> bool:
     """Return whether a config has the training split that a run carved, and carves it alike."""
-    keys = ("path", "name", "revision", "train_split", "carved_examples", "carving_seed")
-    return all(getattr(config, key) == getattr(trained, key) for key in (*keys, "group_by"))
+    return _is_equal(SOURCE_KEYS + CARVING_KEYS, config, trained)
+
+
+def _is_equal(keys: tuple[str, ...], config: DataConfig, other: DataConfig) -> bool:
+    return all(getattr(config, key) == getattr(other, key) for key in keys)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarvingDifference:
+    """A key in which two configs carve one training split in different ways.
+
+    Attributes:
+        key: its name, such as ``data.carving_seed``.
+        here: its value where the carved examples must be new ones.
+        there: its value in the training of a model, as text.
+    """
+
+    key: str
+    here: str
+    there: str
+
+
+def carving_difference(config: DataConfig, trained: DataConfig) -> CarvingDifference | None:
+    """Return why a model may have trained on examples that a config holds out, or None.
+
+    The examples of carved splits are in the training split of whoever carves it in another way.
+    Other sources are not compared, nor splits that are not carved.
+
+    Args:
+        config: the ``data`` section whose carved splits must be new to the model.
+        trained: the ``data`` section that the model was trained with.
+    """
+    if not carved_roles(config) or not _is_equal(SOURCE_KEYS, config, trained):
+        return None
+
+    # Which roles are carved comes first: without any, the other keys have no effect.
+    differing = []
+    for role in ("validation", "test"):
+        if (role in carved_roles(config)) != (role in carved_roles(trained)):
+            differing.append(f"{role}_split")
+    differing += [key for key in CARVING_KEYS if not _is_equal((key,), config, trained)]
+    if not differing:
+        return None
+    key = differing[0]
+    here = getattr(config, key)
+    there = getattr(trained, key)
+    return CarvingDifference(
+        key=f"data.{key}",
+        here="null" if here is None else str(here),
+        there="null" if there is None else str(there),
+    )
+
+
+def carving_of(config: DataConfig, role: str, trained: DataConfig) -> DataConfig | None:
+    """Return by which config the split of a role is carved; None if it is not a carved one.
+
+    Args:
+        config: that of a run, with changes.
+        role: validation or test.
+        trained: the ``data`` section that the run was trained with.
+    """
+    part = _find_part(config, role, _split(config, role), trained)
+    return part.config if part.is_held_out else None
+
+
+def _check_held_out(part: _Part, trained: DataConfig) -> None:
+    """Reject a carved split of which the evaluated run has trained on some examples."""
+    difference = carving_difference(part.config, trained) if part.is_held_out else None
+    if difference is not None:
+        raise ConfigError(
+            f"{difference.key}={difference.here}: the run was trained with {difference.there}, "
+            f"and has learned from examples of this {part.role} split; legal: {difference.there}"
+        )
 
 
 def _has_files(config: DataConfig, split: str) -> bool:

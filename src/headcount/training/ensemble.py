@@ -9,6 +9,7 @@ from typing import Any
 
 from headcount.config.schema import Config
 from headcount.data.files import digest
+from headcount.data.sources import carving_difference, carving_of
 from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError
 from headcount.runs.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
@@ -60,6 +61,33 @@ def check_runs(runs: Sequence[Path], config: Config) -> None:
                 f"with {config.data.max_document_tokens}, which read the same document tokens"
             )
         _generate_like(config, run, own)
+
+
+def check_held_out(runs: Sequence[Path], config: Config) -> None:
+    """Check that no run has trained on examples of a carved test split.
+
+    Whoever only summarizes has no test split, and may combine runs of any splits.
+
+    Args:
+        runs: run folders or exports; the config is that of the first, perhaps changed.
+        config: whose test split is scored.
+
+    Raises:
+        ConfigError: a run carved the same training split in another way.
+    """
+    first, *others = runs
+    carving = carving_of(config.data, "test", load_run_config(first, []).data)
+    if carving is None:
+        return
+    for run in others:
+        difference = carving_difference(carving, load_run_config(run, []).data)
+        if difference is not None:
+            raise ConfigError(
+                f"{run}: {difference.key}={difference.there} is not that of {first}, and examples "
+                "of the test split, which is carved out of the training split, may be among those "
+                f"that it has learned from; legal: runs with {difference.key}={difference.here}, "
+                "or data.test_split=NAME of a split that is not carved"
+            )
 
 
 def load_runs(summarizer: Summarizer, runs: Sequence[Path]) -> int:

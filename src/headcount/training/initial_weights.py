@@ -16,6 +16,7 @@ from headcount.config.paths import user_path
 from headcount.config.schema import Config
 from headcount.config.sections.model import ModelConfig
 from headcount.config.sections.model_attention import ATTENTION_SITES
+from headcount.data.sources import carving_difference
 from headcount.data.tokenizer import load_tokenizer, vocabulary_size
 from headcount.data.tokens import fingerprint
 from headcount.errors import ConfigError
@@ -53,7 +54,8 @@ def read_initial_weights(config: Config, tokenizer: Tokenizer) -> dict[str, Tens
         The weights of the model by name, on the CPU; None if the model starts from random ones.
 
     Raises:
-        ConfigError: there is no such run, or it has another tokenizer or another model.
+        ConfigError: there is no such run, it has another tokenizer or another model, or it has
+            trained on examples that this run holds out.
     """
     if config.model.start_from is None:
         return None
@@ -80,6 +82,7 @@ def read_initial_weights(config: Config, tokenizer: Tokenizer) -> dict[str, Tens
         )
 
     check_model(checkpoint, source, config)
+    check_carving(checkpoint, source, config)
     weights = {
         name.removeprefix(PREFIX): tensor for name, tensor in checkpoint["state_dict"].items()
     }
@@ -176,6 +179,28 @@ def check_model(checkpoint: dict[str, Any], source: Path, config: Config) -> Non
         raise ConfigError(
             f"model.start_from={config.model.start_from}: that run has another model, "
             f"{', '.join(differing)}; legal: its settings"
+        )
+
+
+def check_carving(checkpoint: dict[str, Any], source: Path, config: Config) -> None:
+    """Reject weights that were trained on examples of this run's carved splits.
+
+    Args:
+        checkpoint: of the run that a training starts from.
+        source: where it is.
+        config: of the training.
+
+    Raises:
+        ConfigError: that run carved the same training split in another way.
+    """
+    then = from_dict(checkpoint["config"], str(source)).data
+    difference = carving_difference(config.data, then)
+    if difference is not None:
+        raise ConfigError(
+            f"model.start_from={config.model.start_from}: {difference.key}={difference.there} "
+            f"there and {difference.here} here, so that examples which are carved out of the "
+            "training split here may be among those that it has learned from; legal: "
+            f"{difference.key}={difference.there}"
         )
 
 
