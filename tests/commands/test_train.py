@@ -27,6 +27,21 @@ def rows(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def test_a_run_folder_does_not_get_the_permissions_of_a_read_only_cache(tmp_path: Path) -> None:
+    audit, folder = tmp_path / "audit", tmp_path / "run"
+    audit.mkdir()
+    folder.mkdir(mode=0o755)
+    (audit / "audit.json").write_text("{}")
+    (audit / "audit.json").chmod(0o444)
+    audit.chmod(0o555)
+
+    run._copy_audit(audit, folder)
+    assert (folder / "audit.json").read_text() == "{}"
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert (folder / "audit.json").stat().st_mode & 0o200
+    audit.chmod(0o755)  # so that the folder can be deleted
+
+
 @pytest.mark.pictures
 def test_a_run_leaves_all_that_it_promises(small, capsys: pytest.CaptureFixture[str]) -> None:
     plain = as_dict(small("trainer.log_every_n_steps=1"))

@@ -5,7 +5,6 @@ first, so that the same command finds the run again, and ``finished`` last.
 """
 
 import json
-import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
@@ -35,7 +34,7 @@ from headcount.runs.checkpoint import (
     last_good_checkpoint,
     remove_scratch,
 )
-from headcount.runs.files import describe_os_error, write_atomically
+from headcount.runs.files import describe_os_error, replacing, write_atomically
 from headcount.runs.folder import (
     RunFile,
     create_numbered_folder,
@@ -93,7 +92,8 @@ def train(
     Args:
         config: the checked config.
         fresh: start another run in any case.
-        callbacks: of Lightning, called after our own. Their ``state_dict`` is in the checkpoints.
+        callbacks: of Lightning, called after our own, but before the one that writes checkpoints.
+            Their ``state_dict`` is in the checkpoints.
         loggers: of Lightning, beside those of the config.
 
     Returns:
@@ -310,7 +310,8 @@ def _make_callbacks(
     data: SummarizationDataModule,
     checkpoints: Checkpoints,
 ) -> list[Callback]:
-    """Return our own callbacks, in the order in which Lightning calls them."""
+    """Return our own callbacks, in the order in which Lightning calls them; the one that writes
+    checkpoints, which it calls last, comes after those of the user."""
     return [
         TrainingProgress(console),
         TrainingCosts(checkpoints.run, config, vocabulary_size(data.tokenizer)),
@@ -339,6 +340,17 @@ def _log_to_wandb(
     log_page(loggers, folder / RunFile.ATTENTION_PAGE)
     if config.tracking.artifacts == "best":
         log_checkpoint(loggers, folder, config.evaluation.select_by, report)
+
+
+def _copy_audit(audit: Path, folder: Path) -> None:
+    """Copy the files of an audit from the cache into a run folder.
+
+    Their contents alone: the files and folders of a shared cache may be read-only.
+    """
+    for source in sorted(audit.iterdir()):
+        if source.name != DIGESTS:
+            with replacing(folder / source.name) as file:
+                file.write(source.read_bytes())
 
 
 def _finish(folder: Path, step: int, stopped_early: str | None) -> Path:
@@ -409,7 +421,7 @@ def _prepare(
     write_atomically(folder / RunFile.DATA, json.dumps(data.origin, indent=2))
     write_atomically(folder / RunFile.TOKENIZER, data.tokenizer.to_str(pretty=True))
     audit = data.audit(console)
-    shutil.copytree(audit, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(DIGESTS))
+    _copy_audit(audit, folder)
 
     # Rows that were logged after the checkpoint are logged again.
     truncate_metrics(folder, checkpoint.step if checkpoint else 0)

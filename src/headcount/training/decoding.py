@@ -3,7 +3,7 @@ the Python interface.
 
 They differ in where their batches come from: ``headcount.data.loader.decoding_loader`` reads a
 tokenized split, ``document_batches`` takes texts. The rest is the same. ``resume`` finds the
-summaries of an interrupted command, ``place`` moves the model to its device, ``generate_rows``
+summaries of an interrupted command, ``move_to_device`` moves the model, ``generate_rows``
 generates batch after batch, and ``summary_bar`` shows the progress.
 """
 
