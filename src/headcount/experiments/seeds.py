@@ -165,6 +165,8 @@ def _read(path: Path) -> AddedSeeds:
     """
     with damage_as_config_error(path, "ablate"):
         content = json.loads(path.read_text(encoding="utf-8"))
+
+        # The looks of the sequential rule.
         looks = []
         for look in content["looks"]:
             looks.append(
@@ -176,6 +178,8 @@ def _read(path: Path) -> AddedSeeds:
                     trainings=_read_trainings(look),
                 )
             )
+
+        # The seeds that it added, by setting.
         by_rule = {}
         for label, seeds in content["by_rule"].items():
             by_rule[str(label)] = [int(seed) for seed in seeds]

@@ -45,7 +45,7 @@ def train_until_decided(
     """Train a study, and add seeds to undecided settings until all are decided.
 
     Args:
-        grid: the checked grid, with a margin.
+        grid: the grid, to which the rule applies by ``check_rule``.
         cells: of the grid, without additions.
         workers: trainings at a time.
         budget: hours of this and all earlier launches after which no more seeds are added; those
@@ -56,9 +56,8 @@ def train_until_decided(
         An exit status: 0 if all trainings are finished, whatever is undecided.
 
     Raises:
-        ConfigError: the rule does not apply to this study.
+        ConfigError: a file of a training, or the record of added seeds, is damaged.
     """
-    check_rule(grid, read_added_seeds(grid, cells))
     looks = plan_looks(len(grid.seeds))
     while True:
         # After a look, undecided settings get the seeds of the next one, within the budget.
