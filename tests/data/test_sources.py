@@ -319,7 +319,7 @@ def test_a_run_is_not_evaluated_on_carved_examples_that_it_has_trained_on(
     trained = replace(data, **CARVED, carved_examples=5)
     with pytest.raises(
         ConfigError,
-        match=r"^data.carving_seed=1: the run was trained with 0, [^\n]*test split; legal: 0$",
+        match=r"^data.carving_seed=1: the run was trained with data.carving_seed=0, [^\n]*test split; legal: 0$",
     ):
         load_splits(replace(trained, carving_seed=1), {"test": None}, trained=trained)
     named = replace(trained, test_split="test")

@@ -529,8 +529,9 @@ def _check_held_out(part: _Part, trained: DataConfig) -> None:
     difference = carving_difference(part.config, trained) if part.is_held_out else None
     if difference is not None:
         raise ConfigError(
-            f"{difference.key}={difference.here}: the run was trained with {difference.there}, "
-            f"and has learned from examples of this {part.role} split; legal: {difference.there}"
+            f"{difference.key}={difference.here}: the run was trained with "
+            f"{difference.key}={difference.there}, and has learned from examples of this "
+            f"{part.role} split; legal: {difference.there}"
         )
 
 
