@@ -8,8 +8,9 @@ import random
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -34,7 +35,31 @@ from headcount.config.schema import Config
 # again: about one second of twenty.
 gc.set_threshold(50_000, 20, 100)
 
+HANGS_AFTER = 600  # seconds; the slowest test takes twenty on two cores
+
 PEOPLE, THINGS = ["Ada", "Ben", "Cleo", "Dan"], ["a pear", "a kite", "a drum", "a lamp"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test that hangs, by name and with its stack; it would hold up the run and say nothing.
+
+    An exception leaves the worker alive. Were the worker to exit, a process that the test has
+    forked would keep its pipe open, and the run would go on waiting for it.
+    """
+    if item.get_closest_marker("slow") or item.get_closest_marker("faults"):
+        return (yield)
+
+    def fail(number: int, frame: FrameType | None) -> None:
+        pytest.fail(f"hangs: not finished after {HANGS_AFTER} seconds")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(HANGS_AFTER)
+    try:
+        return (yield)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(autouse=True)
