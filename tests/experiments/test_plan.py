@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,24 @@ def test_accumulated_batches_count(small_study: list[Cell]) -> None:
     assert [f"{flops:.2e}" in rows[0], f"{4 * flops:.2e}" in rows[1]] == [True, True]
     assert ["0:03:20" in rows[0], "0:13:20" in rows[1]] == [True, True]
     assert "2 cells; about 0:16:40 with" in printed.getvalue()
+
+
+def test_both_passes_of_r_drop_count(small_study: list[Cell]) -> None:
+    """As in the FLOPs that a training counts."""
+    _, cell, other = small_study
+    optimizer = replace(other.config.optimizer, r_drop=1.0)
+    doubled = replace(other, config=replace(other.config, optimizer=optimizer))
+    printed = io.StringIO()
+    print_plan(
+        load_grid(Path("study")),
+        [cell, doubled],
+        workers=1,
+        time_step=lambda config: 1.0,
+        console=Console(file=printed, width=200),
+    )
+    rows = [line for line in printed.getvalue().splitlines() if "waiting" in line]
+    flops = count_cost(cell.config).training_flops_per_token * 512 * 200
+    assert [f"{flops:.2e}" in rows[0], f"{2 * flops:.2e}" in rows[1]] == [True, True]
 
 
 def test_each_value_of_the_inner_axis_is_timed(tmp_path: Path) -> None:

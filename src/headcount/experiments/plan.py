@@ -68,7 +68,8 @@ def print_plan(
             number_without_time += 1
 
         cost = count_cost(cell.config)
-        flops = cost.training_flops_per_token * cell.config.data.batch_tokens * batches
+        passes = batches * cell.config.optimizer.passes
+        flops = cost.training_flops_per_token * cell.config.data.batch_tokens * passes
         table.add_row(
             cell.name,
             state,

@@ -33,8 +33,13 @@ def time_step(config: Config) -> float:
     durations = []
     for _ in range(3):
         start = time.perf_counter()
-        output = model(documents_N, document_layout, summaries_M, summary_layout)
-        output.loss(summaries_M).backward()
+        outputs = []
+        for _ in range(config.optimizer.passes):
+            outputs.append(model(documents_N, document_layout, summaries_M, summary_layout))
+        loss = torch.stack([output.loss(summaries_M) for output in outputs]).sum()
+        if config.optimizer.r_drop:
+            loss = loss + outputs[0].divergence(outputs[1])
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         if device == "cuda":

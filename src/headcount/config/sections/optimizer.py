@@ -47,3 +47,8 @@ class OptimizerConfig(Section):
         "usual, a step costs twice as much; 0 turns it off",
         at_least=0,
     )
+
+    @property
+    def passes(self) -> int:
+        """Forward and backward passes over each batch: two with R-Drop."""
+        return 2 if self.r_drop else 1

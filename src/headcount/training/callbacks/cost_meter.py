@@ -109,7 +109,7 @@ class TrainingCosts(Callback):
         forward = 0.0
         for document, summary in zip(batch.document_lengths, batch.summary_lengths, strict=True):
             forward += self.forward_flops(document, summary - 1)
-        passes = 2 if self.config.optimizer.r_drop else 1
+        passes = self.config.optimizer.passes
         self.flops += trainer.world_size * 3 * passes * round(forward)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
