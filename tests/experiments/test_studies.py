@@ -24,6 +24,7 @@ def test_all_are_found() -> None:
         "architectures",
         "recipe",
         "recipe_dialogsum",
+        "recipe_regularization",
         "recipe_additions",
         "averaging",
     }
