@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, Timer
 
 from headcount.commands import evaluate as evaluation
 from headcount.commands import train as run
@@ -107,6 +107,32 @@ def test_a_step_of_several_batches_is_not_cut(small, whole, stop: int, tmp_path:
     stop_at(stop, config)
     run.train(config)
     assert_same(whole(*TWO), tmp_path / "cut")
+
+
+class TimeIsUp(Callback):
+    """Lets the time of a training be up after the first batch of the third step."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == 2:
+            [timer] = [each for each in trainer.callbacks if isinstance(each, Timer)]
+            timer._offset = 10**9
+
+
+def test_a_training_that_ends_amid_a_step_is_not_continued(
+    small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was killed before its test summaries: the resumed run has only these left."""
+    time_limit = "trainer.max_time=01:00:00:00", "trainer.val_check_interval=100"
+    config = small(*NINE, *TWO, *time_limit, "run.folder=cut")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError), watched(TimeIsUp()):
+        patch.setattr(run, "score_test", lambda *_: 1 // 0)
+        run.train(config)
+
+    watch = Watch()
+    with watched(watch):
+        run.train(config)
+    assert watch.rows == []
+    assert ended(tmp_path / "cut") == (2, 2, {"step": 2})
 
 
 def test_a_signal_elsewhere_ends_a_run_at_once(

@@ -41,7 +41,8 @@ class Checkpoints(Checkpoint):
     loss or a weight that is not finite ends the training before it is saved.
 
     A checkpoint is saved only where Lightning can resume exactly: after a validation, or after a
-    batch that no validation follows, and never between the batches of one optimizer step.
+    batch that no validation follows, and not between the batches of one optimizer step. Only the
+    end of the training may be there, as when its time is up: no batch follows it.
 
     Args:
         run: the run folder.
@@ -170,7 +171,7 @@ class Checkpoints(Checkpoint):
         # If a validation follows, it has to come first: Lightning does not make up for one that
         # was due when the checkpoint was saved. It ends with a checkpoint of its own.
         if (self.is_stopping or self.is_due) and not validation_follows(trainer):
-            self._save_last(trainer)
+            self._save_last_after_step(trainer)
 
     def _largest_state(self, trainer: pl.Trainer, *, is_finite: bool) -> int:
         """Return the largest state of all ranks."""
@@ -207,7 +208,7 @@ class Checkpoints(Checkpoint):
         self.best = score if self.best is None else max(score, self.best)
         if selected:
             self._save(trainer, "best")
-        self._save_last(trainer)
+        self._save_last_after_step(trainer)
 
     def _count_worse_validation(self, trainer: pl.Trainer, best: float, best_step: int) -> None:
         """Let the training end if its patience is exhausted. The last checkpoint says so."""
@@ -227,17 +228,20 @@ class Checkpoints(Checkpoint):
         Raises:
             RunError: the weights of the last step are not finite.
         """
-        if self.saved_step != trainer.global_step:
+        if self.is_due or self.saved_step != trainer.global_step:
             self._save_last(trainer)
         self.signals.deferred = False
         if self.is_stopping or self.signals.received:
             self._end(trainer)
 
-    def _save_last(self, trainer: pl.Trainer) -> None:
-        # The gradients of half an optimizer step are in no checkpoint.
+    def _save_last_after_step(self, trainer: pl.Trainer) -> None:
+        """Save ``last``, or put it off: the gradients of half an optimizer step are in no
+        checkpoint."""
         self.is_due = is_accumulating(trainer)
-        if self.is_due:
-            return
+        if not self.is_due:
+            self._save_last(trainer)
+
+    def _save_last(self, trainer: pl.Trainer) -> None:
         self._check_weights(trainer)
         for logger in trainer.loggers:
             logger.save()
