@@ -35,12 +35,14 @@ def in_tensorboard(folder: Path, name: str) -> list[tuple[int, float]]:
     return [(event.step, event.value) for event in events.Scalars(name)]
 
 
-def test_tensorboard_is_exact_under_resume(small, tmp_path: Path) -> None:
-    """It shows what metrics.csv has, each step once; and it changes nothing of the run."""
+@pytest.mark.parametrize("stop", [1, 5])
+def test_tensorboard_is_exact_under_resume(small, stop: int, tmp_path: Path) -> None:
+    """It shows what metrics.csv has, each step once, also if there was no checkpoint yet or it is
+    that of step 4; and it changes nothing of the run."""
     pytest.importorskip("tensorboard", reason="needs headcount[tensorboard]")
     train(small(*STEPS, "run.folder=plain"))
     cut = small(*STEPS, "loggers.tensorboard=true", "run.folder=cut")
-    stop_at(5, cut)  # the checkpoint is that of step 4
+    stop_at(stop, cut)
     train(cut)
     assert_same(tmp_path / "plain", tmp_path / "cut")
     for name in NAMES:

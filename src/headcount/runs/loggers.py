@@ -100,14 +100,14 @@ def _tensorboard(folder: Path, step: int) -> TensorBoardLogger:
     """Return a logger that writes into the folder ``tensorboard`` of a run.
 
     ``purge_step`` makes TensorBoard hide what an interrupted training logged from that step on,
-    because the resumed training logs it again.
+    because the resumed training logs it again: everything, if it had no checkpoint.
     """
     return TensorBoardLogger(
         stable_path(folder),
         name=RunFile.TENSORBOARD,
         version="",
         default_hp_metric=False,
-        purge_step=step or None,
+        purge_step=step,
     )
 
 
