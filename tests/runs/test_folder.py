@@ -99,6 +99,28 @@ def test_afresh_moves_a_run_and_nothing_else(
     assert names(tmp_path) == ["runs"]
 
 
+def test_a_run_that_was_moved_aside_returns_if_no_new_one_was_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("seed: 1\n")
+    with pytest.raises(ConfigError, match="no data"), lock_folder(folder, fresh=True):
+        (folder / "config.yaml").write_text("seed: 2\n")
+        raise ConfigError("no data")
+    assert names(tmp_path) == ["run"] and (folder / "config.yaml").read_text() == "seed: 1\n"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{folder}: the earlier run in it was moved to {folder}.old-1",
+        f"{folder}: no new run was started in it, so the earlier one was moved back",
+    ]
+
+    # There is no run in an empty folder.
+    (tmp_path / "empty").mkdir()
+    with lock_folder(tmp_path / "empty", fresh=True):
+        pass
+    assert names(tmp_path) == ["run"] and capsys.readouterr().out == ""
+
+
 def test_a_run_from_before_a_key_is_still_this_config(tmp_path: Path) -> None:
     config = load([], [f"run.folder={tmp_path}"])
     before = as_dict(config)

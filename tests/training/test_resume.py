@@ -315,6 +315,15 @@ def test_fresh_begins_another(small, tmp_path: Path) -> None:
     assert (tmp_path / "here.old-1" / "checkpoints" / "last.ckpt").exists()
 
 
+def test_fresh_keeps_a_run_in_its_place_if_another_cannot_start(small, tmp_path: Path) -> None:
+    config = tmp_path / "here" / "config.yaml"
+    config.parent.mkdir()
+    config.write_text("seed: 1\n")
+    with pytest.raises(ConfigError, match="nowhere"):
+        run.train(small("data.path=nowhere.jsonl", "run.folder=here"), fresh=True)
+    assert config.read_text() == "seed: 1\n" and not (tmp_path / "here.old-1").exists()
+
+
 def test_another_config_gets_another_folder_or_none(small, tmp_path: Path) -> None:
     stop_at(1, small())
     stop_at(1, small("seed=1"))

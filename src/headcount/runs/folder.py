@@ -19,6 +19,7 @@ from headcount.config.paths import user_path
 from headcount.config.schema import Config
 from headcount.errors import ConfigError, RunError
 from headcount.escape import hide_passwords, map_texts
+from headcount.terminal import print_line
 
 
 class RunFile(StrEnum):
@@ -316,15 +317,15 @@ def lock_folder(folder: Path, *, fresh: bool = False) -> Iterator[None]:
 
     Args:
         folder: the run folder.
-        fresh: rename an earlier run in this folder to ``FOLDER.old-N``.
+        fresh: rename an earlier run in this folder to ``FOLDER.old-N``, and back if the new folder
+            is deleted on exit, as after a mistake in the config.
 
     Raises:
         ConfigError: another process has the lock, the folder cannot be written, a link leads out
             of it, or (with ``fresh``) it has files of something else in it.
     """
     reject_links(folder)
-    if fresh and folder.exists():
-        _move_aside(folder)
+    earlier = _move_aside(folder) if fresh and folder.exists() else None
 
     lock = FileLock(folder / RunFile.LOCK)
     try:
@@ -346,8 +347,7 @@ def lock_folder(folder: Path, *, fresh: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
-        if is_new:
-            _remove_if_unused(folder)
+        is_removed = is_new and _remove_if_unused(folder)
 
         # The folder may have several paths: it may have been renamed.
         handle = _handles[folder]
@@ -355,10 +355,12 @@ def lock_folder(folder: Path, *, fresh: bool = False) -> Iterator[None]:
             del _handles[path]
         os.close(handle)
         lock.release()
+        if is_removed and earlier is not None:
+            _move_back(earlier, folder)
 
 
-def _remove_if_unused(folder: Path) -> None:
-    """Remove a new folder in which nothing but its config was written."""
+def _remove_if_unused(folder: Path) -> bool:
+    """Remove a new folder if nothing but its config was written; return whether it was removed."""
     with suppress(OSError, RunError):
         folder = current_folder(folder)
         unimportant = (RunFile.CONFIG, RunFile.MODELS, RunFile.LOCK)
@@ -366,6 +368,8 @@ def _remove_if_unused(folder: Path) -> None:
             for name in unimportant:
                 (folder / name).unlink(missing_ok=True)
             folder.rmdir()
+            return True
+    return False
 
 
 def current_folder(folder: Path) -> Path:
@@ -412,8 +416,9 @@ def _path_of_handle(handle: int) -> Path:
     return Path(os.readlink(f"/proc/self/fd/{handle}"))
 
 
-def _move_aside(folder: Path) -> None:
-    """Rename a run folder to the first free ``FOLDER.old-N``."""
+def _move_aside(folder: Path) -> Path | None:
+    """Rename a run folder to the first free ``FOLDER.old-N``, and return its new path; None if it
+    was empty, and is now deleted."""
     _reject_other_content(folder)
     if folder.name in ("", ".."):
         raise ConfigError(
@@ -425,3 +430,13 @@ def _move_aside(folder: Path) -> None:
             if not target.exists():
                 break
         folder.rename(target)
+    if not target.exists():
+        return None
+    print_line(f"{folder}: the earlier run in it was moved to {target}")
+    return target
+
+
+def _move_back(earlier: Path, folder: Path) -> None:
+    with suppress(OSError):  # somebody else has made another folder there
+        earlier.rename(folder)
+        print_line(f"{folder}: no new run was started in it, so the earlier one was moved back")
