@@ -313,8 +313,9 @@ def _make_callbacks(
     """Return our own callbacks, in the order in which Lightning calls them; the one that writes
     checkpoints, which it calls last, comes after those of the user."""
     return [
-        TrainingProgress(console),
+        # The bar shows what the meter logs.
         TrainingCosts(checkpoints.run, config, vocabulary_size(data.tokenizer)),
+        TrainingProgress(console),
         SeededSteps(config.seed),
         *monitors(config, is_first_rank=rank_trainer.is_global_zero),
         checkpoints,

@@ -21,6 +21,7 @@ class Clock(Callback):
     def __init__(self) -> None:
         self.now = 100
         self.lengths: list[tuple[int, int]] = []
+        self.speed: float | None = None  # as logged at the last step
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, *_: Any
@@ -30,6 +31,9 @@ class Clock(Callback):
 
     def on_validation_batch_start(self, *_: Any) -> None:
         self.now += 50
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.speed = trainer.callback_metrics["train/tokens_per_second"].item()
 
 
 @pytest.fixture
@@ -75,6 +79,7 @@ def test_a_training_counts_its_true_lengths_and_no_validation(small, fit, tmp_pa
     assert costs["training_flops"] == 3 * forward
     assert clock.now > 200 and costs["training_seconds"] == 4
     assert costs["tokens_per_second"] == costs["training_tokens"] / 4
+    assert clock.speed == pytest.approx(costs["tokens_per_second"])
     assert costs["kv_cache_bytes"] == 4 * 2 * 32 * (
         96 + 32
     )  # one layer's keys and values of both sides, in fp32
@@ -90,6 +95,8 @@ def test_a_resumed_training_costs_what_an_uninterrupted_one_does(fit, tmp_path: 
     for step in (2, 4):
         rest, clock = fit(tmp_path / "cut", 4, tmp_path / "cut" / f"step={step}.ckpt")
         assert bool(clock.lengths) == (step < 4)
+        if clock.lengths:
+            assert clock.speed == pytest.approx(whole["tokens_per_second"])
         assert {**rest, "peak_memory_bytes": 0} == {**whole, "peak_memory_bytes": 0}
 
 

@@ -6,7 +6,7 @@
 | ``training_flops`` | of the matrix products of all training examples, by their true lengths |
 | ``training_tokens`` | of documents and summaries, without padding |
 | ``training_seconds`` | without validation |
-| ``tokens_per_second`` | the quotient of these two |
+| ``tokens_per_second`` | the quotient of these two; logged as ``train/tokens_per_second`` |
 | ``peak_memory_bytes`` | with validation; allocated by torch on a GPU, else by the process |
 | ``kv_cache_bytes`` | of one summary of ``generation.max_tokens`` and its longest document, fp32 |
 | ``device`` | that all of this was measured on |
@@ -35,8 +35,8 @@ from headcount.runs.folder import RunFile, current_folder
 
 
 class TrainingCosts(Callback):
-    """Counts what a training costs, logs the tokens, and writes ``costs.json`` at the end and
-    ``environment.json`` at the beginning.
+    """Counts what a training costs, logs tokens and speed, and writes ``costs.json`` at the end
+    and ``environment.json`` at the beginning.
 
     Checkpoints have the counts, so a resumed run has the sums; steps that were lost with a killed
     process are not counted. With several ranks the first one counts, and assumes that the others
@@ -64,9 +64,8 @@ class TrainingCosts(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts so far."""
-        running = 0.0 if self.started is None else time.perf_counter() - self.started
         return {
-            "seconds": self.seconds + running,
+            "seconds": self._seconds_so_far(),
             "tokens": self.tokens,
             "flops": self.flops,
             "peak_memory": max(self.peak_memory, peak_memory_bytes(self.device)),
@@ -99,11 +98,12 @@ class TrainingCosts(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Count a batch, and log ``train/tokens``: those of the training so far."""
+        """Count a batch; log tokens and mean speed of the training so far."""
         tokens = len(batch.document_ids) + len(batch.summary_ids)
         self.tokens += trainer.world_size * tokens
         # Summaries of a float beyond 2^24 would be inexact.
         pl_module.log("train/tokens", torch.tensor(self.tokens, dtype=torch.float64))
+        pl_module.log("train/tokens_per_second", self._tokens_per_second())
 
         # The last token of a summary is predicted, but never read.
         forward = 0.0
@@ -149,17 +149,24 @@ class TrainingCosts(Callback):
             "training_flops": float(self.flops),
             "training_tokens": self.tokens,
             "training_seconds": self.seconds,
-            "tokens_per_second": self.tokens / self.seconds if self.seconds else 0.0,
+            "tokens_per_second": self._tokens_per_second(),
             "peak_memory_bytes": max(self.peak_memory, peak_memory_bytes(self.device)),
             "kv_cache_bytes": document_bytes + summary_bytes,
             "device": _device_name(self.device),
         }
         add_costs(self.folder, costs)
 
+    def _seconds_so_far(self) -> float:
+        running = 0.0 if self.started is None else time.perf_counter() - self.started
+        return self.seconds + running
+
+    def _tokens_per_second(self) -> float:
+        seconds = self._seconds_so_far()
+        return self.tokens / seconds if seconds else 0.0
+
     def _stop(self) -> None:
-        if self.started is not None:
-            self.seconds += time.perf_counter() - self.started
-            self.started = None
+        self.seconds = self._seconds_so_far()
+        self.started = None
 
 
 def peak_memory_bytes(device: torch.device) -> int:

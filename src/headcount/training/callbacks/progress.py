@@ -1,7 +1,6 @@
 """The progress of a training on the terminal: one bar, counted in steps, and a line at each
 validation. Without a terminal only the lines are printed."""
 
-import time
 from typing import Any
 
 import pytorch_lightning as pl
@@ -36,7 +35,7 @@ def progress_bar(console: Console) -> Progress:
 
 
 class TrainingProgress(Callback):
-    """Shows steps, loss, tokens per second and validation scores; logs the speed.
+    """Shows steps, validation scores, and what other callbacks log: loss and tokens per second.
 
     Args:
         console: where to draw.
@@ -45,8 +44,6 @@ class TrainingProgress(Callback):
     def __init__(self, console: Console) -> None:
         self.console = console
         self.progress = progress_bar(console)
-        self.tokens = 0  # of the batches that this process has trained on
-        self.seconds = 0.0  # of their steps
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the number of parameters and draw the bar."""
@@ -61,12 +58,6 @@ class TrainingProgress(Callback):
             "training", total=steps, completed=trainer.global_step, note=""
         )
 
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Start the clock of this step."""
-        self.started = time.perf_counter()
-
     def on_train_batch_end(
         self,
         trainer: pl.Trainer,
@@ -75,10 +66,7 @@ class TrainingProgress(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        """Advance the bar; log the mean speed since the start of this process."""
-        self.tokens += len(batch.document_ids) + len(batch.summary_ids)
-        self.seconds += time.perf_counter() - self.started
-        pl_module.log("train/tokens_per_second", self.tokens / self.seconds)
+        """Advance the bar."""
         note = self._describe_training(trainer)
         self.progress.update(self.task, completed=trainer.global_step, note=note)
 
@@ -108,6 +96,7 @@ class TrainingProgress(Callback):
         loss = trainer.callback_metrics.get("train/loss")
         if loss is not None:
             parts.append(f"loss {loss:.2f}")
-        if self.seconds:
-            parts.append(f"{self.tokens / self.seconds:,.0f} tokens/s")
+        speed = trainer.callback_metrics.get("train/tokens_per_second")
+        if speed is not None:
+            parts.append(f"{speed:,.0f} tokens/s")
         return "  ".join(parts)
