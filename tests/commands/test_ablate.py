@@ -9,7 +9,7 @@ from headcount.commands.ablate import ablate
 from headcount.errors import ConfigError
 from headcount.experiments.cells import make_cells
 from headcount.experiments.grid import load_grid
-from headcount.experiments.seeds import AddedSeeds, write_added_seeds
+from headcount.experiments.seeds import AddedSeeds, read_added_seeds, write_added_seeds
 from tests.conftest import SMALL, write_data
 
 REPOSITORY = Path(__file__).parents[2]
@@ -97,6 +97,21 @@ def test_added_seeds_are_trained_and_stay(study: Path, monkeypatch: pytest.Monke
     assert launched == names
     assert ablate(study, []) == 0 and launched == names
     assert ablate(study, ["seed=4", "model.num_heads=1"]) == 0 and launched == names[1:2]
+
+
+def test_seeds_that_another_launch_adds_meanwhile_are_kept(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = load_grid(study)
+    cells = make_cells(grid)
+
+    def add_another(*_: object) -> None:
+        write_added_seeds(cells, AddedSeeds(by_hand=[3]))
+
+    monkeypatch.setattr("headcount.experiments.controls.check_controls", add_another)
+    monkeypatch.setattr("headcount.experiments.launch.local.Launch.run", lambda self: 0)
+    assert ablate(study, [], seeds="4") == 0
+    assert read_added_seeds(grid, cells).by_hand == [3, 4]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from headcount.experiments.seeds import (
     add_by_hand,
     extend_cells,
     read_added_seeds,
+    record_by_hand,
     write_added_seeds,
 )
 from tests.experiments.studies import HEADS, write_run, write_study
@@ -42,6 +44,13 @@ def test_seeds_are_added_to_all_settings_and_stay(study: tuple[Grid, list[Cell]]
     ]
     assert len({cell.folder for cell in extended}) == 10
     assert [cell.is_reference for cell in extended] == [False] * 5 + [True] * 5
+
+
+def test_seeds_that_are_added_at_once_are_all_kept(study: tuple[Grid, list[Cell]]) -> None:
+    grid, cells = study
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda seed: record_by_hand(grid, cells, str(seed)), range(10, 26)))
+    assert sorted(read_added_seeds(grid, cells).by_hand) == [*range(10, 26)]
 
 
 def test_another_study_begins_without_additions(study: tuple[Grid, list[Cell]]) -> None:

@@ -225,6 +225,44 @@ def test_a_killed_look_is_continued(
     assert [look.seeds for look in added.looks] == [3, 5, 8]
 
 
+def during_the_first_launch(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
+    """Let something happen when the first launch has trained its cells."""
+    run = until_decided.Launch.run
+    pending = [act]
+
+    def run_and_act(self: until_decided.Launch) -> int:
+        status = run(self)
+        if pending:
+            pending.pop()()
+        return status
+
+    monkeypatch.setattr(until_decided.Launch, "run", run_and_act)
+
+
+def test_looks_of_another_launch_are_kept_and_not_taken_again(
+    trained: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    written()
+    others: list[AddedSeeds] = []
+    during_the_first_launch(monkeypatch, lambda: others.append(start()[1]))
+    printed, added = start()
+    [other] = others
+    assert [look.seeds for look in other.looks] == [3, 5, 8] and "look after" not in printed
+    assert replace(added, usage=other.usage) == other
+    assert added.usage.hours > other.usage.hours
+
+
+def test_seeds_that_are_added_by_hand_meanwhile_are_kept_and_end_it(
+    trained: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cells = written()
+    during_the_first_launch(monkeypatch, lambda: add_three(cells))
+    with pytest.raises(ConfigError, match=r"study: seeds \[3\] were added by hand"):
+        start()
+    added = read_added_seeds(load_grid(Path("study")), cells)
+    assert added.by_hand == [3] and not added.looks and added.usage.trainings == 12
+
+
 def test_a_failed_training_is_no_look(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     written()
 

@@ -7,12 +7,7 @@ from headcount.errors import ConfigError
 from headcount.experiments.cell import Cell
 from headcount.experiments.cells import check_study, make_cells, pick_cells
 from headcount.experiments.grid import Grid, load_grid
-from headcount.experiments.seeds import (
-    add_by_hand,
-    extend_cells,
-    read_added_seeds,
-    write_added_seeds,
-)
+from headcount.experiments.seeds import add_by_hand, extend_cells, read_added_seeds, record_by_hand
 from headcount.terminal import SafeConsole, make_console
 
 Where = Literal["local", "slurm", "wandb"]
@@ -114,7 +109,7 @@ def ablate(
 
     # Start the trainings.
     if seeds is not None:
-        write_added_seeds(grid_cells, added)
+        record_by_hand(grid, grid_cells, seeds)
     if where == "wandb":
         from headcount.experiments.launch.wandb_sweep import make_sweep, register_sweep
 

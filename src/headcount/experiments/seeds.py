@@ -2,24 +2,29 @@
 
 ``grid.yaml`` keeps the seeds of the design. What was added is stored beside the study's runs, in
 ``added_seeds-FINGERPRINT.json``; the fingerprint is that of the study, so another study begins
-without additions. A grid that was edited after a look and still has trainings that were looked at
-is rejected: it would spend a second error rate on the same scores.
+without additions. Several launches may add to it: each holds its lock from reading to writing.
+
+A grid that was edited after a look and still has trainings that were looked at is rejected: it
+would spend a second error rate on the same scores.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from headcount.errors import ConfigError
 from headcount.experiments.cell import Cell
 from headcount.experiments.cells import fingerprint_study, make_cells
 from headcount.experiments.grid import Grid
 from headcount.experiments.verdicts import Verdict
-from headcount.runs.files import damage_as_config_error, write_atomically
+from headcount.runs.files import damage_as_config_error, unwritable_as_run_error, write_atomically
 from headcount.wording import count_nouns
 
 
@@ -219,12 +224,33 @@ def _changed_after_a_look(
     )
 
 
+@contextmanager
+def lock_added_seeds(cells: Sequence[Cell]) -> Iterator[None]:
+    """Lock the record of a study within a ``with`` block. Other launches wait.
+
+    Args:
+        cells: of the grid, without additions.
+
+    Raises:
+        RunError: the folder of the runs cannot be written.
+    """
+    path = _file(cells)
+    lock = FileLock(f"{path}.lock")
+    with unwritable_as_run_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def write_added_seeds(cells: Sequence[Cell], added: AddedSeeds) -> None:
     """Record what was added to a study.
 
     Args:
         cells: of the grid, without additions.
-        added: everything that was added so far.
+        added: everything that was added so far, as read under the same lock.
     """
     path = _file(cells)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -253,6 +279,20 @@ def add_by_hand(grid: Grid, added: AddedSeeds, text: str) -> AddedSeeds:
         )
     new = [seed for seed in dict.fromkeys(seeds) if seed not in [*grid.seeds, *added.by_hand]]
     return replace(added, by_hand=[*added.by_hand, *new])
+
+
+def record_by_hand(grid: Grid, cells: Sequence[Cell], text: str) -> None:
+    """Record seeds that are added to all settings, beside those that another launch has added
+    meanwhile.
+
+    Args:
+        grid: the checked grid.
+        cells: of the grid, without additions.
+        text: as in ``add_by_hand``.
+    """
+    with lock_added_seeds(cells):
+        added = read_added_seeds(grid, cells)
+        write_added_seeds(cells, add_by_hand(grid, added, text))
 
 
 def extend_cells(

@@ -27,6 +27,7 @@ from headcount.experiments.seeds import (
     Look,
     Usage,
     extend_cells,
+    lock_added_seeds,
     read_added_seeds,
     write_added_seeds,
 )
@@ -45,7 +46,7 @@ def train_until_decided(
     """Train a study, and add seeds to undecided settings until all are decided.
 
     Args:
-        grid: the grid, to which the rule applies by ``check_rule``.
+        grid: the checked grid.
         cells: of the grid, without additions.
         workers: trainings at a time.
         budget: hours of this and all earlier launches after which no more seeds are added; those
@@ -56,27 +57,29 @@ def train_until_decided(
         An exit status: 0 if all trainings are finished, whatever is undecided.
 
     Raises:
-        ConfigError: a file of a training, or the record of added seeds, is damaged.
+        ConfigError: the rule does not apply to the study, or no longer, because seeds were added
+            by hand; a file of a training, or the record of added seeds, is damaged.
     """
     looks = plan_looks(len(grid.seeds))
     while True:
         # After a look, undecided settings get the seeds of the next one, within the budget.
-        added = read_added_seeds(grid, cells)
-        is_over = _is_over(grid, added, looks)
-        if added.looks and not is_over:
-            added = _add_seeds(grid, added, looks)
-            hours_used = added.usage.hours
-            extended = extend_cells(grid, cells, added)
-            hours_needed = _hours_needed(grid, extended, added.usage, workers)
-            if budget is not None and hours_used + hours_needed > budget:
-                print_on(
-                    console,
-                    f"--budget {budget:g}: {hours_used:.1f} hours are used, those of earlier "
-                    f"launches too, and the next look would take about {hours_needed:.1f}; the "
-                    "same command with a larger budget continues",
-                )
-                return 0
-            write_added_seeds(cells, added)
+        with lock_added_seeds(cells):
+            added = _read_checked(grid, cells)
+            is_over = _is_over(grid, added, looks)
+            if added.looks and not is_over:
+                added = _add_seeds(grid, added, looks)
+                hours_used = added.usage.hours
+                extended = extend_cells(grid, cells, added)
+                hours_needed = _hours_needed(grid, extended, added.usage, workers)
+                if budget is not None and hours_used + hours_needed > budget:
+                    print_on(
+                        console,
+                        f"--budget {budget:g}: {hours_used:.1f} hours are used, those of earlier "
+                        f"launches too, and the next look would take about {hours_needed:.1f}; "
+                        "the same command with a larger budget continues",
+                    )
+                    return 0
+                write_added_seeds(cells, added)
 
         # Train what is not finished. The hours count also if that fails or is stopped.
         extended = extend_cells(grid, cells, added)
@@ -88,17 +91,32 @@ def train_until_decided(
             if open_before:
                 hours = (time.monotonic() - begin) / HOUR
                 trainings = open_before - _count_open(extended)
-                added = _add_usage(added, hours, workers=workers, trainings=trainings)
-                write_added_seeds(cells, added)
+                _record_usage(grid, cells, hours, workers=workers, trainings=trainings)
         if status != 0 or is_over:
             return status
 
-        # Look at the results, and record the verdicts.
-        look = take_look(read_study(grid, extended), added, looks)
-        added = replace(added, looks=[*added.looks, look])
-        write_added_seeds(cells, added)
+        # Look at the results, and record the verdicts, unless another launch just has.
+        looks_before = len(added.looks)
+        with lock_added_seeds(cells):
+            added = _read_checked(grid, cells)
+            if len(added.looks) > looks_before:
+                continue
+            look = take_look(read_study(grid, extended), added, looks)
+            added = replace(added, looks=[*added.looks, look])
+            write_added_seeds(cells, added)
         undecided = count_nouns(len(added.undecided(grid.margin)), "setting")
         print_on(console, f"\nlook after {look.seeds} seeds: {undecided} undecided")
+
+
+def _read_checked(grid: Grid, cells: Sequence[Cell]) -> AddedSeeds:
+    """Return what was added to a study; others may have added seeds by hand since it was launched.
+
+    Raises:
+        ConfigError: the rule does not apply to the study.
+    """
+    added = read_added_seeds(grid, cells)
+    check_rule(grid, added)
+    return added
 
 
 def _is_over(grid: Grid, added: AddedSeeds, looks: Sequence[int]) -> bool:
@@ -233,14 +251,18 @@ def _count_open(cells: Sequence[Cell]) -> int:
     return sum(read_state(cell) != "finished" for cell in cells)
 
 
-def _add_usage(added: AddedSeeds, hours: float, *, workers: int, trainings: int) -> AddedSeeds:
-    """Return what was added to a study, with the hours of a launch."""
-    usage = Usage(
-        hours=added.usage.hours + hours,
-        worker_hours=added.usage.worker_hours + hours * workers,
-        trainings=added.usage.trainings + trainings,
-    )
-    return replace(added, usage=usage)
+def _record_usage(
+    grid: Grid, cells: Sequence[Cell], hours: float, *, workers: int, trainings: int
+) -> None:
+    """Add the hours of a launch to the record of a study."""
+    with lock_added_seeds(cells):
+        added = read_added_seeds(grid, cells)
+        usage = Usage(
+            hours=added.usage.hours + hours,
+            worker_hours=added.usage.worker_hours + hours * workers,
+            trainings=added.usage.trainings + trainings,
+        )
+        write_added_seeds(cells, replace(added, usage=usage))
 
 
 def _hours_needed(grid: Grid, cells: Sequence[Cell], usage: Usage, workers: int) -> float:
