@@ -64,9 +64,9 @@ class Cell:
     folder: Path
 
     @property
-    def without_seed(self) -> tuple[str, str]:
-        """What all cells have in common that differ in the seed alone: the setting, and the value
-        of the inner axis."""
+    def seed_group(self) -> tuple[str, str]:
+        """The setting and the value of the inner axis: the same for cells that differ in the seed
+        alone."""
         return self.label, str(self.choice)
 
     @property

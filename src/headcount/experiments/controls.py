@@ -70,10 +70,10 @@ def match_parameters(cells: Sequence[Cell]) -> list[int]:
     to that of the reference cell with the same value of the inner axis."""
     sizes: dict[tuple[str, str], int] = {}
     for cell in cells:
-        if cell.without_seed not in sizes:
+        if cell.seed_group not in sizes:
             wanted = count_cost(_find_reference(cells, cell).config).parameters
-            sizes[cell.without_seed] = _solve_feedforward_size(cell, wanted)
-    return [sizes[cell.without_seed] for cell in cells]
+            sizes[cell.seed_group] = _solve_feedforward_size(cell, wanted)
+    return [sizes[cell.seed_group] for cell in cells]
 
 
 def _solve_feedforward_size(cell: Cell, wanted: int) -> int:

@@ -54,13 +54,13 @@ def print_plan(
     total_seconds = 0.0
     number_without_time = 0
     for cell in cells:
-        if cell.without_seed not in step_seconds:
-            step_seconds[cell.without_seed] = time_step(cell.config)
+        if cell.seed_group not in step_seconds:
+            step_seconds[cell.seed_group] = time_step(cell.config)
         steps = cell.config.trainer["max_steps"]
         is_by_steps = steps >= 0
         # A step of the optimizer may accumulate the gradients of several batches.
         batches = steps * cell.config.trainer.get("accumulate_grad_batches", 1)
-        seconds = batches * step_seconds[cell.without_seed]
+        seconds = batches * step_seconds[cell.seed_group]
         state = read_state(cell)
         if state != "finished" and is_by_steps:
             total_seconds += seconds

@@ -318,8 +318,8 @@ def extend_cells(
                 more.append(cell)
 
     extended = []
-    for setting in dict.fromkeys(cell.without_seed for cell in cells):
+    for group in dict.fromkeys(cell.seed_group for cell in cells):
         for cell in [*cells, *more]:
-            if cell.without_seed == setting:
+            if cell.seed_group == group:
                 extended.append(cell)
     return extended
