@@ -316,7 +316,7 @@ def test_another_folder_for_an_evaluation(
     with monkeypatch.context() as patch:
         patch.setattr(Summarizer, "generate", lambda *_: pytest.fail("generated again"))
         evaluate(folder, config, out=out)
-    assert capsys.readouterr().out == f"{out}: finished\n"
+    assert capsys.readouterr().out.splitlines()[-1] == f"{out}: finished"
 
     beam = load([str(folder / "config.yaml")], ["generation.strategy=beam"])
     attempts = {
@@ -327,6 +327,35 @@ def test_another_folder_for_an_evaluation(
     for message, (changed, others, where) in attempts.items():
         with pytest.raises(ConfigError, match=f"^--out=[^\n]*{message}; legal: [^\n]*$"):
             evaluate(folder, changed, others=others, out=where)
+
+
+def test_a_finished_evaluation_of_something_else_is_not_taken(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    """Of other weights or documents under the same names, or with other scores."""
+    config = load([str(finished_run / "config.yaml")], [])
+    out = tmp_path / "out"
+    evaluate(finished_run, config, out=out)
+    stamp = out / "provenance.json"
+    settings = json.loads(stamp.read_text())
+
+    with pytest.raises(ConfigError, match="started with shuffle_sources=False, not True; legal"):
+        evaluate(finished_run, config, out=out, shuffle_sources=True)
+    stamp.write_text(json.dumps({**settings, "documents": "others"}))
+    with pytest.raises(ConfigError, match="started with documents=others, not .*; legal"):
+        evaluate(finished_run, config, out=out)
+    stamp.unlink()
+    with pytest.raises(ConfigError, match="provenance.json, .* is missing or damaged; legal"):
+        evaluate(finished_run, config, out=out)
+
+    stamp.write_text(json.dumps(settings))
+    best = finished_run / "checkpoints" / "best.ckpt"
+    content = torch.load(best, weights_only=True)
+    write_checkpoint({**content, "epoch": 7}, best)
+    with pytest.raises(
+        ConfigError, match=f"started with checkpoint={settings['checkpoint']}, not"
+    ):
+        evaluate(finished_run, config, out=out)
 
 
 def test_minimum_bayes_risk_is_named_beside_its_scores(

@@ -185,6 +185,11 @@ def test_a_file_of_something_else_is_refused(
         patch.setattr(Summarizer, "generate", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             summarize(folder, config, "in.txt", out=out)
+    assert not Path("out.jsonl.parts").exists()  # nothing was generated
+    with monkeypatch.context() as patch:
+        patch.setattr("headcount.commands.summarize._finish", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            summarize(folder, config, "in.txt", out=out)
     refused("started with generation.max_tokens=32, not 9", "generation.max_tokens=9")
     summarize(
         folder, load([str(folder / "config.yaml")], ["generation.batch_size=1"]), "in.txt", out=out

@@ -7,7 +7,7 @@ alarms, the time per summary, and a plot of the cross-attention. ``RunFile`` nam
 import glob
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from headcount.evaluation.tables import print_report
 from headcount.plot_style import save_figure
 from headcount.runs.files import unwritable_as_run_error, write_atomically
 from headcount.runs.folder import (
+    WRITTEN_AT_START,
     RunFile,
     create_numbered_folder,
     current_folder,
@@ -35,7 +36,7 @@ from headcount.runs.folder import (
 )
 from headcount.runs.loggers import log_means
 from headcount.runs.model_hub import hub_name
-from headcount.runs.partial_predictions import PartialPredictions
+from headcount.runs.partial_predictions import PartialPredictions, read_provenance
 from headcount.runs.scores import write_results
 from headcount.runs.wandb_tracking import log_report, log_summaries, sync_command, track
 from headcount.terminal import make_console, print_line, print_on
@@ -77,7 +78,7 @@ def evaluate(
 
     The folder is ``RUN/evaluation-N``; for an ensemble ``RUN.ensemble-N``, next to the first run;
     for a model from the hub ``NAME.evaluation-N`` in the current folder. An interrupted evaluation
-    of the same config and runs is resumed in its folder.
+    of the same config and runs is resumed in its folder. A finished one in ``out`` is left alone.
 
     Args:
         run: a run folder or an export.
@@ -96,9 +97,8 @@ def evaluate(
     runs = [run, *others]
     check_runs(runs, config)
     check_held_out(runs, config)
-    if out is not None and _is_finished(out, config, runs):
-        print_line(f"{out}: finished")
-        return
+    if out is not None:
+        _check_output(out, config, runs)
 
     console = make_console()
     with Signals(), ExitStack() as locks:
@@ -110,7 +110,14 @@ def evaluate(
         data.trainer = trainer
         data.setup()
 
-        # The first process chooses the folder, and writes the config and the names of the runs.
+        # A finished evaluation is left as it is.
+        settings = {**_provenance(runs, data), "shuffle_sources": shuffle_sources}
+        if out is not None and _is_finished(out, settings):
+            print_line(f"{out}: finished")
+            return
+
+        # The first process chooses the folder, and writes the config, the names of the runs, and
+        # what the results depend on besides.
         locked = None
         if trainer.is_global_zero:
             locked = _lock_evaluation(runs, config, out, locks)
@@ -120,6 +127,7 @@ def evaluate(
             if others or out is not None or hub_name(run) is not None:
                 names = relative_names(runs, folder)
                 write_atomically(folder / RunFile.MODELS, json.dumps(names, indent=2))
+                write_atomically(folder / RunFile.PROVENANCE, json.dumps(settings, indent=2))
 
         # Generate and score.
         summarizer = Summarizer(config, data.tokenizer)
@@ -147,15 +155,11 @@ def _log_to_wandb(config: Config, runs: Sequence[Path], folder: Path, scored: Sc
         log_summaries(trackers, scored, folder / RunFile.PREDICTIONS)
 
 
-def _is_finished(out: Path, config: Config, runs: Sequence[Path]) -> bool:
-    """Return whether a folder has the finished evaluation of these runs with this config.
-
-    Raises:
-        ConfigError: it has something else in it than this evaluation, finished or interrupted.
-    """
-    written_at_start = {RunFile.LOCK, RunFile.CONFIG, RunFile.MODELS}
-    if not out.is_dir() or {path.name for path in out.iterdir()} <= written_at_start:
-        return False
+def _check_output(out: Path, config: Config, runs: Sequence[Path]) -> None:
+    """Reject a folder that has something else in it than an evaluation of these runs with this
+    config, finished or interrupted."""
+    if not out.is_dir() or {path.name for path in out.iterdir()} <= set(WRITTEN_AT_START):
+        return
     if not (out / RunFile.MODELS).is_file():
         raise ConfigError(f"--out={out}: holds no evaluation; legal: a new or an empty folder")
     if not _is_of_runs(out, runs):
@@ -163,7 +167,42 @@ def _is_finished(out: Path, config: Config, runs: Sequence[Path]) -> bool:
     changes = differences(out, config)
     if changes:
         raise ConfigError(f"--out={out}: started with {changes[0]}; legal: a new folder")
-    return (out / RunFile.SCORES).exists()
+
+
+def _provenance(runs: Sequence[Path], data: SummarizationDataModule) -> dict[str, Any]:
+    """Return what the summaries depend on beside the config: digests of weights and documents."""
+    return {"checkpoint": digest_checkpoints(runs), "documents": data.origin["test"]["sha256"]}
+
+
+def _is_finished(out: Path, settings: dict[str, Any]) -> bool:
+    """Return whether the evaluation in a folder is complete.
+
+    An interrupted one may have other settings: its summaries are generated again where they
+    depend on them.
+
+    Args:
+        out: a folder that ``_check_output`` accepts.
+        settings: what the results depend on, beside the names of the runs and the config.
+
+    Raises:
+        ConfigError: it is complete, with other settings, or with unknown ones.
+    """
+    if not (out / RunFile.SCORES).exists():
+        return False
+    stamp = out / RunFile.PROVENANCE
+    earlier = read_provenance(stamp)
+    if earlier is None:
+        raise ConfigError(
+            f"--out={out}: {stamp.name}, which names the evaluated weights, is missing or "
+            "damaged; legal: a new folder"
+        )
+    for name, value in settings.items():
+        if earlier.get(name) != value:
+            raise ConfigError(
+                f"--out={out}: started with {name}={earlier.get(name)}, not {value}; legal: a new "
+                "folder"
+            )
+    return True
 
 
 def _lock_evaluation(
@@ -248,7 +287,7 @@ def score_test(
         The report; None on all processes but the first.
     """
     step = load_runs(summarizer, runs)
-    partial = _generate(trainer, summarizer, data, digest_checkpoints(runs), folder)
+    partial = _generate(trainer, summarizer, data, _provenance(runs, data), folder)
     if not trainer.is_global_zero:
         return None
     folder = current_folder(folder)
@@ -307,7 +346,7 @@ def _generate(
     trainer: pl.Trainer,
     summarizer: Summarizer,
     data: SummarizationDataModule,
-    checkpoint: str,
+    provenance: Mapping[str, Any],
     folder: Path,
 ) -> PartialPredictions:
     """Generate the test summaries that are not in the partial predictions, on all processes.
@@ -316,12 +355,11 @@ def _generate(
         trainer: determines device, precision and processes.
         summarizer: has the best weights.
         data: the data module, with the test split.
-        checkpoint: digest of the best weights; partial predictions by other weights are deleted.
+        provenance: of the summaries; partial predictions of another one are deleted.
         folder: the folder of the run or evaluation, which a user may rename meanwhile.
     """
     # Resume after the summaries of an interrupted evaluation.
     split = data.splits["test"]
-    provenance = {"checkpoint": checkpoint, "documents": data.origin["test"]["sha256"]}
     parts = stable_path(folder) / RunFile.PARTIAL_PREDICTIONS
     partial = resume(trainer, parts, len(split), provenance)
     examples = data.decoded_examples("test")

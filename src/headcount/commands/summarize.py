@@ -24,8 +24,8 @@ from headcount.data.pairs import REPLACEMENT, clean_text
 from headcount.errors import ConfigError, RunError
 from headcount.escape import json_line
 from headcount.runs.files import write_atomically
-from headcount.runs.folder import lock_folder
-from headcount.runs.partial_predictions import PROVENANCE, PartialPredictions, read_provenance
+from headcount.runs.folder import RunFile, lock_folder
+from headcount.runs.partial_predictions import PartialPredictions, read_provenance
 from headcount.terminal import make_console, print_line
 from headcount.training.decoding import (
     describe_long_documents,
@@ -277,6 +277,11 @@ def _provenance(config: Config, source: _Source, checkpoint: str) -> dict[str, A
     return provenance
 
 
+def _stamp_of(out: Path) -> Path:
+    """Return the file that lists what an output file depends on."""
+    return out.with_name(f"{out.name}.{RunFile.PROVENANCE}")
+
+
 def _is_finished(out: Path, folder: Path, provenance: Mapping[str, Any], number: int) -> bool:
     """Return whether the output file is complete; a line is printed if it is.
 
@@ -284,7 +289,7 @@ def _is_finished(out: Path, folder: Path, provenance: Mapping[str, Any], number:
         ConfigError: the file, or its rows so far, were written with other settings, or not by this
             command.
     """
-    stamp = out.with_name(f"{out.name}.{PROVENANCE}") if out.exists() else folder / PROVENANCE
+    stamp = _stamp_of(out) if out.exists() else folder / RunFile.PROVENANCE
     if out.exists() and not stamp.exists():
         raise ConfigError(
             f"--out={out}: exists, and was not written by summarize; legal: a new file"
@@ -349,8 +354,7 @@ def _finish(
     config: Config, partial: PartialPredictions, out: Path, provenance: Mapping[str, Any]
 ) -> None:
     """Write the output file, and delete the partial predictions."""
-    stamp = out.with_name(f"{out.name}.{PROVENANCE}")
-    write_atomically(stamp, json.dumps(provenance, indent=2))
+    write_atomically(_stamp_of(out), json.dumps(provenance, indent=2))
     write_atomically(out, (json.dumps(row["out"], ensure_ascii=False) + "\n" for row in partial))
     number = len(partial.done)
     number_of_long = sum(row["long"] for row in partial)

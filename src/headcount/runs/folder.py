@@ -35,6 +35,7 @@ class RunFile(StrEnum):
     COSTS = "costs.json"
     ENVIRONMENT = "environment.json"
     PARTIAL_PREDICTIONS = "parts"
+    PROVENANCE = "provenance.json"  # of summaries: the weights and settings that they depend on
     PREDICTIONS = "predictions.jsonl"
     PER_EXAMPLE_METRICS = "per_example_metrics.csv"
     SCORES = "scores.json"
@@ -88,6 +89,8 @@ KEYS_WITHOUT_EFFECT = (
 )
 # What runs did before a key existed, where that is not the key's default today.
 VALUES_BEFORE_KEYS = {"evaluation.selection_margin": 0.0}
+# What a command writes into its folder before the first result.
+WRITTEN_AT_START = (RunFile.LOCK, RunFile.CONFIG, RunFile.MODELS, RunFile.PROVENANCE)
 # All files of an export.
 EXPORT_FILES = (
     RunFile.EXPORTED_CONFIG,
@@ -313,7 +316,7 @@ def lock_folder(folder: Path, *, fresh: bool = False) -> Iterator[None]:
     """Lock a run folder for this process, and create it if it does not exist.
 
     The operating system releases the lock when the process ends, however it ends. On exit the
-    folder is deleted if nothing but ``config.yaml`` and ``models.json`` was written.
+    folder is deleted if nothing but ``WRITTEN_AT_START`` is in it.
 
     Args:
         folder: the run folder.
@@ -363,9 +366,8 @@ def _remove_if_unused(folder: Path) -> bool:
     """Remove a new folder if nothing but its config was written; return whether it was removed."""
     with suppress(OSError, RunError):
         folder = current_folder(folder)
-        unimportant = (RunFile.CONFIG, RunFile.MODELS, RunFile.LOCK)
-        if {path.name for path in folder.iterdir()} <= set(unimportant):
-            for name in unimportant:
+        if {path.name for path in folder.iterdir()} <= set(WRITTEN_AT_START):
+            for name in WRITTEN_AT_START:
                 (folder / name).unlink(missing_ok=True)
             folder.rmdir()
             return True

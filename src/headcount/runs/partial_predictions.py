@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 
 from headcount.runs.files import unwritable_as_run_error, write_atomically
-
-PROVENANCE = "provenance.json"  # file with the settings that the rows depend on
+from headcount.runs.folder import RunFile
 
 
 class PartialPredictions:
@@ -50,7 +49,7 @@ class PartialPredictions:
         Raises:
             RunError: the folder cannot be written, or the disk is full.
         """
-        stamp = self.folder / PROVENANCE
+        stamp = self.folder / RunFile.PROVENANCE
         with unwritable_as_run_error(self.folder):
             if read_provenance(stamp) != provenance:
                 # The folder itself is kept, because it may hold a lock.
