@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from headcount.commands import summarize as module
 from headcount.commands.summarize import summarize
@@ -514,6 +515,39 @@ def test_a_prompt_answers_each_line_at_once(
     monkeypatch.setattr("builtins.input", type_line)
     summarize(finished_run, config, "-")
     assert answers == ["", *(f"{summary}\n" for summary in expected)]
+
+
+def test_the_precision_is_the_same_wherever_the_summaries_go(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the run was trained on several GPUs, and there is none."""
+    run = str(finished_run / "config.yaml")
+    config = load([run], ["trainer.precision=bf16"])
+    elsewhere = ["trainer.precision=bf16-mixed", "trainer.accelerator=gpu", "trainer.devices=2"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    in_bf16 = []
+    generate = Summarizer.generate
+
+    def note_precision(self: Summarizer, *arguments: Any) -> object:
+        in_bf16.append(torch.is_autocast_enabled("cpu"))
+        return generate(self, *arguments)
+
+    monkeypatch.setattr(Summarizer, "generate", note_precision)
+    Path("in.txt").write_text("Ada: Good day.\n")
+    out = Path("out.jsonl")
+    summarize(finished_run, config, "in.txt", out=out)
+    summarize(finished_run, load([run], elsewhere), "in.txt")
+    answers = iter(["Ada: Good day."])
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("builtins.input", lambda _: next(answers, None) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        summarize(finished_run, config, "-")
+    assert in_bf16 == [True] * 3
+
+    with pytest.raises(
+        ConfigError, match="started with trainer.precision=bf16-mixed, not 32-true"
+    ):
+        summarize(finished_run, load([run], []), "in.txt", out=out)
 
 
 def test_a_terminal_as_one_document(

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from itertools import count, islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from numpy.typing import NDArray
 
 from headcount.config.schema import Config
@@ -33,7 +34,6 @@ from headcount.training.decoding import (
     encode_documents,
     generate_rows,
     move_to_device,
-    move_to_gpu_if_any,
     resume,
     summary_bar,
 )
@@ -96,7 +96,8 @@ def summarize(
 
     The output file is written when it is complete. Until then its rows are in ``OUT.parts``, from
     which the same command resumes. ``OUT.provenance.json`` lists what the file depends on.
-    With ``trainer.devices`` several processes share the documents.
+    With ``trainer.devices`` several processes share the documents; to standard output one process
+    writes, with the same summaries.
 
     Args:
         run: the run folder or export.
@@ -123,17 +124,26 @@ def summarize(
         _check_paths(file, out)
         _write_file(summarizer, source, out, digest_checkpoints(runs))
     elif file == "-" and sys.stdin.isatty() and not is_whole:
-        _answer_lines(summarizer)
+        _answer_lines(summarizer, _make_trainer_of_one_process(config))
     else:
-        _print_summaries(summarizer, source)
+        _print_summaries(summarizer, _make_trainer_of_one_process(config), source)
 
 
 # To standard output
 
 
-def _answer_lines(summarizer: Summarizer) -> None:
+def _make_trainer_of_one_process(config: Config) -> pl.Trainer:
+    """Make the trainer of a config for one process. Without a GPU it uses what there is, whatever
+    the run was trained on."""
+    here = {**config.trainer, "devices": 1, "num_nodes": 1, "strategy": "auto"}
+    if here.get("accelerator") in ("gpu", "cuda") and not torch.cuda.is_available():
+        here["accelerator"] = "auto"
+    return make_trainer(replace(config, trainer=here), loggers=[], callbacks=[])
+
+
+def _answer_lines(summarizer: Summarizer, trainer: pl.Trainer) -> None:
     """Summarize each line that the user types at a prompt."""
-    move_to_gpu_if_any(summarizer)
+    move_to_device(summarizer, trainer)
 
     # Without readline, a terminal cuts lines at 4,096 bytes. Bytes that are not UTF-8 must not
     # raise an error.
@@ -151,13 +161,13 @@ def _answer_lines(summarizer: Summarizer) -> None:
             print_line("", file=sys.stderr)
             return
         document = Document(row=row, identifier=None, text=clean_text(line, "text"))
-        for batch in _generate(summarizer, [document]):
+        for batch in _generate(summarizer, trainer, [document]):
             _print_row(document, batch[0]["out"])
 
 
-def _print_summaries(summarizer: Summarizer, source: _Source) -> None:
+def _print_summaries(summarizer: Summarizer, trainer: pl.Trainer, source: _Source) -> None:
     """Print the summaries of all documents in their order."""
-    move_to_gpu_if_any(summarizer)
+    move_to_device(summarizer, trainer)
     number = 0
     number_of_long = 0
     number_of_repaired = 0
@@ -167,7 +177,7 @@ def _print_summaries(summarizer: Summarizer, source: _Source) -> None:
     with summary_bar(console, None, visible=not sys.stdout.isatty()) as advance:
         for chunk in _chunks(summarizer.config, source.read()):
             rows: dict[int, dict[str, Any]] = {}
-            for batch in _generate(summarizer, chunk):
+            for batch in _generate(summarizer, trainer, chunk):
                 rows.update((row["row"], row) for row in batch)
             for document in chunk:
                 _print_row(document, rows[document.row]["out"])
@@ -225,7 +235,9 @@ def _write_file(summarizer: Summarizer, source: _Source, out: Path, checkpoint: 
     """Write the summaries of all documents to a file, or resume an interrupted call."""
     config = summarizer.config
     folder = out.with_name(f"{out.name}.parts")
-    provenance = _provenance(config, source, checkpoint)
+    trainer = make_trainer(config, loggers=[], callbacks=[])
+    silence_other_ranks(trainer)
+    provenance = _provenance(config, source, checkpoint, trainer.precision)
 
     # Read all documents once, so that a damaged line is found before anything is written.
     number = 0
@@ -237,8 +249,6 @@ def _write_file(summarizer: Summarizer, source: _Source, out: Path, checkpoint: 
         return
 
     # The first process locks the folder of the rows; all generate their share.
-    trainer = make_trainer(config, loggers=[], callbacks=[])
-    silence_other_ranks(trainer)
     with ExitStack() as locks:
         if trainer.is_global_zero:
             locks.enter_context(lock_folder(folder))
@@ -259,13 +269,16 @@ def _write_file(summarizer: Summarizer, source: _Source, out: Path, checkpoint: 
                 print_line(message)
 
 
-def _provenance(config: Config, source: _Source, checkpoint: str) -> dict[str, Any]:
+def _provenance(
+    config: Config, source: _Source, checkpoint: str, precision: str
+) -> dict[str, Any]:
     """Return the settings that the output file depends on; the batch size is none of them."""
     provenance = {
         "checkpoint": checkpoint,
         "documents": source.digest(),
         "whole": source.is_whole,
         "seed": config.seed,
+        "trainer.precision": precision,
         "data.document_columns": list(config.data.document_columns),
     }
     for name, value in asdict(config.generation).items():
@@ -329,7 +342,7 @@ def _generate_remaining(
             if number % trainer.world_size != trainer.global_rank:
                 continue
             done = partial.done[[document.row for document in chunk]]
-            for rows in _generate(summarizer, chunk, done, trainer):
+            for rows in _generate(summarizer, trainer, chunk, done):
                 partial.append(rows)
                 advance(len(rows))
 
@@ -389,9 +402,9 @@ def _chunks(config: Config, documents: Iterable[Document]) -> Iterator[list[Docu
 
 def _generate(
     summarizer: Summarizer,
+    trainer: pl.Trainer,
     chunk: list[Document],
     done: NDArray[np.bool_] | None = None,
-    trainer: pl.Trainer | None = None,
 ) -> Iterator[list[dict[str, Any]]]:
     """Generate the summaries of a chunk of documents, and yield them a batch at a time.
 
