@@ -517,6 +517,29 @@ def test_a_prompt_answers_each_line_at_once(
     assert answers == ["", *(f"{summary}\n" for summary in expected)]
 
 
+def test_a_prompt_reports_a_document_that_is_cut_or_repaired(
+    finished_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load([str(finished_run / "config.yaml")], ["generation.max_tokens=5"])
+    reports = []
+
+    def type_line(prompt: str) -> str:
+        reports.append(capsys.readouterr().err)
+        try:
+            return ["Ada: Good day.", "Ada: Good day. " * 90, "na\udcefve"][len(reports) - 1]
+        except IndexError:
+            raise EOFError from None
+
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("builtins.input", type_line)
+    summarize(finished_run, config, "-")
+    assert reports[1:] == [
+        "",
+        "1 of 1 documents were cut at 96 tokens\n",
+        "1 of 1 documents contain bytes that are not UTF-8\n",
+    ]
+
+
 def test_the_precision_is_the_same_wherever_the_summaries_go(
     finished_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -163,6 +163,8 @@ def _answer_lines(summarizer: Summarizer, trainer: pl.Trainer) -> None:
         document = Document(row=row, identifier=None, text=clean_text(line, "text"))
         for batch in _generate(summarizer, trainer, [document]):
             _print_row(document, batch[0]["out"])
+            is_repaired = REPLACEMENT in document.text
+            _report_documents(summarizer.config, batch[0]["long"], is_repaired, 1)
 
 
 def _print_summaries(summarizer: Summarizer, trainer: pl.Trainer, source: _Source) -> None:
@@ -186,10 +188,14 @@ def _print_summaries(summarizer: Summarizer, trainer: pl.Trainer, source: _Sourc
             number += len(chunk)
             advance(len(chunk))
 
-    # Report how many documents were cut or repaired.
+    _report_documents(summarizer.config, number_of_long, number_of_repaired, number)
+
+
+def _report_documents(config: Config, long: int, repaired: int, number: int) -> None:
+    """Print to standard error how many documents were cut and how many repaired, if any were."""
     for message in (
-        describe_long_documents(summarizer.config, number_of_long, number),
-        _describe_repaired_documents(number_of_repaired, number),
+        describe_long_documents(config, long, number),
+        _describe_repaired_documents(repaired, number),
     ):
         if message:
             print_line(message, file=sys.stderr)
