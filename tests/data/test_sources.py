@@ -312,6 +312,29 @@ def test_another_carving_of_the_same_split_is_found(
         assert (difference.key, difference.here, difference.there) == found
 
 
+def test_a_source_is_the_same_by_any_path_to_it(data: DataConfig, tmp_path: Path) -> None:
+    """Relative or absolute, through a link or ``..``, or with a slash at its end."""
+    write_rows(tmp_path, "train.jsonl", [{"document": f"d{n}", "summary": "s"} for n in range(50)])
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    trained = replace(data, **CARVED, carved_examples=5)
+    expected = list(load_splits(trained, {"test": None})[0]["test"].documents)
+
+    for path in ("data", f"{data.path}/", "./data", "link", "link/../data"):
+        same = replace(trained, path=path)
+        difference = carving_difference(replace(same, carving_seed=1), trained)
+        assert difference is not None and difference.key == "data.carving_seed", path
+        named = replace(same, test_split="test")
+        splits, _ = load_splits(named, {"test": "test"}, trained=trained)
+        assert list(splits["test"].documents) == expected
+
+    # Other data: docstrings of installed packages, in no folder of this name, and another user's.
+    write_data(tmp_path / "docstrings")
+    for path in ("docstrings", "~no-such-user/data"):
+        elsewhere = replace(trained, path=path)
+        here = replace(trained, path="./docstrings", carving_seed=1)
+        assert carving_difference(here, elsewhere) is None
+
+
 def test_a_run_is_not_evaluated_on_carved_examples_that_it_has_trained_on(
     data: DataConfig, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -39,8 +40,9 @@ SAMPLED_ROWS = 1000  # the columns are chosen by the first rows
 BATCH_ROWS = 1000  # rows of a hub data set that are in memory at a time
 NAMED_ROWS = 3  # dropped rows that a message names
 FROM_PYTHON = "Python"  # what is recorded as the path of data sets that a script passes
-SOURCE_KEYS = ("path", "name", "revision", "train_split")  # what splits are carved out of
-CARVING_KEYS = ("carved_examples", "carving_seed", "group_by")  # and which examples these are
+# What splits are carved out of, beside ``data.path``, and which examples these are.
+SOURCE_KEYS = ("name", "revision", "train_split")
+CARVING_KEYS = ("carved_examples", "carving_seed", "group_by")
 
 Datasets = Mapping[str, Any]  # datasets.Dataset by the name of the split
 
@@ -443,7 +445,7 @@ def _find_part(
     ``data.test_split=train`` what it has learned from, without what was held out.
     """
     carving = config
-    if trained is not None and _is_same_source(config, trained):
+    if trained is not None and _is_carved_alike(config, trained):
         carving = trained
     carved = carved_roles(carving)
 
@@ -457,9 +459,24 @@ def _find_part(
     return _Part(config=config, split=split, role=None)
 
 
-def _is_same_source(config: DataConfig, trained: DataConfig) -> bool:
+def _is_carved_alike(config: DataConfig, trained: DataConfig) -> bool:
     """Return whether a config has the training split that a run carved, and carves it alike."""
-    return _is_equal(SOURCE_KEYS + CARVING_KEYS, config, trained)
+    return _has_same_source(config, trained) and _is_equal(CARVING_KEYS, config, trained)
+
+
+def _has_same_source(config: DataConfig, other: DataConfig) -> bool:
+    """Return whether two configs have one training split, whatever the spelling of its path."""
+    return _is_equal(SOURCE_KEYS, config, other) and _location(config) == _location(other)
+
+
+def _location(config: DataConfig) -> Path | str:
+    """Return where the data is: an absolute path without links, or a name that is no path."""
+    if config.path != "docstrings":
+        with suppress(ConfigError):  # of another user or machine: it cannot be read here
+            path = user_path("data.path", config.path)
+            if path.exists():
+                return path.resolve()
+    return config.path
 
 
 def _is_equal(keys: tuple[str, ...], config: DataConfig, other: DataConfig) -> bool:
@@ -491,7 +508,7 @@ def carving_difference(config: DataConfig, trained: DataConfig) -> CarvingDiffer
         config: the ``data`` section whose carved splits must be new to the model.
         trained: the ``data`` section that the model was trained with.
     """
-    if not carved_roles(config) or not _is_equal(SOURCE_KEYS, config, trained):
+    if not carved_roles(config) or not _has_same_source(config, trained):
         return None
 
     # Which roles are carved comes first: without any, the other keys have no effect.
