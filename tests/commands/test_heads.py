@@ -11,6 +11,7 @@ from headcount.config.load import load
 from headcount.errors import ConfigError
 from headcount.heads import analysis as analysis_module
 from headcount.runs.wandb_tracking import Tracker
+from tests.runs.wandb_records import offline_runs
 
 FEW = [
     "tracking.mode=disabled",
@@ -142,7 +143,12 @@ def test_wandb_gets_the_table_and_the_pictures(finished_run: Path, monkeypatch) 
     monkeypatch.setattr(WandbLogger, "log_table", log_table)
     monkeypatch.setattr(Tracker, "log_image", log_image)
     run = finished_run
-    analyse_heads(run, run_config(run, "tracking.mode=offline"))
+    name = "a name of its own"
+    folder, _ = analyse_heads(
+        run, run_config(run, "tracking.mode=offline", f"tracking.name={name}")
+    )
+    [tracked] = offline_runs(folder)
+    assert tracked.started.display_name == name
     columns, rows = logged.pop("heads")
     assert columns[:3] == ["site", "layer", "head"] and len(rows) == 6
     assert logged == {name: [f"{name}.png"] for name in ("heat_maps", "pruning", "attention")}

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ import wandb
 from headcount.commands.evaluate import evaluate
 from headcount.commands.heads import analyse_heads
 from headcount.commands.train import train
-from headcount.config.load import load
+from headcount.config.load import load, to_yaml
 from headcount.config.sections.tracking import TrackingConfig
 from headcount.runs import wandb_tracking as tracking
 from headcount.runs.loggers import start_loggers
@@ -488,6 +488,25 @@ def test_what_a_training_its_evaluation_and_its_heads_log(small, tmp_path: Path)
         assert run.config["trainings"] == [{"folder": "run", "id": first.started.run_id}]
         assert any(key in row for row in run.rows)
     wandb.teardown()
+
+
+def test_a_training_keeps_its_name_and_its_evaluation_may_have_one(
+    finished_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also that of several runs, whose config is the first one's."""
+    path = finished_run / "config.yaml"
+    path.write_text(to_yaml(load([str(path)], ["tracking.name=training"])))
+    names = []
+
+    @contextmanager
+    def note_name(settings: TrackingConfig, *_: object, **__: object) -> Iterator[list[Tracker]]:
+        names.append(settings.name)
+        yield []
+
+    monkeypatch.setattr("headcount.commands.evaluate.track", note_name)
+    evaluate(finished_run, load([str(path)], ["tracking.name=mine"]))
+    evaluate(finished_run, load([str(path)], []), others=[finished_run])
+    assert names == ["mine", None]
 
 
 def test_no_artifact_unless_it_is_asked_for(small, tmp_path: Path) -> None:

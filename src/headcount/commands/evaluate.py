@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,13 @@ from headcount.runs.loggers import log_means
 from headcount.runs.model_hub import hub_name
 from headcount.runs.partial_predictions import PartialPredictions, read_provenance
 from headcount.runs.scores import write_results
-from headcount.runs.wandb_tracking import log_report, log_summaries, sync_command, track
+from headcount.runs.wandb_tracking import (
+    log_report,
+    log_summaries,
+    sync_command,
+    track,
+    tracking_after_training,
+)
 from headcount.terminal import make_console, print_line, print_on
 from headcount.training.callbacks.cost_meter import add_costs
 from headcount.training.data_module import SummarizationDataModule
@@ -143,9 +149,7 @@ def evaluate(
 
 def _log_to_wandb(config: Config, runs: Sequence[Path], folder: Path, scored: ScoreReport) -> None:
     """Log an evaluation as a separate W&B run, which links to the trainings."""
-    tracking = config.tracking
-    if len(runs) == 1:
-        tracking = replace(tracking, name=None)  # the configured name is that of the training
+    tracking = tracking_after_training(config, runs[0])
     step = json.loads((folder / RunFile.SCORES).read_text(encoding="utf-8"))["step"]
     with track(
         tracking, folder, as_dict(config), job_type="evaluation", trainings=runs

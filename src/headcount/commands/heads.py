@@ -7,7 +7,6 @@ finished one with the same settings are read from its folder, not repeated.
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ from headcount.runs.folder import (
     load_run_config,
     lock_folder,
 )
-from headcount.runs.wandb_tracking import track
+from headcount.runs.wandb_tracking import track, tracking_after_training
 from headcount.terminal import make_console, print_on
 from headcount.training.callbacks.progress import progress_bar
 from headcount.training.data_module import SummarizationDataModule
@@ -227,10 +226,9 @@ def _write(
 
 def _log_to_wandb(config: Config, folder: Path, analysis: Analysis) -> None:
     """Log an analysis as a separate W&B run, which links to the training."""
-    tracking = replace(config.tracking, name=None)  # the configured name is that of the training
-    with track(
-        tracking, folder, as_dict(config), job_type="heads", trainings=[folder.parent]
-    ) as trackers:
+    run = folder.parent
+    tracking = tracking_after_training(config, run)
+    with track(tracking, folder, as_dict(config), job_type="heads", trainings=[run]) as trackers:
         for tracker in trackers:
             columns = [column.title for column in SUMMARY]
             tracker.log_table("heads", columns=columns, data=summary_rows(analysis))

@@ -16,7 +16,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryFile
@@ -25,6 +25,7 @@ from typing import Any, Literal
 import wandb
 from pytorch_lightning.loggers import Logger, WandbLogger
 
+from headcount.config.schema import Config
 from headcount.config.sections.evaluation import SelectionMetric
 from headcount.config.sections.tracking import TrackingConfig
 from headcount.errors import first_line
@@ -33,7 +34,7 @@ from headcount.evaluation.report import ScoreReport
 from headcount.evaluation.systems import EXAMPLE_METRICS
 from headcount.runs.checkpoint import checkpoint_path
 from headcount.runs.files import write_atomically
-from headcount.runs.folder import RunFile
+from headcount.runs.folder import RunFile, load_run_config
 from headcount.terminal import print_line
 
 INIT_TIMEOUT = 20  # seconds until a start counts as failed; W&B itself takes 10 more to give up
@@ -58,6 +59,21 @@ class _RunArguments:
     config: dict[str, Any]
     job_type: str | None
     trainings: Sequence[Path]
+
+
+def tracking_after_training(config: Config, run: Path) -> TrackingConfig:
+    """Return the ``tracking`` section for a W&B run that evaluates or describes a training.
+
+    The name in the training's config is that of the training; only a change of it names the other.
+
+    Args:
+        config: the run's config, with changes.
+        run: the run folder of the training, or its export.
+    """
+    name = config.tracking.name
+    if name == load_run_config(run, []).tracking.name:
+        name = None
+    return replace(config.tracking, name=name)
 
 
 @contextmanager
