@@ -15,7 +15,9 @@ import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 from headcount.commands import train as run
-from headcount.config.load import to_yaml
+from headcount.commands.evaluate import evaluate
+from headcount.commands.summarize import summarize
+from headcount.config.load import load, to_yaml
 from headcount.data.tokenizer import START
 from headcount.errors import ConfigError
 from headcount.training.callbacks.step_seeding import SeededSteps
@@ -276,6 +278,34 @@ def test_a_finished_run_is_left_alone(
             capsys.readouterr().out,
         )
         assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_best_checkpoint_that_was_deleted_after_the_training_is_named(
+    finished_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last weights do not take its place in silence."""
+    config = load([str(finished_run / "config.yaml")], [f"run.folder={finished_run}"])
+    best = finished_run / "checkpoints" / "best.ckpt"
+    best.unlink()
+    run.train(config)
+    line = f"{finished_run}: this run is finished without {best}, which evaluate and summarize"
+    assert capsys.readouterr().out == f"{line} need; --fresh starts another\n"
+    for command in (
+        lambda: evaluate(finished_run, config),
+        lambda: summarize(finished_run, config, "in.txt"),
+    ):
+        with pytest.raises(
+            ConfigError, match=r"^[^\n]*best.ckpt: missing from a finished run; leg"
+        ):
+            command()
+
+    # It was stopped after its last step, before its summaries were complete.
+    (finished_run / "finished").unlink()
+    with pytest.raises(
+        ConfigError, match=r"best.ckpt: missing after the end of the training; leg"
+    ):
+        run.train(config)
+    assert not best.exists()
 
 
 def test_a_run_that_another_process_has_just_started_or_finished(

@@ -27,6 +27,7 @@ from headcount.errors import ConfigError, RunError
 from headcount.evaluation.report import ScoreReport
 from headcount.model.cost import longest_example_cost
 from headcount.runs.checkpoint import (
+    RESTORE,
     Resumable,
     check_best,
     checkpoint_path,
@@ -171,7 +172,9 @@ def _report_finished(folder: Path | None) -> bool:
     """Return whether a run is finished, and print it."""
     if folder is None or not (folder / RunFile.FINISHED).exists():
         return False
-    print_line(f"{folder}: this run is finished; --fresh starts another")
+    best = checkpoint_path(folder, "best")
+    without = "" if best.exists() else f" without {best}, which evaluate and summarize need"
+    print_line(f"{folder}: this run is finished{without}; --fresh starts another")
     return True
 
 
@@ -325,7 +328,10 @@ def _make_callbacks(
 
 def _save_last_as_best(trainer: pl.Trainer, folder: Path) -> None:
     """Save the last weights as the best ones, after a training without a validation."""
-    print_on(console, "no validation within this training: the last weights are used as the best")
+    print_on(
+        console,
+        "there is no best checkpoint of a validation: the last weights are used as the best",
+    )
     # Lightning's weights_only=False adds the optimizer's state, as in all our checkpoints. Torch's
     # weights-only loader, which runs no code, reads them.
     trainer.save_checkpoint(checkpoint_path(folder, "best"), weights_only=False)
@@ -401,8 +407,9 @@ def _prepare(
         The checkpoint to resume from; None at the beginning of a run.
 
     Raises:
-        ConfigError: the data is not what the run was started with, or the disk has no room for the
-            checkpoints that are still to be written.
+        ConfigError: the data is not what the run was started with, the disk has no room for the
+            checkpoints that are still to be written, or the best one is missing after the end of
+            the training.
     """
     # What an earlier start has left.
     check_same_data(folder, config, data)
@@ -415,7 +422,11 @@ def _prepare(
     is_trained = checkpoint is not None and (
         checkpoint.has_stopped_early or (steps is not None and checkpoint.step >= steps)
     )
-    if not is_trained or not checkpoint_path(folder, "best").exists():
+    best = checkpoint_path(folder, "best")
+    had_best = checkpoint is not None and checkpoint.has_validated
+    if is_trained and had_best and not best.exists():
+        raise ConfigError(f"{best}: missing after the end of the training; legal: {RESTORE}")
+    if not is_trained or not best.exists():
         check_room(folder, config, vocabulary_size(data.tokenizer))
 
     # What is known before the training.

@@ -34,6 +34,8 @@ TIED = "tied"
 # Digests in a side file. Two would be enough if no save were ever interrupted.
 MAX_DIGESTS = 8
 CHECKPOINTS_STATE = "Checkpoints"  # key of the state of the callback Checkpoints
+# What to do about a best checkpoint that was deleted after the last validation.
+RESTORE = "the file and its .sha256 from a copy of the run, or train --fresh for another run"
 FIXED_BY_TRAINING = (  # keys that cannot be changed for a trained model
     "model.",
     "tokenizer.",
@@ -154,15 +156,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             return _read_open(file, path)
     except FileNotFoundError:
-        raise ConfigError(
-            f"{path.parent.parent}: not a run folder with a checkpoint ({path} is missing)"
-        ) from None
+        raise ConfigError(_describe_missing(path)) from None
     except ConfigError:
         raise
     except Exception as error:  # torch, zipfile and the unpickler each raise their own
         raise ConfigError(
             f"{path}: damaged, or not a checkpoint ({type(error).__name__})"
         ) from None
+
+
+def _describe_missing(path: Path) -> str:
+    """Return the message about a checkpoint that does not exist."""
+    run = path.parent.parent
+    if (run / RunFile.FINISHED).exists():
+        return f"{path}: missing from a finished run; legal: {RESTORE}"
+    return f"{run}: not a run folder with a checkpoint ({path} is missing)"
 
 
 def _read_open(file: BufferedReader, path: Path) -> dict[str, Any]:
@@ -220,11 +228,13 @@ class Resumable(NamedTuple):
         path: the file.
         step: training step at which it was written.
         has_stopped_early: whether ``evaluation.patience`` has ended the training.
+        has_validated: whether a validation has saved the best checkpoint.
     """
 
     path: Path
     step: int
     has_stopped_early: bool = False
+    has_validated: bool = False
 
 
 def last_good_checkpoint(run: Path, config: Config | None = None) -> Resumable | None:
@@ -240,15 +250,21 @@ def last_good_checkpoint(run: Path, config: Config | None = None) -> Resumable |
         path = checkpoint_path(run, name)
         content = _read_or_put_aside(path, config)
         if content is not None:
-            return Resumable(path, content["global_step"], _has_stopped_early(content))
+            state = _checkpoints_state(content)
+            return Resumable(
+                path,
+                content["global_step"],
+                has_stopped_early=state.get("stopped_early") is not None,
+                has_validated=state.get("best") is not None,
+            )
     return None
 
 
-def _has_stopped_early(content: dict[str, Any]) -> bool:
-    """Return whether a checkpoint belongs to a training that ``evaluation.patience`` has ended."""
+def _checkpoints_state(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the state of the callback ``Checkpoints`` in a checkpoint; empty if it has none."""
     callbacks = content.get("callbacks")
     state = callbacks.get(CHECKPOINTS_STATE) if isinstance(callbacks, dict) else None
-    return isinstance(state, dict) and state.get("stopped_early") is not None
+    return state if isinstance(state, dict) else {}
 
 
 def check_best(run: Path, config: Config) -> None:

@@ -115,10 +115,12 @@ class Checkpoints(Checkpoint):
 
         if self.best is None:
             return
+        path = checkpoint_path(self.run, "best")
         try:
-            read_checkpoint(checkpoint_path(self.run, "best"))
+            read_checkpoint(path)
         except ConfigError as error:
-            print_line(f"{error}; the best from here on takes its place")
+            reason = error if path.exists() else f"{path}: missing"
+            print_line(f"{reason}; the best from here on takes its place")
             self.best = None
 
     def _stage_best_of(self, state: dict[str, Any]) -> tuple[float, int] | None:
