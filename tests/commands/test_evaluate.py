@@ -316,7 +316,8 @@ def test_another_folder_for_an_evaluation(
     with monkeypatch.context() as patch:
         patch.setattr(Summarizer, "generate", lambda *_: pytest.fail("generated again"))
         evaluate(folder, config, out=out)
-    assert capsys.readouterr().out.splitlines()[-1] == f"{out}: finished"
+    pairs = "test: 12 pairs; cut to length: 0 documents, 0 summaries"
+    assert capsys.readouterr().out == f"{pairs}\n{out}: finished\n"
 
     beam = load([str(folder / "config.yaml")], ["generation.strategy=beam"])
     attempts = {

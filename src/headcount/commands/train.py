@@ -330,7 +330,7 @@ def _save_last_as_best(trainer: pl.Trainer, folder: Path) -> None:
     """Save the last weights as the best ones, after a training without a validation."""
     print_on(
         console,
-        "there is no best checkpoint of a validation: the last weights are used as the best",
+        "no validation has left a best checkpoint: the last weights are used as the best",
     )
     # Lightning's weights_only=False adds the optimizer's state, as in all our checkpoints. Torch's
     # weights-only loader, which runs no code, reads them.
