@@ -44,7 +44,7 @@ class OptimizerConfig(Section):
     r_drop: float = key(
         0.0,
         "R-Drop: weight of the divergence between two passes with different dropout; 1 to 5 is "
-        "usual, a step costs twice as much; 0 turns it off",
+        "usual, a step takes two to three times as long; 0 turns it off",
         at_least=0,
     )
 
