@@ -329,8 +329,7 @@ def _make_callbacks(
 def _save_last_as_best(trainer: pl.Trainer, folder: Path) -> None:
     """Save the last weights as the best ones, after a training without a validation."""
     print_on(
-        console,
-        "no validation has left a best checkpoint: the last weights are used as the best",
+        console, "no validation has left a best checkpoint: the last weights are used as the best"
     )
     # Lightning's weights_only=False adds the optimizer's state, as in all our checkpoints. Torch's
     # weights-only loader, which runs no code, reads them.
