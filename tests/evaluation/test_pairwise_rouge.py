@@ -25,6 +25,23 @@ def test_all_pairs_are_scored_like_each_pair(texts: list[str]) -> None:
             assert found[row, column] == pytest.approx(expected, abs=1e-12)
 
 
+@given(TEXTS)
+def test_metrics_are_chosen_and_averaged(texts: list[str]) -> None:
+    """Each metric alone, two of them, and one with twice the weight of another."""
+    of_pairs = np.array([[ROUGE.score(a, [b])[:3] for b in texts] for a in texts])
+    rouge1, rouge2, rouge_l = np.moveaxis(of_pairs, -1, 0)
+    expected = {
+        ("rouge1",): rouge1,
+        ("rouge2",): rouge2,
+        ("rougeL",): rouge_l,
+        ("rougeL", "rouge1"): (rouge1 + rouge_l) / 2,
+        ("rouge1", "rouge1", "rouge2"): (2 * rouge1 + rouge2) / 3,
+    }
+    for metrics, values in expected.items():
+        found = pairwise_rouge(texts, ROUGE.tokenize, metrics)
+        np.testing.assert_allclose(found, values, atol=1e-12)
+
+
 def test_long_texts_do_not_reach_into_each_other() -> None:
     """Texts are side by side in one integer, of hundreds of bits here."""
     draw = np.random.default_rng(0)

@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from headcount.config.sections.generation import PAIRWISE_METRICS
 from headcount.evaluation.tokenizers import Tokenize
 
 Words = tuple[str, ...]  # the tokens of a text
 
 
-def pairwise_rouge(texts: Sequence[str], tokenize: Tokenize) -> NDArray[np.float64]:
-    """Return the mean F1 of ROUGE-1, ROUGE-2 and ROUGE-L of each pair of texts.
+def pairwise_rouge(
+    texts: Sequence[str], tokenize: Tokenize, metrics: Sequence[str] = PAIRWISE_METRICS
+) -> NDArray[np.float64]:
+    """Return the ROUGE F1 of each pair of texts, the mean of several metrics.
 
     It equals the mean of the values of ``Rouge.score`` up to rounding, and is symmetric. Each text
     is tokenized once; shared n-grams are counted by one matrix product, and a longest common
@@ -22,6 +25,7 @@ def pairwise_rouge(texts: Sequence[str], tokenize: Tokenize) -> NDArray[np.float
     Args:
         texts: texts of one line each; equal ones are computed once.
         tokenize: returns the tokens of a text.
+        metrics: one or more of ``PAIRWISE_METRICS``; one that is named twice has twice the weight.
 
     Returns:
         A value from 0 to 1 for each pair of texts, [n, n].
@@ -31,15 +35,20 @@ def pairwise_rouge(texts: Sequence[str], tokenize: Tokenize) -> NDArray[np.float
     distinct = list(dict.fromkeys(words_of_texts))
     row_of = {words: row for row, words in enumerate(distinct)}
 
-    lengths = np.array([len(words) for words in distinct])
-    rouge1 = _f1(_shared_ngrams(distinct, 1), lengths)
-    rouge2 = _f1(_shared_ngrams(distinct, 2), lengths - 1)
-    rouge_l = _f1(_longest_common_subsequences(distinct), lengths)
-    f1 = (rouge1 + rouge2 + rouge_l) / 3
+    f1 = np.mean([_pairwise_f1(distinct, metric) for metric in metrics], axis=0)
 
     rows = [row_of[words] for words in words_of_texts]
     pairs: NDArray[np.float64] = f1[np.ix_(rows, rows)]
     return pairs
+
+
+def _pairwise_f1(texts: Sequence[Words], metric: str) -> NDArray[np.float64]:
+    """Return one metric of each pair of texts, [n, n]."""
+    lengths = np.array([len(words) for words in texts])
+    if metric == "rougeL":
+        return _f1(_longest_common_subsequences(texts), lengths)
+    size = {"rouge1": 1, "rouge2": 2}[metric]
+    return _f1(_shared_ngrams(texts, size), lengths - size + 1)
 
 
 def _f1(hits: NDArray[np.float64], lengths: NDArray[np.int64]) -> NDArray[np.float64]:

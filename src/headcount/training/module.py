@@ -519,7 +519,8 @@ class Summarizer(pl.LightningModule):
     def _mutual_rouge(self, hypotheses: Sequence[Hypothesis]) -> Tensor:
         """Return the ROUGE of each hypothesis against each: the utility of minimum Bayes risk."""
         texts = [self.text_of(each) for each in hypotheses]
-        return torch.from_numpy(pairwise_rouge(texts, self.rouge.tokenize))
+        metrics = self.config.generation.mbr_metrics
+        return torch.from_numpy(pairwise_rouge(texts, self.rouge.tokenize, metrics))
 
     @cached_property
     def words(self) -> Words:

@@ -10,6 +10,8 @@ MISTAKES = {
     "generation.strategy=gree",
     "generation: {strategy: mbr, num_beam_groups: 3}": "generation.num_beam_groups=3 does not divide generation.mbr_num_beams=8",
     "generation: {strategy: mbr, mbr_num_beams: 1, mbr_num_samples: 0}": "leave nothing to choose from",
+    "generation: {mbr_metrics: [rouge1, rougeLsum]}": "generation.mbr_metrics=rougeLsum is not a metric of minimum Bayes risk; legal: rouge1, rouge2, rougeL",
+    "generation: {mbr_metrics: []}": "generation.mbr_metrics=[] leaves nothing to maximize; legal: one or more of rouge1, rouge2, rougeL",
     "generation: {strategy: mbr, num_return_sequences: 25}": "legal: at most 24",
     "generation: {num_return_sequences: 2, strategy: beam, long_documents: split}": "generation.num_return_sequences=",
     "generation: {diversity_penalty: 0.5}": "generation.diversity_penalty=0.5 does nothing with "

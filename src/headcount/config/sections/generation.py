@@ -8,6 +8,8 @@ from typing import Literal
 from headcount.config.section import Section, key, legal_divisors
 from headcount.errors import ConfigError
 
+PAIRWISE_METRICS = ("rouge1", "rouge2", "rougeL")  # what minimum Bayes risk can maximize
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationConfig(Section):
@@ -67,6 +69,9 @@ class GenerationConfig(Section):
         "ensemble",
         "mbr with several runs: candidates of their averaged probabilities, or of each run alone",
     )
+    mbr_metrics: list[str] = key(
+        [*PAIRWISE_METRICS], "mbr: metrics whose mean is maximized: rouge1, rouge2 and rougeL"
+    )
     num_return_sequences: int = key(
         1, "number of summaries of each document, with scores", at_least=1
     )
@@ -107,12 +112,23 @@ class GenerationConfig(Section):
             )
 
     def _check_candidates(self) -> None:
-        """Check that minimum Bayes risk has candidates to choose from."""
+        """Check that minimum Bayes risk has candidates to choose from, and metrics to do it by."""
         if self.strategy == "mbr" and self.mbr_num_beams + self.mbr_num_samples < 2:
             raise ConfigError(
                 f"generation.mbr_num_beams={self.mbr_num_beams} and "
                 f"generation.mbr_num_samples={self.mbr_num_samples} leave nothing to choose from; "
                 "legal: at least 2 together"
+            )
+        for name in self.mbr_metrics:
+            if name not in PAIRWISE_METRICS:
+                raise ConfigError(
+                    f"generation.mbr_metrics={name} is not a metric of minimum Bayes risk; legal: "
+                    f"{', '.join(PAIRWISE_METRICS)}"
+                )
+        if not self.mbr_metrics:
+            raise ConfigError(
+                "generation.mbr_metrics=[] leaves nothing to maximize; legal: one or more of "
+                f"{', '.join(PAIRWISE_METRICS)}"
             )
 
     def _check_num_return_sequences(self) -> None:
