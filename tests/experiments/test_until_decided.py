@@ -207,7 +207,7 @@ def test_a_report_tells_the_decisions_of_the_looks_only(
     undecided = {"num_heads=16": {**late["num_heads=16"], "rouge1": "undecided"}}
     write_added_seeds(cells, replace(added, looks=[replace(looks[1], verdicts=undecided)]))
     report(Path("study"))
-    assert "Significantly different from 8 heads: none of 1 setting" in (
+    assert "0 of 1 setting compared differ significantly from 8 heads." in (
         Path("study/table.md").read_text()
     )
 

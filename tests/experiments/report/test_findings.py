@@ -46,7 +46,7 @@ def study_of(rouge1: dict[int, float], *, seeds: str = "[0, 1, 2]", more: str = 
 def test_findings_follow_from_the_figures(tmp_path: Path) -> None:
     message = describe_findings(study_of({1: 20, 8: 24, 16: 24.1}))
     effects = "-4.00 R1 [-4.37, -3.63], -4.00 R2 [-4.37, -3.63], -4.00 RL [-4.37, -3.63]"
-    assert message[0] == "Significantly different from 8 heads: 1 head of 2 settings compared."
+    assert message[0] == "1 of 2 settings compared differs significantly from 8 heads: 1 head."
     assert message[1].startswith(
         f"- 1 head: {effects}: worse in R1 (p 0.001), R2 (p 0.001) and RL (p "
     )
@@ -57,7 +57,7 @@ def test_findings_follow_from_the_figures(tmp_path: Path) -> None:
 
 def test_what_does_not_pass_a_baseline_is_named(tmp_path: Path) -> None:
     first, *_, message = describe_findings(study_of({1: 16, 8: 24}))
-    assert first == "Significantly different from 8 heads: 1 head of 1 setting compared."
+    assert first == "1 of 1 setting compared differs significantly from 8 heads: 1 head."
     assert message == (
         "4 of 6 means lie above those of all of lead-1, longest-1 and random-1; not above: "
         "1 head (lead-1 in R1 and RL)."
@@ -137,7 +137,7 @@ def test_two_seeds_are_said_to_be_too_few(tmp_path: Path) -> None:
     """Also where a study is half-finished, and only two are common."""
     study = study_of({1: 20, 8: 24}, seeds="[0, 2]")
     first, second, *_ = describe_findings(study)
-    assert first.startswith("Significantly different from 8 heads: ")
+    assert first == "0 of 1 setting compared differ significantly from 8 heads."
     assert second.startswith("- 1 head (from two seeds): -4.00 R1 [")
     marked = "† from two seeds: too few for these error rates."
     assert sum(marked in line for line in describe_scores(study)) == 1
@@ -145,9 +145,7 @@ def test_two_seeds_are_said_to_be_too_few(tmp_path: Path) -> None:
     assert "†" not in "\n".join([*describe_method(full), *describe_findings(full)])
 
     study = read_study(full.grid, [full.cells[0], full.cells[2], *full.cells[3:]])
-    assert describe_findings(study)[0].endswith(
-        "8 heads: 1 head (from two seeds) of 1 setting compared."
-    )
+    assert describe_findings(study)[0].endswith("8 heads: 1 head (from two seeds).")
     assert sum(marked in line for line in describe_scores(study)) == 1
 
 

@@ -83,10 +83,11 @@ def describe_findings(study: Study) -> list[str]:
                 differing.append(f"{setting_name(setting.cell)}{_describe_caveat(setting)}")
 
         # Which settings differ, then each one.
+        which = f": {join_words(differing)}" if differing else ""
         lines.append(
-            f"Significantly different from {setting_name(study.reference_cell.cell)}: "
-            f"{join_words(differing or ['none'])} of "
-            f"{count_nouns(len(compared), 'setting')} compared."
+            f"{len(differing)} of {count_nouns(len(compared), 'setting')} compared "
+            f"{'differs' if len(differing) == 1 else 'differ'} significantly from "
+            f"{setting_name(study.reference_cell.cell)}{which}."
         )
         for setting in compared:
             name = f"{setting_name(setting.cell)}{_describe_seeds(setting)}"
