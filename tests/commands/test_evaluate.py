@@ -365,7 +365,7 @@ def test_minimum_bayes_risk_is_named_beside_its_scores(
     folder = finished_run
     mbr = ["generation.strategy=mbr", "generation.mbr_num_samples=4"]
     evaluate(folder, load([str(folder / "config.yaml")], mbr))
-    named = "minimum Bayes risk, which optimizes ROUGE, the metric"
+    named = "minimum Bayes risk, which optimizes ROUGE-1, ROUGE-2 and ROUGE-L"
     scores = json.loads((folder / "evaluation-1" / "scores.json").read_text())
     assert scores["system"] == named and f"\nmodel: {named}\n" in capsys.readouterr().out
     assert json.loads((folder / "scores.json").read_text())["system"] is None

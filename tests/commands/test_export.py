@@ -378,7 +378,7 @@ def test_the_model_card_says_that_a_search_optimizes_the_metric(run: Path, tmp_p
     export(run, tmp_path / "greedy")
     card = (tmp_path / "greedy" / "README.md").read_text()
     assert "optimizes" not in card and "\nmodel-index:\n" in card
-    system = "minimum Bayes risk, which optimizes ROUGE, the metric"
+    system = "minimum Bayes risk, which optimizes ROUGE-1, ROUGE-2 and ROUGE-L"
     (run / "scores.json").write_text(json.dumps({**scores, "system": system}))
     export(run, tmp_path / "mbr")
     card = (tmp_path / "mbr" / "README.md").read_text()

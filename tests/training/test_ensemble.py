@@ -152,9 +152,11 @@ def test_systems_are_described() -> None:
     runs = [Path("runs/a-1"), Path("runs/a-2"), Path("runs/b-1")]
     assert describe_system(runs[:1], greedy) is None
     assert describe_system(runs, greedy) == "ensemble of a-1, a-2 and b-1"
-    optimizes = "minimum Bayes risk, which optimizes ROUGE, the metric"
+    optimizes = "minimum Bayes risk, which optimizes ROUGE-1, ROUGE-2 and ROUGE-L"
     assert describe_system(runs[:1], mbr) == optimizes
     assert describe_system(runs[:2], mbr) == f"ensemble of a-1 and a-2; {optimizes}"
+    one = load([], ["generation.strategy=mbr", "generation.mbr_metrics=[rouge1]"])
+    assert describe_system(runs[:1], one) == "minimum Bayes risk, which optimizes ROUGE-1"
     each = load([], ["generation.strategy=mbr", "generation.mbr_candidates=each"])
     assert describe_system(runs[:2], each) == f"candidates of a-1 and a-2; {optimizes}"
     assert describe_system(runs[:1], each) == optimizes

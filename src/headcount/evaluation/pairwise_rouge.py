@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headcount.config.sections.generation import PAIRWISE_METRICS
 from headcount.evaluation.tokenizers import Tokenize
 
 Words = tuple[str, ...]  # the tokens of a text
 
 
 def pairwise_rouge(
-    texts: Sequence[str], tokenize: Tokenize, metrics: Sequence[str] = PAIRWISE_METRICS
+    texts: Sequence[str], tokenize: Tokenize, metrics: Sequence[str]
 ) -> NDArray[np.float64]:
     """Return the ROUGE F1 of each pair of texts, the mean of several metrics.
 
@@ -25,7 +24,7 @@ def pairwise_rouge(
     Args:
         texts: texts of one line each; equal ones are computed once.
         tokenize: returns the tokens of a text.
-        metrics: one or more of ``PAIRWISE_METRICS``; one that is named twice has twice the weight.
+        metrics: one or more of rouge1, rouge2 and rougeL.
 
     Returns:
         A value from 0 to 1 for each pair of texts, [n, n].

@@ -12,9 +12,11 @@ from headcount.data.files import digest
 from headcount.data.sources import carving_difference, carving_of
 from headcount.data.tokenizer import load_tokenizer
 from headcount.errors import ConfigError
+from headcount.evaluation.rouge import ROUGE_TITLES
 from headcount.runs.checkpoint import check_unchanged, checkpoint_path, load_checkpoint
 from headcount.runs.folder import RunFile, load_run_config, reject_links
 from headcount.training.module import Summarizer
+from headcount.wording import join_words
 
 MAX_SHOWN_CHARACTERS = 40  # of a value of a tokenizer in an error
 MISSING = "missing"
@@ -150,7 +152,8 @@ def describe_system(runs: Sequence[Path], config: Config) -> str | None:
         how = "candidates" if is_pooled else "ensemble"
         parts.append(f"{how} of {', '.join(names[:-1])} and {names[-1]}")
     if config.generation.strategy == "mbr":
-        parts.append("minimum Bayes risk, which optimizes ROUGE, the metric")
+        metrics = [ROUGE_TITLES[name] for name in config.generation.mbr_metrics]
+        parts.append(f"minimum Bayes risk, which optimizes {join_words(metrics)}")
     return "; ".join(parts) or None
 
 

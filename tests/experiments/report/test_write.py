@@ -124,7 +124,7 @@ def test_a_report_is_a_wandb_run_of_its_own(
         and seen["costs"]["nrows"] == 2
     )
     assert seen["figure"]["format"] == "png"
-    assert "significantly from 8 heads" in seen["findings"][0]
+    assert seen["findings"][0] == "0 of 1 setting compared differ significantly from 8 heads."
     output = capsys.readouterr().out
     [waiting] = Path("runs/heads/wandb").glob("offline-run-*")
     assert f"wandb sync {waiting.resolve()}" in output

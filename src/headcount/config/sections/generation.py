@@ -70,7 +70,7 @@ class GenerationConfig(Section):
         "mbr with several runs: candidates of their averaged probabilities, or of each run alone",
     )
     mbr_metrics: list[str] = key(
-        [*PAIRWISE_METRICS], "mbr: metrics whose mean is maximized: rouge1, rouge2 and rougeL"
+        [*PAIRWISE_METRICS], "mbr: metrics whose mean is maximized, of rouge1, rouge2 and rougeL"
     )
     num_return_sequences: int = key(
         1, "number of summaries of each document, with scores", at_least=1
@@ -93,6 +93,7 @@ class GenerationConfig(Section):
         super().__post_init__()
         self._check_beam_groups()
         self._check_candidates()
+        self._check_mbr_metrics()
         self._check_num_return_sequences()
 
     def _check_beam_groups(self) -> None:
@@ -112,13 +113,16 @@ class GenerationConfig(Section):
             )
 
     def _check_candidates(self) -> None:
-        """Check that minimum Bayes risk has candidates to choose from, and metrics to do it by."""
+        """Check that minimum Bayes risk has candidates to choose from."""
         if self.strategy == "mbr" and self.mbr_num_beams + self.mbr_num_samples < 2:
             raise ConfigError(
                 f"generation.mbr_num_beams={self.mbr_num_beams} and "
                 f"generation.mbr_num_samples={self.mbr_num_samples} leave nothing to choose from; "
                 "legal: at least 2 together"
             )
+
+    def _check_mbr_metrics(self) -> None:
+        """Check that minimum Bayes risk has metrics to maximize, and knows each of them."""
         for name in self.mbr_metrics:
             if name not in PAIRWISE_METRICS:
                 raise ConfigError(
